@@ -1,0 +1,178 @@
+"""A trial's records on their way to MLflow: numbered JSON segments that are written once.
+
+A training process writes them next to its checkpoints and never waits for a tracking server; one
+uploader reads them whenever it can. A segment that is already there is left as it is, so a step
+computed again after a resume keeps the time it was first recorded at (which is part of a point's
+identity in MLflow), and reading a spool twice gives the same points.
+
+    <trial folder>/spool/000000000-start.json     Start   once, before anything else
+    <trial folder>/spool/<critic updates>.json    Step    one per report, nine digits
+    <trial folder>/spool/end.json                 End     once the trial is complete, pruned or failed
+
+Names sort in the order in which the segments were written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+START_NAME = "000000000-start.json"
+END_NAME = "end.json"
+
+Param: TypeAlias = float | int | str
+State: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+_STATES = ("COMPLETE", "PRUNED", "FAIL")
+_METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
+_MAX_UPDATES = 999_999_999
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a trial is. Times are milliseconds since 1970, UTC."""
+
+    trial: int
+    params: dict[str, Param]
+    seed: int
+    started_ms: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One report: metrics after so many critic updates; `image` names a PNG under `samples/`."""
+
+    critic_updates: int
+    timestamp_ms: int
+    metrics: dict[str, float]
+    image: str | None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The trial's lowest value of the objective and the folder under `checkpoints/` it was reached in."""
+
+    critic_updates: int
+    value: float
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended; `model_dir` names the folder in the trial's own that holds the exported generator."""
+
+    state: State
+    reason: str
+    ended_ms: int
+    critic_updates: int
+    best: Best | None
+    model_dir: str | None
+
+
+Segment: TypeAlias = Start | Step | End
+
+
+def step_name(critic_updates: int) -> str:
+    """The name of a step's segment."""
+    return f"{critic_updates:09d}.json"
+
+
+class Spool:
+    """The segments of one trial; `folder` is the trial's own, the segments lie in `spool/` below it."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder / "spool"
+
+    def start(self, trial: int, params: Mapping[str, Param], seed: int, started_ms: int) -> bool:
+        """Record what the trial is. False if that was recorded before: then it is left as it is."""
+        return self._write_once(START_NAME, Start(trial, dict(params), seed, started_ms))
+
+    def step(
+        self, critic_updates: int, timestamp_ms: int, metrics: Mapping[str, float], image: str | None = None
+    ) -> bool:
+        """Record a report. False if this step was recorded before: then it is left as it is.
+
+        The PNG must be written before: a reader may ask for it at once. Raises `UserError` for a
+        metric's name that MLflow would refuse, with all that stand beside it, and for a step that
+        is not an integer of at most nine digits.
+        """
+        if not isinstance(critic_updates, int) or not 0 <= critic_updates <= _MAX_UPDATES:
+            raise UserError(
+                f"a step is an integer from 0 to {_MAX_UPDATES}; given {critic_updates!r}: count critic updates"
+            )
+        for name in metrics:
+            if not _METRIC_NAME.fullmatch(name):
+                raise UserError(
+                    f"a metric's name has 1 to 250 letters, digits, spaces and _ - . : /; given {name!r}: rename it"
+                )
+        values = {name: float(value) for name, value in metrics.items()}
+        return self._write_once(step_name(critic_updates), Step(critic_updates, timestamp_ms, values, image))
+
+    def end(
+        self,
+        state: State,
+        reason: str,
+        ended_ms: int,
+        critic_updates: int,
+        best: Best | None = None,
+        model_dir: str | None = None,
+    ) -> bool:
+        """Record how the trial ended. False if an end was recorded before: see `reopen`.
+
+        The model's files must be written before. Raises `UserError` for a state Optuna does not end with.
+        """
+        if state not in _STATES:
+            raise UserError(f"a trial ends as one of {', '.join(_STATES)}; given {state!r}: give one of these")
+        return self._write_once(END_NAME, End(state, reason, ended_ms, critic_updates, best, model_dir))
+
+    def reopen(self) -> None:
+        """Take the end back, for a trial that runs again; its steps stay. Nothing happens where it has not ended."""
+        self.folder.delete(END_NAME)
+
+    def segments(self) -> list[str]:
+        """The names of the segments that are there, in order; empty where there is no spool yet."""
+        return [name for name in self.folder.names() if name.endswith(".json")]
+
+    def read(self, name: str) -> Segment:
+        """One segment. Raises `FileNotFoundError`, and `ValueError` where the file is not a segment."""
+        try:
+            return _parse(name, json.loads(self.folder.read(name)))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{self.folder}/{name} is not a spool segment: {error!r}") from error
+
+    def _write_once(self, name: str, segment: Segment) -> bool:
+        if self.folder.exists(name):
+            return False
+        self.folder.write(name, _json(segment))
+        return True
+
+
+def _json(segment: Segment) -> bytes:
+    """Numbers that JSON does not have are written as the strings "nan", "inf" and "-inf"."""
+    fields = asdict(segment)
+    if isinstance(segment, Step):
+        fields["metrics"] = {key: _plain(value) for key, value in segment.metrics.items()}
+    if isinstance(segment, End) and segment.best is not None:
+        fields["best"]["value"] = _plain(segment.best.value)
+    return json.dumps(fields, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _plain(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _parse(name: str, fields: dict[str, Any]) -> Segment:
+    if name == START_NAME:
+        return Start(**fields)
+    if name == END_NAME:
+        best = fields.pop("best")
+        return End(**fields, best=None if best is None else Best(**{**best, "value": float(best["value"])}))
+    metrics = {key: float(value) for key, value in fields.pop("metrics").items()}
+    return Step(**fields, metrics=metrics)

@@ -1,0 +1,261 @@
+"""The record of a sweep in MLflow, written from the spools that its trials leave.
+
+    sweep folder/trials/<number>/spool/  ->  one uploader thread in the driver  ->  MLflow
+
+Training never talks to MLflow. The uploader may be stopped, killed and started again at any time and
+the server may be away meanwhile: what is spooled stays until it is stored, and is stored once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shlex
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
+
+from sweeps.engine.tracking_note import best_key
+from sweeps.engine.tracking_store import NotReachable, Point, Store
+from sweeps.engine.tracking_trial import TrialUpload
+from sweeps.engine.tracking_uri import answers, is_http, shown
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+_log = logging.getLogger(__name__)
+
+_INTERVAL_S = 2.0
+_LONGEST_WAIT_S = 60.0
+_FULL_PASS_EVERY = 15
+_PORT = 5000
+
+
+class Tracker:
+    """Uploads one sweep, whose `folder` holds `trials/<number>/`, to the MLflow store at `tracking_uri`.
+
+    `objective` is the metric that is made small (such as `eval/fid`), `floor` what real data scores
+    against real data (NaN where there is none), `description` what was asked of the sweep: it becomes
+    the artifact `sweep.json` of the sweep's run, and its plain values become tags.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        sweep: str,
+        tracking_uri: str,
+        objective: str,
+        floor: float,
+        description: Mapping[str, Any],
+    ) -> None:
+        self._folder, self._sweep, self._uri = folder, sweep, tracking_uri
+        self._objective, self._floor, self._description = objective, floor, dict(description)
+        self._store: Store | None = None
+        self._experiment_id: str | None = None
+        self._trials: dict[int, TrialUpload] = {}
+        self._failed: dict[int, str] = {}
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._deadline = math.inf
+        self._thread: threading.Thread | None = None
+        self.last_error: str | None = None
+        """Why the last pass did not bring everything over; None if it did."""
+
+    def open(self, first_start: bool) -> None:
+        """Find or make the sweep's experiment and run, and bring the runs' states up to date.
+
+        Raises `UserError` if the experiment is in MLflow's trash and, on the first start, if the
+        server does not answer within seconds or refuses us. A sweep that goes on only warns of that:
+        the records wait in the spool.
+        """
+        with self._lock:
+            self._find_trials()
+            try:
+                self._connect()
+            except NotReachable as error:
+                if first_start:
+                    raise
+                self._warn(_line(error))
+            except UserError:
+                raise
+            except Exception as error:
+                if first_start:
+                    raise UserError(
+                        f"the MLflow store must open; {shown(self._uri)} did not: {_line(error)}: correct the URI"
+                    ) from error
+                self._warn(_line(error))
+
+    def drain(self, full: bool = True) -> bool:
+        """Bring over what is new, in one pass; whether everything there is has been.
+
+        Raises nothing: `last_error` says what went wrong. A pass that is not full passes over trials
+        that have ended, or failed to upload, before.
+        """
+        with self._lock:
+            try:
+                self._find_trials()
+                store = self._connect()
+            except Exception as error:  # tracking never fails a sweep: whatever it is, it is tried again
+                self._warn(_line(error))
+                return False
+            for number, trial in sorted(self._trials.items()):
+                if not full and (trial.note.ended or number in self._failed):
+                    continue
+                if time.monotonic() > self._deadline or not self._upload(store, number, trial):
+                    return False
+            if not self._failed:
+                self.last_error = None
+            return not self._failed
+
+    def start(self) -> None:
+        """Begin to drain every two seconds in a thread of its own; after errors less often."""
+        if self._thread is None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name="mlflow-uploader", daemon=True)
+            self._thread.start()
+
+    def stop(
+        self,
+        final_status: Literal["FINISHED", "KILLED", "FAILED"],
+        summary: Mapping[str, str | float],
+        timeout_s: float = 60.0,
+    ) -> Literal["complete", "partial"]:
+        """Drain to the end, compare MLflow with the spools, end the sweep's run; what `mlflow.sync` then says.
+
+        Strings in `summary` become tags of the sweep's run, numbers metrics. Trials that have not
+        ended are shown as KILLED and WAITING until the sweep goes on. Where MLflow stays away for
+        `timeout_s` seconds the answer is "partial", and the next start brings the rest.
+        """
+        self._deadline = time.monotonic() + timeout_s
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            self._thread = None
+        drained, wait = self.drain(), 1.0
+        while not drained and time.monotonic() + wait < self._deadline:
+            time.sleep(wait)
+            drained, wait = self.drain(), min(2 * wait, 8.0)
+        try:
+            with self._lock:
+                return self._finish(final_status, summary)
+        except Exception as error:
+            self._warn(_line(error))
+            return "partial"
+        finally:
+            self._deadline = math.inf
+
+    def run_ids(self) -> dict[int, str]:
+        """The MLflow run of each trial that has one, by trial number."""
+        return {number: run for number, trial in sorted(self._trials.items()) if (run := trial.note.run_id)}
+
+    def model_uris(self) -> dict[int, str]:
+        """The MLflow model (`models:/m-...`) of each trial that has one, by trial number."""
+        return {number: uri for number, trial in sorted(self._trials.items()) if (uri := trial.note.model_uri)}
+
+    def ui_command(self) -> str:
+        """What to run to look at the sweep: a command for a store on this machine, else the server's URL."""
+        if is_http(self._uri):
+            return shown(self._uri)
+        return f"mlflow ui --backend-store-uri {shlex.quote(shown(self._uri))} --port {_PORT}"
+
+    def link(self) -> str:
+        """Where the browser shows the trials, best first: on the server, or on the one `ui_command` starts."""
+        base = shown(self._uri).rstrip("/") if is_http(self._uri) else f"http://127.0.0.1:{_PORT}"
+        if self._experiment_id is None:
+            return base
+        query = {
+            "workflowType": "machine_learning",  # otherwise MLflow opens its page for language models
+            "compareRunsMode": "CHART",
+            "searchFilter": "tags.`sweep.role`='trial'",
+            "orderByKey": f"metrics.`{self._objective}`",
+            "orderByAsc": "true",
+        }
+        return f"{base}/#/experiments/{self._experiment_id}/runs?{urlencode(query, quote_via=quote, safe='')}"
+
+    def _warn(self, said: str) -> None:
+        if said != self.last_error:
+            _log.warning("MLflow is not up to date, the records wait in %s: %s", self._folder, said)
+        self.last_error = said
+
+    def _find_trials(self) -> None:
+        folder = self._folder / "trials"
+        for name in folder.names():
+            if name.isdecimal() and int(name) not in self._trials:
+                number = int(name)
+                self._trials[number] = TrialUpload(folder / name, number, self._objective, self._floor)
+
+    def _connect(self) -> Store:
+        """The store, opened now if it was not before."""
+        if self._store is None:
+            store = Store(self._uri, self._sweep)
+            plain = {k: str(v) for k, v in self._description.items() if isinstance(v, str | int | float)}
+            own = {f"sweep.{key}": value for key, value in plain.items() if key not in ("name", "role")}
+            store.log(store.parent_id, tags=own)
+            store.client.log_text(store.parent_id, json.dumps(self._description, indent=2, default=str), "sweep.json")
+            runs = store.trial_runs()
+            for trial in self._trials.values():
+                trial.reconcile(store, runs)
+            self._store, self._experiment_id = store, store.experiment_id
+        return self._store
+
+    def _run(self) -> None:
+        passes, wait = 0, _INTERVAL_S
+        while not self._stopping.wait(wait):
+            drained = self.drain(full=passes % _FULL_PASS_EVERY == 0)
+            away = not drained and (self._store is None or not answers(self._uri))
+            wait = min(2 * wait, _LONGEST_WAIT_S) if away else _INTERVAL_S
+            passes += 1
+
+    def _upload(self, store: Store, number: int, trial: TrialUpload) -> bool:
+        """Bring one trial over; whether it makes sense to go on with the next."""
+        try:
+            trial.upload(store)
+        except Exception as error:  # one trial's trouble is not to hold the others up
+            self._failed[number] = f"trial {number}: {_line(error)}"
+            self._warn(self._failed[number])
+            return answers(self._uri)
+        self._failed.pop(number, None)
+        return True
+
+    def _finish(self, status: str, summary: Mapping[str, str | float]) -> Literal["complete", "partial"]:
+        store = self._connect()
+        runs = store.trial_runs()
+        for trial in self._trials.values():
+            trial.reconcile(store, runs)
+            trial.interrupt(store, runs)
+        shortfalls = {
+            number: said for number, trial in sorted(self._trials.items()) if (said := trial.shortfall(store, runs))
+        }
+        sync: Literal["complete", "partial"] = "partial" if shortfalls else "complete"
+        tags = {key: value for key, value in summary.items() if isinstance(value, str)}
+        tags.setdefault("mlflow.note.content", self._lead(summary))
+        tags["mlflow.sync"] = sync
+        tags["mlflow.sync.reason"] = "; ".join(f"trial {number}: {said}" for number, said in shortfalls.items()) or "-"
+        store.log(store.parent_id, self._new_points(store, summary), tags=tags)
+        store.terminate(store.parent_id, status)
+        self.last_error = tags["mlflow.sync.reason"] if shortfalls else None
+        self._store = None  # going on means looking again, and setting the sweep's run going
+        return sync
+
+    def _new_points(self, store: Store, summary: Mapping[str, str | float]) -> list[Point]:
+        """The summary's numbers that the sweep's run does not have yet: it may be stopped more than once."""
+        had, now_ms = store.run(store.parent_id).metrics, time.time_ns() // 1_000_000
+        values = {key: float(value) for key, value in summary.items() if not isinstance(value, str)}
+        new = {key: value for key, value in values.items() if math.isfinite(value) and had.get(key) != value}
+        return [(key, value, now_ms, 0) for key, value in new.items()]
+
+    def _lead(self, summary: Mapping[str, str | float]) -> str:
+        """The first line of the run's description, in Markdown."""
+        trial, value = summary.get("best.trial"), summary.get(best_key(self._objective))
+        if trial is None or not isinstance(value, float | int):
+            return "No trial has completed yet."
+        floor = f" (real data against real data: {self._floor:.4g})" if math.isfinite(self._floor) else ""
+        return f"**Best: trial {trial}, {self._objective} {value:.4g}**{floor}"
+
+
+def _line(error: Exception) -> str:
+    """An error as one line of at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."

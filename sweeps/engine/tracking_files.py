@@ -1,0 +1,131 @@
+"""A trial's sample grids and its exported generator as MLflow keeps them.
+
+Both may be written again and again: an image has a name made from its run, key and step, a model is
+looked up by its run and by the end that it belongs to.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pyarrow import fs
+
+from sweeps.engine.tracking_store import Point, Store
+from wgan_core.folder import Folder
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+_THUMBNAIL = (256, 256)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample grid: its key in MLflow's image charts, step, time in milliseconds, and the image large and small."""
+
+    key: str
+    step: int
+    timestamp_ms: int
+    png: bytes
+    webp: bytes
+
+
+@dataclass(frozen=True)
+class Export:
+    """A trial's generator: the folder of its files, and what is said of it; `mark` tells one end from another."""
+
+    folder: Folder
+    mark: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    step: int
+    score: Point | None
+
+
+def log_samples(store: Store, run_id: str, samples: Sequence[Sample]) -> None:
+    """Write sample grids to a run, byte for byte, so that MLflow's image charts show them.
+
+    `MlflowClient.log_image` gives every file a random name, so an image logged again would be there
+    twice; this writes the two files that it writes, the PNG and a small WebP for the grid, under its
+    naming scheme.
+    """
+    if not samples:
+        return
+    with TemporaryDirectory() as folder:
+        for sample in samples:
+            identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{run_id}/{sample.key}/{sample.step}")
+            key = sample.key.replace("/", "~")
+            name = f"{key}+step+{sample.step}+timestamp+{sample.timestamp_ms}+{identity}"
+            Path(folder, f"{name}+compressed.webp").write_bytes(sample.webp)
+            Path(folder, f"{name}.png").write_bytes(sample.png)
+        store.client.log_artifacts(run_id, folder, "images")
+    store.log(run_id, tags={"mlflow.loggedImages": "True"})
+
+
+def thumbnail(png: bytes) -> bytes:
+    """The image as WebP, at most 256 pixels wide and high, never enlarged.
+
+    Raises `PIL.UnidentifiedImageError` for bytes that are no image.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as image:
+        small = image.convert("RGB")
+    small.thumbnail(_THUMBNAIL)
+    written = io.BytesIO()
+    small.save(written, "WEBP", lossless=True)
+    return written.getvalue()
+
+
+def log_model(store: Store, run_id: str, export: Export) -> tuple[str, str]:
+    """Make the generator a model of the run; its id and URI. Raises `FileNotFoundError` if it has no files.
+
+    A model that an earlier end of the same trial left is replaced.
+    """
+    client = store.client
+    with TemporaryDirectory() as folder:
+        fs.copy_files(export.folder.path, folder, export.folder.filesystem, fs.LocalFileSystem())
+        if not any(Path(folder).iterdir()):
+            raise FileNotFoundError(f"{export.folder} holds no model")
+        model = _model(store, run_id, export)
+        client.log_model_artifacts(model.model_id, folder)
+    _join(store, run_id, model.model_id, export.step)
+    if export.score is not None:
+        key, value, timestamp_ms, step = export.score
+        client.log_metric(run_id, key, value, timestamp_ms, step, synchronous=True, model_id=model.model_id)
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id, f"models:/{model.model_id}"
+
+
+def _model(store: Store, run_id: str, export: Export) -> LoggedModel:
+    """The run's model for this end, found or made."""
+    client = store.client
+    for found in client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'"):
+        if found.tags.get("trial.end") == export.mark:
+            return found
+        if "trial.end" in found.tags:  # ours, of an end that was taken back
+            client.delete_logged_model(found.model_id)
+    return client.create_logged_model(
+        store.experiment_id,
+        name=export.name,
+        source_run_id=run_id,
+        params=export.params,
+        tags={**export.tags, "trial.end": export.mark},
+        model_type="generator",
+    )
+
+
+def _join(store: Store, run_id: str, model_id: str, step: int) -> None:
+    """Make a model an output of a run; MLflow refuses to be told twice."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = store.client.get_run(run_id).outputs
+    if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
+        store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])

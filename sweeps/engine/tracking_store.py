@@ -1,0 +1,180 @@
+"""What a sweep asks of MLflow: its experiment, the sweep's run, the trials' runs, their points and tags.
+
+Every call names its run (MLflow's active run is another in each thread), waits for its answer and
+may be repeated: a run is looked up by its tags before it is made, and a point written twice is one.
+MLflow is imported when a `Store` is made, not with this module: it takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+from sweeps.engine.tracking_uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
+from wgan_core.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Point: TypeAlias = tuple[str, float, int, int]
+"""Name, value, time in milliseconds, step: all four make a point's identity."""
+
+_MOST_POINTS, _MOST_PARAMS, _MOST_TAGS = 1000, 100, 100
+_LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
+
+
+class NotReachable(UserError):
+    """The tracking server does not answer, or does not let us in; it may do so later."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What MLflow has of a run; `metrics` are the values at the largest step."""
+
+    run_id: str
+    status: str
+    deleted: bool
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class Store:
+    """One sweep in one MLflow store.
+
+    Raises `NotReachable` if the server is away or refuses us, `UserError` if the experiment is in
+    MLflow's trash, and whatever MLflow raises for a URI that it cannot open.
+    """
+
+    def __init__(self, uri: str, sweep: str) -> None:
+        prepare_environment()
+        if not answers(uri):
+            raise NotReachable(
+                f"the MLflow server must answer within {ANSWER_S:.0f} s; {shown(uri)} did not: "
+                "start it, or give the URI of another (sqlite:///mlflow.db needs no server)"
+            )
+        from mlflow import MlflowClient
+
+        make_room(uri)
+        self.client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._sweep = sweep
+        self._check_access(uri)
+        self.experiment_id = self._experiment(uri)
+        self.parent_id = self._parent()
+
+    def _check_access(self, uri: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.search_experiments(max_results=1)
+        except MlflowException as error:
+            if error.get_http_status_code() in (401, 403):
+                raise NotReachable(
+                    f"the MLflow server must let us in; {shown(uri)} refused: set MLFLOW_TRACKING_USERNAME "
+                    "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+                ) from error
+            raise
+
+    def _experiment(self, uri: str) -> str:
+        experiment = self.client.get_experiment_by_name(self._sweep)
+        if experiment is None:
+            file = database(uri)
+            # Next to the database: by default artifacts go to the folder the command was run in.
+            at = None if file is None else (file.parent / "mlartifacts" / self._sweep).as_uri()
+            return str(self.client.create_experiment(self._sweep, artifact_location=at))
+        if experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"the sweep's MLflow experiment must not be deleted; {self._sweep!r} (id {experiment.experiment_id}) "
+                f"is: run `mlflow experiments restore -x {experiment.experiment_id}` or name the sweep otherwise"
+            )
+        return str(experiment.experiment_id)
+
+    def _parent(self) -> str:
+        found = self._find("tags.`sweep.role` = 'sweep'")
+        tags = {"sweep.name": self._sweep, "sweep.role": "sweep", "mlflow.sync": "partial"}
+        if found is None:
+            return str(self.client.create_run(self.experiment_id, tags=tags, run_name=self._sweep).info.run_id)
+        self.log(found.run_id, tags=tags)
+        self.set_running(found.run_id)
+        return found.run_id
+
+    def _find(self, condition: str) -> StoredRun | None:
+        """The oldest run of this sweep that meets a condition."""
+        runs = self.client.search_runs([self.experiment_id], condition, order_by=["attributes.start_time ASC"])
+        return next((run for run in map(_stored, runs) if run.tags.get("sweep.name") == self._sweep), None)
+
+    def run(self, run_id: str) -> StoredRun:
+        """One run as it stands."""
+        return _stored(self.client.get_run(run_id))
+
+    def trial_run(self, number: int) -> StoredRun | None:
+        """A trial's run, if there is one that is not deleted."""
+        return self._find(f"tags.`sweep.role` = 'trial' AND tags.`trial.number` = '{number}'")
+
+    def trial_runs(self) -> dict[str, StoredRun]:
+        """All runs of the sweep's trials by run id, deleted ones too."""
+        from mlflow.entities import ViewType
+
+        runs, token = [], None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], "tags.`sweep.role` = 'trial'", ViewType.ALL, max_results=1000, page_token=token
+            )
+            runs += [_stored(run) for run in page]
+            token = page.token
+            if not token:
+                return {run.run_id: run for run in runs if run.tags.get("sweep.name") == self._sweep}
+
+    def create_trial_run(self, number: int, name: str, started_ms: int) -> str:
+        """A new run for a trial, below the sweep's own."""
+        tags = {
+            "sweep.name": self._sweep,
+            "sweep.role": "trial",
+            "trial.number": str(number),
+            "trial.state": "RUNNING",
+            "mlflow.parentRunId": self.parent_id,
+        }
+        run = self.client.create_run(self.experiment_id, start_time=started_ms, tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        points: Sequence[Point] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write points, params and tags in as few requests as MLflow's limits allow."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = iter([Metric(*point) for point in points])
+        values = iter([Param(key, value[:_LONGEST_PARAM]) for key, value in (params or {}).items()])
+        labels = iter([RunTag(key, value[:_LONGEST_TAG]) for key, value in (tags or {}).items()])
+        while True:
+            some = (
+                list(islice(metrics, _MOST_POINTS)),
+                list(islice(values, _MOST_PARAMS)),
+                list(islice(labels, _MOST_TAGS)),
+            )
+            if not any(some):
+                return
+            self.client.log_batch(run_id, *some, synchronous=True)
+
+    def set_running(self, run_id: str) -> None:
+        """Say that a run goes on, which may have been said to have ended."""
+        self.client.update_run(run_id, status="RUNNING")
+
+    def terminate(self, run_id: str, status: str, ended_ms: int | None = None) -> None:
+        """Say that a run has ended: FINISHED, KILLED or FAILED; now, or at a time in milliseconds."""
+        self.client.set_terminated(run_id, status, ended_ms)
+
+    def points_stored(self, run_id: str, keys: Iterable[str]) -> dict[str, int]:
+        """How many points MLflow has of some metrics of a run: one request each."""
+        return {key: len(self.client.get_metric_history(run_id, key)) for key in keys}
+
+
+def _stored(run: Run) -> StoredRun:
+    info, data = run.info, run.data
+    return StoredRun(info.run_id, info.status, info.lifecycle_stage == "deleted", data.tags, data.metrics)

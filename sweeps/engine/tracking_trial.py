@@ -1,0 +1,235 @@
+"""One trial's way from its spool to its MLflow run, with a note of how far it has come.
+
+The note, `<trial folder>/mlflow.json`, is written after what it speaks of. A process killed between
+the two writes the same again, which changes nothing; without the note everything is written again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from PIL import UnidentifiedImageError
+
+from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Spool, Start, Step, step_name
+from sweeps.engine.tracking_files import Export, Sample, log_model, log_samples, thumbnail
+from sweeps.engine.tracking_note import (
+    INTERRUPTED,
+    Note,
+    best_key,
+    equal,
+    mark_of,
+    read_note,
+    run_name,
+    run_params,
+    write_note,
+)
+from sweeps.engine.tracking_store import Point, Store, StoredRun
+from wgan_core.folder import Folder
+
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+"""MLflow's word for each of Optuna's."""
+
+_AT_ONCE = 200  # segments between two notes
+
+
+class TrialUpload:
+    """Brings one trial's spool to MLflow; `objective` is the metric whose lowest value is the best."""
+
+    def __init__(self, folder: Folder, number: int, objective: str, floor: float) -> None:
+        self.folder, self.number = folder, number
+        self._objective, self._floor = objective, floor
+        self._spool = Spool(folder)
+        self.note = read_note(folder)
+
+    def upload(self, store: Store) -> None:
+        """Write what is new. Raises what MLflow or the file system raises; nothing is lost by that."""
+        names = self._spool.segments()
+        if START_NAME not in names:
+            return
+        uploaded = set(self.note.uploaded)
+        new = [name for name in names if name not in uploaded and name != END_NAME]
+        end = self._read_end(names)
+        reopened = self.note.ended and (end is None or mark_of(end) != self.note.end)
+        if not new and not reopened and (end is None or mark_of(end) == self.note.end):
+            return
+        run_id = self._attach(store, end)
+        if reopened or (self.note.end == INTERRUPTED and new):
+            self._go_on(store, run_id)
+        for first in range(0, len(new), _AT_ONCE):
+            self._upload_segments(store, run_id, new[first : first + _AT_ONCE])
+        if end is not None and mark_of(end) != self.note.end:
+            self._upload_end(store, run_id, end)
+
+    def reconcile(self, store: Store, runs: Mapping[str, StoredRun]) -> None:
+        """Make the note and MLflow agree: forget a run that the store has not, end one that it has as running."""
+        run_id = self.note.run_id
+        if run_id is None:
+            return
+        if run_id not in runs:  # another store, or one set up anew
+            self.note = Note()
+        elif self.note.ended and runs[run_id].status == "RUNNING" and not runs[run_id].deleted:
+            end = self._read_end(self._spool.segments())
+            if end is not None:
+                self._close(store, run_id, end)
+
+    def interrupt(self, store: Store, runs: Mapping[str, StoredRun]) -> None:
+        """Say that a trial that has not ended waits to be gone on with, as the sweep has stopped."""
+        if self.note.run_id is None or self.note.end or runs[self.note.run_id].deleted:
+            return
+        store.log(self.note.run_id, tags={"trial.state": "WAITING"})
+        store.terminate(self.note.run_id, "KILLED")
+        note = self.note.copy()
+        note.end = INTERRUPTED
+        self._save(note)
+
+    def shortfall(self, store: Store, runs: Mapping[str, StoredRun]) -> str | None:
+        """What MLflow lacks of this trial, or None: segments, each metric's last value, points of one metric."""
+        note, names = self.note, self._spool.segments()
+        if missing := [name for name in names if name not in set(note.uploaded)]:
+            return f"{len(missing)} segments not uploaded, first {missing[0]}"
+        if note.run_id is None:
+            return "no run" if names else None
+        if note.run_id not in runs or runs[note.run_id].deleted:
+            return "its run was deleted"
+        if note.missing:
+            return f"files not found: {', '.join(note.missing)}"
+        stored = runs[note.run_id].metrics
+        if wrong := [key for key, value in note.latest.items() if not equal(stored.get(key), float(value))]:
+            return f"the last value of {wrong[0]} is {stored.get(wrong[0])}, not {note.latest[wrong[0]]}"
+        # A report's metrics travel together, so the metric with the most points stands for the others.
+        longest = max(note.counts, key=lambda key: note.counts[key], default=None)
+        if longest and (count := store.points_stored(note.run_id, [longest])[longest]) != note.counts[longest]:
+            return f"{count} points of {longest}, not {note.counts[longest]}"
+        return None
+
+    def _save(self, note: Note) -> None:
+        self.note = note
+        write_note(self.folder, note)
+
+    def _read_end(self, names: Iterable[str]) -> End | None:
+        end = self._spool.read(END_NAME) if END_NAME in names else None
+        return end if isinstance(end, End) else None
+
+    def _start(self) -> Start:
+        start = self._spool.read(START_NAME)
+        assert isinstance(start, Start)
+        return start
+
+    def _attach(self, store: Store, end: End | None) -> str:
+        """The trial's run: the one noted, else one found by its tags, else a new one."""
+        if self.note.run_id is None:
+            start, found = self._start(), store.trial_run(self.number)
+            if found is None:
+                self.note.run_id = store.create_trial_run(
+                    self.number, run_name(self.number, start.params), start.started_ms
+                )
+            else:
+                self.note.run_id = found.run_id
+                if end is None and found.status != "RUNNING":
+                    self._go_on(store, found.run_id)
+        return self.note.run_id
+
+    def _go_on(self, store: Store, run_id: str) -> None:
+        store.set_running(run_id)
+        store.log(run_id, tags={"trial.state": "RUNNING"})
+        note = self.note.copy()
+        note.end = ""
+        note.uploaded = [name for name in note.uploaded if name != END_NAME]
+        self._save(note)
+
+    def _upload_segments(self, store: Store, run_id: str, names: Sequence[str]) -> None:
+        segments = [self._spool.read(name) for name in names]
+        steps = [segment for segment in segments if isinstance(segment, Step)]
+        params = next((run_params(segment) for segment in segments if isinstance(segment, Start)), {})
+        note = self.note.copy()
+        points = [point for step in steps for point in self._points(step, note)]
+        store.log(run_id, points, params, note.dropped_tag())
+        log_samples(store, run_id, [sample for step in steps if (sample := self._sample(step, note))])
+        note.uploaded += names
+        self._save(note)
+
+    def _points(self, step: Step, note: Note) -> list[Point]:
+        """A report's points, the lowest objective so far among them."""
+        values: dict[str, float] = {}
+        for key, value in step.metrics.items():
+            # MLflow would store an infinity as 1.8e308; a NaN in a score would hide the last good one.
+            if math.isinf(value) or (math.isnan(value) and key.startswith("eval/")):
+                note.dropped[key] = note.dropped.get(key, 0) + 1
+            else:
+                values[key] = value
+        if self._objective in values:
+            note.best = min(values[self._objective], math.inf if note.best is None else note.best)
+            values[best_key(self._objective)] = note.best
+        floor_key = f"{self._objective}_floor"
+        if math.isfinite(self._floor) and floor_key not in note.counts:
+            values[floor_key] = self._floor
+        for key, value in values.items():
+            note.counts[key] = note.counts.get(key, 0) + 1
+            note.latest[key] = repr(value)
+        return [(key, value, step.timestamp_ms, step.critic_updates) for key, value in values.items()]
+
+    def _sample(self, step: Step, note: Note) -> Sample | None:
+        if step.image is None:
+            return None
+        sample = self._image(step.image, "samples", step.critic_updates, step.timestamp_ms, note)
+        note.last_image = step.image if sample else note.last_image
+        return sample
+
+    def _image(self, name: str, key: str, step: int, timestamp_ms: int, note: Note) -> Sample | None:
+        """An image of the trial; None, and a word in the note, if it is not there or is none."""
+        try:
+            png = (self.folder / "samples").read(name)
+            return Sample(key, step, timestamp_ms, png, thumbnail(png))
+        except (FileNotFoundError, UnidentifiedImageError):
+            note.missing = sorted({*note.missing, f"samples/{name}"})
+            return None
+
+    def _upload_end(self, store: Store, run_id: str, end: End) -> None:
+        note = self.note.copy()
+        if note.last_image is not None:
+            # At step 0, where MLflow's image slider starts, and at a fixed time, so that a later end replaces it.
+            final = self._image(note.last_image, "samples/final", 0, self._start().started_ms, note)
+            log_samples(store, run_id, [final] if final else [])
+        if end.model_dir is not None:
+            try:
+                note.model_id, note.model_uri = log_model(store, run_id, self._export(end, note))
+            except FileNotFoundError:
+                note.missing = sorted({*note.missing, f"{end.model_dir}/"})
+        self._close(store, run_id, end)
+        note.end = mark_of(end)
+        note.uploaded.append(END_NAME)
+        self._save(note)
+
+    def _export(self, end: End, note: Note) -> Export:
+        tags = {"sweep.role": "trial", "trial.number": str(self.number), "trial.state": end.state}
+        return Export(
+            folder=self.folder / str(end.model_dir),
+            mark=mark_of(end),
+            name=f"generator-t{self.number:03d}",
+            params=run_params(self._start()),
+            tags={**tags, **self._best_tags(end)},
+            step=end.best.critic_updates if end.best else end.critic_updates,
+            score=self._best_point(end.best, end.ended_ms, note) if end.best else None,
+        )
+
+    def _best_point(self, best: Best, ended_ms: int, note: Note) -> Point | None:
+        """The model's score: the very point of the curve, so that the run does not get a second one."""
+        name = step_name(best.critic_updates)
+        step = self._spool.read(name) if name in note.uploaded else None
+        if isinstance(step, Step) and math.isfinite(value := step.metrics.get(self._objective, math.nan)):
+            return (self._objective, value, step.timestamp_ms, step.critic_updates)
+        if not math.isfinite(best.value):
+            return None
+        note.counts[self._objective] = note.counts.get(self._objective, 0) + 1
+        return (self._objective, best.value, ended_ms, best.critic_updates)
+
+    def _best_tags(self, end: End) -> dict[str, str]:
+        if end.best is None:
+            return {}
+        checkpoint = self.folder / "checkpoints" / end.best.checkpoint
+        return {"best.checkpoint": str(checkpoint), "best.critic_updates": str(end.best.critic_updates)}
+
+    def _close(self, store: Store, run_id: str, end: End) -> None:
+        store.log(run_id, tags={"trial.state": end.state, "trial.reason": end.reason, **self._best_tags(end)})
+        store.terminate(run_id, STATUS[end.state], end.ended_ms)

@@ -1,0 +1,75 @@
+"""Tracking URIs, and what MLflow reads from the environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+ANSWER_S = 5.0
+"""How long a server may take to answer when it is first asked, in seconds."""
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # The uploader tries again by itself, and looks before it creates; MLflow's own retries block for
+    # minutes and can create a run twice.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+
+def prepare_environment() -> None:
+    """Set what MLflow reads from the environment, where the person has not, and quieten its logs."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic"):
+        if logging.getLogger(name).level < logging.WARNING:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def is_http(uri: str) -> bool:
+    """Whether a tracking URI is that of a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def shown(uri: str) -> str:
+    """A tracking URI without the password that may stand in it."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+def answers(uri: str) -> bool:
+    """Whether a server answers anything at all within `ANSWER_S`; True for a database, which needs none."""
+    if not is_http(uri):
+        return True
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER_S)
+    except requests.exceptions.SSLError:
+        return True  # it is there; MLflow's own settings say which certificates it accepts
+    except requests.exceptions.RequestException:
+        return False
+    return True
+
+
+def database(uri: str) -> Path | None:
+    """The file of a SQLite URI, absolute; None for any other."""
+    scheme, _, rest = uri.partition(":///")
+    if not scheme.startswith("sqlite") or not rest or rest.startswith(":memory:"):
+        return None
+    return Path(rest.partition("?")[0]).absolute()
+
+
+def make_room(uri: str) -> None:
+    """Make the folder that a SQLite database is to lie in."""
+    file = database(uri)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)

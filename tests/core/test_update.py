@@ -1,0 +1,178 @@
+"""The update against the textbook loop, and lanes against the same trials alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import textbook
+from torch import Tensor
+
+from wgan_core.batches import Batches
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.loop import Cohort
+from wgan_core.networks import initialise
+from wgan_core.state import State
+
+CPU = torch.device("cpu")
+SHAPES = {"mlp": (1, 8, 8), "conv": (3, 8, 8)}
+# A critic's bias whose unit is active on all samples has a gradient of exactly zero, of which rounding makes
+# about 1e-18; Adam divides that by its eps of 1e-8. So rates here go no higher than where 1e-12 can hold.
+HYPERS = [
+    Hyper(10.0, 1e-3, 5e-4, 1, 0.5, 0.9),
+    Hyper(0.1, 1e-4, 1e-4, 2, 0.0, 0.99),
+    Hyper(100.0, 8e-4, 1e-3, 3, 0.9, 0.999),
+    Hyper(1.0, 1e-5, 1e-3, 5, 0.1, 0.8),
+    Hyper(0.0, 3e-4, 3e-4, 4, 0.5, 0.9),
+]
+TRIALS = [Trial(number, 1000 + number, hyper) for number, hyper in enumerate(HYPERS)]
+
+
+def structure_of(networks: str, dtype: str) -> Structure:
+    return Structure(networks, SHAPES[networks], latent_dim=6, batch_size=9, dtype=dtype)
+
+
+def pixels(shape: tuple[int, ...]) -> Tensor:
+    return torch.randint(0, 256, (200, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
+    cohort = Cohort(structure, pixels(structure.sample_shape), grid, CPU)
+    for trial in trials:
+        cohort.add(trial)
+    return cohort
+
+
+def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
+
+
+def alone(structure: Structure, trial: Trial, grid: list[int]) -> Cohort:
+    cohort = cohort_of(structure, [trial], grid)
+    for _ in grid:
+        cohort.advance()
+    return cohort
+
+
+@pytest.mark.parametrize("networks", ["mlp", "conv"])
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"n_critic={trial.hyper.n_critic}")
+def test_every_update_equals_the_textbook(networks: str, trial: Trial) -> None:
+    """From the oracle's own state, update by update: over several, Adam's division by a small
+    sqrt(v) makes of a rounding of 1e-16 as much as lr / eps times that."""
+    structure = structure_of(networks, "float64")
+    oracle = textbook(structure, trial, initialise)
+    batches = Batches(structure, pixels(structure.sample_shape), [trial.seed])
+    for update in range(12):
+        before = {name: tensor.clone() for name, tensor in {**oracle.tensors(), **oracle.moments()}.items()}
+        average = {
+            name.replace(".parameters.", ".average.").replace(".buffers.", ".average."): tensor
+            for name, tensor in before.items()
+            if name.startswith(("generator.parameters.", "generator.buffers."))
+        }
+        state = State.from_tensors({name: tensor[None] for name, tensor in {**before, **average}.items()})
+        cohort = Cohort(structure, pixels(structure.sample_shape), [update + 1], CPU)
+        cohort.add(trial, state, update)
+        (report,) = cohort.advance()
+        oracle.run(batches, range(update, update + 1))
+        ours = {name: tensor[0] for name, tensor in cohort.state_of(trial.number).tensors().items()}
+        expected = {**oracle.tensors(), **oracle.moments()}
+        assert largest_difference(expected, {name: ours[name] for name in expected}) < 1e-12, f"update {update}"
+        assert report.means == pytest.approx(oracle.history[-1], rel=1e-12, abs=1e-12), f"update {update}"
+
+
+@pytest.mark.parametrize("networks", ["mlp", "conv"])
+def test_a_run_follows_the_textbook(networks: str) -> None:
+    structure, trial = structure_of(networks, "float64"), TRIALS[0]
+    oracle = textbook(structure, trial, initialise)
+    oracle.run(Batches(structure, pixels(structure.sample_shape), [trial.seed]), range(40))
+    cohort = cohort_of(structure, [trial], list(range(1, 41)))
+    for quantities in oracle.history:
+        (report,) = cohort.advance()
+        assert report.means == pytest.approx(quantities, rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.parametrize("networks", ["mlp", "conv"])
+def test_lanes_equal_the_same_trials_alone_in_double_precision(networks: str) -> None:
+    structure = structure_of(networks, "float64")
+    cohort = cohort_of(structure, TRIALS, [30])
+    reports = {report.trial.number: report for report in cohort.advance()}
+    assert len(reports) == 5
+    for trial in TRIALS:
+        single = alone(structure, trial, [30])
+        difference = largest_difference(
+            single.state_of(trial.number).tensors(), cohort.state_of(trial.number).tensors()
+        )
+        assert difference < 1e-12, f"trial {trial.number}"
+
+
+@pytest.mark.parametrize("networks", ["mlp", "conv"])
+def test_lanes_follow_the_same_trials_alone_in_single_precision(networks: str) -> None:
+    """Over three updates: Adam's first steps are nearly sign(g) * lr, so rounding grows with every one."""
+    structure = structure_of(networks, "float32")
+    gentle = [replace(trial, hyper=replace(trial.hyper, lr_critic=1e-4, lr_generator=1e-4)) for trial in TRIALS]
+    reports = cohort_of(structure, gentle, [3]).advance()
+    for report in reports:
+        (single,) = cohort_of(structure, [report.trial], [3]).advance()
+        assert report.means == pytest.approx(single.means, rel=2e-4, abs=2e-5), f"trial {report.trial.number}"
+
+
+@pytest.mark.parametrize("networks", ["mlp", "conv"])
+def test_a_permuted_a_dropped_and_a_broken_neighbour_change_no_bit(networks: str) -> None:
+    structure = structure_of(networks, "float32")
+    whole = cohort_of(structure, TRIALS, [4, 8])
+    permuted = cohort_of(structure, [TRIALS[index] for index in (3, 1, 4, 0, 2)], [4, 8])
+    dropped = cohort_of(structure, TRIALS, [4, 8])
+    broken = cohort_of(structure, TRIALS, [4, 8])
+    poisoned = broken._held.critic.parameters
+    for tensor in poisoned.values():
+        tensor[2] = float("nan")
+    for cohort in (whole, permuted, dropped, broken):
+        reports = cohort.advance()
+        assert len(reports) == 5
+        if cohort is broken:
+            assert [bool(report.problem) for report in reports] == [False, False, True, False, False]
+        if cohort is dropped:
+            dropped.drop(2)
+        cohort.advance()
+    for number in (0, 1, 3, 4):
+        expected = whole.state_of(number).tensors()
+        for cohort in (permuted, dropped, broken):
+            assert largest_difference(expected, cohort.state_of(number).tensors()) == 0.0, f"trial {number}"
+
+
+def test_a_lane_that_joins_late_equals_its_trial_alone() -> None:
+    structure = structure_of("mlp", "float64")
+    cohort = cohort_of(structure, TRIALS[:2], [7, 14, 21])
+    cohort.advance()
+    cohort.add(TRIALS[2])
+    cohort.drop(0)
+    while cohort.trials:
+        for report in cohort.advance():
+            if report.critic_updates == 21:
+                number = report.trial.number
+                single = alone(structure, report.trial, [7, 14, 21])
+                assert largest_difference(single.state_of(number).tensors(), cohort.state_of(number).tensors()) < 1e-12
+                cohort.drop(number)
+
+
+def test_samples_come_from_the_average_in_evaluation_mode() -> None:
+    structure = structure_of("mlp", "float64")
+    trial = TRIALS[0]
+    oracle = textbook(structure, trial, initialise)
+    averages = {name: tensor.clone() for name, tensor in oracle.generator.state_dict().items()}
+    count = 0
+
+    def average() -> None:
+        nonlocal count
+        decay = min(structure.ema_decay, (1 + count) / (10 + count))
+        count += 1
+        for name, tensor in oracle.generator.state_dict().items():
+            averages[name] = decay * averages[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor
+
+    oracle.run(Batches(structure, pixels(structure.sample_shape), [trial.seed]), range(6), average)
+    oracle.generator.load_state_dict(averages)
+    z = torch.randn(700, 6, dtype=torch.float64)
+    with torch.no_grad():
+        expected = oracle.generator.eval()(z)
+    assert (alone(structure, trial, [6]).samples(0, z) - expected).abs().max() < 1e-12

@@ -1,0 +1,172 @@
+"""The training loop of a cohort: K trials side by side, from report to report.
+
+The caller holds the loop: `advance` trains until some lanes stand at a step of the report grid and
+says how they fare; the caller judges them, drops lanes and adds others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wgan_core import draws
+from wgan_core.batches import Batches
+from wgan_core.config import Structure, Trial
+from wgan_core.draws import Stream
+from wgan_core.means import Means
+from wgan_core.state import State
+from wgan_core.step import Step
+
+EVALUATION_SEED = 20170331
+SAMPLE_BATCH = 500
+
+
+def report_grid(budget: int, reports: int) -> tuple[int, ...]:
+    """The critic updates at which every trial of a sweep reports: `reports` even steps up to the budget."""
+    return tuple(sorted({max(1, round(budget * k / reports)) for k in range(1, reports + 1)}))
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a trial fares at a step of the grid; means are over the updates since the step before.
+
+    `problem` names what is not finite, or is empty. `seconds` are of training since the step before.
+    """
+
+    trial: Trial
+    critic_updates: int
+    generator_updates: int
+    means: dict[str, float]
+    seconds: float
+    problem: str
+
+
+@dataclass
+class _Lane:
+    trial: Trial
+    critic_updates: int
+    seconds: float = 0.0
+
+    @property
+    def generator_updates(self) -> int:
+        return self.critic_updates // self.trial.hyper.n_critic
+
+
+class Cohort:
+    """K trials of one structure, trained side by side. Not thread-safe."""
+
+    def __init__(self, structure: Structure, data: Tensor, grid: Sequence[int], device: torch.device) -> None:
+        """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending."""
+        self.structure, self.grid, self.device = structure, tuple(grid), device
+        self._data = data
+        self._step = Step(structure)
+        self._lanes: list[_Lane] = []
+        self._state: State | None = None
+        self._batches: Batches | None = None
+        self._means = Means(device)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials on the lanes, in order."""
+        return [lane.trial for lane in self._lanes]
+
+    def add(self, trial: Trial, state: State | None = None, critic_updates: int = 0) -> None:
+        """Put a trial on a new lane: from its seed, or from a state of one lane at a count of critic updates."""
+        start = state.to(self.device) if state is not None else State.initial(self.structure, trial.seed, self.device)
+        self._state = start if self._state is None else State.joined([self._state, start])
+        self._lanes.append(_Lane(trial, critic_updates))
+        self._means.add()
+        self._batches = None
+
+    def drop(self, number: int) -> None:
+        """Take the trial of this number off its lane; the others go on as if it had never been there."""
+        kept = [index for index, lane in enumerate(self._lanes) if lane.trial.number != number]
+        if len(kept) == len(self._lanes):
+            raise KeyError(f"no lane holds trial {number}; the lanes hold {[t.number for t in self.trials]}")
+        self._state = self._held.lanes(kept) if kept else None
+        self._lanes = [self._lanes[index] for index in kept]
+        self._means.keep(kept)
+        self._batches = None
+
+    def state_of(self, number: int) -> State:
+        """A copy of the state of one trial, as a single lane."""
+        return self._held.lanes([self._index(number)])
+
+    def samples(self, number: int, z: Tensor) -> Tensor:
+        """Samples (N, ...) in [-1, 1] of a trial's averaged generator, on the CPU, for z (N, Z)."""
+        state = self.state_of(number)
+        parts = [self._step.samples(state, part[None].to(self.device))[0] for part in z.split(SAMPLE_BATCH)]
+        return torch.cat(parts).cpu()
+
+    def advance(self) -> list[Report]:
+        """Train all lanes until at least one stands at its next report step; the reports of those that do."""
+        ticks = min(self._next_report(lane) - lane.critic_updates for lane in self._lanes)
+        started = time.perf_counter()
+        for _ in range(ticks):
+            self._tick()
+        for lane in self._lanes:
+            lane.seconds += time.perf_counter() - started
+        due = [index for index, lane in enumerate(self._lanes) if lane.critic_updates in self.grid]
+        return [self._report(index) for index in due]
+
+    def _tick(self) -> None:
+        """One critic update of every lane, then a generator update of those whose n_critic-th it was."""
+        if self._batches is None:
+            self._batches = Batches(self.structure, self._data, [trial.seed for trial in self.trials])
+        hypers = [trial.hyper for trial in self.trials]
+        updates = [lane.critic_updates for lane in self._lanes]
+        quantities = self._step.update_critic(self._held, hypers, self._batches.critic(updates), updates)
+        self._means.record(quantities, slice(None))
+        generator_updates = [lane.generator_updates for lane in self._lanes]
+        for lane in self._lanes:
+            lane.critic_updates += 1
+        due = [index for index, lane in enumerate(self._lanes) if lane.generator_updates > generator_updates[index]]
+        if due:
+            z = self._batches.generator(generator_updates)
+            quantities = self._step.update_generator(self._held, hypers, z, generator_updates, due)
+            self._means.record(quantities, due)
+
+    def _report(self, index: int) -> Report:
+        lane = self._lanes[index]
+        means, seconds = self._means.take(index), lane.seconds
+        lane.seconds = 0.0
+        wrong = [name for name, value in means.items() if not math.isfinite(value)]
+        wrong += [name for name, tensor in self._held.tensors().items() if not tensor[index].isfinite().all()]
+        problem = f"not finite at critic update {lane.critic_updates}: {', '.join(wrong[:4])}" if wrong else ""
+        return Report(lane.trial, lane.critic_updates, lane.generator_updates, means, seconds, problem)
+
+    def _next_report(self, lane: _Lane) -> int:
+        after = bisect_right(self.grid, lane.critic_updates)
+        if after == len(self.grid):
+            raise ValueError(f"trial {lane.trial.number} stands at the last report step, {self.grid[-1]}: drop it")
+        return self.grid[after]
+
+    def _index(self, number: int) -> int:
+        return [trial.number for trial in self.trials].index(number)
+
+    @property
+    def _held(self) -> State:
+        if self._state is None:
+            raise ValueError("the cohort holds no trial: add one")
+        return self._state
+
+
+def evaluation_z(structure: Structure, count: int) -> Tensor:
+    """z (count, Z) with which every trial of every sweep is scored."""
+    return _z(structure, EVALUATION_SEED, Stream.EVALUATION_Z, count)
+
+
+def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:
+    """z (count, Z) of a trial's sample grids, the same at every step."""
+    return _z(structure, trial.seed, Stream.GRID_Z, count)
+
+
+def _z(structure: Structure, seed: int, stream: Stream, count: int) -> Tensor:
+    updates = torch.arange(count)[None]
+    return draws.normal(torch.tensor([seed]), stream, updates, structure.latent_dim, structure.torch_dtype)[0]

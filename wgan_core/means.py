@@ -1,0 +1,48 @@
+"""Running means of what an update reports, per lane, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Means:
+    """Running means per lane and quantity, kept on the device until a report takes them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._lanes = 0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+
+    def add(self) -> None:
+        self._lanes += 1
+        for group in (self._sums, self._counts):
+            for name, tensor in group.items():
+                group[name] = torch.cat([tensor, tensor.new_zeros(1)])
+
+    def keep(self, indices: Sequence[int]) -> None:
+        self._lanes = len(indices)
+        for group in (self._sums, self._counts):
+            for name, tensor in group.items():
+                group[name] = tensor[list(indices)]
+
+    def record(self, quantities: dict[str, Tensor], lanes: slice | list[int]) -> None:
+        """Add one update's quantities, each (K,), of these lanes."""
+        for name, values in quantities.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros(self._lanes, dtype=torch.float64, device=self._device)
+                self._counts[name] = torch.zeros(self._lanes, dtype=torch.int64)
+            self._sums[name][lanes] += values[lanes]
+            self._counts[name][lanes] += 1
+
+    def take(self, lane: int) -> dict[str, float]:
+        """The means of a lane since they were last taken. Waits for the device."""
+        means = {}
+        for name, counts in self._counts.items():
+            if counts[lane] > 0:
+                means[name] = float(self._sums[name][lane]) / int(counts[lane])
+            self._sums[name][lane], counts[lane] = 0.0, 0
+        return means
