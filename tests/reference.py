@@ -87,6 +87,8 @@ class Textbook:
         return named
 
 
-def textbook(structure: Structure, trial: Trial, build: Callable[[Structure, int], tuple[nn.Module, nn.Module]]) -> Textbook:
+def textbook(
+    structure: Structure, trial: Trial, build: Callable[[Structure, int], tuple[nn.Module, nn.Module]]
+) -> Textbook:
     """A textbook trial that starts where the product's trial of the same seed starts."""
     return Textbook(*build(structure, trial.seed), trial)

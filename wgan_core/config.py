@@ -47,8 +47,12 @@ class Structure:
     def __post_init__(self) -> None:
         shape = self.sample_shape
         _require(len(shape) > 0 and all(_is_whole(n) and n > 0 for n in shape), "sample_shape", "positive sizes", shape)
-        _require(_is_whole(self.latent_dim) and self.latent_dim > 0, "latent_dim", "a whole number > 0", self.latent_dim)
-        _require(_is_whole(self.batch_size) and self.batch_size > 0, "batch_size", "a whole number > 0", self.batch_size)
+        _require(
+            _is_whole(self.latent_dim) and self.latent_dim > 0, "latent_dim", "a whole number > 0", self.latent_dim
+        )
+        _require(
+            _is_whole(self.batch_size) and self.batch_size > 0, "batch_size", "a whole number > 0", self.batch_size
+        )
         _require(0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)", self.ema_decay)
         _require(self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}", self.dtype)
 

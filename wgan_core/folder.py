@@ -33,7 +33,9 @@ class Folder:
                 return cls(*fs.FileSystem.from_uri(text))
             return cls(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
         except (ValueError, OSError) as error:
-            raise UserError(f"a folder is a path or a URI such as s3://bucket/prefix; given {text!r}: {error}") from error
+            raise UserError(
+                f"a folder is a path or a URI such as s3://bucket/prefix; given {text!r}: {error}"
+            ) from error
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(self.filesystem, f"{self.path}/{name}")
@@ -71,7 +73,9 @@ class Folder:
     def names(self) -> list[str]:
         """Names of the files and folders directly in this one, sorted; empty if it is not there."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
-        return sorted(info.base_name for info in self.filesystem.get_file_info(selector) if not info.base_name.startswith("."))
+        return sorted(
+            info.base_name for info in self.filesystem.get_file_info(selector) if not info.base_name.startswith(".")
+        )
 
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with all that is in it. Nothing happens if it is not there."""

@@ -1,6 +1,6 @@
 """Generators and critics as plain `nn.Module`s, and such a module as a function over lanes.
 
-    K lanes, N samples in a batch
+K lanes, N samples in a batch
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def mlp_critic(structure: Structure, widths: Sequence[int] = (512, 256)) -> nn.M
 
 
 def mlp_generator(structure: Structure, widths: Sequence[int] = (128, 256, 512, 1024)) -> nn.Module:
-    """z -> widths -> a sample in [-1, 1]; LeakyReLU(.2), batch normalisation in all hidden layers but first and last."""
+    """z -> widths -> a sample in [-1, 1]; LeakyReLU(.2); the hidden layers but first and last are batch-normalised."""
     layers: list[nn.Module] = []
     size = structure.latent_dim
     for position, width in enumerate(widths):
         normalised = 0 < position < len(widths) - 1
-        # A bias before a normalisation has a gradient of exactly zero, of which rounding makes noise that Adam amplifies.
+        # A bias before a normalisation has a gradient of zero, of which rounding makes noise that Adam amplifies.
         layers.append(nn.Linear(size, width, bias=not normalised))
         if normalised:
             layers.append(nn.BatchNorm1d(width))
@@ -139,7 +139,9 @@ class Network:
     def __init__(self, module: nn.Module) -> None:
         self._module = module.to("meta")
 
-    def __call__(self, parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool = True) -> tuple[Tensor, Tensors]:
+    def __call__(
+        self, parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool = True
+    ) -> tuple[Tensor, Tensors]:
         """The outputs (K, N, ...) for inputs (K, N, ...), and the buffers after the call, new tensors."""
         self._module.train(training)
         if x.shape[0] > 1:

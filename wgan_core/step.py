@@ -38,14 +38,18 @@ class Step:
         self._critic, self._generator = Network(critic), Network(generator)
         self._ema_decay = structure.ema_decay
 
-    def update_critic(self, state: State, hypers: Sequence[Hyper], batch: CriticBatch, updates: Sequence[int]) -> Tensors:
+    def update_critic(
+        self, state: State, hypers: Sequence[Hyper], batch: CriticBatch, updates: Sequence[int]
+    ) -> Tensors:
         """One critic update of every lane; `updates` are the lanes' counts before it.
 
         Returns, each (K,): wasserstein_estimate, gradient_penalty (without lambda), gradient_norm, critic_loss.
         """
         parameters = _leaves(state.critic.parameters)
         with torch.no_grad():
-            fake, state.generator.buffers = self._generator(state.generator.parameters, state.generator.buffers, batch.z)
+            fake, state.generator.buffers = self._generator(
+                state.generator.parameters, state.generator.buffers, batch.z
+            )
 
         def score(points: Tensor) -> Tensor:
             return self._critic(parameters, state.critic.buffers, points)[0]

@@ -133,10 +133,7 @@ class Tracker:
         if self._thread is not None:
             self._thread.join(timeout_s)
             self._thread = None
-        drained, wait = self.drain(), 1.0
-        while not drained and time.monotonic() + wait < self._deadline:
-            time.sleep(wait)
-            drained, wait = self.drain(), min(2 * wait, 8.0)
+        self._drain_patiently()
         try:
             with self._lock:
                 return self._finish(final_status, summary)
@@ -208,6 +205,15 @@ class Tracker:
             wait = min(2 * wait, _LONGEST_WAIT_S) if away else _INTERVAL_S
             passes += 1
 
+    def _drain_patiently(self) -> None:
+        """Drain until all is over, the deadline passes, or a server that does answer has refused three times."""
+        refusals, wait = 0, 1.0
+        while not self.drain() and refusals < 2 and time.monotonic() + wait < self._deadline:
+            if self._store is not None and answers(self._uri):
+                refusals += 1
+            time.sleep(wait)
+            wait = min(2 * wait, 8.0)
+
     def _upload(self, store: Store, number: int, trial: TrialUpload) -> bool:
         """Bring one trial over; whether it makes sense to go on with the next."""
         try:
@@ -248,7 +254,8 @@ class Tracker:
 
     def _lead(self, summary: Mapping[str, str | float]) -> str:
         """The first line of the run's description, in Markdown."""
-        trial, value = summary.get("best.trial"), summary.get(best_key(self._objective))
+        trial = summary.get("best.trial")
+        value = summary.get(best_key(self._objective), summary.get(self._objective))
         if trial is None or not isinstance(value, float | int):
             return "No trial has completed yet."
         floor = f" (real data against real data: {self._floor:.4g})" if math.isfinite(self._floor) else ""

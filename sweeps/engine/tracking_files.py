@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from PIL import Image
 from pyarrow import fs
 
 from sweeps.engine.tracking_store import Point, Store
@@ -69,15 +70,13 @@ def log_samples(store: Store, run_id: str, samples: Sequence[Sample]) -> None:
     store.log(run_id, tags={"mlflow.loggedImages": "True"})
 
 
-def thumbnail(png: bytes) -> bytes:
-    """The image as WebP, at most 256 pixels wide and high, never enlarged.
-
-    Raises `PIL.UnidentifiedImageError` for bytes that are no image.
-    """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(png)) as image:
-        small = image.convert("RGB")
+def thumbnail(png: bytes) -> bytes | None:
+    """The image as WebP, at most 256 pixels wide and high, never enlarged; None if it is not a whole image."""
+    try:
+        with Image.open(io.BytesIO(png)) as image:
+            small = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises, by format and by fault
+        return None
     small.thumbnail(_THUMBNAIL)
     written = io.BytesIO()
     small.save(written, "WEBP", lossless=True)

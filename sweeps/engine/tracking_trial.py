@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from PIL import UnidentifiedImageError
-
 from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Spool, Start, Step, step_name
 from sweeps.engine.tracking_files import Export, Sample, log_model, log_samples, thumbnail
 from sweeps.engine.tracking_note import (
@@ -45,7 +43,7 @@ class TrialUpload:
     def upload(self, store: Store) -> None:
         """Write what is new. Raises what MLflow or the file system raises; nothing is lost by that."""
         names = self._spool.segments()
-        if START_NAME not in names:
+        if START_NAME not in names and END_NAME not in names:
             return
         uploaded = set(self.note.uploaded)
         new = [name for name in names if name not in uploaded and name != END_NAME]
@@ -72,6 +70,8 @@ class TrialUpload:
             end = self._read_end(self._spool.segments())
             if end is not None:
                 self._close(store, run_id, end)
+        elif not self.note.end and runs[run_id].status != "RUNNING":
+            self.note.end = INTERRUPTED  # a process killed just before it noted that
 
     def interrupt(self, store: Store, runs: Mapping[str, StoredRun]) -> None:
         """Say that a trial that has not ended waits to be gone on with, as the sweep has stopped."""
@@ -93,7 +93,7 @@ class TrialUpload:
         if note.run_id not in runs or runs[note.run_id].deleted:
             return "its run was deleted"
         if note.missing:
-            return f"files not found: {', '.join(note.missing)}"
+            return f"files not there or not whole: {', '.join(note.missing)}"
         stored = runs[note.run_id].metrics
         if wrong := [key for key, value in note.latest.items() if not equal(stored.get(key), float(value))]:
             return f"the last value of {wrong[0]} is {stored.get(wrong[0])}, not {note.latest[wrong[0]]}"
@@ -111,15 +111,21 @@ class TrialUpload:
         end = self._spool.read(END_NAME) if END_NAME in names else None
         return end if isinstance(end, End) else None
 
-    def _start(self) -> Start:
-        start = self._spool.read(START_NAME)
+    def _start(self, end: End | None) -> Start:
+        """What the trial is; without params if its process was lost before it could say."""
+        try:
+            start = self._spool.read(START_NAME)
+        except FileNotFoundError:
+            if end is None:
+                raise
+            return Start(self.number, {}, 0, end.ended_ms)
         assert isinstance(start, Start)
         return start
 
     def _attach(self, store: Store, end: End | None) -> str:
         """The trial's run: the one noted, else one found by its tags, else a new one."""
         if self.note.run_id is None:
-            start, found = self._start(), store.trial_run(self.number)
+            start, found = self._start(end), store.trial_run(self.number)
             if found is None:
                 self.note.run_id = store.create_trial_run(
                     self.number, run_name(self.number, start.params), start.started_ms
@@ -180,20 +186,24 @@ class TrialUpload:
         """An image of the trial; None, and a word in the note, if it is not there or is none."""
         try:
             png = (self.folder / "samples").read(name)
-            return Sample(key, step, timestamp_ms, png, thumbnail(png))
-        except (FileNotFoundError, UnidentifiedImageError):
+        except FileNotFoundError:
+            png = b""
+        webp = thumbnail(png)
+        if webp is None:
             note.missing = sorted({*note.missing, f"samples/{name}"})
             return None
+        return Sample(key, step, timestamp_ms, png, webp)
 
     def _upload_end(self, store: Store, run_id: str, end: End) -> None:
         note = self.note.copy()
         if note.last_image is not None:
             # At step 0, where MLflow's image slider starts, and at a fixed time, so that a later end replaces it.
-            final = self._image(note.last_image, "samples/final", 0, self._start().started_ms, note)
+            final = self._image(note.last_image, "samples/final", 0, self._start(end).started_ms, note)
             log_samples(store, run_id, [final] if final else [])
         if end.model_dir is not None:
             try:
                 note.model_id, note.model_uri = log_model(store, run_id, self._export(end, note))
+                note.missing = [name for name in note.missing if not name.endswith("/")]
             except FileNotFoundError:
                 note.missing = sorted({*note.missing, f"{end.model_dir}/"})
         self._close(store, run_id, end)
@@ -207,7 +217,7 @@ class TrialUpload:
             folder=self.folder / str(end.model_dir),
             mark=mark_of(end),
             name=f"generator-t{self.number:03d}",
-            params=run_params(self._start()),
+            params=run_params(self._start(end)),
             tags={**tags, **self._best_tags(end)},
             step=end.best.critic_updates if end.best else end.critic_updates,
             score=self._best_point(end.best, end.ended_ms, note) if end.best else None,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference import textbook
+from tests.reference import textbook
 from torch import Tensor
 
 from wgan_core.batches import Batches

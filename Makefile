@@ -1,0 +1,91 @@
+# Needs Python 3.11 or later and make; everything else goes into .venv. `make` alone lists the targets.
+
+PYTHON ?= python3
+ARGS ?=
+# Debian packages without which some tests cannot run; `chromium` belongs here from the first test marked needs_browser.
+TEST_PACKAGES ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv mnist mnist-long data test lint types format test-deps wheel bench-step bench-sweep clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  Options go in ARGS, for example: make mnist ARGS='--trials 8'"
+
+.venv: $(STAMP) ## set up .venv: the pinned packages and this project, editable
+	@:
+
+# The stamp is written last, so an interrupted set-up is taken up again and a finished one is not repeated.
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "error: Python 3.11 or later is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	         "name another: make PYTHON=python3.11 .venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "error: $(PYTHON) has no venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@echo "Installing the packages of requirements.txt into .venv (minutes; torch is the largest)"
+	@$(PIP) install -r requirements.txt
+	@echo "Installing this project into .venv, editable"
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+mnist: $(STAMP) ## a small sweep on MNIST
+	$(BIN)/python sweeps/mnist.py $(ARGS)
+
+mnist-long: $(STAMP) ## 40 trials of 60000 critic updates on MNIST
+	$(BIN)/python sweeps/mnist.py --name mnist-long --trials 40 --budget 60000 $(ARGS)
+
+data: $(STAMP) ## fetch MNIST ahead of the first sweep
+	$(BIN)/python -m wgan_core.data.mnist $(ARGS)
+
+test: lint types ## lint, types and all tests; ARGS go to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff format the code and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-deps: ## install the system packages that some tests need, where that is allowed
+	@missing=""; \
+	for package in $(TEST_PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' "$$package" 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then echo "test-deps: nothing to install"; exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "test-deps: no apt-get here; not installed:$$missing; the tests that need them are skipped"; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=""; \
+	elif sudo -n true 2>/dev/null; then sudo="sudo -n"; \
+	else echo "test-deps: neither root nor sudo without a password; not installed:$$missing;" \
+	          "the tests that need them are skipped"; exit 0; fi; \
+	echo "test-deps: installing$$missing"; \
+	$$sudo apt-get update -qq || echo "test-deps: the package lists could not be renewed; trying with those there are"; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing </dev/null >/dev/null
+
+# build/ is removed first: setuptools would pack files there that have since left the source.
+wheel: $(STAMP) ## build dist/*.whl
+	@rm -rf build dist
+	@echo "Building the wheel into dist"
+	@$(PIP) wheel --no-deps --no-build-isolation -w dist .
+	@ls dist/*.whl
+
+bench-step: $(STAMP) ## time one training step, lanes against the textbook loop
+	$(BIN)/python benchmarks/step.py $(ARGS)
+
+bench-sweep: $(STAMP) ## time a whole sweep
+	$(BIN)/python benchmarks/sweep.py $(ARGS)
+
+clean: ## remove .venv and everything that is built or cached; data and sweeps stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

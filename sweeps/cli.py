@@ -1,0 +1,110 @@
+"""The `sweeps` command: take away what a sweep found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sweeps.engine.leaderboard import checkpoint_of, leaderboard
+from sweeps.engine.options import add_storage
+from sweeps.engine.results import open_results
+from wgan_core import checkpoint as checkpoints
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+from wgan_core.generator import PROGRAM, averaged_generator, program, write_generator
+from wgan_core.pictures import grid_png
+
+SNIPPET = """import torch
+generator = torch.export.load("{program}").module()
+samples = generator(torch.randn(64, {latent_dim}))  # {output}"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0, or 2 with one line for what the person can mend."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sweeps", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    best = commands.add_parser("best", help="the leaderboard and the best checkpoint of a sweep")
+    best.add_argument("name", help="of the sweep")
+    best.add_argument("--json", action="store_true", help="the best trial alone, as JSON")
+    best.set_defaults(run=_best)
+
+    sample = commands.add_parser("sample", help="a picture of samples from a checkpoint")
+    sample.add_argument("checkpoint", help="a checkpoint's folder, as `sweeps best` prints it")
+    sample.add_argument("--n", type=int, default=64, help="samples (default: %(default)s)")
+    sample.add_argument("--out", default="samples.png", help="PNG file to write (default: %(default)s)")
+    sample.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    sample.set_defaults(run=_sample)
+
+    export = commands.add_parser("export", help="the best generator: weights, description, a torch.export program")
+    export.add_argument("name", help="of the sweep")
+    export.add_argument("--out", required=True, help="folder to write; must not be there yet")
+    export.set_defaults(run=_export)
+
+    for command in (best, sample, export):
+        add_storage(command)
+    return parser
+
+
+def _best(given: argparse.Namespace) -> None:
+    results = open_results(given.storage, given.name, given.study_storage)
+    if given.json:
+        print(json.dumps(results.best_as_json(), indent=1))
+        return
+    print(leaderboard(results.plan, results.rows))
+    print(f"\nreal against real {results.plan.floor:.4g} ({results.plan.objective})")
+    print(f"best checkpoint   {checkpoint_of(results.folder, results.best)}")
+
+
+def _sample(given: argparse.Namespace) -> None:
+    if given.n < 1:
+        raise UserError(f"--n must be a whole number >= 1; given {given.n}")
+    found = checkpoints.read(Folder.at(given.checkpoint))
+    structure = found.structure
+    noise = torch.Generator().manual_seed(given.seed)
+    z = torch.randn(given.n, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+    picture = grid_png(averaged_generator(found)(z))
+    try:
+        Path(given.out).write_bytes(picture)
+    except OSError as error:
+        raise UserError(f"--out must be a file that can be written; {given.out}: {error.strerror}") from error
+    print(f"{given.n} samples in {given.out}")
+
+
+def _export(given: argparse.Namespace) -> None:
+    results = open_results(given.storage, given.name, given.study_storage)
+    out = Path(given.out)
+    if out.exists():
+        raise UserError(
+            f"--out must name a folder that is not there yet, so that nothing is lost; {out} is: name another"
+        )
+    found = checkpoints.read(checkpoint_of(results.folder, results.best))
+    target = Folder.at(out)
+    try:
+        write_generator(target, found)
+        target.write(PROGRAM, program(found))
+        target.write("best.json", json.dumps(results.best_as_json(), indent=1).encode())
+    except OSError as error:
+        raise UserError(f"--out must be a folder that can be written; {out}: {error}") from error
+    output = f"({', '.join(map(str, (64, *found.structure.sample_shape)))}) in [-1, 1]"
+    print(f"wrote {out}; it needs torch alone:\n")
+    print(SNIPPET.format(program=out / PROGRAM, latent_dim=found.structure.latent_dim, output=output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The command line of a sweep script."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wgan_core.errors import UserError
+from wgan_core.networks import PAIRS
+
+SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit."""
+
+    name: str
+    trials: int
+    budget: int
+    seed: int
+    networks: str
+    data: str | None
+    objective: str | None
+    lanes: int
+    cpus_per_trial: float
+    gpus_per_trial: float | None
+    max_concurrent: int
+    storage: str
+    study_storage: str | None
+    tracking_uri: str | None
+    smoke: bool
+
+
+def default_storage() -> str:
+    """Where sweeps are kept unless told otherwise: `$WGAN_STORAGE`, else `~/wgan-sweeps`."""
+    return os.environ.get("WGAN_STORAGE") or str(Path.home() / "wgan-sweeps")
+
+
+def parse(name: str, description: str, trials: int, budget: int, arguments: Sequence[str] | None = None) -> Options:
+    """The options of a script whose sweep has this name and these defaults. Raises `UserError` for a bad value."""
+    parser = argparse.ArgumentParser(
+        prog=f"{name}.py", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    _add_search(parser, name, trials, budget)
+    _add_resources(parser)
+    _add_places(parser)
+    given = parser.parse_args(arguments)
+    if given.smoke:
+        given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
+    given.lanes = 1 if given.lanes == "auto" else _whole("--lanes", given.lanes)
+    options = Options(**vars(given))
+    _check(options)
+    return options
+
+
+def add_storage(parser: argparse._ActionsContainer) -> None:
+    """The options that say where sweeps are kept."""
+    parser.add_argument(
+        "--storage",
+        default=default_storage(),
+        help="folder of all sweeps: a local path, or a URI of a shared file system or object store",
+    )
+    parser.add_argument(
+        "--study-storage",
+        default=os.environ.get("WGAN_STUDY_STORAGE"),
+        help="Optuna storage URL (default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)",
+    )
+
+
+def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument("--name", default=name, help="of the sweep; the same name again continues it")
+    group.add_argument("--trials", type=int, default=trials, help="trials in all; a larger number extends a sweep")
+    group.add_argument("--budget", type=int, default=budget, help="critic updates of a trial that is not stopped early")
+    group.add_argument("--seed", type=int, default=0, help="of the search and, with its number, of each trial")
+    group.add_argument(
+        "--objective", help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the data's)"
+    )
+    group.add_argument("--networks", choices=sorted(PAIRS), default="mlp", help="generator and critic")
+    group.add_argument("--data", help="Parquet file or folder of images, Hugging Face layout (default: MNIST)")
+    group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("resources")
+    group.add_argument("--cpus-per-trial", type=float, default=1.0, help="CPU cores of a process; its threads")
+    group.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        help="GPUs of a process, such as 0.25 or 1 (default: 1 where there are GPUs, else 0)",
+    )
+    group.add_argument("--max-concurrent", type=int, default=0, help="processes at a time; 0: as many as fit")
+    group.add_argument("--lanes", default="auto", help="trials trained side by side in a process; auto: 1")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("places")
+    add_storage(group)
+    group.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
+    )
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{option} must be auto or a whole number >= 1; given {text!r}")
+    return int(text)
+
+
+def _check(options: Options) -> None:
+    if options.cpus_per_trial <= 0:
+        raise UserError(f"--cpus-per-trial must be > 0; given {options.cpus_per_trial}")
+    gpus = options.gpus_per_trial
+    if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+        raise UserError(f"--gpus-per-trial must be a fraction of one GPU or a whole number; given {gpus}")
+    if gpus is not None and gpus > 1:
+        raise UserError(f"--gpus-per-trial is at most 1: a trial trains on one GPU; given {gpus}")
+    if options.max_concurrent < 0:
+        raise UserError(f"--max-concurrent must be a whole number >= 0; given {options.max_concurrent}")
+    if not options.storage:
+        raise UserError("--storage must name a folder; it is empty")

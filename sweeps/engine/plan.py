@@ -1,0 +1,128 @@
+"""What was asked of a sweep, as kept in its `sweep.json`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeps.engine.space import Space
+from wgan_core.config import Structure
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+from wgan_core.loop import report_grid
+
+FILE = "sweep.json"
+REPORTS = 9
+ETA = 3
+RANDOM_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep. Everything but `trials` must be the same whenever the sweep is continued.
+
+    trials: sweep trials in all. budget: critic updates of a trial. objective: the metric that is
+    minimised. protocol: how that metric is measured. floors: real-against-real values of the metrics.
+    """
+
+    name: str
+    trials: int
+    budget: int
+    seed: int
+    objective: str
+    structure: Structure
+    space: Space
+    data: str
+    data_digest: str
+    protocol: Mapping[str, Any]
+    floors: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for field in ("trials", "budget"):
+            if getattr(self, field) < 1:
+                raise UserError(f"--{field} must be a whole number >= 1; given {getattr(self, field)}")
+        if self.seed < 0:
+            raise UserError(f"--seed must be a whole number >= 0; given {self.seed}")
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The critic updates at which every trial reports."""
+        return report_grid(self.budget, REPORTS)
+
+    @property
+    def floor(self) -> float:
+        return self.floors[self.objective]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "trials": self.trials,
+            "budget": self.budget,
+            "seed": self.seed,
+            "objective": self.objective,
+            "structure": self.structure.as_json(),
+            "space": self.space.as_json(),
+            "data": self.data,
+            "data_digest": self.data_digest,
+            "protocol": dict(self.protocol),
+            "floors": dict(self.floors),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Plan:
+        structure, space = Structure.from_json(values["structure"]), Space.from_json(values["space"])
+        return cls(**{**values, "structure": structure, "space": space})
+
+
+def check_name(name: str) -> None:
+    """Raises `UserError` unless the name can be that of a folder, an experiment and an actor."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(
+            f"--name must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given {name!r}"
+        )
+
+
+def read_plan(folder: Folder) -> Plan | None:
+    """The plan of the sweep in this folder, or None."""
+    return Plan.from_json(json.loads(folder.read(FILE))["plan"]) if folder.exists(FILE) else None
+
+
+def settle(folder: Folder, asked: Plan) -> Plan:
+    """The plan to go by: the one asked for, if it begins, continues or extends what is in the folder.
+
+    Raises `UserError` that names what differs from the sweep of this name.
+    """
+    found = read_plan(folder)
+    if found is not None:
+        differing = list(_differences(found.as_json(), replace(asked, trials=found.trials).as_json(), ""))
+        if differing:
+            raise UserError(
+                f"a sweep named {asked.name!r} is in {folder}, and a sweep continues only as it began; "
+                f"different now: {'; '.join(differing[:5])}: give another --name"
+            )
+        asked = replace(asked, trials=max(asked.trials, found.trials))
+    return asked
+
+
+def write_plan(folder: Folder, plan: Plan) -> None:
+    """Keep the plan, with the versions it runs on."""
+    described = {"plan": plan.as_json(), "versions": _versions()}
+    folder.write(FILE, json.dumps(described, indent=1).encode())
+
+
+def _versions() -> dict[str, str]:
+    packages = ("wgan-sweeps", "torch", "ray", "optuna", "mlflow", "numpy", "pyarrow")
+    return {package: importlib.metadata.version(package) for package in packages}
+
+
+def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != json.loads(json.dumps(now)):
+        yield f"{path} was {before} and is {now}"

@@ -1,0 +1,90 @@
+"""What a person sees while a sweep runs: one line, made again every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from sweeps.engine.plan import Plan
+from sweeps.engine.study import Row, sort_rows
+
+REFRESH_S = 2.0
+LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """Prints from a thread: a line that is overwritten on a terminal, else a line when something changed."""
+
+    def __init__(self, plan: Plan, rows: Callable[[], Sequence[Row]]) -> None:
+        self._plan, self._rows = plan, rows
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._began = time.monotonic()
+        self._updates_before = -1
+        self._terminal = sys.stdout.isatty()
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._show(last=True)
+
+    def _run(self) -> None:
+        printed = 0.0
+        while not self._stopping.wait(REFRESH_S):
+            if self._terminal or time.monotonic() - printed >= LINE_EVERY_S:
+                self._show()
+                printed = time.monotonic()
+
+    def _show(self, last: bool = False) -> None:
+        try:
+            rows = list(self._rows())
+        except Exception as error:  # a line that cannot be made now must not end the sweep
+            print(f"  progress is not known now: {type(error).__name__}", flush=True)
+            return
+        text = self.line(rows, time.monotonic() - self._began)
+        if self._terminal:
+            print(f"\r\033[K{text}", end="\n" if last else "", flush=True)
+        else:
+            print(text, flush=True)
+
+    def line(self, rows: Sequence[Row], elapsed_s: float) -> str:
+        """The line for these trials after so many seconds."""
+        ended = [row for row in rows if row.state in ("COMPLETE", "PRUNED", "FAIL")]
+        running = [row for row in rows if row.state == "RUNNING"]
+        best = next((row for row in sort_rows(rows) if row.value == row.value), None)
+        parts = [f"{_clock(elapsed_s)}  {len(ended)} of {self._plan.trials} trials ended"]
+        if running:
+            parts.append(
+                "running " + ", ".join(f"{row.number} ({row.step / self._plan.budget:.0%})" for row in running[:8])
+            )
+        if best is not None:
+            parts.append(f"best {best.value:.4g} (trial {best.number})")
+        parts.append(self._left(rows, ended, elapsed_s))
+        return "  |  ".join(parts)
+
+    def _left(self, rows: Sequence[Row], ended: Sequence[Row], elapsed_s: float) -> str:
+        """Time left, from the pace so far and the mean length of the trials that ended."""
+        done = sum(row.step for row in rows)
+        if self._updates_before < 0:
+            self._updates_before = done
+        if len(ended) == self._plan.trials:
+            return "all trials have ended"
+        pace = (done - self._updates_before) / elapsed_s if elapsed_s > 0 else 0.0
+        if not ended or pace <= 0:
+            return "time left not known yet"
+        usual = sum(row.step for row in ended) / len(ended)
+        open_updates = sum(max(usual - row.step, 0) for row in rows if row not in ended)
+        open_updates += usual * (self._plan.trials - len(rows))
+        return f"about {_clock(open_updates / pace)} left"
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

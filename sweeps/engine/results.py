@@ -1,0 +1,78 @@
+"""A sweep's results, read from its storage alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.engine.layout import sweep_folder, trial_folder
+from sweeps.engine.leaderboard import best_row, checkpoint_of
+from sweeps.engine.plan import FILE as PLAN_FILE
+from sweeps.engine.plan import Plan, read_plan
+from sweeps.engine.study import Row, read_rows
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+STUDY_FILE = "study.db"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep as it stands."""
+
+    folder: Folder
+    plan: Plan
+    rows: list[Row]
+
+    @property
+    def best(self) -> Row:
+        """The best trial. Raises `UserError` if none has a score yet."""
+        row = best_row(self.rows)
+        if row is None:
+            raise UserError(f"no trial of {self.plan.name!r} has a score yet: wait for its first report")
+        return row
+
+    def best_as_json(self) -> dict[str, Any]:
+        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of the best trial."""
+        row = self.best
+        tracked = _json(trial_folder(self.folder, row.number), "mlflow.json")
+        return {
+            "trial": row.number,
+            "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
+            "objective": self.plan.objective,
+            "value": row.value,
+            "floor": self.plan.floor,
+            "checkpoint": str(checkpoint_of(self.folder, row)),
+            "run_id": tracked.get("run_id"),
+            "model_uri": tracked.get("model_uri"),
+        }
+
+
+def open_results(storage: str, name: str, study_storage: str | None = None) -> Results:
+    """The sweep of this name. Raises `UserError` if there is none."""
+    folder = sweep_folder(storage, name)
+    plan = read_plan(folder)
+    if plan is None:
+        known = [each for each in Folder.at(storage).names() if (Folder.at(storage) / each).exists(PLAN_FILE)]
+        raise UserError(
+            f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
+        )
+    return Results(folder, plan, read_rows(plan.name, study_url(folder, study_storage)))
+
+
+def study_url(folder: Folder, given: str | None) -> str:
+    """The Optuna storage: the one given, else a SQLite file in the sweep's folder.
+
+    Raises `UserError` if the folder is of an object store, which cannot hold a SQLite file.
+    """
+    if given:
+        return given
+    if not folder.is_local:
+        raise UserError(f"a sweep in an object store, {folder}, needs --study-storage: a PostgreSQL URL")
+    return f"sqlite:///{folder.path}/{STUDY_FILE}"
+
+
+def _json(folder: Folder, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(folder.read(name)) if folder.exists(name) else {}
+    return loaded

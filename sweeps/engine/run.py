@@ -1,0 +1,206 @@
+"""A sweep from the first check to the leaderboard: what a script's one call does."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray import tune
+
+from sweeps.engine.layout import sweep_folder
+from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
+from sweeps.engine.lease import Lease
+from sweeps.engine.options import SMOKE_SAMPLES, Options
+from sweeps.engine.placement import Placement, placement
+from sweeps.engine.plan import Plan, read_plan, settle, write_plan
+from sweeps.engine.progress import Progress
+from sweeps.engine.results import study_url
+from sweeps.engine.search import CohortSearch
+from sweeps.engine.space import Space
+from sweeps.engine.study import Row, Study
+from sweeps.engine.tracking import Tracker
+from sweeps.engine.trainable import Work, train_cohort
+from wgan_core.config import Structure
+from wgan_core.data import Dataset
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+from wgan_core.metrics import Evaluator, resolve_objective
+from wgan_core.networks import build
+
+SAMPLES = 5000
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Call a script's main; the exit status: 0, or 2 with one line for what the person can mend."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: Space) -> list[Row]:
+    """Run, continue or extend a sweep and print its leaderboard; how its trials stand at the end.
+
+    Raises `UserError` before any trial starts if something asked for cannot be done.
+    """
+    build(structure)
+    folder = sweep_folder(options.storage, options.name)
+    asked, evaluator = _ask(options, dataset, structure, space)
+    with _leased(folder) as session:
+        first = read_plan(folder) is None
+        plan = settle(folder, asked)
+        url = study_url(folder, options.study_storage)
+        tracker = _tracker(options, folder, plan)
+        with ThreadPoolExecutor(1) as beside:
+            opened = beside.submit(tracker.open, first_start=first)
+            places = _start_ray(options)
+            opened.result()
+        write_plan(folder, plan)
+        study = _study_actor(plan, url, session)
+        tracker.start()
+        began = time.monotonic()
+        try:
+            with Progress(plan, lambda: ray.get(study.rows.remote())):
+                _fit(plan, folder, options, places, study, dataset, evaluator)
+        finally:
+            rows = ray.get(study.rows.remote())
+            done = ray.get(study.is_done.remote())
+            _finish(tracker, plan, folder, rows, done)
+        _print_end(tracker, plan, folder, rows, done, time.monotonic() - began)
+        ray.shutdown()
+        return rows
+
+
+def _ask(options: Options, dataset: Dataset, structure: Structure, space: Space) -> tuple[Plan, Evaluator]:
+    print(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate", flush=True)
+    evaluator = Evaluator.build(dataset, sample_size=SMOKE_SAMPLES if options.smoke else SAMPLES)
+    objective = evaluator.objective_default
+    if options.objective:
+        objective = resolve_objective(options.objective, evaluator.names)
+    plan = Plan(
+        name=options.name,
+        trials=options.trials,
+        budget=options.budget,
+        seed=options.seed,
+        objective=objective,
+        structure=structure,
+        space=space,
+        data=dataset.name,
+        data_digest=dataset.digest,
+        protocol=evaluator.protocol,
+        floors=evaluator.floors,
+    )
+    return plan, evaluator
+
+
+@contextmanager
+def _leased(folder: Folder) -> Iterator[str]:
+    lease = Lease(folder)
+    try:
+        lease.acquire()
+    except OSError as error:
+        raise UserError(
+            f"the storage must be a folder that can be written; {folder}: {error}: check --storage"
+        ) from error
+    try:
+        yield lease.session
+    finally:
+        lease.release()
+
+
+def _tracker(options: Options, folder: Folder, plan: Plan) -> Tracker:
+    uri = options.tracking_uri
+    if not uri:
+        storage = Folder.at(options.storage)
+        if not storage.is_local:
+            raise UserError(f"a sweep in an object store, {storage}, needs --tracking-uri: the URL of an MLflow server")
+        uri = f"sqlite:///{storage.path}/mlflow.db"
+    return Tracker(folder, plan.name, uri, plan.objective, plan.floor, plan.as_json())
+
+
+def _start_ray(options: Options) -> Placement:
+    """Join the cluster there is, or start one on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # Else glibc gives the memory of every large gradient back to the system and faults it in again.
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, configure_logging=False)
+    return placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, ray.cluster_resources())
+
+
+def _study_actor(plan: Plan, url: str, session: str) -> Any:
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
+    study = actor.remote(plan.as_json(), url, session)
+    try:
+        ray.get(study.is_done.remote())
+    except ray.exceptions.RayActorError as error:
+        raise UserError(f"the search did not start: {str(error).strip().splitlines()[-1]}") from error
+    return study
+
+
+def _fit(
+    plan: Plan, folder: Folder, options: Options, places: Placement, study: Any, dataset: Dataset, evaluator: Evaluator
+) -> None:
+    work = Work(plan.as_json(), folder, options.lanes, max(1, math.floor(options.cpus_per_trial)))
+    trainable = tune.with_parameters(
+        train_cohort, work=work, study=study, values=dataset.train.values, evaluator=evaluator
+    )
+    columns = ("trial", *plan.space.ranges) if options.lanes == 1 else ("trials",)
+    # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.
+    with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"CPU": options.cpus_per_trial, "GPU": places.gpus_per_trial}),
+            param_space={name: tune.uniform(0, 1) for name in columns},
+            tune_config=tune.TuneConfig(
+                search_alg=CohortSearch(study, options.lanes, folder),
+                num_samples=-1,
+                max_concurrent_trials=places.concurrent,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=plan.name, storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+            ),
+        )
+        tuner.fit()
+
+
+def _finish(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], done: bool) -> None:
+    best = best_row(rows)
+    summary: dict[str, str | float] = {}
+    if best is not None:
+        summary = {
+            plan.objective: best.value,
+            "best.trial": str(best.number),
+            "best.checkpoint": str(checkpoint_of(folder, best)),
+        }
+    print("writing the last records to MLflow", flush=True)
+    if tracker.stop("FINISHED" if done else "KILLED", summary) == "partial":
+        print(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")
+
+
+def _print_end(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], done: bool, seconds: float) -> None:
+    print(f"\n{plan.name}: {plan.objective} on held-out data, real against real {plan.floor:.4g}; {seconds:.0f} s\n")
+    print(leaderboard(plan, rows))
+    best = best_row(rows)
+    if best is not None:
+        print(f"\nbest checkpoint   {checkpoint_of(folder, best)}")
+    print(f"look at the runs  {tracker.ui_command()}")
+    print(f"then open         {tracker.link()}")
+    if not done:
+        print("\nnot all trials have ended: the same command again goes on from their checkpoints")

@@ -1,0 +1,52 @@
+"""The study as a Ray Tune `Searcher`: a Tune trial is a cohort of sweep trials."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import ray
+from ray.actor import ActorHandle
+from ray.tune.search import Searcher
+
+from sweeps.engine.layout import trial_folder
+from sweeps.engine.spool import Spool
+from sweeps.engine.study import Claim
+from wgan_core.folder import Folder
+
+
+class CohortSearch(Searcher):
+    """Hands each Tune trial a cohort, and what died back to the study."""
+
+    def __init__(self, study: ActorHandle[Any], lanes: int, folder: Folder) -> None:
+        super().__init__(metric="value", mode="min")
+        self._study, self._lanes, self._folder = study, lanes, folder
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        # Tune's space holds the names of the columns only: what is searched is the study's.
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes)))
+        if claims:
+            return config_of(claims)
+        # A running trial may yet come back to be trained again, so the search is over only when all have ended.
+        done = ray.get(self._study.is_done.remote())
+        return cast("dict[str, Any]", Searcher.FINISHED) if done else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        for number, reason in cast("list[tuple[int, str]]", ray.get(self._study.fault.remote(trial_id))):
+            Spool(trial_folder(self._folder, number)).end("FAIL", reason, round(time.time() * 1000), 0)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study's storage is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study's storage is the state."""
+
+
+def config_of(claims: list[Claim]) -> dict[str, Any]:
+    """What Tune shows of a cohort: a single trial's own values, or the numbers of several."""
+    if len(claims) == 1:
+        return {"trial": claims[0].trial.number, **claims[0].params}
+    return {"trials": ",".join(str(claim.trial.number) for claim in claims)}

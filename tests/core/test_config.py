@@ -1,0 +1,101 @@
+"""Configurations: what is out of range is refused by name, and JSON gives back what was put in."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.errors import UserError
+
+STRUCTURE = Structure("mlp", (1, 28, 28))
+HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=5, beta1=0.0, beta2=0.9)
+TRIAL = Trial(3, 17, HYPER)
+
+WHOLE = "a whole number > 0"
+FINITE = "a finite number"
+OUT_OF_RANGE = [
+    (STRUCTURE, "sample_shape", "positive sizes", [(), (0,), (1, -28, 28), (1, 28.0, 28), (True, 28)]),
+    (STRUCTURE, "latent_dim", WHOLE, [0, -1, 2.5, True]),
+    (STRUCTURE, "batch_size", WHOLE, [0, -64, 64.0, False]),
+    (STRUCTURE, "ema_decay", "in [0, 1)", [-0.1, 1.0, 1.5, math.nan]),
+    (STRUCTURE, "dtype", "one of float32, float64", ["float16", "", None]),
+    (HYPER, "lambda_gp", ">= 0", [-1e-9, -10]),
+    (HYPER, "lr_critic", "> 0", [0, 0.0, -1e-4]),
+    (HYPER, "lr_generator", "> 0", [0, 0.0, -1e-4]),
+    (HYPER, "n_critic", "a whole number >= 1", [0, -5, 1.5, 5.0]),
+    (HYPER, "beta1", "in [0, 1)", [-0.1, 1, 1.0, 2]),
+    (HYPER, "beta2", "in [0, 1)", [-0.1, 1, 1.0, 2]),
+    *[
+        (HYPER, field, FINITE, [math.nan, math.inf, -math.inf, "1", None, True])
+        for field in ("lambda_gp", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2")
+    ],
+    (TRIAL, "number", "a whole number >= 0", [-1, 1.0, True, "3"]),
+    (TRIAL, "seed", "a whole number in [0, 2^63)", [-1, 2**63, 1.0, None]),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "field", "invariant", "value"),
+    [(owner, field, invariant, value) for owner, field, invariant, values in OUT_OF_RANGE for value in values],
+    ids=lambda item: type(item).__name__ if isinstance(item, Structure | Hyper | Trial) else repr(item),
+)
+def test_an_error_names_field_invariant_and_value(owner: Any, field: str, invariant: str, value: object) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{field} must be {invariant}; given {value!r}")):
+        replace(owner, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("owner", "field", "value"),
+    [
+        (STRUCTURE, "sample_shape", (784,)),
+        (STRUCTURE, "latent_dim", 1),
+        (STRUCTURE, "batch_size", 1),
+        (STRUCTURE, "ema_decay", 0.0),
+        (STRUCTURE, "dtype", "float64"),
+        (HYPER, "lambda_gp", 0),
+        (HYPER, "lr_critic", 1e-300),
+        (HYPER, "n_critic", 1),
+        (HYPER, "beta1", 0),
+        (HYPER, "beta2", 0.999999),
+        (TRIAL, "number", 0),
+        (TRIAL, "seed", 2**63 - 1),
+    ],
+    ids=repr,
+)
+def test_the_ends_of_a_range_are_taken(owner: Any, field: str, value: object) -> None:
+    assert getattr(replace(owner, **{field: value}), field) == value
+
+
+def test_the_torch_dtype_is_the_named_one() -> None:
+    assert STRUCTURE.torch_dtype == torch.float32
+    assert replace(STRUCTURE, dtype="float64").torch_dtype == torch.float64
+
+
+positive = st.floats(1e-300, 1e300)
+share = st.floats(0, 1, exclude_max=True)
+hypers = st.builds(Hyper, st.floats(0, 1e300), positive, positive, st.integers(1, 100), share, share)
+trials = st.builds(Trial, st.integers(0, 10**9), st.integers(0, 2**63 - 1), hypers)
+structures = st.builds(
+    Structure,
+    networks=st.text(),
+    sample_shape=st.lists(st.integers(1, 512), min_size=1, max_size=4).map(tuple),
+    latent_dim=st.integers(1, 1000),
+    batch_size=st.integers(1, 1000),
+    ema_decay=share,
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+
+
+@given(trial=trials, structure=structures)
+def test_json_gives_back_what_was_put_in(trial: Trial, structure: Structure) -> None:
+    assert Trial.from_json(json.loads(json.dumps(trial.as_json()))) == trial
+    assert Structure.from_json(json.loads(json.dumps(structure.as_json()))) == structure

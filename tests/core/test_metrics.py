@@ -1,0 +1,375 @@
+"""The held-out metrics are what their papers say, repeatable, comparable, and no trial can choose its own ruler."""
+
+import dataclasses
+import itertools
+import json
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import ot
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from wgan_core.data.dataset import Dataset, Split, to_model
+from wgan_core.data.mnist import load_mnist
+from wgan_core.errors import UserError
+from wgan_core.metrics import (
+    Evaluator,
+    check_objective,
+    classify,
+    known_metrics,
+    load_digit_classifier,
+    resolve_objective,
+)
+from wgan_core.metrics.digits import WEIGHTS, digit_features, weights_hash
+from wgan_core.metrics.distances import (
+    Projections,
+    frechet_distance,
+    kernel_distance,
+    sliced_wasserstein,
+    within_mean,
+)
+from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name
+
+SIZE = 1000
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Dataset:
+    return load_mnist()
+
+
+@pytest.fixture(scope="module")
+def evaluator(mnist: Dataset) -> Evaluator:
+    return Evaluator.build(mnist, sample_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def digits(mnist: Dataset) -> Tensor:
+    """Real images that no reference holds: from the test split."""
+    return to_model(torch.from_numpy(mnist.test.values[-SIZE:]), torch.float32)
+
+
+def gaussian(rows: int, columns: int, seed: int, mean: float = 0.0) -> Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) + mean
+
+
+def colour_images(rows: int = 100, side: int = 5) -> Dataset:
+    pixels = np.random.default_rng(0).integers(0, 256, (rows, 3, side, side), np.uint8)
+    return Dataset.of("images:t", Split(pixels[:60], None), Split(pixels[60:80], None), Split(pixels[80:], None))
+
+
+# The distances
+
+
+def test_frechet_distance_is_the_formula_of_heusel() -> None:
+    real, fake = gaussian(400, 6, 0) @ gaussian(6, 6, 1), gaussian(300, 6, 2, mean=0.5)
+    x, y = real.double().numpy(), fake.double().numpy()
+    a, b = np.cov(x.T), np.cov(y.T)
+    expected = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(a + b - 2 * scipy.linalg.sqrtm(a @ b).real)
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_of_a_shift_and_of_a_scale_is_known() -> None:
+    real = gaussian(500, 4, 0).double()
+    assert frechet_distance(real, real) == pytest.approx(0.0, abs=1e-10)
+    shift = torch.tensor([1.0, -2.0, 0.0, 0.5], dtype=torch.float64)
+    assert frechet_distance(real, real + shift) == pytest.approx(float(shift.square().sum()), rel=1e-9)
+    centred = real - real.mean(0)
+    # sqrt(C . 9C) = 3C, so the distance is tr(C + 9C - 6C).
+    assert frechet_distance(centred, 3 * centred) == pytest.approx(4 * float(centred.T.cov().trace()), rel=1e-9)
+
+
+def test_frechet_distance_bears_fewer_samples_than_features_and_a_constant_generator() -> None:
+    real, point = gaussian(20, 50, 0), torch.ones(20, 50)
+    expected = float((real.mean(0) - 1).square().sum() + real.T.cov().trace())
+    assert frechet_distance(real, point) == pytest.approx(expected, rel=1e-5)
+
+
+def test_kernel_distance_is_the_textbook_double_loop() -> None:
+    x, y = gaussian(7, 5, 0).double(), gaussian(9, 5, 1).double()
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return float((a @ b / 5 + 1) ** 3)
+
+    def within(z: Tensor) -> float:
+        return sum(k(a, b) for a, b in itertools.permutations(z, 2)) / (len(z) * (len(z) - 1))
+
+    between = sum(k(a, b) for a, b in itertools.product(x, y)) / (len(x) * len(y))
+    expected = within(x) + within(y) - 2 * between
+    assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-12)
+    assert kernel_distance(x, y, within_mean(x)) == kernel_distance(x, y)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+@pytest.mark.parametrize("rows", [600, 500, 250])
+def test_kernel_distance_does_not_depend_on_how_it_is_cut(rows: int) -> None:
+    x, y = gaussian(rows, 16, 0), gaussian(rows, 16, 1, mean=0.3)
+    metric = KernelInceptionDistance(feature=IdentityFeatures(16), subsets=1, subset_size=rows)
+    metric.update(x.double(), real=True)
+    metric.update(y.double(), real=False)
+    assert kernel_distance(x, y) == pytest.approx(float(metric.compute()[0]), rel=1e-5)
+
+
+class IdentityFeatures(torch.nn.Identity):
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
+def test_kernel_distance_is_unbiased() -> None:
+    x = [gaussian(50, 8, seed) for seed in range(200)]
+    scores = [kernel_distance(a, b) for a, b in zip(x[::2], x[1::2], strict=True)]
+    assert abs(np.mean(scores)) < 3 * np.std(scores) / math.sqrt(len(scores))
+    assert min(scores) < 0
+
+
+def test_sliced_wasserstein_of_a_shift_is_its_length_along_the_directions() -> None:
+    samples = gaussian(300, 12, 0)
+    shift = torch.linspace(-1, 2, 12)
+    projections = Projections.draw(12, 40, seed=3)
+    expected = float((shift @ projections.directions).square().mean().sqrt())
+    score = sliced_wasserstein(projections.of(samples), projections.of(samples + shift))
+    assert score == pytest.approx(expected, rel=1e-5)
+
+
+def test_sliced_wasserstein_is_the_distance_of_sorted_projections_and_pots() -> None:
+    x, y = gaussian(200, 3 * 4, 0).reshape(200, 3, 4), 2 * gaussian(200, 3 * 4, 1).reshape(200, 3, 4)
+    projections = Projections.draw(12, 30, seed=3)
+    a, b = (np.sort(projections.of(z).numpy(), axis=0) for z in (x, y))
+    score = sliced_wasserstein(projections.of(x), projections.of(y))
+    assert score == pytest.approx(float(np.sqrt(((a - b) ** 2).mean())), rel=1e-5)
+    theirs = ot.sliced_wasserstein_distance(x.flatten(1), y.flatten(1), projections=projections.directions, p=2)
+    assert score == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_directions_are_unit_vectors_fixed_by_the_seed() -> None:
+    first, again, other = (Projections.draw(12, 30, seed).directions for seed in (1, 1, 2))
+    torch.testing.assert_close(first.norm(dim=0), torch.ones(30))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+# The classifier
+
+
+def test_the_classifier_knows_its_digits(mnist: Dataset) -> None:
+    images = to_model(torch.from_numpy(mnist.test.values), torch.float32)
+    labels = classify(images)
+    assert labels.dtype == torch.int64
+    assert mnist.test.labels is not None
+    assert float((labels.numpy() == mnist.test.labels).mean()) >= 0.99
+    logits = load_digit_classifier()(images[:100])
+    assert torch.equal(logits.argmax(1), labels[:100])
+
+
+def test_the_shipped_weights_are_small_and_their_features_all_alive(digits: Tensor) -> None:
+    assert WEIGHTS.stat().st_size < 2_000_000
+    features = digit_features(digits)
+    assert features.shape == (SIZE, 128)
+    assert features.dtype == torch.float32
+    assert float(features.std(0).min()) > 0.01
+    assert not any(parameter.requires_grad for parameter in load_digit_classifier().parameters())
+
+
+# The evaluator
+
+
+def test_mnist_has_all_three_metrics_and_fid_is_the_objective(evaluator: Evaluator) -> None:
+    assert evaluator.names == (fid_name(), kid_name(), SLICED_NAME)
+    assert evaluator.names[0] == f"eval/fid_digits_{weights_hash()}"
+    assert evaluator.objective_default == fid_name()
+    assert set(evaluator.floors) == set(evaluator.names) <= set(known_metrics())
+
+
+def test_the_floor_is_low_real_digits_are_near_it_and_noise_is_far_above(evaluator: Evaluator, digits: Tensor) -> None:
+    real = evaluator.scores(digits)
+    noise = evaluator.scores(torch.rand(digits.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    one_digit = evaluator.scores(digits[:1].expand_as(digits))
+    fid, kid, sliced = evaluator.names
+    assert evaluator.floors[fid] < 6  # 0.6 at the default 5,000 samples
+    assert abs(evaluator.floors[kid]) < 0.05
+    assert evaluator.floors[sliced] < 0.1
+    assert real[fid] < 5 * evaluator.floors[fid]
+    for name in evaluator.names:
+        for bad in (noise, one_digit):
+            assert bad[name] > 10 * abs(evaluator.floors[name])
+            assert bad[name] > 5 * real[name]
+
+
+def test_a_lost_digit_shows_in_every_metric(mnist: Dataset, evaluator: Evaluator) -> None:
+    assert mnist.test.labels is not None
+    without = mnist.test.values[mnist.test.labels != 7][-SIZE:]
+    scores = evaluator.scores(to_model(torch.from_numpy(without), torch.float32))
+    whole = evaluator.scores(to_model(torch.from_numpy(mnist.test.values[-SIZE:]), torch.float32))
+    for name in evaluator.names[:2]:
+        assert scores[name] > whole[name]
+
+
+def test_scores_are_those_of_the_published_formulas_on_the_protocols_samples(
+    mnist: Dataset, evaluator: Evaluator, digits: Tensor
+) -> None:
+    rows = np.random.Generator(np.random.PCG64(evaluator.protocol["reference_seed"])).permutation(10_000)[:SIZE]
+    real = to_model(torch.from_numpy(mnist.validation.values[rows]), torch.float32)
+    metric = FrechetInceptionDistance(feature=IdentityFeatures(128))
+    metric.update(digit_features(real), real=True)
+    metric.update(digit_features(digits), real=False)
+    scores = evaluator.scores(digits)
+    assert scores[fid_name()] == pytest.approx(float(metric.compute()), rel=1e-4)
+    assert scores[kid_name()] == pytest.approx(kernel_distance(digit_features(real), digit_features(digits)), rel=1e-6)
+
+
+def test_scoring_leaves_the_random_state_and_the_samples_alone(mnist: Dataset, digits: Tensor) -> None:
+    torch_state, numpy_state = torch.get_rng_state(), pickle.dumps(np.random.get_state())  # noqa: NPY002
+    given = digits.clone().requires_grad_()
+    scores = Evaluator.build(mnist, sample_size=SIZE).scores(given)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert pickle.dumps(np.random.get_state()) == numpy_state  # noqa: NPY002
+    assert torch.equal(given, digits)
+    assert given.grad is None
+    assert all(type(score) is float for score in scores.values())
+
+
+def test_a_pickled_evaluator_gives_the_same_scores(evaluator: Evaluator, digits: Tensor) -> None:
+    packed = pickle.dumps(evaluator)
+    assert len(packed) < 8_000_000
+    again = pickle.loads(packed)
+    assert again.scores(digits) == evaluator.scores(digits) == evaluator.scores(digits)
+    assert again.protocol == evaluator.protocol
+
+
+def test_the_score_does_not_depend_on_the_number_of_threads(evaluator: Evaluator, digits: Tensor) -> None:
+    alone = evaluator.scores(digits)
+    torch.set_num_threads(2)
+    try:
+        together = evaluator.scores(digits)
+    finally:
+        torch.set_num_threads(1)
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_samples_are_scored_as_the_pixels_they_would_be_saved_as(evaluator: Evaluator, digits: Tensor) -> None:
+    assert evaluator.scores(digits + 0.4 / 127.5) == evaluator.scores(digits)
+    assert evaluator.scores(digits.double()) == evaluator.scores(digits)
+    assert evaluator.scores(torch.where(digits < -0.99, -9.0, digits)) == pytest.approx(
+        evaluator.scores(torch.where(digits < -0.99, -1.0, digits)), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_not_finite_score_nan(value: float, evaluator: Evaluator, digits: Tensor) -> None:
+    broken = digits.clone()
+    broken[3, 0, 5, 5] = value
+    scores = evaluator.scores(broken)
+    assert set(scores) == set(evaluator.names)
+    assert all(math.isnan(score) for score in scores.values())
+
+
+def test_another_number_or_shape_of_samples_is_refused(evaluator: Evaluator, digits: Tensor) -> None:
+    for samples in (digits[:-1], digits.flatten(1)):
+        with pytest.raises(UserError, match=r"of shape \(1000, 1, 28, 28\); given .*sample_size"):
+            evaluator.scores(samples)
+
+
+def test_the_test_split_is_another_reference(mnist: Dataset, evaluator: Evaluator, digits: Tensor) -> None:
+    on_test = Evaluator.build(mnist, split="test", names=["fid"], sample_size=SIZE)
+    assert on_test.protocol["split"] == "test"
+    assert on_test.scores(digits)[fid_name()] != evaluator.scores(digits)[fid_name()]
+
+
+def test_the_metrics_can_be_chosen(mnist: Dataset) -> None:
+    chosen = Evaluator.build(mnist, names=["sliced_wasserstein", "kid"], sample_size=100)
+    assert chosen.names == (kid_name(), SLICED_NAME)
+    assert set(chosen.floors) == set(chosen.names)
+    assert Evaluator.build(mnist, names=["eval/sliced_wasserstein"], sample_size=100).names == (SLICED_NAME,)
+
+
+def test_other_images_have_sliced_wasserstein_only_and_take_what_there_is() -> None:
+    dataset = colour_images()
+    evaluator = Evaluator.build(dataset)
+    assert evaluator.names == (SLICED_NAME,)
+    assert evaluator.objective_default == SLICED_NAME
+    assert evaluator.sample_size == evaluator.protocol["sample_size"] == 20
+    real = to_model(torch.from_numpy(dataset.validation.values), torch.float32)
+    assert evaluator.scores(real)[SLICED_NAME] == pytest.approx(0.0, abs=1e-6)
+    assert evaluator.scores(torch.ones_like(real))[SLICED_NAME] > evaluator.floors[SLICED_NAME] > 0
+    with pytest.raises(UserError, match="measured on the data"):
+        Evaluator.build(dataset, names=["fid"])
+
+
+def test_a_table_of_floats_is_scored_as_it_is() -> None:
+    values = gaussian(90, 7, 0).numpy()
+    dataset = Dataset.of("t", Split(values[:50], None), Split(values[50:70], None), Split(values[70:], None))
+    evaluator = Evaluator.build(dataset)
+    assert not evaluator.pixels
+    held_out = torch.from_numpy(values[50:70])
+    assert evaluator.scores(held_out)[SLICED_NAME] == pytest.approx(0.0, abs=1e-6)
+    assert evaluator.scores(held_out + 9)[SLICED_NAME] > 1
+
+
+def test_images_called_mnist_of_another_shape_get_no_digit_features() -> None:
+    assert Evaluator.build(dataclasses.replace(colour_images(), name="mnist")).names == (SLICED_NAME,)
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(UserError, match=r"at least 2 samples.*1 were asked for"):
+        Evaluator.build(colour_images(), sample_size=1)
+
+
+def test_the_protocol_can_be_written_and_names_what_a_score_depends_on(mnist: Dataset, evaluator: Evaluator) -> None:
+    protocol = json.loads(json.dumps(evaluator.protocol))
+    assert protocol == evaluator.protocol
+    assert protocol["dataset_sha256"] == mnist.digest
+    assert protocol["metrics"][fid_name()]["weights_sha256_8"] == weights_hash()
+    assert protocol["metrics"][SLICED_NAME]["projections"] == 128
+
+
+# Objectives
+
+AVAILABLE = ("eval/sliced_wasserstein",)
+
+
+def test_every_metric_is_declared_and_only_held_out_ones_are_comparable() -> None:
+    for name, spec in known_metrics().items():
+        assert spec.name == name
+        assert spec.meaning
+        assert spec.source
+        assert spec.depends_on
+        assert spec.comparable == name.startswith("eval/")
+        assert spec.direction == ("minimize" if spec.comparable else "none")
+
+
+@pytest.mark.parametrize("name", ["fid", "eval/fid"])
+def test_short_names_are_resolved(name: str, evaluator: Evaluator) -> None:
+    assert resolve_objective(name, evaluator.names) == fid_name()
+    assert resolve_objective(fid_name().removeprefix("eval/"), evaluator.names) == fid_name()
+    assert resolve_objective("sliced_wasserstein", AVAILABLE) == SLICED_NAME
+
+
+@pytest.mark.parametrize("name", [name for name in known_metrics() if name.startswith("train/")])
+def test_a_training_quantity_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_objective(name, (*AVAILABLE, name))
+    for part in (name, "comparable across trials", "W + W^2/(2 lambda)", "weakest critic", SLICED_NAME):
+        assert part in str(caught.value)
+
+
+def test_an_objective_that_is_not_known_or_not_measured_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        resolve_objective("fid_inception", AVAILABLE)
+    for part in ("'fid_inception'", "known are fid, kid, sliced_wasserstein", "train/critic_loss", AVAILABLE[0]):
+        assert part in str(caught.value)
+    with pytest.raises(UserError, match=r"measured on the data.*choose from: eval/sliced_wasserstein"):
+        resolve_objective("kid", AVAILABLE)
+
+
+def test_the_package_is_imported_without_pot_and_torchmetrics() -> None:
+    code = "import sys; sys.modules.update(ot=None, torchmetrics=None); import wgan_core.metrics"
+    subprocess.run([sys.executable, "-c", code], check=True)

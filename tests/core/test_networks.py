@@ -1,0 +1,132 @@
+"""Networks: shapes, the activation against torch's, what is refused, and repeatable initialisation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wgan_core.config import Structure
+from wgan_core.errors import UserError
+from wgan_core.networks import LeakyReLU, Network, build, initialise
+from wgan_core.state import NetworkState, State
+
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_a_pair_maps_z_to_samples_and_samples_to_scores(name: str, shape: tuple[int, ...]) -> None:
+    critic, generator = build(Structure(name, shape, latent_dim=10))
+    samples = generator(torch.randn(4, 10))
+    assert samples.shape == (4, *shape)
+    assert samples.abs().max() <= 1
+    assert critic(samples).shape == (4,)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_lanes_are_an_axis_in_front(name: str, lanes: int) -> None:
+    """Each lane gives what its own module gives, and counts its own batch statistics."""
+    structure = Structure(name, (3, 8, 8), latent_dim=5, dtype="float64")
+    state = State.joined([State.initial(structure, seed, torch.device("cpu")) for seed in range(lanes)])
+    critic, generator = (Network(module) for module in build(structure))
+    z = torch.randn(lanes, 6, 5, dtype=torch.float64)
+    samples, buffers = generator(state.generator.parameters, state.generator.buffers, z)
+    scores, _ = critic(state.critic.parameters, state.critic.buffers, samples)
+    assert samples.shape == (lanes, 6, 3, 8, 8)
+    assert scores.shape == (lanes, 6)
+    for lane in range(lanes):
+        own_critic, own_generator = initialise(structure, lane)
+        expected = own_generator(z[lane])
+        assert torch.allclose(samples[lane], expected, atol=1e-12)
+        assert torch.allclose(scores[lane], own_critic(expected), atol=1e-12)
+        for key, tensor in own_generator.named_buffers():
+            assert torch.allclose(buffers[key][lane].double(), tensor.double(), atol=1e-12), key
+
+
+def test_a_call_leaves_the_buffers_that_it_was_given() -> None:
+    structure = Structure("mlp", (1, 8, 8), latent_dim=5)
+    tensors = NetworkState.of(initialise(structure, 0)[1])
+    before = {name: tensor.clone() for name, tensor in tensors.buffers.items()}
+    _, after = Network(build(structure)[1])(tensors.parameters, tensors.buffers, torch.randn(1, 6, 5))
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors.buffers.items())
+    assert not all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+POINTS = torch.tensor([-3.0, -1e-30, -0.0, 0.0, 1e-30, 2.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.01])
+def test_leaky_relu_equals_torchs_in_value_and_derivative(slope: float) -> None:
+    assert torch.equal(LeakyReLU(slope)(POINTS), F.leaky_relu(POINTS, slope))
+    ours, theirs = POINTS.clone().requires_grad_(), POINTS.clone().requires_grad_()
+    LeakyReLU(slope)(ours).pow(2).sum().backward()
+    F.leaky_relu(theirs, slope).pow(2).sum().backward()
+    assert ours.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+def penalty_gradients(activation: type[nn.Module]) -> list[Tensor]:
+    """The gradient penalty's derivatives with respect to a critic's weights: a double backward through it."""
+    generator = torch.Generator().manual_seed(2)
+    first, second, third = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+    critic = nn.Sequential(first, activation(0.2), second, activation(0.2), third).double()
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    weights = [layer.weight for layer in (first, second, third)]
+    return list(torch.autograd.grad((gradient.norm(dim=1) - 1).square().mean(), weights))
+
+
+def test_leaky_relu_equals_torchs_in_a_double_backward() -> None:
+    for ours, theirs in zip(penalty_gradients(LeakyReLU), penalty_gradients(nn.LeakyReLU), strict=True):
+        assert theirs.abs().max() > 0
+        assert torch.allclose(ours, theirs, rtol=1e-12)
+
+
+def test_leaky_relu_does_not_propagate_the_zero_of_its_second_derivative() -> None:
+    """Its first derivative hangs on nothing, where that of torch's hangs on x, with a second derivative of zero."""
+    x = POINTS.clone().requires_grad_()
+    (ours,) = torch.autograd.grad(LeakyReLU()(x).sum(), x, create_graph=True)
+    (theirs,) = torch.autograd.grad(F.leaky_relu(x, 0.2).sum(), x, create_graph=True)
+    assert not ours.requires_grad
+    assert torch.autograd.grad(theirs.sum(), x)[0].tolist() == [0.0] * len(POINTS)
+
+
+def test_an_unknown_pair_names_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"networks must be one of .*conv.*mlp.*; given 'resnet'"):
+        build(Structure("resnet", (1, 28, 28)))
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 28), (1, 28, 30), (3, 63, 64), (28, 28), (784,)], ids=str)
+def test_conv_refuses_sizes_that_it_cannot_halve_twice(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"multiples of 4; given samples of shape .*--networks mlp") as info:
+        build(Structure("conv", shape))
+    assert str(shape) in str(info.value)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_the_same_seed_gives_the_same_tensors(name: str) -> None:
+    structure = Structure(name, (1, 8, 8), latent_dim=5)
+    first, second, other = (initialise(structure, seed) for seed in (2**62, 2**62, 1))
+    for network, again, different in zip(first, second, other, strict=True):
+        tensors = network.state_dict()
+        assert all(torch.equal(tensors[key], tensor) for key, tensor in again.state_dict().items())
+        assert not all(torch.equal(tensors[key], tensor) for key, tensor in different.state_dict().items())
+
+
+def test_initialisation_leaves_torchs_generator_alone() -> None:
+    before = torch.get_rng_state()
+    initialise(Structure("mlp", (1, 8, 8)), 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_initialisation_takes_the_structures_dtype(dtype: torch.dtype) -> None:
+    structure = Structure("conv", (1, 8, 8), dtype=str(dtype).removeprefix("torch."))
+    for network in initialise(structure, 3):
+        assert {parameter.dtype for parameter in network.parameters()} == {dtype}

@@ -1,0 +1,154 @@
+"""Objectives: the penalty of known critics for samples of any rank, and lanes against each lane alone.
+
+    K lanes, N samples in a batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wgan_core import objectives
+
+SETTINGS = {
+    "lanes": st.integers(1, 4),
+    "samples": st.integers(1, 7),
+    # A vector (D,), a sequence (C, L), an image (C, H, W).
+    "shape": st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
+    "seed": st.integers(0, 2**32 - 1),
+}
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def uniform(*shape: int, seed: int) -> Tensor:
+    return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def linear(direction: Tensor, slopes: Tensor) -> Callable[[Tensor], Tensor]:
+    """D(x) = slope <direction, x>, a direction of length one; a slope for each lane, (K,)."""
+    unit = direction / direction.norm()
+
+    def critic(points: Tensor) -> Tensor:
+        return slopes[:, None] * (points * unit).flatten(2).sum(2)
+
+    return critic
+
+
+def curved(weights: Tensor) -> Callable[[Tensor], Tensor]:
+    """A critic whose gradient varies from point to point; weights (K, ...) a lane."""
+
+    def critic(points: Tensor) -> Tensor:
+        return (points * weights[:, None]).sin().flatten(2).sum(2)
+
+    return critic
+
+
+@given(slope=st.floats(-20, 20), **SETTINGS)
+def test_penalty_of_a_linear_critic_is_its_slopes(
+    slope: float, lanes: int, samples: int, shape: tuple[int, ...], seed: int
+) -> None:
+    """(|a| - 1)^2 for a slope of a, for all ranks, batch sizes and lanes, each lane with its own slope."""
+    slopes = torch.tensor([slope + lane for lane in range(lanes)], dtype=torch.float64)
+    direction = normal(*shape, seed=seed)
+    norms = objectives.gradient_norms(linear(direction, slopes), normal(lanes, samples, *shape, seed=seed + 1))
+    assert norms.shape == (lanes, samples)
+    assert torch.allclose(norms, slopes.abs()[:, None].expand(-1, samples))
+    penalty = objectives.two_sided_penalty(norms)
+    assert penalty.shape == (lanes,)
+    assert torch.allclose(penalty, (slopes.abs() - 1).square())
+
+
+@given(**SETTINGS)
+def test_interpolation_runs_from_fake_to_real_with_a_weight_a_sample(
+    lanes: int, samples: int, shape: tuple[int, ...], seed: int
+) -> None:
+    real, fake = normal(lanes, samples, *shape, seed=seed), normal(lanes, samples, *shape, seed=seed + 1)
+    weight = uniform(lanes, samples, seed=seed + 2)
+    assert torch.equal(objectives.interpolate(real, fake, torch.ones_like(weight)), real)
+    assert torch.equal(objectives.interpolate(real, fake, torch.zeros_like(weight)), fake)
+    points = objectives.interpolate(real, fake, weight)
+    for lane in range(lanes):
+        for sample in range(samples):
+            share = float(weight[lane, sample])
+            expected = share * real[lane, sample] + (1 - share) * fake[lane, sample]
+            assert torch.allclose(points[lane, sample], expected, atol=1e-12)
+
+
+@given(**SETTINGS)
+def test_a_lane_equals_the_lane_alone(lanes: int, samples: int, shape: tuple[int, ...], seed: int) -> None:
+    real, fake = normal(lanes, samples, *shape, seed=seed), normal(lanes, samples, *shape, seed=seed + 1)
+    weight, weights = uniform(lanes, samples, seed=seed + 2), normal(lanes, *shape, seed=seed + 3)
+    points = objectives.interpolate(real, fake, weight)
+    norms = objectives.gradient_norms(curved(weights), points)
+    penalty = objectives.two_sided_penalty(norms)
+    estimate = objectives.wasserstein_estimate(curved(weights)(real), curved(weights)(fake))
+    loss = objectives.generator_loss(curved(weights)(fake))
+    for lane in range(lanes):
+        at = slice(lane, lane + 1)
+        critic = curved(weights[at])
+        own_points = objectives.interpolate(real[at], fake[at], weight[at])
+        own_norms = objectives.gradient_norms(critic, own_points)
+        own_estimate = objectives.wasserstein_estimate(critic(real[at]), critic(fake[at]))
+        assert torch.equal(own_points, points[at])
+        assert torch.allclose(own_norms, norms[at], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(objectives.two_sided_penalty(own_norms), penalty[at], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(own_estimate, estimate[at], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(objectives.generator_loss(critic(fake[at])), loss[at], rtol=1e-12, atol=1e-12)
+
+
+@given(**SETTINGS)
+def test_the_penalty_of_a_sample_is_its_own(lanes: int, samples: int, shape: tuple[int, ...], seed: int) -> None:
+    """The penalty of a batch is the mean of the penalties of its samples one by one."""
+    points, weights = normal(lanes, samples, *shape, seed=seed), normal(lanes, *shape, seed=seed + 1)
+    critic = curved(weights)
+    whole = objectives.two_sided_penalty(objectives.gradient_norms(critic, points))
+    single = [
+        objectives.two_sided_penalty(objectives.gradient_norms(critic, points[:, n : n + 1])) for n in range(samples)
+    ]
+    assert torch.allclose(torch.stack(single).mean(0), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-30, 0.3, 5.0])
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4)])
+def test_the_penalty_is_differentiable_everywhere(slope: float, shape: tuple[int, ...]) -> None:
+    """d/da (|a| - 1)^2 = 2 (a - 1) for a > 0; at a gradient of zero it is zero, and no NaN."""
+    slopes = torch.tensor([slope], dtype=torch.float64, requires_grad=True)
+    points = normal(1, 4, *shape, seed=1)
+    norms = objectives.gradient_norms(linear(normal(*shape, seed=2), slopes), points)
+    objectives.two_sided_penalty(norms).sum().backward()
+    assert slopes.grad is not None
+    assert float(slopes.grad) == pytest.approx(2 * (slope - 1) if slope else 0.0)
+
+
+def test_the_penalty_leaves_its_points_alone() -> None:
+    """No gradient of it flows into the points, so none reaches the generator."""
+    points = normal(2, 3, 4, seed=1).requires_grad_()
+    weights = normal(2, 4, seed=2).requires_grad_()
+    objectives.two_sided_penalty(objectives.gradient_norms(curved(weights), points)).sum().backward()
+    assert points.grad is None
+    assert weights.grad is not None
+    assert bool(weights.grad.abs().sum() > 0)
+
+
+def test_second_derivatives_of_the_penalty() -> None:
+    """The derivative with respect to the critic's parameters against finite differences."""
+    points = normal(2, 3, 4, seed=1)
+
+    def penalty(weights: Tensor) -> Tensor:
+        return objectives.two_sided_penalty(objectives.gradient_norms(curved(weights), points))
+
+    assert torch.autograd.gradcheck(penalty, (normal(2, 4, seed=2).requires_grad_(),))
+
+
+def test_estimate_and_generator_loss_are_means_a_lane() -> None:
+    real, fake = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0], [2.0, 4.0]])
+    assert objectives.wasserstein_estimate(real, fake).tolist() == [2.5, -3.0]
+    assert objectives.generator_loss(fake).tolist() == [0.5, -3.0]

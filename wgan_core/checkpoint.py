@@ -1,0 +1,128 @@
+"""Checkpoints: one trial's whole state as safetensors and JSON.
+
+A checkpoint is a folder named after its count of critic updates. Its manifest, written last, names
+each file with its size and SHA-256: a folder without one is an interrupted write and is passed over.
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors.torch import load, save
+
+from wgan_core.config import Structure, Trial
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+from wgan_core.state import State
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.safetensors"
+TRIAL = "trial.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial at a step of its report grid. `scores` are the held-out metrics there, by name."""
+
+    trial: Trial
+    structure: Structure
+    critic_updates: int
+    state: State
+    scores: dict[str, float]
+
+
+def folder_name(critic_updates: int) -> str:
+    """The name of a checkpoint's folder; names sort as the counts do."""
+    return f"{critic_updates:09d}"
+
+
+def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
+    """Write a checkpoint below `folder`; the folder it is in."""
+    described = {
+        "format": FORMAT,
+        "critic_updates": checkpoint.critic_updates,
+        "scores": checkpoint.scores,
+        "structure": checkpoint.structure.as_json(),
+        "trial": checkpoint.trial.as_json(),
+    }
+    tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.tensors().items()}
+    files = {STATE: save(tensors), TRIAL: json.dumps(described, indent=1).encode()}
+    target = folder / folder_name(checkpoint.critic_updates)
+    for name, content in files.items():
+        target.write(name, content)
+    manifest = {name: {"bytes": len(content), "sha256": _digest(content)} for name, content in files.items()}
+    target.write(MANIFEST, json.dumps(manifest, indent=1).encode())
+    return target
+
+
+def read(folder: Folder) -> Checkpoint:
+    """The checkpoint in this folder.
+
+    Raises `UserError` if there is none, if a file is not what the manifest says, or if it was
+    written in a format this version does not know.
+    """
+    if not folder.exists(MANIFEST):
+        raise UserError(
+            f"a checkpoint is a folder with a {MANIFEST}; {folder} has none: name one of the folders below checkpoints/"
+        )
+    contents = {name: _verified(folder, name, expected) for name, expected in _json(folder, MANIFEST).items()}
+    described = json.loads(contents[TRIAL])
+    if described["format"] != FORMAT:
+        raise UserError(
+            f"this version reads checkpoint format {FORMAT}; {folder} has format {described['format']}: "
+            "read it with the version that wrote it"
+        )
+    tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
+    return Checkpoint(
+        trial=Trial.from_json(described["trial"]),
+        structure=Structure.from_json(described["structure"]),
+        critic_updates=described["critic_updates"],
+        state=State.from_tensors(tensors),
+        scores=described["scores"],
+    )
+
+
+def valid(folder: Folder) -> list[str]:
+    """Names of the complete checkpoints below `folder`, oldest first."""
+    return [name for name in folder.names() if (folder / name).exists(MANIFEST)]
+
+
+def latest(folder: Folder) -> Checkpoint | None:
+    """The newest complete checkpoint below `folder`, or None."""
+    names = valid(folder)
+    return read(folder / names[-1]) if names else None
+
+
+def keep(folder: Folder, names: set[str]) -> None:
+    """Delete all checkpoints below `folder` but these, interrupted writes too."""
+    for name in folder.names():
+        if name not in names:
+            (folder / name).delete(MANIFEST)
+            folder.delete(name)
+
+
+def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
+    try:
+        content = folder.read(name)
+    except FileNotFoundError:
+        raise UserError(f"checkpoint {folder} lacks {name}, which its manifest names: take an older one") from None
+    if len(content) != expected["bytes"] or _digest(content) != expected["sha256"]:
+        raise UserError(
+            f"{name} of checkpoint {folder} must have {expected['bytes']} bytes and SHA-256 {expected['sha256']}; "
+            f"it has {len(content)} bytes and {_digest(content)}: delete the folder to go on from an older one"
+        )
+    return content
+
+
+def _json(folder: Folder, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(folder.read(name))
+    return loaded
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

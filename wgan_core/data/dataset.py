@@ -1,0 +1,92 @@
+"""A data set in memory, and the one place where pixels become what a network sees."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+HALF_RANGE = 127.5
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set.
+
+    Attributes:
+        values: images, uint8 (N, C, H, W) in [0, 255], or a table, float32 (N, D); C-contiguous.
+        labels: int64 (N,), or None where the data has no classes.
+    """
+
+    values: NDArray[Any]
+    labels: NDArray[np.int64] | None
+
+    def __post_init__(self) -> None:
+        if not self.values.flags.c_contiguous:
+            raise ValueError("the values of a split must be C-contiguous; use numpy.ascontiguousarray")
+        if self.labels is not None and self.labels.shape != self.values.shape[:1]:
+            raise ValueError(f"a split of {len(self.values)} samples has labels of shape {self.labels.shape}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three disjoint splits: a trial learns on `train`, a sweep chooses by `validation`, `test` is reported once.
+
+    Attributes:
+        name: which data this is; part of the protocol of a metric.
+        digest: SHA-256 in hexadecimal over the values, labels, shapes and types of all splits.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, train: Split, validation: Split, test: Split) -> Dataset:
+        """A data set with its digest worked out."""
+        return cls(name, train, validation, test, content_digest(train, validation, test))
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W) for images, (D,) for a table."""
+        return tuple(self.train.values.shape[1:])
+
+
+def content_digest(*splits: Split) -> str:
+    """SHA-256 over the content of the splits, in order."""
+    sha = hashlib.sha256()
+    for split in splits:
+        for array in (split.values, split.labels):
+            # The header keeps apart arrays whose bytes run together to the same string.
+            sha.update(b"none;" if array is None else f"{array.dtype.str}{array.shape};".encode())
+            if array is not None:
+                sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()
+
+
+def to_model(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a network sees of stored values: uint8 pixels [0, 255] become [-1, 1], floats are only cast.
+
+    Raises `TypeError` for any other type, whose range is not known.
+    """
+    if values.dtype == torch.uint8:
+        return values.to(dtype).div_(HALF_RANGE).sub_(1.0)
+    if values.is_floating_point():
+        return values.to(dtype)
+    raise TypeError(f"stored values are uint8 pixels or floats; given {values.dtype}")
+
+
+def to_pixels(samples: Tensor) -> Tensor:
+    """The inverse of `to_model` for images: [-1, 1] becomes uint8 [0, 255], rounded; what lies outside is clipped."""
+    scaled = samples.detach().add(1.0).mul_(HALF_RANGE).round_()
+    return scaled.nan_to_num_(nan=0.0, posinf=255.0, neginf=0.0).clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,150 @@
+"""MNIST, fetched once into a cache folder: `python -m wgan_core.data.mnist` fetches it ahead of time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.mnist_files import SHA256, SOURCES, Source, fetch_files
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+CACHED = "mnist.parquet"
+TRAIN_FILE_ROWS, TEST_ROWS, VALIDATION_ROWS = 60_000, 10_000, 10_000
+SIDE = 28
+SPLIT_SEED = 20_171_107
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def cache_folder() -> Path:
+    """Where fetched data is kept: `WGAN_DATA`, else `wgan-sweeps` in the user's cache folder."""
+    if given := os.environ.get("WGAN_DATA"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "wgan-sweeps"
+
+
+def load_mnist(cache: Path | None = None, sources: Sequence[Source] = SOURCES) -> Dataset:
+    """MNIST: 50,000 images to train, 10,000 to validate, 10,000 to test, uint8 (N, 1, 28, 28), labels 0 to 9.
+
+    Train and validation are a fixed shuffle of the official training set (PCG64, a constant seed), the
+    test split is the official one in its order. The first call fetches the files into `cache`; later
+    ones read them from there and check them, and a damaged cache is fetched again with a message.
+
+    Raises `UserError` if the files cannot be fetched or the cache folder cannot be written.
+    """
+    images, labels = cached_arrays(cache or cache_folder(), sources)
+    order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(TRAIN_FILE_ROWS)
+    held_out, learned = order[:VALIDATION_ROWS], order[VALIDATION_ROWS:]
+    official_test = np.arange(TRAIN_FILE_ROWS, len(images))  # an index copies; a slice would stay on the mapped file
+    return Dataset.of(
+        "mnist",
+        train=Split(images[learned], labels[learned].astype(np.int64)),
+        validation=Split(images[held_out], labels[held_out].astype(np.int64)),
+        test=Split(images[official_test], labels[official_test].astype(np.int64)),
+    )
+
+
+def cached_arrays(cache: Path, sources: Sequence[Source]) -> Arrays:
+    """All 70,000 images (70000, 1, 28, 28) and labels (70000,), from the cache, or fetched into it."""
+    path = cache / CACHED
+    if path.exists():
+        try:
+            return read_cache(path)
+        except UserError as error:
+            print(f"mnist: {error}; fetching again", file=sys.stderr, flush=True)
+    files = fetch_files(sources)
+    try:
+        Folder.at(cache).write(CACHED, to_parquet(files))
+    except OSError as error:
+        raise UserError(
+            f"the data cache must be a folder that can be written; {cache}: {error}; set WGAN_DATA"
+        ) from error
+    print(f"mnist: kept in {path}", file=sys.stderr, flush=True)
+    return read_cache(path)
+
+
+def to_parquet(files: dict[str, bytes]) -> bytes:
+    """The four IDX files as one table of 70,000 rows, the training set first.
+
+    Uncompressed and without dictionaries: reading is then a copy, and loading happens once per process.
+    """
+    pixels = files["train-images-idx3-ubyte"][16:] + files["t10k-images-idx3-ubyte"][16:]
+    digits = files["train-labels-idx1-ubyte"][8:] + files["t10k-labels-idx1-ubyte"][8:]
+    rows = len(digits)
+    images = pa.Array.from_buffers(pa.binary(SIDE * SIDE), rows, [None, pa.py_buffer(pixels)])
+    labels = pa.array(np.frombuffer(digits, np.uint8))
+    sink = pa.BufferOutputStream()
+    table = pa.table({"image": images, "label": labels})
+    pq.write_table(table, sink, compression="none", use_dictionary=False, write_statistics=False)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def read_cache(path: Path) -> Arrays:
+    """The images and labels of a cache file. Raises `UserError` if it is not whole."""
+    remedy = "delete the file and it will be fetched again"
+    try:
+        table = pq.read_table(path, memory_map=True).combine_chunks()
+        images = buffer_of(table.column("image")).reshape(-1, 1, SIDE, SIDE)
+        labels = buffer_of(table.column("label"))
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} must be a whole Parquet file; {error}; {remedy}") from error
+    if changed := changed_files(images, labels):
+        raise UserError(f"{path} must hold MNIST as it was published; {', '.join(changed)} differ; {remedy}")
+    return images, labels
+
+
+def buffer_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """The bytes of a column of fixed width, without a copy."""
+    array = column.chunk(0)
+    width = array.type.bit_width // 8
+    data: NDArray[Any] = np.frombuffer(array.buffers()[1], np.uint8)
+    return data[array.offset * width : (array.offset + len(array)) * width]
+
+
+def changed_files(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[str]:
+    """Names of the official files that these arrays do not give back byte by byte."""
+    if images.shape != (TRAIN_FILE_ROWS + TEST_ROWS, 1, SIDE, SIDE) or labels.shape != images.shape[:1]:
+        return list(SHA256)
+    train, test = slice(0, TRAIN_FILE_ROWS), slice(TRAIN_FILE_ROWS, None)
+    parts = {
+        "train-images-idx3-ubyte": images[train],
+        "train-labels-idx1-ubyte": labels[train],
+        "t10k-images-idx3-ubyte": images[test],
+        "t10k-labels-idx1-ubyte": labels[test],
+    }
+    return [name for name, part in parts.items() if idx_digest(part) != SHA256[name]]
+
+
+def idx_digest(array: NDArray[np.uint8]) -> str:
+    """SHA-256 of the IDX file that holds this array: `SHA256` then checks the cache as it checks a download."""
+    sizes = (array.shape[0], SIDE, SIDE) if array.ndim > 1 else array.shape
+    sha = hashlib.sha256(struct.pack(f">I{len(sizes)}I", 0x0800 + len(sizes), *sizes))
+    sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()
+
+
+def main() -> int:
+    try:
+        dataset = load_mnist()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"mnist: {cache_folder() / CACHED}, digest {dataset.digest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""A trained generator as what is taken away: an `nn.Module`, its files, and a program that needs torch alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.config import Structure
+from wgan_core.folder import Folder
+from wgan_core.networks import build
+
+WEIGHTS = "generator.safetensors"
+DESCRIPTION = "generator.json"
+PROGRAM = "generator.pt2"
+
+
+def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
+    """The checkpoint's averaged generator in evaluation mode, on the CPU: z (N, Z) to samples (N, ...) in [-1, 1]."""
+    return _module(checkpoint.structure, {name: tensor[0] for name, tensor in checkpoint.state.average.items()})
+
+
+def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
+    # On the meta device nothing is drawn and nothing allocated: the tensors are put in its place.
+    with torch.device("meta"):
+        _, generator = build(structure)
+    generator.load_state_dict(tensors, assign=True)
+    return generator.eval().requires_grad_(False)
+
+
+def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
+    """Write the averaged generator's weights and what they belong to."""
+    tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()}
+    description = {
+        "structure": checkpoint.structure.as_json(),
+        "trial": checkpoint.trial.as_json(),
+        "critic_updates": checkpoint.critic_updates,
+        "scores": checkpoint.scores,
+        "input": f"z: {checkpoint.structure.dtype} (N, {checkpoint.structure.latent_dim}), drawn from N(0, 1)",
+        "output": f"samples: (N, {', '.join(map(str, checkpoint.structure.sample_shape))}) in [-1, 1]",
+    }
+    folder.write(WEIGHTS, save(tensors))
+    folder.write(DESCRIPTION, json.dumps(description, indent=1).encode())
+
+
+def read_generator(folder: Folder) -> nn.Module:
+    """The generator that `write_generator` wrote, in evaluation mode. Raises `FileNotFoundError`."""
+    description: dict[str, Any] = json.loads(folder.read(DESCRIPTION))
+    return _module(Structure.from_json(description["structure"]), load(folder.read(WEIGHTS)))
+
+
+def program(checkpoint: Checkpoint) -> bytes:
+    """The generator as a `torch.export` program for any batch size: `torch.export.load(...).module()(z)`."""
+    generator, structure = averaged_generator(checkpoint), checkpoint.structure
+    example = torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)
+    batch = torch.export.Dim("batch", min=1)
+    exported = torch.export.export(generator, (example,), dynamic_shapes=({0: batch},))
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer)
+    return buffer.getvalue()

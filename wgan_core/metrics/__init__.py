@@ -1,0 +1,16 @@
+"""Held-out metrics that can be compared across trials, and the objectives a sweep may take from them."""
+
+from wgan_core.metrics.digits import classify, load_digit_classifier
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.objective import check_objective, resolve_objective
+from wgan_core.metrics.specs import MetricSpec, known_metrics
+
+__all__ = [
+    "Evaluator",
+    "MetricSpec",
+    "check_objective",
+    "classify",
+    "known_metrics",
+    "load_digit_classifier",
+    "resolve_objective",
+]

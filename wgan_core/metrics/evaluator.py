@@ -1,0 +1,154 @@
+"""Scores of generated samples against held-out real ones, by one fixed protocol for every trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
+from wgan_core.errors import UserError
+from wgan_core.metrics import specs
+from wgan_core.metrics.objective import check_objective, full_name
+from wgan_core.metrics.references import DigitReference, Reference, SlicedReference
+
+SplitName = Literal["validation", "test"]
+
+REFERENCE_SEED = 1
+FLOOR_SEED = 2
+# Two are the fewest that have a variance.
+LEAST_SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The metrics of one data set. Holds tensors and numbers only, so it is pickled as it is.
+
+    Scoring runs on the CPU in float32 wherever the samples are, and uses no random numbers: the same
+    samples have the same score in every process (to float32 rounding, whatever the number of threads).
+
+    Attributes:
+        names: full names of what is measured, the default objective first.
+        sample_size: how many samples a score takes. FID depends on it, so it is fixed.
+        sample_shape: shape of one sample.
+        pixels: whether samples are images, which are rounded to the 256 levels of the real ones first.
+        references: the held-out side of the metrics.
+        floors: scores of that many real training images in place of generated ones, by full name. A
+            generator that reaches its floor cannot be told from the data by this metric.
+        protocol: all that a score depends on besides the samples; can be written as JSON.
+    """
+
+    names: tuple[str, ...]
+    sample_size: int
+    sample_shape: tuple[int, ...]
+    pixels: bool
+    references: tuple[Reference, ...]
+    floors: dict[str, float]
+    protocol: dict[str, Any]
+
+    @classmethod
+    def build(
+        cls,
+        dataset: Dataset,
+        split: SplitName = "validation",
+        names: Sequence[str] | None = None,
+        sample_size: int = 5000,
+    ) -> Evaluator:
+        """An evaluator against `split`, of the metrics in `names` (full or short), or of all that suit the data.
+
+        Digit features suit MNIST only; sliced Wasserstein suits any data. Where a split is smaller than
+        `sample_size`, both sides take as many samples as the smaller of it and the training split has.
+
+        Raises `UserError` for a metric that is unknown or does not suit the data, and for too few samples.
+        """
+        held_out = {"validation": dataset.validation, "test": dataset.test}[split]
+        size = min(sample_size, len(held_out), len(dataset.train))
+        if size < LEAST_SAMPLES:
+            raise UserError(
+                f"a metric needs at least {LEAST_SAMPLES} samples; {dataset.name} has {len(dataset.train)} to train "
+                f"and {len(held_out)} in {split}, and {sample_size} were asked for; give more data or ask for more"
+            )
+        chosen = choose(names, suited_to(dataset))
+        references = fit(chosen, draw(held_out, size, REFERENCE_SEED))
+        floors = measure(references, draw(dataset.train, size, FLOOR_SEED))
+        return cls(
+            names=chosen,
+            sample_size=size,
+            sample_shape=dataset.sample_shape,
+            pixels=dataset.train.values.dtype == np.uint8,
+            references=references,
+            floors=floors,
+            protocol=describe(dataset, split, size, references),
+        )
+
+    @property
+    def objective_default(self) -> str:
+        """The metric that a sweep minimises unless told otherwise."""
+        return self.names[0]
+
+    def scores(self, samples: Tensor) -> dict[str, float]:
+        """Every metric, by full name, of `sample_size` samples as a network gives them: images in [-1, 1].
+
+        NaN for every metric if any value is not finite. Raises `UserError` for another number or shape.
+        """
+        wanted = (self.sample_size, *self.sample_shape)
+        if tuple(samples.shape) != wanted:
+            raise UserError(
+                f"a score takes samples of shape {wanted}; given {tuple(samples.shape)}; "
+                "generate as many as the evaluator's sample_size: scores of other sizes do not compare"
+            )
+        values = samples.detach().to("cpu", torch.float32)
+        if not bool(torch.isfinite(values).all()):
+            return dict.fromkeys(self.names, math.nan)
+        return measure(self.references, to_model(to_pixels(values), torch.float32) if self.pixels else values)
+
+
+def suited_to(dataset: Dataset) -> tuple[str, ...]:
+    """Full names of the metrics that mean something on this data, the preferred objective first."""
+    if dataset.name == "mnist" and dataset.sample_shape == (1, 28, 28):
+        return (specs.fid_name(), specs.kid_name(), specs.SLICED_NAME)
+    return (specs.SLICED_NAME,)
+
+
+def choose(names: Sequence[str] | None, suited: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names or ():
+        check_objective(name, suited)
+    wanted = {full_name(name) for name in names or suited}
+    return tuple(name for name in suited if name in wanted)
+
+
+def draw(split: Split, size: int, seed: int) -> Tensor:
+    """`size` samples of a split without replacement, as a network sees them."""
+    rows = np.random.Generator(np.random.PCG64(seed)).permutation(len(split))[:size]
+    return to_model(torch.from_numpy(split.values[rows]), torch.float32)
+
+
+def fit(names: tuple[str, ...], values: Tensor) -> tuple[Reference, ...]:
+    """The held-out side of these metrics, from real samples (N, ...)."""
+    on_digits = tuple(name for name in names if name != specs.SLICED_NAME)
+    references: list[Reference] = [DigitReference.fit(values, on_digits)] if on_digits else []
+    if specs.SLICED_NAME in names:
+        references.append(SlicedReference.fit(values))
+    return tuple(references)
+
+
+def measure(references: tuple[Reference, ...], values: Tensor) -> dict[str, float]:
+    return {name: score for reference in references for name, score in reference.scores(values).items()}
+
+
+def describe(dataset: Dataset, split: SplitName, size: int, references: tuple[Reference, ...]) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.digest,
+        "split": split,
+        "sample_size": size,
+        "rounded_to_8_bits": dataset.train.values.dtype == np.uint8,
+        "reference_seed": REFERENCE_SEED,
+        "floor_seed": FLOOR_SEED,
+        "metrics": {name: entry for reference in references for name, entry in reference.protocol().items()},
+    }

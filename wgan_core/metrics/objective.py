@@ -1,0 +1,63 @@
+"""Which metric a sweep may minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from wgan_core.errors import UserError
+from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name, known_metrics
+
+ESTIMATE_REASON = (
+    "the critic's estimate tends to W + W^2/(2 lambda) as the critic learns, so a sweep that minimises it picks "
+    "the largest lambda and the weakest critic"
+)
+
+
+def aliases() -> dict[str, str]:
+    """Short names of the held-out metrics."""
+    return {"fid": fid_name(), "kid": kid_name(), "sliced_wasserstein": SLICED_NAME}
+
+
+def full_name(name: str) -> str:
+    """`fid`, `eval/fid` and `fid_digits_<hash>` are all `eval/fid_digits_<hash>`; an unknown name is left as it is."""
+    short = name.removeprefix("eval/")
+    if short in aliases():
+        return aliases()[short]
+    return f"eval/{short}" if f"eval/{short}" in known_metrics() else name
+
+
+def resolve_objective(name: str, available: Collection[str]) -> str:
+    """The full name of the metric that `name` or its alias means. Raises `UserError` as `check_objective` does."""
+    check_objective(name, available)
+    return full_name(name)
+
+
+def check_objective(name: str, available: Collection[str]) -> None:
+    """Raise `UserError` unless a sweep may minimise this metric.
+
+    `available` holds the full names of what is measured on the data of the sweep (`Evaluator.names`).
+    """
+    full = full_name(name)
+    choices = ", ".join(available)
+    spec = known_metrics().get(full)
+    if spec is not None and not spec.comparable:
+        raise UserError(
+            f"an objective must be comparable across trials; {full} is not: {reason(full)}; "
+            f"minimise a held-out metric instead: {choices}"
+        )
+    if full in available:
+        return
+    if spec is not None:
+        raise UserError(
+            f"an objective must be measured on the data of the sweep; {full} is not; choose from: {choices}"
+        )
+    known = ", ".join((*aliases(), *known_metrics()))
+    raise UserError(f"an objective must be a known metric; given {name!r}; known are {known}; choose from: {choices}")
+
+
+def reason(name: str) -> str:
+    """Why a quantity of the training loop does not order trials."""
+    if name == "train/wasserstein_estimate":
+        return ESTIMATE_REASON
+    depends = ", ".join(sorted(known_metrics()[name].depends_on))
+    return f"it depends on what each trial has of its own ({depends}), and {ESTIMATE_REASON}"

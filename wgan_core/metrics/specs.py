@@ -1,0 +1,119 @@
+"""Every quantity a trial reports, declared once: what it means, what it depends on, and who published it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from wgan_core.metrics.digits import weights_hash
+
+Direction = Literal["minimize", "none"]
+
+# What belongs to one trial: a value that depends on any of these is measured with another ruler in
+# each trial, whatever the quality of the samples.
+TRIAL_OWN = frozenset({"critic", "generator", "lambda_gp"})
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One reported quantity.
+
+    Attributes:
+        name: the full name, `eval/...` or `train/...`.
+        meaning: what it measures, in one sentence, with its unit.
+        direction: whether less is better, or neither less nor more is.
+        depends_on: what the value depends on besides the samples.
+        source: where it was published.
+    """
+
+    name: str
+    meaning: str
+    direction: Direction
+    depends_on: frozenset[str]
+    source: str
+
+    @property
+    def comparable(self) -> bool:
+        """Whether values of different trials can be put in order."""
+        return not self.depends_on & TRIAL_OWN
+
+
+TRAINING = (
+    MetricSpec(
+        "train/wasserstein_estimate",
+        "mean critic value on real less that on generated samples, without the penalty; data units",
+        "none",
+        frozenset({"critic", "lambda_gp", "train split"}),
+        "Arjovsky et al. 2017, equation 2; its bias under a penalty: Mallasto et al. 2019, Stanczuk et al. 2021",
+    ),
+    MetricSpec(
+        "train/gradient_penalty",
+        "mean of (|gradient of the critic| - 1)^2 between real and generated samples, before the factor lambda",
+        "none",
+        frozenset({"critic", "lambda_gp", "train split"}),
+        "Gulrajani et al. 2017, equation 3",
+    ),
+    MetricSpec(
+        "train/gradient_norm",
+        "mean norm of the gradient of the critic between real and generated samples; 1 for an ideal critic",
+        "none",
+        frozenset({"critic", "lambda_gp", "train split"}),
+        "Gulrajani et al. 2017, section 4",
+    ),
+    MetricSpec(
+        "train/critic_loss",
+        "what the critic minimises: its value on generated less that on real samples, plus lambda times the penalty",
+        "none",
+        frozenset({"critic", "lambda_gp", "train split"}),
+        "Gulrajani et al. 2017, equation 3",
+    ),
+    MetricSpec(
+        "train/generator_loss",
+        "mean critic value on generated samples with its sign turned; its zero is arbitrary",
+        "none",
+        frozenset({"critic", "generator", "lambda_gp"}),
+        "Arjovsky et al. 2017, algorithm 1",
+    ),
+)
+
+
+def fid_name() -> str:
+    return f"eval/fid_digits_{weights_hash()}"
+
+
+def kid_name() -> str:
+    return f"eval/kid_digits_{weights_hash()}"
+
+
+SLICED_NAME = "eval/sliced_wasserstein"
+
+
+@functools.cache
+def known_metrics() -> Mapping[str, MetricSpec]:
+    """All metrics by full name, the held-out ones first and in the order in which they are preferred as objective."""
+    held_out = (
+        MetricSpec(
+            fid_name(),
+            "Fréchet distance of 128 features of the shipped digit classifier; squared feature units",
+            "minimize",
+            frozenset({"held-out split", "sample size", "digit classifier"}),
+            "Heusel et al. 2017, equation 6",
+        ),
+        MetricSpec(
+            kid_name(),
+            "unbiased squared MMD, cubic kernel, of the same 128 features; no unit, may be below 0",
+            "minimize",
+            frozenset({"held-out split", "digit classifier"}),
+            "Bińkowski et al. 2018, section 4",
+        ),
+        MetricSpec(
+            SLICED_NAME,
+            "sliced 2-Wasserstein distance of the raw values over fixed directions; data units ([-1, 1] pixels)",
+            "minimize",
+            frozenset({"held-out split", "sample size", "directions"}),
+            "Bonneel et al. 2015, section 3",
+        ),
+    )
+    return {spec.name: spec for spec in (*held_out, *TRAINING)}
