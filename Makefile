@@ -38,8 +38,8 @@ $(STAMP): requirements.txt pyproject.toml
 mnist: $(STAMP) ## a small sweep on MNIST
 	$(BIN)/python sweeps/mnist.py $(ARGS)
 
-mnist-long: $(STAMP) ## 40 trials of 60000 critic updates on MNIST
-	$(BIN)/python sweeps/mnist.py --name mnist-long --trials 40 --budget 60000 $(ARGS)
+mnist-long: $(STAMP) ## 40 trials of 45000 critic updates on MNIST
+	$(BIN)/python sweeps/mnist.py --name mnist-long --trials 40 --budget 45000 $(ARGS)
 
 data: $(STAMP) ## fetch MNIST ahead of the first sweep
 	$(BIN)/python -m wgan_core.data.mnist $(ARGS)

@@ -17,6 +17,8 @@ from wgan_core.loop import report_grid
 
 FILE = "sweep.json"
 REPORTS = 9
+MOST_REPORTS = 81
+LEAST_STEP = 500
 ETA = 3
 RANDOM_TRIALS = 5
 
@@ -51,8 +53,14 @@ class Plan:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """The critic updates at which every trial reports."""
-        return report_grid(self.budget, REPORTS)
+        """The critic updates at which every trial reports: 9, 27 or 81 times, 500 or more apart where there are over 9.
+
+        Powers of `ETA`, so that early stopping can judge at every third part of the budget down to the first report.
+        """
+        reports = REPORTS
+        while reports < MOST_REPORTS and self.budget >= reports * ETA * LEAST_STEP:
+            reports *= ETA
+        return report_grid(self.budget, reports)
 
     @property
     def floor(self) -> float:

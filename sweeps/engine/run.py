@@ -185,7 +185,7 @@ def _finish(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], done:
     summary: dict[str, str | float] = {}
     if best is not None:
         summary = {
-            plan.objective: best.value,
+            f"best/{plan.objective.removeprefix('eval/')}": best.value,
             "best.trial": str(best.number),
             "best.checkpoint": str(checkpoint_of(folder, best)),
         }

@@ -35,7 +35,7 @@ class CohortSearch(Searcher):
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        for number, reason in cast("list[tuple[int, str]]", ray.get(self._study.fault.remote(trial_id))):
+        for number, reason in cast("list[tuple[int, str]]", ray.get(self._study.release.remote(trial_id, error))):
             Spool(trial_folder(self._folder, number)).end("FAIL", reason, round(time.time() * 1000), 0)
 
     def save(self, checkpoint_path: str) -> None:

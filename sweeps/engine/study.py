@@ -113,13 +113,16 @@ class Study:
         """Why this holder's process is about to end, if it can still say so."""
         self._notes[holder] = reason
 
-    def fault(self, holder: str) -> list[tuple[int, str]]:
-        """The holder's process ended: what it held waits again, or FAILs the third time; those trials, with reasons."""
-        ended = []
+    def release(self, holder: str, died: bool) -> list[tuple[int, str]]:
+        """What the holder still holds waits again; if its process died for the third time, the trial FAILs.
+
+        Returns the numbers and reasons of those that did.
+        """
+        ended: list[tuple[int, str]] = []
         reason = self._notes.pop(holder, "killed, or out of memory")
         for frozen in [trial for trial in self._running() if self._is_held(trial, holder)]:
             trial = self._trial(frozen)
-            faults = frozen.user_attrs.get(FAULTS, 0) + 1
+            faults = frozen.user_attrs.get(FAULTS, 0) + int(died)
             trial.set_user_attr(FAULTS, faults)
             trial.set_user_attr(HOLDER, "")
             if faults >= MAX_FAULTS:

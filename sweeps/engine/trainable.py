@@ -153,12 +153,13 @@ class _Runner:
             self._best[number] = Best(step, value, checkpoints.folder_name(step))
         picture = grid_png(self._cohort.samples(number, grid_z(structure, report.trial, GRID_SAMPLES)))
         (folder / SAMPLES).write(sample_name(step), picture)
+        metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
+        metrics |= {"train/generator_updates": report.generator_updates, "train/seconds": report.seconds}
+        # Before the checkpoint: a trial that ends in between computes this step again, and its first record stays.
+        Spool(folder).step(step, _now_ms(), metrics, sample_name(step))
         saved = Checkpoint(report.trial, structure, step, self._cohort.state_of(number), scores)
         checkpoints.write(folder / CHECKPOINTS, saved)
         checkpoints.keep(folder / CHECKPOINTS, self._worth_keeping(folder / CHECKPOINTS, number))
-        metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
-        metrics |= {"train/generator_updates": report.generator_updates, "train/seconds": report.seconds}
-        Spool(folder).step(step, _now_ms(), metrics, sample_name(step))
         return value
 
     def _worth_keeping(self, folder: Folder, number: int) -> set[str]:
@@ -185,8 +186,9 @@ class _Runner:
         folder, best = trial_folder(self._work.folder, number), self._best.pop(number, None)
         if best is not None:
             write_generator(folder / MODEL, checkpoints.read(folder / CHECKPOINTS / best.checkpoint))
-        ray.get(self._study.finish.remote(self._holder, number, state, reason))
+        # The study last: a trial that ends in between is taken up again and comes to the same end.
         Spool(folder).end(state, reason, _now_ms(), step, best, MODEL if best else None)
+        ray.get(self._study.finish.remote(self._holder, number, state, reason))
         self._cohort.drop(number)
 
     def _tell_tune(self, values: dict[int, tuple[int, float]]) -> None:
