@@ -33,7 +33,7 @@ class LeakyReLU(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (x > 0).to(x.dtype).clamp(min=self.slope)
+        return x * torch.sign(x.detach()).clamp(min=self.slope)
 
 
 class Reshape(nn.Module):

@@ -12,7 +12,7 @@ from wgan_core.checkpoint import folder_name
 from wgan_core.config import Hyper
 from wgan_core.folder import Folder
 
-HEADER = ("trial", "λ", "lr", "n_critic", "β1", "β2", "score", "x floor", "state", "updates")
+HEADER = ("trial", "λ", "lr", "n_critic", "β1", "β2", "score", "floor", "x floor", "state", "updates")
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
@@ -42,6 +42,7 @@ def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
         str(row.number),
         *(_hyper_cells(plan.space.hyper(row.params)) if row.params else ("",) * 5),
         f"{row.value:.4g}" if known else "-",
+        f"{plan.floor:.4g}",
         f"{row.value / plan.floor:.1f}" if known and plan.floor > 0 else "-",
         row.state,
         str(row.step),

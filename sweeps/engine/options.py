@@ -35,6 +35,14 @@ class Options:
     smoke: bool
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to the help, but not that of an option whose help says what happens without it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said = action.default is None or action.default is False
+        return action.help if said else super()._get_help_string(action)
+
+
 def default_storage() -> str:
     """Where sweeps are kept unless told otherwise: `$WGAN_STORAGE`, else `~/wgan-sweeps`."""
     return os.environ.get("WGAN_STORAGE") or str(Path.home() / "wgan-sweeps")
@@ -42,15 +50,15 @@ def default_storage() -> str:
 
 def parse(name: str, description: str, trials: int, budget: int, arguments: Sequence[str] | None = None) -> Options:
     """The options of a script whose sweep has this name and these defaults. Raises `UserError` for a bad value."""
-    parser = argparse.ArgumentParser(
-        prog=f"{name}.py", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=f"{name}.py", description=description, formatter_class=_Help)
     _add_search(parser, name, trials, budget)
     _add_resources(parser)
     _add_places(parser)
     given = parser.parse_args(arguments)
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
+        # Else the sweep in earnest would find one of its name that it does not continue.
+        given.name = f"{name}-smoke" if given.name == name else given.name
     given.lanes = 1 if given.lanes == "auto" else _whole("--lanes", given.lanes)
     options = Options(**vars(given))
     _check(options)

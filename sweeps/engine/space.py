@@ -64,8 +64,8 @@ class Space:
                 if not self.ranges[name].holds(value):
                     bounds = self.ranges[name]
                     raise UserError(
-                        f"preset {number} must lie in the ranges; its {name} is {value}, outside {bounds.low} to {bounds.high}: "
-                        "widen the range"
+                        f"preset {number} must lie in the ranges; its {name} is {value}, outside {bounds.low} to "
+                        f"{bounds.high}: widen the range"
                     )
 
     def hyper(self, point: Mapping[str, float]) -> Hyper:

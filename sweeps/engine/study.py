@@ -31,7 +31,7 @@ HOLDER, FAULTS, REASON, SECONDS = "holder", "faults", "reason", "seconds"
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to train. `params` are the point of the space; `alone`: its process died before, so it gets no company."""
+    """A trial to train. `params` are the point of the space; `alone`: its process died, so it gets no company."""
 
     trial: Trial
     params: dict[str, float]

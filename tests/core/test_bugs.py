@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import textbook
 from scipy import stats
 from torch import Tensor, nn
 
+from tests.reference import textbook
 from wgan_core import draws, networks, objectives
 from wgan_core.batches import Batches
 from wgan_core.config import Hyper, Structure, Trial
