@@ -321,7 +321,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--pairs", type=whole, default=15, help="pairs of blocks for each n_critic, a count >= 2")
     add("--seconds", type=float, default=4.0, help="length of one block, in seconds")
-    add("--n-critic", type=int, nargs="+", default=[1, 5], help="critic updates per generator update, one count or more")
+    add("--n-critic", type=int, nargs="+", default=[1, 5], help="critic updates per generator update, counts")
     add("--adam", choices=("plain", "fused"), default="plain", help="the textbook's Adam: as torch chooses, or fused")
     add("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
     return parser.parse_args(arguments)

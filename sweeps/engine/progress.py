@@ -12,6 +12,7 @@ from sweeps.engine.study import Row, sort_rows
 
 REFRESH_S = 2.0
 LINE_EVERY_S = 15.0
+USUAL_LENGTH = 0.3  # of the budget: what a trial lasts on average where two of three are stopped at each third
 
 
 class Progress:
@@ -76,12 +77,17 @@ class Progress:
         if len(ended) == self._plan.trials:
             return "all trials have ended"
         pace = (done - self._updates_before) / elapsed_s if elapsed_s > 0 else 0.0
-        if not ended or pace <= 0:
+        if pace <= 0:
             return "time left not known yet"
-        usual = sum(row.step for row in ended) / len(ended)
-        open_updates = sum(max(usual - row.step, 0) for row in rows if row not in ended)
+        # As if two trials had ended at the usual length before, so that the first to end do not decide alone.
+        usual = (sum(row.step for row in ended) + 2 * USUAL_LENGTH * self._plan.budget) / (len(ended) + 2)
+        open_updates = sum(self._open(row.step, usual) for row in rows if row not in ended)
         open_updates += usual * (self._plan.trials - len(rows))
         return f"about {_clock(open_updates / pace)} left"
+
+    def _open(self, step: int, usual: float) -> float:
+        """Updates a running trial has before it: one beyond the usual length has survived, and may go on to the end."""
+        return max(usual - step, (self._plan.budget - step) / 2)
 
 
 def _clock(seconds: float) -> str:

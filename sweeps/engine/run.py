@@ -40,12 +40,15 @@ SAMPLES = 5000
 
 
 def run_script(main: Callable[[], None]) -> int:
-    """Call a script's main; the exit status: 0, or 2 with one line for what the person can mend."""
+    """Call a script's main; the exit status: 0; 2, with one line, for what the person can mend; 130 for an interrupt."""
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command again goes on from the last checkpoints", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -77,8 +80,10 @@ def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: S
             rows = ray.get(study.rows.remote())
             done = ray.get(study.is_done.remote())
             _finish(tracker, plan, folder, rows, done)
-        _print_end(tracker, plan, folder, rows, done, time.monotonic() - began)
+        _print_end(tracker, plan, folder, rows, time.monotonic() - began)
         ray.shutdown()
+        if not done:  # Tune takes the first interrupt as a request to stop, and returns
+            raise KeyboardInterrupt
         return rows
 
 
@@ -156,7 +161,8 @@ def _study_actor(plan: Plan, url: str, session: str) -> Any:
 def _fit(
     plan: Plan, folder: Folder, options: Options, places: Placement, study: Any, dataset: Dataset, evaluator: Evaluator
 ) -> None:
-    work = Work(plan.as_json(), folder, options.lanes, max(1, math.floor(options.cpus_per_trial)))
+    threads = max(1, math.floor(options.cpus_per_trial))
+    work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial)
     trainable = tune.with_parameters(
         train_cohort, work=work, study=study, values=dataset.train.values, evaluator=evaluator
     )
@@ -194,7 +200,7 @@ def _finish(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], done:
         print(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")
 
 
-def _print_end(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], done: bool, seconds: float) -> None:
+def _print_end(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], seconds: float) -> None:
     print(f"\n{plan.name}: {plan.objective} on held-out data, real against real {plan.floor:.4g}; {seconds:.0f} s\n")
     print(leaderboard(plan, rows))
     best = best_row(rows)
@@ -202,5 +208,3 @@ def _print_end(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], do
         print(f"\nbest checkpoint   {checkpoint_of(folder, best)}")
     print(f"look at the runs  {tracker.ui_command()}")
     print(f"then open         {tracker.link()}")
-    if not done:
-        print("\nnot all trials have ended: the same command again goes on from their checkpoints")

@@ -39,13 +39,14 @@ class Work:
     folder: Folder
     lanes: int
     threads: int
+    gpu_share: float
 
 
 def train_cohort(
     config: Mapping[str, Any], work: Work, study: ActorHandle[Any], values: NDArray[Any], evaluator: Evaluator
 ) -> None:
     """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes."""
-    process.configure(work.threads)
+    process.configure(work.threads, work.gpu_share)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     holder = tune.get_context().get_trial_id()
     try:

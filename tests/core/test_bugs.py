@@ -3,7 +3,7 @@
 A test is named after its bug. `@fails_under` names variants of a piece of the product that have the bug, and
 `test_the_check_sees_the_bug` runs the test again with each of them put in: there it must fail.
 
-    K lanes, N samples in a batch
+K lanes, N samples in a batch
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Objectives: the penalty of known critics for samples of any rank, and lanes against each lane alone.
 
-    K lanes, N samples in a batch
+K lanes, N samples in a batch
 """
 
 from __future__ import annotations
