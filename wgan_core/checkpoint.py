@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from wgan_core.config import Structure, Trial
@@ -53,6 +54,8 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
     tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.tensors().items()}
     files = {STATE: save(tensors), TRIAL: json.dumps(described, indent=1).encode()}
     target = folder / folder_name(checkpoint.critic_updates)
+    # Without a manifest first, so that a write over an older one is never taken for whole in between.
+    target.delete(MANIFEST)
     for name, content in files.items():
         target.write(name, content)
     manifest = {name: {"bytes": len(content), "sha256": _digest(content)} for name, content in files.items()}
@@ -70,14 +73,17 @@ def read(folder: Folder) -> Checkpoint:
         raise UserError(
             f"a checkpoint is a folder with a {MANIFEST}; {folder} has none: name one of the folders below checkpoints/"
         )
-    contents = {name: _verified(folder, name, expected) for name, expected in _json(folder, MANIFEST).items()}
+    contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
     described = json.loads(contents[TRIAL])
     if described["format"] != FORMAT:
         raise UserError(
             f"this version reads checkpoint format {FORMAT}; {folder} has format {described['format']}: "
             "read it with the version that wrote it"
         )
-    tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
+    try:
+        tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
+    except SafetensorError as error:
+        raise UserError(f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one") from error
     return Checkpoint(
         trial=Trial.from_json(described["trial"]),
         structure=Structure.from_json(described["structure"]),
@@ -119,9 +125,15 @@ def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
     return content
 
 
-def _json(folder: Folder, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(folder.read(name))
-    return loaded
+def _manifest(folder: Folder) -> dict[str, Any]:
+    try:
+        manifest = json.loads(folder.read(MANIFEST))
+        return {name: {"bytes": manifest[name]["bytes"], "sha256": manifest[name]["sha256"]} for name in (STATE, TRIAL)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{MANIFEST} of checkpoint {folder} must name {STATE} and {TRIAL} by size and hash; it does not: "
+            "delete the folder to go on from an older one"
+        ) from error
 
 
 def _digest(content: bytes) -> str:

@@ -19,6 +19,10 @@ def _require(holds: bool, field: str, invariant: str, given: object) -> None:
         raise UserError(f"{field} must be {invariant}; given {given!r}")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -46,14 +50,15 @@ class Structure:
 
     def __post_init__(self) -> None:
         shape = self.sample_shape
-        _require(len(shape) > 0 and all(_is_whole(n) and n > 0 for n in shape), "sample_shape", "positive sizes", shape)
+        sizes = isinstance(shape, tuple) and len(shape) > 0 and all(_is_whole(size) and size > 0 for size in shape)
+        _require(sizes, "sample_shape", "a tuple of whole numbers > 0", shape)
         _require(
             _is_whole(self.latent_dim) and self.latent_dim > 0, "latent_dim", "a whole number > 0", self.latent_dim
         )
         _require(
             _is_whole(self.batch_size) and self.batch_size > 0, "batch_size", "a whole number > 0", self.batch_size
         )
-        _require(0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)", self.ema_decay)
+        _require(_is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)", self.ema_decay)
         _require(self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}", self.dtype)
 
     @property
@@ -88,8 +93,7 @@ class Hyper:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            _require(is_number, field.name, "a finite number", value)
+            _require(_is_number(value), field.name, "a finite number", value)
         _require(self.lambda_gp >= 0, "lambda_gp", ">= 0", self.lambda_gp)
         _require(self.lr_critic > 0, "lr_critic", "> 0", self.lr_critic)
         _require(self.lr_generator > 0, "lr_generator", "> 0", self.lr_generator)

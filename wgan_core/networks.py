@@ -21,7 +21,7 @@ Tensors = dict[str, Tensor]
 
 
 class LeakyReLU(nn.Module):
-    """x where x > 0, else slope * x; as a product with a constant.
+    """x where x > 0, else slope * x, for a slope in [0, 1]; as a product with a constant.
 
     The second derivative is zero almost everywhere. torch's own activation propagates that zero
     through the whole network in a double backward, at the price of a real gradient; a product with
@@ -183,6 +183,6 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
 def initialise(structure: Structure, seed: int) -> tuple[nn.Module, nn.Module]:
     """The pair as a trial of this seed starts, on the CPU. torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
         critic, generator = build(structure)
     return critic.to(structure.torch_dtype), generator.to(structure.torch_dtype)

@@ -34,7 +34,9 @@ class Step:
     """The two updates for trials of one structure."""
 
     def __init__(self, structure: Structure) -> None:
-        critic, generator = build(structure)
+        # Their arithmetic alone is wanted: on the meta device nothing is drawn from torch's generator.
+        with torch.device("meta"):
+            critic, generator = build(structure)
         self._critic, self._generator = Network(critic), Network(generator)
         self._ema_decay = structure.ema_decay
 
@@ -121,8 +123,9 @@ def _adam_lane(
         [tensor[lane] for tensor in network.parameters.values()],
         # The kernel walks all tensors alike, but a convolution's gradient may come in another memory layout.
         [tensor[lane].contiguous() for tensor in gradients],
-        [tensor[lane] for tensor in network.first.values()],
-        [tensor[lane] for tensor in network.second.values()],
+        # By name: files give tensors back in any order, and the kernel does not check which moment is whose.
+        [network.first[name][lane] for name in network.parameters],
+        [network.second[name][lane] for name in network.parameters],
         step=step,
         lr=lr,
         beta1=hyper.beta1,

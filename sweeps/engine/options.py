@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,10 +123,10 @@ def _whole(option: str, text: str) -> int:
 
 
 def _check(options: Options) -> None:
-    if options.cpus_per_trial <= 0:
+    if not 0 < options.cpus_per_trial < math.inf:
         raise UserError(f"--cpus-per-trial must be > 0; given {options.cpus_per_trial}")
     gpus = options.gpus_per_trial
-    if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus < math.inf and gpus == int(gpus) > 1)):
         raise UserError(f"--gpus-per-trial must be a fraction of one GPU or a whole number; given {gpus}")
     if gpus is not None and gpus > 1:
         raise UserError(f"--gpus-per-trial is at most 1: a trial trains on one GPU; given {gpus}")

@@ -40,7 +40,7 @@ SAMPLES = 5000
 
 
 def run_script(main: Callable[[], None]) -> int:
-    """Call a script's main; the exit status: 0; 2, with one line, for what the person can mend; 130 for an interrupt."""
+    """Call a script's main; the exit status: 0, 2 (one line says what to mend) or 130 (interrupted)."""
     try:
         main()
     except UserError as error:

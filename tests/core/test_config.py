@@ -23,7 +23,7 @@ TRIAL = Trial(3, 17, HYPER)
 WHOLE = "a whole number > 0"
 FINITE = "a finite number"
 OUT_OF_RANGE = [
-    (STRUCTURE, "sample_shape", "positive sizes", [(), (0,), (1, -28, 28), (1, 28.0, 28), (True, 28)]),
+    (STRUCTURE, "sample_shape", "a tuple of whole numbers > 0", [(), (0,), (1, -28, 28), (1, 28.0, 28), (True, 28)]),
     (STRUCTURE, "latent_dim", WHOLE, [0, -1, 2.5, True]),
     (STRUCTURE, "batch_size", WHOLE, [0, -64, 64.0, False]),
     (STRUCTURE, "ema_decay", "in [0, 1)", [-0.1, 1.0, 1.5, math.nan]),

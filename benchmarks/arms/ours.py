@@ -1,0 +1,71 @@
+"""(a): the sweep as `sweeps/mnist.py` starts it, with the points as its presets and no early stopping.
+
+Two names in `sweeps.engine.run` are replaced in the driver, and Ray carries both to the processes that
+use them: the class that it makes the study's actor of, and the evaluator that it hands to the workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from unittest.mock import patch
+
+import optuna
+from arms import task as tasks
+from arms.task import Record, Task
+from arms.unpruned import Unpruned
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.engine import run
+from sweeps.engine.layout import sweep_folder, trial_folder
+from sweeps.engine.options import Options, parse
+from sweeps.engine.space import WGAN_GP
+from sweeps.engine.spool import END_NAME, START_NAME, End, Spool, Start
+from sweeps.engine.study import SECONDS
+from wgan_core.config import Structure
+from wgan_core.data import Dataset
+from wgan_core.data.mnist import load_mnist
+from wgan_core.metrics import Evaluator
+
+NAME = "ours"
+
+
+def main(task: Task) -> None:
+    options = options_of(task)
+    dataset = load_mnist()
+    space = replace(WGAN_GP, presets=task.points)
+    build = Evaluator.build
+
+    def timed_build(dataset: Dataset, sample_size: int) -> Evaluator:
+        return tasks.timed(build(dataset, sample_size=task.samples), task)
+
+    with patch.object(run, "Study", Unpruned), patch.object(Evaluator, "build", timed_build):
+        run.run_sweep(options, dataset, Structure(options.networks, dataset.sample_shape), space)
+    study = optuna.load_study(study_name=NAME, storage=options.study_storage)
+    for trial in study.get_trials():
+        tasks.keep(task, record_of(task, trial))
+
+
+def options_of(task: Task) -> Options:
+    """Everything is given that would otherwise come from this person's environment."""
+    given = {
+        "--trials": task.trials,
+        "--budget": task.budget,
+        "--max-concurrent": task.slots,
+        "--storage": task.folder,
+        "--study-storage": f"sqlite:///{task.path('study.db')}",
+        "--tracking-uri": f"sqlite:///{task.path(tasks.MLFLOW_DB)}",
+    }
+    arguments = [text for option, value in given.items() for text in (option, str(value))]
+    return parse(NAME, "", trials=task.trials, budget=task.budget, arguments=arguments)
+
+
+def record_of(task: Task, trial: FrozenTrial) -> Record:
+    """What the study and the spool hold of a trial. Raises `RuntimeError` if it was stopped early or failed."""
+    if trial.state is not TrialState.COMPLETE:
+        raise RuntimeError(f"trial {trial.number} must be COMPLETE; it is {trial.state.name}")
+    spool = Spool(trial_folder(sweep_folder(task.folder, NAME), trial.number))
+    start, end = spool.read(START_NAME), spool.read(END_NAME)
+    assert isinstance(start, Start)
+    assert isinstance(end, End)
+    steps = tuple(sorted(trial.intermediate_values))
+    return Record(trial.params, start.started_ms / 1e3, end.ended_ms / 1e3, trial.user_attrs[SECONDS], steps)

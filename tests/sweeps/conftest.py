@@ -1,0 +1,64 @@
+"""Surroundings for the product's own processes, and image tables small enough to train on in a second."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray  # noqa: F401  (brings the psutil that the next lines need where none is installed)
+from PIL import Image
+
+from tests.sweeps.processes import Surroundings
+from wgan_core.data.mnist import load_mnist
+
+SIDE = 10
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
+    """Where the processes of a module run; whatever they left running is ended after it."""
+    around = Surroundings(tmp_path_factory.mktemp("home"))
+    yield around
+    around.close()
+
+
+@pytest.fixture(scope="session")
+def _mnist() -> None:
+    """MNIST is in the cache, so that no time limit of a test includes fetching it."""
+    load_mnist()
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Parquet file of 400 grey images, 10 pixels square: blobs, each around a centre of its own."""
+    return write_images(tmp_path_factory.mktemp("data") / "blobs.parquet", blobs(400, seed=0))
+
+
+@pytest.fixture(scope="session")
+def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `small_data`, with the same name and other images."""
+    return write_images(tmp_path_factory.mktemp("other") / "blobs.parquet", blobs(400, seed=1))
+
+
+def blobs(count: int, seed: int) -> list[np.ndarray]:
+    centres = np.random.default_rng(seed).uniform(2, SIDE - 3, (count, 2))
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    distances = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
+    return list((255 * np.exp(-distances / 4)).astype(np.uint8))
+
+
+def write_images(path: Path, images: Sequence[np.ndarray], column: str = "image") -> Path:
+    """A table of images in the Hugging Face layout."""
+    pq.write_table(pa.table({column: [{"bytes": _png(image), "path": None} for image in images]}), path)
+    return path
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    return written.getvalue()

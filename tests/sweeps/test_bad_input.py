@@ -1,0 +1,337 @@
+"""What a person can get wrong: one line that begins `error: `, exit status 2, and no trial begun.
+
+The script runs in this process where the mistake is found before Ray is started, else as a process of its own.
+"""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sweeps.mnist
+from sweeps.engine import run
+from sweeps.engine.run import run_script
+from sweeps.engine.space import WGAN_GP, Range, Space
+from tests.sweeps.conftest import SIDE, blobs, write_images
+from tests.sweeps.processes import Running, Surroundings
+from wgan_core.config import Hyper
+from wgan_core.data.mnist import load_mnist
+from wgan_core.data.mnist_files import SHA256, Mirror
+
+NAME = "bad"
+
+
+class Script:
+    """The MNIST script in this process, on the small images and with a storage of its own unless told otherwise."""
+
+    def __init__(
+        self, storage: Path, data: Path, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch
+    ) -> None:
+        self.storage, self._data, self._capture, self._patch = storage, data, capture, patch
+
+    def refused(self, *options: str | Path | int, alone: bool = True) -> str:
+        """The line with which these options are refused; `alone`: nothing else is said on stderr."""
+        given = {"--storage": self.storage, "--name": NAME, "--data": self._data}
+        defaults = [part for option, value in given.items() if option not in options for part in (option, value)]
+        if "--no-data" in options:
+            at = defaults.index("--data")
+            del defaults[at : at + 2]
+        arguments = [str(part) for part in (*defaults, *options) if part != "--no-data"]
+        self._patch.setattr(sys, "argv", ["mnist.py", *arguments])
+        self._capture.readouterr()
+        return self.line_of(sweeps.mnist.main, alone)
+
+    def line_of(self, main: Callable[[], object], alone: bool = True) -> str:
+        """The line that this script's main ends with."""
+        assert run_script(main) == 2  # type: ignore[arg-type]
+        lines = self._capture.readouterr().err.splitlines()
+        assert [line for line in lines if line.startswith("error: ")] == lines[0 if alone else -1 :]
+        assert not list(self.storage.rglob("trials"))
+        assert not list(self.storage.rglob("sweep.json"))
+        return lines[-1]
+
+
+@pytest.fixture
+def script(
+    tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Script:
+    def never(*_: object) -> None:
+        raise AssertionError("Ray was to be started")
+
+    monkeypatch.setattr(run, "_start_ray", never)
+    return Script(tmp_path / "storage", small_data, capsys, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lanes", "0"), "--lanes must be auto or a whole number >= 1; given '0'"),
+        (("--lanes", "many"), "given 'many'"),
+        (("--lanes", "1.5"), "given '1.5'"),
+        (("--budget", "0"), "--budget must be a whole number >= 1; given 0"),
+        (("--budget", "-45"), "given -45"),
+        (("--trials", "0"), "--trials must be a whole number >= 1; given 0"),
+        (("--seed", "-1"), "--seed must be a whole number >= 0; given -1"),
+        (("--cpus-per-trial", "0"), "--cpus-per-trial must be > 0"),
+        (("--cpus-per-trial", "nan"), "--cpus-per-trial must be > 0"),
+        (("--gpus-per-trial", "-0.5"), "--gpus-per-trial"),
+        (("--gpus-per-trial", "1.5"), "--gpus-per-trial must be a fraction of one GPU"),
+        (("--gpus-per-trial", "2"), "--gpus-per-trial is at most 1"),
+        (("--gpus-per-trial", "nan"), "--gpus-per-trial must be a fraction of one GPU"),
+        (("--max-concurrent", "-1"), "--max-concurrent must be a whole number >= 0"),
+        (("--name", "a/b"), "'a/b'"),
+        (("--name", ".."), "'..'"),
+        (("--name", "two words"), "'two words'"),
+        (("--name", ""), "''"),
+        (("--name", "n" * 101), "1 to 100 letters"),
+        (("--storage", ""), "--storage must name a folder; it is empty"),
+        (("--storage", "nowhere://bucket"), "nowhere://bucket"),
+        (("--objective", "train/wasserstein_estimate"), "the critic's estimate tends to W + W^2/(2 lambda)"),
+        (("--objective", "train/critic_loss"), "an objective must be comparable across trials"),
+        (("--objective", "beauty"), "known metric; given 'beauty'"),
+        (("--objective", "fid"), "measured on the data of the sweep"),
+        (("--networks", "conv"), "multiples of 4"),
+    ],
+)
+def test_options_out_of_range(script: Script, options: tuple[str, ...], said: str) -> None:
+    assert said in script.refused(*options)
+
+
+@pytest.mark.parametrize("options", [("--networks", "transformer"), ("--trials", "several"), ("--budgets", "9")])
+def test_options_that_are_none(
+    script: Script, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What argparse itself refuses: status 2 too, and the last line says what."""
+    monkeypatch.setattr(sys, "argv", ["mnist.py", "--storage", str(script.storage), *options])
+    with pytest.raises(SystemExit) as ended:
+        run_script(sweeps.mnist.main)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+    assert not script.storage.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lambda_gp": Range(-1.0, 1.0)}, "lambda_gp must be >= 0; given -1.0"),
+        ({"lambda_gp": Range(0.0, 1.0, log=True)}, "low > 0 on a log scale"),
+        ({"beta1": Range(0.0, 1.0)}, "beta1 must be in [0, 1); given 1.0"),
+        ({"one_minus_beta2": Range(0.0, 0.2)}, "beta2 must be in [0, 1)"),
+        ({"n_critic": Range(0, 5, whole=True)}, "n_critic must be a whole number >= 1; given 0"),
+        ({"lr": Range(0.0, 1e-2)}, "lr_critic must be > 0"),
+        ({"lr": Range(1e-2, 1e-5)}, "low <= high"),
+        ({"lr": Range(1e-5, float("inf"))}, "finite"),
+        ({"momentum": Range(0.0, 0.9)}, "given 'momentum'"),
+        ({"lr": Range(5e-4, 1e-2, log=True)}, "widen the range"),
+    ],
+)
+def test_spaces_that_cannot_be(script: Script, change: dict[str, Range], said: str) -> None:
+    """A script of one's own names its space: a range that reaches a forbidden value is refused when it is made."""
+    assert said in script.line_of(lambda: Space({**WGAN_GP.ranges, **change}, {}, WGAN_GP.presets))
+
+
+def test_a_space_must_give_every_hyper_parameter(script: Script) -> None:
+    ranges = {name: bounds for name, bounds in WGAN_GP.ranges.items() if name != "n_critic"}
+    assert "n_critic" in script.line_of(lambda: Space(ranges, {}))
+    assert "preset 0" in script.line_of(lambda: Space(ranges, {"n_critic": 5}, WGAN_GP.presets))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lambda_gp": -1.0}, "lambda_gp must be >= 0; given -1.0"),
+        ({"beta1": 1.0}, "beta1 must be in [0, 1); given 1.0"),
+        ({"beta2": 1.0}, "beta2 must be in [0, 1); given 1.0"),
+        ({"n_critic": 0}, "n_critic must be a whole number >= 1; given 0"),
+        ({"n_critic": 2.0}, "n_critic must be a whole number >= 1; given 2.0"),
+        ({"lr_critic": float("nan")}, "lr_critic must be a finite number"),
+    ],
+)
+def test_hyper_parameters_out_of_range(script: Script, change: dict[str, float], said: str) -> None:
+    sound = {"lambda_gp": 10.0, "lr_critic": 1e-4, "lr_generator": 1e-4, "n_critic": 5, "beta1": 0.0, "beta2": 0.9}
+    assert said in script.line_of(lambda: Hyper(**{**sound, **change}))  # type: ignore[arg-type]
+
+
+def missing(folder: Path) -> Path:
+    return folder / "nothing.parquet"
+
+
+def empty_folder(folder: Path) -> Path:
+    return folder
+
+
+def truncated(folder: Path) -> Path:
+    whole = write_images(folder / "whole.parquet", blobs(40, seed=0)).read_bytes()
+    (folder / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    return folder / "cut.parquet"
+
+
+def no_image_column(folder: Path) -> Path:
+    return write_images(folder / "pictures.parquet", blobs(40, seed=0), column="picture")
+
+
+def mixed_sizes(folder: Path) -> Path:
+    return write_images(folder / "mixed.parquet", [*blobs(39, seed=0), np.zeros((SIDE, SIDE + 1), np.uint8)])
+
+
+def mixed_channels(folder: Path) -> Path:
+    return write_images(folder / "colours.parquet", [*blobs(39, seed=0), np.zeros((SIDE, SIDE, 3), np.uint8)])
+
+
+def too_few(folder: Path) -> Path:
+    return write_images(folder / "few.parquet", blobs(5, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (missing, "does not exist"),
+        (empty_folder, "holds none"),
+        (truncated, "must be a whole Parquet file"),
+        (no_image_column, "must have a column 'image'; its columns are picture"),
+        (mixed_sizes, f"{SIDE + 1}x{SIDE}"),
+        (mixed_channels, "colours.parquet"),
+        (too_few, "at least 2 images"),
+    ],
+)
+def test_data_that_cannot_be_used(script: Script, tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
+    (tmp_path / "data").mkdir()
+    assert said in script.refused("--data", make(tmp_path / "data"))
+
+
+def test_mnist_whose_checksum_does_not_match(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that gives other files is refused by name, and nothing of it is kept."""
+    mirror, cache = tmp_path / "mirror", tmp_path / "cache"
+    mirror.mkdir()
+    for file in SHA256:
+        (mirror / f"{file}.gz").write_bytes(gzip.compress(b"other digits"))
+    sources = (Mirror(mirror.as_uri()),)
+    monkeypatch.setattr(sweeps.mnist, "load_mnist", partial(load_mnist, cache=cache, sources=sources))
+    line = script.refused("--no-data", alone=False)
+    assert "SHA-256" in line
+    assert mirror.as_uri() in line
+    assert not cache.exists()
+
+
+def test_storage_below_a_file(script: Script, tmp_path: Path) -> None:
+    """Nobody can write there, root included."""
+    (tmp_path / "file").write_text("not a folder")
+    line = script.refused("--storage", tmp_path / "file" / "sweeps")
+    assert "the storage must be a folder that can be written" in line
+    assert "check --storage" in line
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_storage_that_refuses_folders(script: Script) -> None:
+    """As a read-only file system does."""
+    assert "the storage must be a folder that can be written" in script.refused("--storage", "/proc/self/sweeps")
+
+
+# From here on the script is a process of its own.
+
+
+@pytest.fixture(scope="module")
+def closed_port() -> Iterator[int]:
+    """A port on which nobody answers: held, so that nobody else takes it, and not listened on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def continued(
+    surroundings: Surroundings, small_data: Path, tmp_path_factory: pytest.TempPathFactory, closed_port: int
+) -> tuple[Path, Running]:
+    """A sweep of one trial that is extended by a second while its tracking server is away; it waits at its end."""
+    storage = tmp_path_factory.mktemp("away")
+    options = ("--name", NAME, "--data", small_data, "--smoke", "--budget", 9)
+    surroundings.script(storage, *options, "--trials", 1).succeeded()
+    away = f"http://127.0.0.1:{closed_port}"
+    return storage, surroundings.script(storage, *options, "--trials", 2, "--tracking-uri", away)
+
+
+@pytest.mark.slow
+def test_refused_as_a_process(surroundings: Surroundings, tmp_path: Path, continued: tuple[Path, Running]) -> None:
+    """What a shell sees is what the tests in this process see."""
+    cases = {
+        ("--lanes", "0"): "--lanes",
+        ("--name", "a/b", "--smoke"): "--name",
+        ("--objective", "train/wasserstein_estimate"): "W + W^2/(2 lambda)",
+        ("--data", str(tmp_path / "nothing.parquet")): "does not exist",
+    }
+    started = {surroundings.script(tmp_path / "storage", *options): said for options, said in cases.items()}
+    for ran, said in started.items():
+        ran.refused(said)
+        assert len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "storage").exists()
+
+
+@pytest.mark.slow
+def test_first_start_without_the_tracking_server(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path, closed_port: int, continued: tuple[Path, Running]
+) -> None:
+    """Fatal, within seconds, and the same command works once the server is reachable: nothing is left behind."""
+    away = f"http://127.0.0.1:{closed_port}"
+    options = ("--data", small_data, "--smoke", "--tracking-uri", away)
+    surroundings.script(tmp_path, *options).refused(away)
+    assert not list(tmp_path.rglob("trials"))
+    assert not list(tmp_path.rglob("sweep.json"))
+    assert not list(tmp_path.rglob("lease.json"))
+
+
+@pytest.mark.slow
+def test_an_optuna_storage_that_cannot_be_opened(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path, continued: tuple[Path, Running]
+) -> None:
+    """Nor is its password shown."""
+    url = f"sqlite:///{tmp_path}/no/such/folder/study.db"
+    ran = surroundings.script(tmp_path, "--data", small_data, "--smoke", "--study-storage", url)
+    ran.refused("--study-storage", "unable to open database file")
+    assert not list(tmp_path.rglob("trials"))
+
+
+@pytest.mark.slow
+def test_more_than_the_machine_has(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path, continued: tuple[Path, Running]
+) -> None:
+    ran = surroundings.script(tmp_path, "--data", small_data, "--smoke", "--cpus-per-trial", 100_000)
+    ran.refused("--cpus-per-trial", "the cluster has")
+    assert not list(tmp_path.rglob("trials"))
+
+
+@pytest.mark.slow
+def test_continuing_without_the_tracking_server(
+    surroundings: Surroundings, small_data: Path, continued: tuple[Path, Running]
+) -> None:
+    """A warning, the trial is trained, its records wait in the spool; with the server back all of them arrive."""
+    from mlflow import MlflowClient
+
+    storage, ran = continued
+    ran.succeeded()
+    assert "MLflow has not everything yet" in ran.out
+    assert [line for line in ran.err.splitlines() if "MLflow is not up to date" in line]
+    trial = storage / NAME / "trials" / "1"
+    spooled = sorted(file.name for file in (trial / "spool").iterdir())
+    assert spooled[0] == "000000000-start.json"
+    assert spooled[-1] == "end.json"
+    assert not (trial / "mlflow.json").exists()
+
+    again = ("--name", NAME, "--data", small_data, "--smoke", "--budget", 9, "--trials", 2)
+    surroundings.script(storage, *again).succeeded()
+    uri = f"sqlite:///{storage}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    runs = {run.data.tags.get("trial.number"): run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {None, "0", "1"}
+    assert runs[None].data.tags["mlflow.sync"] == "complete"
+    assert runs["1"].info.status in ("FINISHED", "KILLED")
+    points = client.get_metric_history(runs["1"].info.run_id, "eval/sliced_wasserstein")
+    assert len(points) == len(spooled) - 2
