@@ -50,6 +50,7 @@ from pathlib import Path
 from typing import Any
 
 from arms.task import EVALUATIONS, MLFLOW_DB, POINTS, REPORTS, Record, Task, kept
+from machine import cores, disturbance, processor
 
 ARMS = {"a": "ours", "b": "loop", "c": "stock"}
 LABELS = {"a": "(a) sweep", "b": "(b) loop", "c": "(c) stock"}
@@ -58,8 +59,6 @@ PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
 # What a person's shell may set that would bend an arm away from how it runs by itself.
 STRIPPED = ("RAY_", "TUNE_", "MLFLOW_", "MALLOC_", "OMP_", "MKL_", "WGAN_STORAGE", "WGAN_STUDY_STORAGE")
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
-ALONE_WITHIN_S = 15.0
-LISTEN_S = 2.0
 # Cores that other work may keep busy before the times are called disturbed.
 MOST_BUSY = 0.1
 # From here on a sweep reports more often than the other arms do: `sweeps.engine.plan.Plan.grid`.
@@ -147,7 +146,8 @@ def measure(arm: str, repeat: int, options: argparse.Namespace) -> Run:
         records = kept(task)
         check(arm, task, records)
         evaluation = sum(map(float, task.path(EVALUATIONS).read_text().split())) / task.trials
-    beside = map(max, before, disturbance())
+    after = disturbance()
+    beside = max(before[0], after[0]), max(before[1], after[1])
     start = min(record.start for record in records)
     span = max(record.end for record in records) - start
     training = statistics.mean(record.training for record in records)
@@ -194,41 +194,6 @@ def tracked_runs(task: Task) -> int:
     return int(count)
 
 
-def disturbance() -> tuple[int, float]:
-    """Processes of Ray and MLflow, and cores kept busy, while no arm runs; an earlier arm gets time to end."""
-    until = time.monotonic() + ALONE_WITHIN_S
-    while (others := services()) and time.monotonic() < until:
-        time.sleep(0.5)
-    before = busy_seconds()
-    time.sleep(LISTEN_S)
-    return others, (busy_seconds() - before) / LISTEN_S
-
-
-def services() -> int:
-    """How many daemons of Ray and servers of MLflow are alive on this machine, whosoever they are."""
-    listed = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
-    found = 0
-    for command in listed.splitlines():
-        program, *rest = command.split()[:4]
-        name = program.rpartition("/")[2]
-        served = name.startswith(("python", "gunicorn", "uvicorn")) and any("mlflow" in word for word in rest)
-        found += name in ("raylet", "gcs_server") or served
-    return found
-
-
-def busy_seconds() -> float:
-    """Core-seconds that this machine has worked since it started, as Linux counts them; else 0."""
-    try:
-        user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:9])
-    except OSError:
-        return 0.0
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def rotated(arms: list[str], by: int) -> list[str]:
     by %= len(arms)
     return arms[by:] + arms[:by]
@@ -251,16 +216,6 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
         "samples": options.samples,
         "repeats": options.repeats,
     }
-
-
-def processor() -> str:
-    """The CPU's name, as Linux gives it where it does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (each.partition(":")[2].strip() for each in lines if each.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

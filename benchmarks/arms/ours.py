@@ -40,9 +40,13 @@ def main(task: Task) -> None:
 
     with patch.object(run, "Study", Unpruned), patch.object(Evaluator, "build", timed_build):
         run.run_sweep(options, dataset, Structure(options.networks, dataset.sample_shape), space)
-    study = optuna.load_study(study_name=NAME, storage=options.study_storage)
+    study = optuna.load_study(study_name=NAME, storage=study_url(task))
     for trial in study.get_trials():
         tasks.keep(task, record_of(task, trial))
+
+
+def study_url(task: Task) -> str:
+    return f"sqlite:///{task.path('study.db')}"
 
 
 def options_of(task: Task) -> Options:
@@ -52,7 +56,7 @@ def options_of(task: Task) -> Options:
         "--budget": task.budget,
         "--max-concurrent": task.slots,
         "--storage": task.folder,
-        "--study-storage": f"sqlite:///{task.path('study.db')}",
+        "--study-storage": study_url(task),
         "--tracking-uri": f"sqlite:///{task.path(tasks.MLFLOW_DB)}",
     }
     arguments = [text for option, value in given.items() for text in (option, str(value))]

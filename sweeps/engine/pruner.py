@@ -29,7 +29,7 @@ def rungs(grid: Sequence[int], eta: int) -> tuple[int, ...]:
 def survives(value: float, others: Sequence[float], eta: int) -> bool:
     """Whether a value is in the best eta-th of all values at a rung, or the best of fewer; smaller is better."""
     places = max(1, (len(others) + 1) // eta)
-    return sum(other < value for other in others) < places
+    return not math.isnan(value) and sum(other < value for other in others) < places
 
 
 class HalvingPruner(optuna.pruners.BasePruner):

@@ -141,9 +141,6 @@ def _start_ray(options: Options) -> Placement:
     # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    # Else glibc gives the memory of every large gradient back to the system and faults it in again.
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, configure_logging=False)
     return placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, ray.cluster_resources())
 

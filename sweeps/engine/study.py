@@ -235,7 +235,8 @@ def row(frozen: FrozenTrial) -> Row:
 
 def _best(frozen: FrozenTrial) -> tuple[int, float]:
     """Step and value of the best report so far; (0, NaN) before the first."""
-    return min(frozen.intermediate_values.items(), key=lambda item: (item[1], item[0]), default=(0, math.nan))
+    reports = frozen.intermediate_values.items()
+    return min(reports, key=lambda item: (math.isnan(item[1]), item[1], item[0]), default=(0, math.nan))
 
 
 def _distribution(bounds: Range) -> BaseDistribution:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,13 @@ import pytest
 import ray  # noqa: F401  (brings the psutil that the next lines need where none is installed)
 from PIL import Image
 
+from sweeps.engine.plan import Plan
+from sweeps.engine.space import WGAN_GP
 from tests.sweeps.processes import Surroundings
+from wgan_core.config import Structure
 from wgan_core.data.mnist import load_mnist
 
-SIDE = 10
+SIDE = 12
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def _mnist() -> None:
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Parquet file of 400 grey images, 10 pixels square: blobs, each around a centre of its own."""
+    """A Parquet file of 400 grey images, 12 pixels square: blobs, each around a centre of its own."""
     return write_images(tmp_path_factory.mktemp("data") / "blobs.parquet", blobs(400, seed=0))
 
 
@@ -45,9 +49,10 @@ def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("other") / "blobs.parquet", blobs(400, seed=1))
 
 
-def blobs(count: int, seed: int) -> list[np.ndarray]:
-    centres = np.random.default_rng(seed).uniform(2, SIDE - 3, (count, 2))
-    rows, columns = np.mgrid[:SIDE, :SIDE]
+def blobs(count: int, seed: int, side: int = SIDE) -> list[np.ndarray]:
+    """Grey images, each a spot around a centre of its own."""
+    centres = np.random.default_rng(seed).uniform(2, side - 3, (count, 2))
+    rows, columns = np.mgrid[:side, :side]
     distances = (rows - centres[:, 0, None, None]) ** 2 + (columns - centres[:, 1, None, None]) ** 2
     return list((255 * np.exp(-distances / 4)).astype(np.uint8))
 
@@ -62,3 +67,26 @@ def _png(pixels: np.ndarray) -> bytes:
     written = io.BytesIO()
     Image.fromarray(pixels).save(written, "PNG")
     return written.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_plan() -> Callable[..., Plan]:
+    """A plan of 12 trials of 90 critic updates; any field may be given."""
+
+    def made(**change: Any) -> Plan:
+        fields: dict[str, Any] = {
+            "name": "sweep",
+            "trials": 12,
+            "budget": 90,
+            "seed": 0,
+            "objective": "eval/a",
+            "structure": Structure("mlp", (1, 8, 8)),
+            "space": WGAN_GP,
+            "data": "data",
+            "data_digest": "digest",
+            "protocol": {"sample_size": 1000},
+            "floors": {"eval/a": 0.5, "eval/b": 1.0},
+        }
+        return Plan(**{**fields, **change})
+
+    return made

@@ -97,7 +97,6 @@ def script(
         (("--objective", "train/critic_loss"), "an objective must be comparable across trials"),
         (("--objective", "beauty"), "known metric; given 'beauty'"),
         (("--objective", "fid"), "measured on the data of the sweep"),
-        (("--networks", "conv"), "multiples of 4"),
     ],
 )
 def test_options_out_of_range(script: Script, options: tuple[str, ...], said: str) -> None:
@@ -204,6 +203,11 @@ def too_few(folder: Path) -> Path:
 def test_data_that_cannot_be_used(script: Script, tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
     (tmp_path / "data").mkdir()
     assert said in script.refused("--data", make(tmp_path / "data"))
+
+
+def test_networks_that_do_not_suit_the_data(script: Script, tmp_path: Path) -> None:
+    data = write_images(tmp_path / "odd.parquet", blobs(40, seed=0, side=10))
+    assert "multiples of 4" in script.refused("--data", data, "--networks", "conv")
 
 
 def test_mnist_whose_checksum_does_not_match(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

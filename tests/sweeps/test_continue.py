@@ -1,0 +1,323 @@
+"""The same command again: after the end, after a kill in the middle, beside a running one, and with something changed.
+
+All sweeps here have the same search, so each is compared with one that nothing disturbed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+import sweeps.mnist
+from sweeps.engine import run
+from sweeps.engine.run import run_script
+from sweeps.engine.spool import End, Spool
+from tests.sweeps.processes import Running, Surroundings, wait_for
+from wgan_core import checkpoint as checkpoints
+from wgan_core.folder import Folder
+
+NAME = "again"
+OBJECTIVE = "eval/sliced_wasserstein"
+# Three presets, five random ones, and one that the model chose.
+TRIALS, BUDGET = 9, 45
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Stored:
+    """What a sweep's storage holds."""
+
+    storage: Path
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        url = f"sqlite:///{self.storage}/{NAME}/study.db"
+        return optuna.load_study(study_name=NAME, storage=url).get_trials()
+
+    def search(self) -> list[tuple[str, dict[str, Any], dict[int, float]]]:
+        """State, parameters and reported values of each trial."""
+        return [(trial.state.name, trial.params, trial.intermediate_values) for trial in self.trials()]
+
+    def reports(self, number: int) -> int:
+        return sum(name[:9].isdecimal() and name[9:] == ".json" for name in self.spool(number).segments())
+
+    def spool(self, number: int) -> Spool:
+        return Spool(self.trial(number))
+
+    def trial(self, number: int) -> Folder:
+        return Folder.at(self.storage / NAME / "trials" / str(number))
+
+    def states(self) -> dict[str, str]:
+        """SHA-256 of every checkpoint's state, by its path."""
+        files = sorted((self.storage / NAME).glob("trials/*/checkpoints/*/state.safetensors"))
+        return {str(f.relative_to(self.storage)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+    def runs(self) -> dict[str | None, Run]:
+        """MLflow's runs by trial number, of which none may be double; the sweep's own by None."""
+        client, experiment = self._client()
+        runs = client.search_runs([experiment])
+        found = {run.data.tags.get("trial.number"): run for run in runs}
+        assert len(found) == len(runs), "a trial has two runs"
+        return found
+
+    def curves(self) -> dict[int, dict[int, float]]:
+        """The objective's curve by trial, each point once."""
+        client, _ = self._client()
+        found = {}
+        for number, stored in self.runs().items():
+            if number is not None:
+                points = client.get_metric_history(stored.info.run_id, OBJECTIVE)
+                found[int(number)] = {point.step: point.value for point in points}
+                assert len(found[int(number)]) == len(points), f"trial {number} has a point twice"
+        return found
+
+    def _client(self) -> tuple[MlflowClient, str]:
+        uri = f"sqlite:///{self.storage}/mlflow.db"
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment = client.get_experiment_by_name(NAME)
+        assert experiment is not None
+        return client, str(experiment.experiment_id)
+
+
+@dataclass
+class Undisturbed:
+    """What a sweep came to that ran from its start to its end, as it was then."""
+
+    stored: Stored
+    search: list[tuple[str, dict[str, Any], dict[int, float]]]
+    states: dict[str, str]
+    run_ids: dict[str | None, str]
+
+
+@pytest.fixture(scope="module")
+def options(small_data: Path) -> list[str | Path | int]:
+    return ["--name", NAME, "--data", small_data, "--budget", BUDGET, "--max-concurrent", 1, "--seed", 5]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
+    stored = Stored(tmp_path_factory.mktemp("undisturbed"))
+    surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
+    run_ids = {number: run.info.run_id for number, run in stored.runs().items()}
+    return Undisturbed(stored, stored.search(), stored.states(), run_ids)
+
+
+def assert_as_undisturbed(stored: Stored, undisturbed: Undisturbed) -> None:
+    """The same trials, values, verdicts and weights, bit for bit, and in MLflow each of them once."""
+    assert stored.search() == undisturbed.search
+    assert stored.states() == undisturbed.states
+    assert set(stored.runs()) == set(undisturbed.run_ids)
+    curves = {number: values for number, (_, _, values) in enumerate(undisturbed.search)}
+    for number, values in curves.items():
+        assert stored.curves()[number] == pytest.approx(values, rel=1e-12)
+    assert stored.runs()[None].data.tags["mlflow.sync"] == "complete"
+    ends = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+    for number, (state, _, _) in enumerate(undisturbed.search):
+        assert stored.runs()[str(number)].info.status == ends[state]
+
+
+def test_the_same_command_again_does_nothing(
+    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed
+) -> None:
+    """Status 0 and the leaderboard; no trial, run, point or checkpoint is new."""
+    states = {trial.state.name for trial in undisturbed.stored.trials()}
+    assert states <= {"COMPLETE", "PRUNED"}
+    ran = surroundings.script(undisturbed.stored.storage, *options, "--trials", TRIALS).succeeded()
+    assert f"{TRIALS} of {TRIALS} trials ended" in ran.out
+    assert "best checkpoint" in ran.out
+    assert_as_undisturbed(undisturbed.stored, undisturbed)
+    assert {number: run.info.run_id for number, run in undisturbed.stored.runs().items()} == undisturbed.run_ids
+
+
+def test_more_trials_extend_it(
+    surroundings: Surroundings,
+    options: list[str | Path | int],
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+) -> None:
+    """Those that ended stay as they are, and the new one is no repetition of any."""
+    stored = Stored(tmp_path)
+    shutil.copytree(undisturbed.stored.storage / NAME, tmp_path / NAME)
+    surroundings.script(tmp_path, *options, "--trials", TRIALS + 1).succeeded()
+    assert stored.search()[:TRIALS] == undisturbed.search
+    assert len(stored.search()) == TRIALS + 1
+    state, params, values = stored.search()[-1]
+    assert state in ("COMPLETE", "PRUNED")
+    assert values
+    assert params not in [each for _, each, _ in undisturbed.search]
+    # The store is a new one, which gets the records of all of them.
+    assert set(stored.runs()) == {None, *map(str, range(TRIALS + 1))}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("--budget", BUDGET + 1), f"budget was {BUDGET} and is {BUDGET + 1}"),
+        (("--seed", 6), "seed was 5 and is 6"),
+        (("--networks", "conv"), "structure.networks was mlp and is conv"),
+        (("--data", "other"), "data_digest was "),
+    ],
+)
+def test_anything_else_that_changed_is_refused(
+    changed: tuple[str, Any],
+    said: str,
+    options: list[str | Path | int],
+    undisturbed: Undisturbed,
+    other_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Status 2, before Ray is started, and the line names what differs."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("Ray was to be started")
+
+    monkeypatch.setattr(run, "_start_ray", never)
+    option, value = changed
+    value = other_data if value == "other" else value
+    given = [*options, "--trials", TRIALS, "--storage", undisturbed.stored.storage, option, value]
+    monkeypatch.setattr(sys, "argv", ["mnist.py", *map(str, given)])
+    assert run_script(sweeps.mnist.main) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: a sweep named 'again' is in ")
+    assert said in line
+    assert undisturbed.stored.search() == undisturbed.search
+
+
+@dataclass
+class Killed:
+    stored: Stored
+    copy: Stored
+
+
+@pytest.fixture(scope="module")
+def killed(
+    surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
+) -> Killed:
+    """A sweep whose driver and Ray processes were killed while its first trial was trained; and a copy of it."""
+    stored, copy = Stored(tmp_path_factory.mktemp("killed")), Stored(tmp_path_factory.mktemp("copy"))
+    running = surroundings.script(stored.storage, *options, "--trials", 3)
+    wait_until(running, lambda: stored.reports(0) >= 3, "three reports of trial 0")
+    running.kill()
+    assert [trial.state.name for trial in stored.trials()] == ["RUNNING"]
+    shutil.copytree(stored.storage / NAME, copy.storage / NAME)
+    return Killed(stored, copy)
+
+
+def wait_until(running: Running, happened: Any, what: str) -> None:
+    """As `wait_for`, but a process that has ended meanwhile fails at once."""
+
+    def either() -> bool:
+        return bool(happened()) or running.process.poll() is not None
+
+    wait_for(either, what)
+    assert happened(), f"{what} did not come\n{running.out}\n{running.err}"
+
+
+def test_killed_and_continued_equals_uninterrupted(
+    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, killed: Killed
+) -> None:
+    """Killed in its first trial and again in its sixth, then run to the end: nothing tells that it ever was."""
+    stored = killed.stored
+    running = surroundings.script(stored.storage, *options, "--trials", TRIALS)
+    wait_until(running, lambda: stored.spool(5).segments(), "trial 5")
+    running.kill()
+    assert not stored.trials()[-1].state.is_finished()
+    surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
+    assert_as_undisturbed(stored, undisturbed)
+
+
+def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
+    surroundings: Surroundings, options: list[str | Path | int], killed: Killed
+) -> None:
+    """Its newest checkpoint is damaged, so each process that takes it up ends with the same error."""
+    stored = killed.copy
+    name = checkpoints.valid(stored.trial(0) / "checkpoints")[-1]
+    file = Path((stored.trial(0) / "checkpoints" / name).path) / "state.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+    ran = surroundings.script(stored.storage, *options, "--trials", 3).succeeded()
+    first, *others = stored.trials()
+    assert first.state.name == "FAIL"
+    assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in others] == [True, True]
+    reason = first.user_attrs["reason"]
+    assert reason.startswith("its process ended 3 times, the last time: ")
+    assert "SHA-256" in reason
+    assert name in reason
+    assert f"trial 0 failed: {reason}" in ran.out
+    end = stored.spool(0).read("end.json")
+    assert isinstance(end, End)
+    assert (end.state, end.reason) == ("FAIL", reason)
+    tags = stored.runs()["0"].data.tags
+    assert (stored.runs()["0"].info.status, tags["trial.state"]) == ("FAILED", "FAIL")
+    assert "SHA-256" in tags["trial.reason"]
+
+
+@pytest.fixture(scope="module")
+def disturbed(
+    surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Stored, Running, Running]:
+    """A sweep that was started a second time while it ran, and whose worker was killed in its first trial."""
+    stored = Stored(tmp_path_factory.mktemp("disturbed"))
+    running = surroundings.script(stored.storage, *options, "--trials", TRIALS)
+    wait_until(running, (stored.storage / NAME / "lease.json").exists, "the lease")
+    second = surroundings.script(stored.storage, *options, "--trials", TRIALS)
+    wait_until(running, lambda: stored.reports(0) >= 2, "two reports of trial 0")
+    (worker,) = running.workers()
+    os.kill(worker, signal.SIGKILL)
+    return stored, running.succeeded(), second
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(
+    disturbed: tuple[Stored, Running, Running], undisturbed: Undisturbed
+) -> None:
+    """Its trial waits again, goes on from its checkpoint, and comes to the same values and weights."""
+    stored, _, _ = disturbed
+    assert stored.trials()[0].user_attrs["faults"] == 1
+    assert_as_undisturbed(stored, undisturbed)
+
+
+def test_a_second_sweep_of_the_same_name_is_refused(disturbed: tuple[Stored, Running, Running]) -> None:
+    """While the first runs; one line says who runs it."""
+    _, running, second = disturbed
+    second.refused("one process at a time runs a sweep", f"process {running.process.pid} on ")
+    assert len(second.err.splitlines()) == 1
+
+
+def test_lanes_side_by_side_give_the_values_of_one(
+    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Three lanes, refilled as they become free: all trials end, and each reports what it reports alone.
+
+    Up to the first trial that the model chooses, parameters do not depend on the order of things. Verdicts do, so
+    the steps that both have are compared.
+    """
+    stored = Stored(tmp_path)
+    surroundings.script(tmp_path, *options, "--trials", TRIALS - 1, "--lanes", 3).succeeded()
+    trials = stored.search()
+    assert len(trials) == TRIALS - 1
+    assert {state for state, _, _ in trials} <= {"COMPLETE", "PRUNED"}
+    for (_, params, values), (_, alone, values_alone) in zip(trials, undisturbed.search[: TRIALS - 1], strict=True):
+        assert params == alone
+        both = sorted(values.keys() & values_alone.keys())
+        assert both
+        assert [values[step] for step in both] == pytest.approx([values_alone[step] for step in both], rel=1e-3)
+    assert set(stored.runs()) == {None, *map(str, range(TRIALS - 1))}
+    assert {number: set(curve) for number, curve in stored.curves().items()} == {
+        number: set(values) for number, (_, _, values) in enumerate(trials)
+    }

@@ -1,0 +1,107 @@
+"""Placement: how many trials fit on a cluster, and that two declared GPUs are shared as was asked."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.engine.placement import placement
+from tests.sweeps.processes import ROOT, Surroundings, wait_for
+from wgan_core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("cpus_per_trial", "gpus_per_trial", "cluster", "gpus", "concurrent"),
+    [
+        (1.0, None, {"CPU": 2.0}, 0.0, 2),
+        (1.0, None, {"CPU": 8.0, "GPU": 2.0}, 1.0, 2),
+        (1.0, 0.5, {"CPU": 8.0, "GPU": 2.0}, 0.5, 4),
+        (1.0, 0.5, {"CPU": 3.0, "GPU": 2.0}, 0.5, 3),
+        (1.0, 0.4, {"CPU": 8.0, "GPU": 2.0}, 0.4, 4),  # a third of .4 on each would straddle them
+        (1.0, 0.2, {"CPU": 16.0, "GPU": 1.0}, 0.2, 5),
+        (1.0, 0.1, {"CPU": 16.0, "GPU": 1.0}, 0.1, 10),
+        (0.1, 0.0, {"CPU": 2.0, "GPU": 1.0}, 0.0, 20),
+        (0.3, None, {"CPU": 3.0}, 0.0, 10),
+        (2.0, None, {"CPU": 5.0}, 0.0, 2),
+    ],
+)
+def test_as_many_as_fit(
+    cpus_per_trial: float, gpus_per_trial: float | None, cluster: dict[str, float], gpus: float, concurrent: int
+) -> None:
+    found = placement(cpus_per_trial, gpus_per_trial, 0, cluster)
+    assert (found.gpus_per_trial, found.concurrent) == (gpus, concurrent)
+
+
+@given(st.integers(1, 32), st.integers(1, 8), st.integers(1, 12), st.integers(0, 40))
+def test_never_more_than_asked_for_or_fit(cpus: int, gpus: int, share: int, most: int) -> None:
+    """Fractions 1/n of a GPU fit n times on each."""
+    found = placement(1.0, 1 / share, most, {"CPU": float(cpus), "GPU": float(gpus)})
+    fitting = min(cpus, gpus * share)
+    assert found.concurrent == (min(fitting, most) if most else fitting)
+
+
+@pytest.mark.parametrize(
+    ("cpus_per_trial", "gpus_per_trial", "cluster"),
+    [(3.0, None, {"CPU": 2.0}), (1.0, 0.5, {"CPU": 2.0}), (1.0, None, {})],
+)
+def test_not_even_one_fits(cpus_per_trial: float, gpus_per_trial: float | None, cluster: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="ask for less with --cpus-per-trial and --gpus-per-trial"):
+        placement(cpus_per_trial, gpus_per_trial, 0, cluster)
+
+
+# Runs the product's own script; each process that trains notes the devices it sees, and waits until four have.
+WITNESSED = """
+import json, os, sys, time
+from pathlib import Path
+import sweeps.mnist
+from sweeps.engine import run
+
+folder, original = Path(sys.argv.pop(1)), run.train_cohort
+
+def train_cohort(config, **given):
+    (folder / f"{config['trial']}.part").write_text(json.dumps(
+        {"devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid()}))
+    (folder / f"{config['trial']}.part").rename(folder / f"{config['trial']}.json")
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < 4:
+        assert time.monotonic() < deadline, "four trials do not run at once"
+        time.sleep(0.05)
+    original(config, **given)
+
+run.train_cohort = train_cohort
+sys.exit(run.run_script(sweeps.mnist.main))
+"""
+
+
+@pytest.mark.slow
+def test_half_a_gpu_each_on_two(surroundings: Surroundings, small_data: Path, tmp_path: Path) -> None:
+    """On a running cluster that declares two GPUs, four trials run at once, two on each, and each sees that one alone.
+
+    The sweep joins that cluster, since it finds four CPUs and two GPUs, which this machine need not have.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = Path(sys.executable).parent / "ray"
+    resources = ("--num-cpus", "4", "--num-gpus", "2", "--object-store-memory", "100000000")
+    network = ("--node-ip-address", "127.0.0.1", "--port", str(port), "--include-dashboard", "false")
+    cluster = surroundings.start(ray, "start", "--head", "--block", *network, *resources)
+    wait_for(lambda: "Ray runtime started" in cluster.out or cluster.process.poll() is not None, "the cluster", 120)
+    assert cluster.process.poll() is None, cluster.out + cluster.err
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    options = ["--data", small_data, "--smoke", "--gpus-per-trial", "0.5", "--storage", tmp_path / "storage"]
+    surroundings.start(
+        sys.executable, "-c", WITNESSED, seen, *options, cwd=ROOT, RAY_ADDRESS=f"127.0.0.1:{port}"
+    ).succeeded()
+    found = [json.loads(file.read_text()) for file in sorted(seen.glob("*.json"))]
+    assert sorted(each["devices"] for each in found) == ["0", "0", "1", "1"]
+    assert len({each["pid"] for each in found}) == 4
+    assert cluster.process.poll() is None, "the sweep ended a cluster that it did not start"
+    cluster.kill()

@@ -1,0 +1,75 @@
+"""The space: how a point becomes hyper-parameters, the published presets, and the way to JSON and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.engine.space import WGAN_GP, Range, Space
+from wgan_core.config import Hyper
+from wgan_core.errors import UserError
+
+
+def test_the_ranges_are_those_promised() -> None:
+    assert WGAN_GP.ranges == {
+        "lambda_gp": Range(0.1, 100.0, log=True),
+        "lr": Range(1e-5, 1e-2, log=True),
+        "n_critic": Range(1, 5, whole=True),
+        "beta1": Range(0.0, 0.9),
+        "one_minus_beta2": Range(0.001, 0.2, log=True),
+    }
+    assert WGAN_GP.fixed == {}
+
+
+def test_the_presets_are_those_published() -> None:
+    """Gulrajani et al. 2017, Algorithm 1, and Miyato et al. 2018, settings D and C."""
+    assert [WGAN_GP.hyper(preset) for preset in WGAN_GP.presets] == [
+        Hyper(10.0, 1e-4, 1e-4, 5, 0.0, 0.9),
+        Hyper(10.0, 1e-3, 1e-3, 5, 0.5, 0.9),
+        Hyper(10.0, 2e-4, 2e-4, 1, 0.5, 0.999),
+    ]
+
+
+@given(st.data())
+def test_every_point_has_hyper_parameters(data: st.DataObject) -> None:
+    """Anywhere in the ranges, ends included, and they are the point's own."""
+    point: dict[str, float] = {}
+    for name, bounds in WGAN_GP.ranges.items():
+        values = st.integers(int(bounds.low), int(bounds.high)) if bounds.whole else st.floats(bounds.low, bounds.high)
+        point[name] = data.draw(values)
+    hyper = WGAN_GP.hyper(point)
+    assert hyper.lambda_gp == point["lambda_gp"]
+    assert hyper.lr_critic == hyper.lr_generator == point["lr"]
+    assert hyper.n_critic == point["n_critic"]
+    assert hyper.beta1 == point["beta1"]
+    assert hyper.beta2 == 1 - point["one_minus_beta2"]
+
+
+def test_fixed_values_and_rates_of_their_own() -> None:
+    """What is not searched is fixed, and each network may have its own learning rate."""
+    space = Space(
+        {"lr_critic": Range(1e-5, 1e-2, log=True)},
+        {"lr_generator": 1e-4, "lambda_gp": 1.0, "n_critic": 2, "beta1": 0.5, "beta2": 0.99},
+    )
+    assert space.hyper({"lr_critic": 3e-4}) == Hyper(1.0, 3e-4, 1e-4, 2, 0.5, 0.99)
+
+
+def test_json_and_back() -> None:
+    assert Space.from_json(json.loads(json.dumps(WGAN_GP.as_json()))) == WGAN_GP
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ({"lambda_gp": 1000.0}, "its lambda_gp is 1000.0, outside 0.1 to 100.0: widen the range"),
+        ({"lr": None}, "preset 0 must give lambda_gp, lr, n_critic, beta1, one_minus_beta2"),
+    ],
+)
+def test_presets_lie_in_the_ranges(preset: dict[str, float | None], said: str) -> None:
+    given = {name: value for name, value in {**WGAN_GP.presets[0], **preset}.items() if value is not None}
+    with pytest.raises(UserError, match=said):
+        replace(WGAN_GP, presets=(given,))
