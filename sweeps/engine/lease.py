@@ -66,7 +66,9 @@ def _may_live(other: dict[str, object]) -> bool:
     if other["host"] == socket.gethostname():
         pid = int(str(other["pid"]))
         try:
-            return pid != os.getpid() and psutil.Process(pid).create_time() == other["started"]
+            process = psutil.Process(pid)
+            dead = pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE  # killed, and its parent never asked
+            return not dead and process.create_time() == other["started"]
         except psutil.NoSuchProcess:
             return False
     return time.time() - float(str(other["beat"])) < STALE_S

@@ -163,7 +163,16 @@ class Study:
 
     def _hold(self, frozen: FrozenTrial, holder: str) -> Claim:
         self._trial(frozen).set_user_attr(HOLDER, f"{self._session}/{holder}")
-        return self._claim(frozen)
+        return self._claim(self._complete(frozen))
+
+    def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
+        """The trial with all its parameters: a session may have ended while it asked for them one by one."""
+        if len(frozen.params) < len(self._distributions):
+            self._study.sampler = self._sampler(frozen.number)
+            trial = self._trial(frozen)
+            for name, distribution in self._distributions.items():
+                trial._suggest(name, distribution)
+        return self._frozen(frozen.number)
 
     def _claim(self, frozen: FrozenTrial) -> Claim:
         seed = trial_seed(self._plan.seed, frozen.number)

@@ -50,7 +50,8 @@ def train_cohort(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     holder = tune.get_context().get_trial_id()
     try:
-        runner = _Runner(work, study, holder, resident(values, device), evaluator, device)
+        data = resident(values, work.plan_json["data_digest"], device)
+        runner = _Runner(work, study, holder, data, evaluator, device)
         runner.start_all(ray.get(study.held.remote(holder)))
         runner.run()
     except Exception as error:
@@ -58,12 +59,12 @@ def train_cohort(
         raise
 
 
-_resident: dict[tuple[int, str], torch.Tensor] = {}
+_resident: dict[tuple[str, str], torch.Tensor] = {}
 
 
-def resident(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+def resident(values: NDArray[Any], digest: str, device: torch.device) -> torch.Tensor:
     """The training data on the device: on the CPU the node's shared copy itself, on a GPU one copy a process."""
-    key = (values.__array_interface__["data"][0], str(device))
+    key = (digest, str(device))
     if key not in _resident:
         _resident.clear()
         with warnings.catch_warnings():

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray  # noqa: F401  (brings the psutil that the next lines need where none is installed)
 from PIL import Image
 
 from sweeps.engine.plan import Plan

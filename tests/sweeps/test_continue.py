@@ -251,7 +251,7 @@ def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
     content[-1] ^= 1
     file.write_bytes(content)
 
-    ran = surroundings.script(stored.storage, *options, "--trials", 3).succeeded()
+    ran = surroundings.script(stored.storage, *options, "--trials", 3).succeeded(with_tracebacks=True)
     first, *others = stored.trials()
     assert first.state.name == "FAIL"
     assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in others] == [True, True]
@@ -280,7 +280,7 @@ def disturbed(
     wait_until(running, lambda: stored.reports(0) >= 2, "two reports of trial 0")
     (worker,) = running.workers()
     os.kill(worker, signal.SIGKILL)
-    return stored, running.succeeded(), second
+    return stored, running.succeeded(with_tracebacks=True), second
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(

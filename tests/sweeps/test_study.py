@@ -1,0 +1,352 @@
+"""The study on a real SQLite storage: what is asked, who holds it, what is told, and that a restart changes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweeps.engine.plan import RANDOM_TRIALS, Plan
+from sweeps.engine.pruner import HalvingPruner
+from sweeps.engine.space import WGAN_GP
+from sweeps.engine.study import MAX_FAULTS, Claim, Row, Study, open_study, read_rows
+from wgan_core.config import Trial
+from wgan_core.draws import trial_seed
+from wgan_core.errors import UserError
+
+GRID = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+PRESETS = [dict(preset) for preset in WGAN_GP.presets]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture
+def opened(url: str, make_plan: Callable[..., Plan]) -> Callable[..., Study]:
+    """A study on the storage of this test, for a session."""
+
+    def made(session: str = "one", **plan: object) -> Study:
+        return Study(make_plan(**plan).as_json(), url, session)
+
+    return made
+
+
+def train(study: Study, claim: Claim, holder: str = "a", steps: tuple[int, ...] = GRID) -> None:
+    """Report and end a trial as a worker does; its values follow from its parameters alone."""
+    number = claim.trial.number
+    for step in steps:
+        stopped = study.report(holder, {number: (step, value(claim, step))}, {number: 1.0})[number]
+        if stopped or step == GRID[-1]:
+            study.finish(holder, number, "PRUNED" if stopped else "COMPLETE", "said")
+            return
+
+
+def value(claim: Claim, step: int) -> float:
+    return abs(math.log10(claim.params["lr"]) + 3) + abs(math.log10(claim.params["lambda_gp"])) + 1 / step
+
+
+def one(study: Study, holder: str = "a") -> Claim:
+    (claim,) = study.claim(holder, 1)
+    return claim
+
+
+def asked_by(study: Study, count: int) -> list[dict[str, float]]:
+    """The parameters of so many trials, each trained before the next is asked."""
+    found = []
+    for _ in range(count):
+        claim = one(study)
+        found.append(claim.params)
+        train(study, claim)
+    return found
+
+
+def test_presets_come_first(opened: Callable[..., Study]) -> None:
+    """In their order, with the seeds and the hyper-parameters that follow from number and point."""
+    claims = opened().claim("a", 3)
+    assert [claim.params for claim in claims] == PRESETS
+    for number, claim in enumerate(claims):
+        assert claim.trial == Trial(number, trial_seed(0, number), WGAN_GP.hyper(PRESETS[number]))
+        assert not claim.alone
+
+
+def test_at_most_five_random_trials_then_the_model(
+    opened: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which sampler draws each trial that is no preset."""
+    drawn: list[str] = []
+    for sampler, method in (
+        (optuna.samplers.RandomSampler, "sample_independent"),
+        (optuna.samplers.TPESampler, "sample_relative"),
+    ):
+        original = getattr(sampler, method)
+
+        def noted(self, study, trial, *rest, _original=original, _name=sampler.__name__):  # type: ignore[no-untyped-def]
+            result = _original(self, study, trial, *rest)
+            # A sampler is asked whenever Optuna looks at a trial again; a draw is for one that has no value yet.
+            if not trial.params and result != {}:
+                drawn.append(f"{trial.number} {_name}")
+            return result
+
+        monkeypatch.setattr(sampler, method, noted)
+    asked_by(opened(), 12)
+    first_model = len(PRESETS) + RANDOM_TRIALS
+    random = [f"{number} RandomSampler" for number in range(len(PRESETS), first_model)]
+    assert [each for each in drawn if "Random" in each] == random
+    assert {each for each in drawn if "TPE" in each} == {f"{number} TPESampler" for number in range(first_model, 12)}
+
+
+def test_the_model_learns(opened: Callable[..., Study]) -> None:
+    """On a smooth score what it chooses is better than what chance gave."""
+    study = opened(trials=40)
+    asked_by(study, 40)
+    rows = study.rows()
+    scores = [value(Claim(Trial(0, 0, WGAN_GP.hyper(row.params)), row.params, False), 90) for row in rows]
+    random, chosen = scores[3:8], scores[24:]
+    assert sorted(chosen)[len(chosen) // 2] < sorted(random)[len(random) // 2]
+
+
+def test_a_restarted_search_goes_on_as_one_that_was_not(
+    opened: Callable[..., Study], tmp_path: Path, make_plan: Callable[..., Plan]
+) -> None:
+    """A new object for every trial asks what a single one asks, and no two trials are the same."""
+    unbroken = asked_by(Study(make_plan().as_json(), f"sqlite:///{tmp_path}/unbroken.db", "s"), 12)
+    restarted = [asked_by(opened(session=f"session {number}"), 1)[0] for number in range(12)]
+    assert restarted == unbroken
+    assert len({tuple(params.values()) for params in unbroken}) == 12
+
+
+def test_another_seed_asks_something_else(
+    opened: Callable[..., Study], tmp_path: Path, make_plan: Callable[..., Plan]
+) -> None:
+    other = Study(make_plan(seed=1).as_json(), f"sqlite:///{tmp_path}/other.db", "s")
+    assert asked_by(opened(), 5)[3:] != asked_by(other, 5)[3:]
+
+
+def test_all_parameters_lie_in_their_ranges(opened: Callable[..., Study]) -> None:
+    for params in asked_by(opened(trials=20), 20):
+        assert all(bounds.holds(params[name]) for name, bounds in WGAN_GP.ranges.items())
+
+
+def test_as_many_as_planned_and_no_more(opened: Callable[..., Study]) -> None:
+    study = opened(trials=4)
+    claims = study.claim("a", 3) + study.claim("b", 3)
+    assert [claim.trial.number for claim in claims] == [0, 1, 2, 3]
+    assert study.claim("c", 1) == []
+    assert not study.is_done()
+    for claim in claims[:3]:
+        train(study, claim, "a")
+    assert not study.is_done()
+    train(study, claims[3], "b")
+    assert study.is_done()
+    assert not opened(trials=5).is_done()
+
+
+def test_held_is_what_the_holder_claimed_and_has_not_finished(opened: Callable[..., Study]) -> None:
+    study = opened()
+    first, second = study.claim("a", 2)
+    third = one(study, "b")
+    assert study.held("a") == [first, second]
+    assert study.held("b") == [third]
+    assert study.held("nobody") == []
+    train(study, first)
+    assert study.held("a") == [second]
+
+
+def test_a_trial_is_written_by_its_holder_alone(opened: Callable[..., Study]) -> None:
+    """Neither another holder, nor one of an earlier session, nor one whose trial has ended can write."""
+    study = opened()
+    claim = one(study)
+    number = claim.trial.number
+    with pytest.raises(PermissionError, match=f"trial {number} is no longer held by b"):
+        study.report("b", {number: (10, 1.0)}, {})
+    with pytest.raises(PermissionError):
+        study.finish("b", number, "COMPLETE", "")
+    later = opened("two")
+    with pytest.raises(PermissionError):
+        later.report("a", {number: (10, 1.0)}, {})
+    later.claim("a", 1)
+    with pytest.raises(PermissionError):
+        study.report("a", {number: (10, 1.0)}, {})
+    train(later, claim)
+    for act in (
+        lambda: later.report("a", {number: (10, 1.0)}, {}),
+        lambda: later.finish("a", number, "FAIL", ""),
+    ):
+        with pytest.raises(PermissionError):
+            act()
+    assert later.rows()[number].state == "COMPLETE"
+
+
+def test_one_trial_that_is_fenced_off_keeps_all_from_being_recorded(opened: Callable[..., Study]) -> None:
+    study = opened()
+    mine, others = one(study, "a").trial.number, one(study, "b").trial.number
+    with pytest.raises(PermissionError):
+        study.report("a", {mine: (10, 1.0), others: (10, 1.0)}, {})
+    assert [row.step for row in study.rows()] == [0, 0]
+
+
+def test_what_an_earlier_session_held_comes_first(opened: Callable[..., Study]) -> None:
+    """Without counting as a fault, in one cohort or several, and before any new trial is asked."""
+    before = opened("one").claim("a", 3)
+    study = opened("two")
+    assert study.held("a") == []
+    assert study.claim("a", 2) == before[:2]
+    assert [claim.trial.number for claim in study.claim("b", 2)] == [2, 3]
+
+
+def test_a_trial_whose_process_died_waits_again_and_comes_alone(opened: Callable[..., Study]) -> None:
+    study = opened()
+    first, second = study.claim("a", 2)
+    assert study.release("a", died=True) == []
+    assert study.held("a") == []
+    again = study.claim("b", 3)
+    assert [claim.trial for claim in again] == [first.trial]
+    assert again[0].alone
+    assert study.claim("c", 3)[0].trial == second.trial
+    assert study.claim("d", 1)[0].trial.number == 2
+
+
+def test_a_holder_that_ends_in_order_is_no_fault(opened: Callable[..., Study]) -> None:
+    """As when the sweep is interrupted: however often, the trial waits again."""
+    study = opened()
+    for _ in range(2 * MAX_FAULTS):
+        assert not one(study).alone
+        assert study.release("a", died=False) == []
+    assert study.rows()[0].state == "RUNNING"
+
+
+def test_the_third_death_fails_it_with_its_reason(opened: Callable[..., Study]) -> None:
+    study = opened(trials=1)
+    for _ in range(MAX_FAULTS - 1):
+        one(study)
+        assert study.release("a", died=True) == []
+    one(study)
+    study.note("a", "ValueError: no memory")
+    text = "its process ended 3 times, the last time: ValueError: no memory"
+    assert study.release("a", died=True) == [(0, text)]
+    assert (study.rows()[0].state, study.rows()[0].reason) == ("FAIL", text)
+    assert study.is_done()
+    assert study.claim("a", 1) == []
+
+
+def test_deaths_are_counted_over_sessions(opened: Callable[..., Study]) -> None:
+    for number in range(MAX_FAULTS):
+        study = opened(f"session {number}", trials=1)
+        one(study)
+        ended = study.release("a", died=True)
+    assert ended == [(0, "its process ended 3 times, the last time: killed, or out of memory")]
+
+
+def test_a_value_once_reported_stays(opened: Callable[..., Study]) -> None:
+    """The same step again, after a resume, changes neither the value nor the seconds."""
+    study = opened()
+    number = one(study).trial.number
+    assert study.report("a", {number: (20, 1.0)}, {number: 2.0}) == {number: False}
+    study.report("a", {number: (20, 7.0)}, {number: 2.0})
+    study.report("a", {number: (40, 3.0)}, {number: 0.5})
+    row = study.rows()[number]
+    assert (row.value, row.best_step, row.step, row.seconds) == (1.0, 20, 40, 2.5)
+
+
+def test_all_of_a_cohort_are_recorded_before_any_is_judged(opened: Callable[..., Study]) -> None:
+    """So it does not matter who stands on which lane: the third that is best goes on."""
+    for session, values in (("one", (1.0, 2.0, 3.0)), ("two", (3.0, 2.0, 1.0))):
+        study = opened(session)
+        claims = study.claim("a", 3)
+        numbers = [claim.trial.number for claim in claims]
+        verdict = study.report("a", {n: (10, v) for n, v in zip(numbers, values, strict=True)}, {})
+        best = numbers[values.index(1.0)]
+        assert verdict == {number: number != best for number in numbers} or session == "two"
+        if session == "one":
+            assert verdict == {0: False, 1: True, 2: True}
+            for number in numbers:
+                study.finish("a", number, "PRUNED", "")
+
+
+def test_nobody_is_stopped_at_the_end_of_the_budget(opened: Callable[..., Study]) -> None:
+    study = opened(budget=1)
+    claims = study.claim("a", 3)
+    assert not any(study.report("a", {c.trial.number: (1, float(c.trial.number)) for c in claims}, {}).values())
+
+
+def test_how_each_end_is_told_to_optuna(opened: Callable[..., Study], url: str) -> None:
+    """COMPLETE with the lowest value, wherever it was; PRUNED as PRUNED; FAIL as FAIL; each with its reason."""
+    study = opened()
+    for _ in range(3):
+        one(study)
+    study.report("a", {0: (10, 3.0)}, {})
+    study.report("a", {0: (20, 1.0)}, {})
+    study.report("a", {0: (90, 2.0)}, {})
+    study.report("a", {1: (10, 9.0)}, {})
+    study.finish("a", 0, "COMPLETE", "all of it")
+    study.finish("a", 1, "PRUNED", "too slow")
+    study.finish("a", 2, "FAIL", "not finite")
+    told = optuna.load_study(study_name="sweep", storage=url).get_trials()
+    assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert told[0].value == 1.0
+    assert [trial.user_attrs["reason"] for trial in told] == ["all of it", "too slow", "not finite"]
+    assert read_rows("sweep", url) == study.rows()
+    assert [(row.value, row.best_step, row.state) for row in study.rows()[:2]] == [
+        (1.0, 20, "COMPLETE"),
+        (9.0, 10, "PRUNED"),
+    ]
+    assert math.isnan(study.rows()[2].value)
+
+
+def test_a_value_that_is_nan_is_no_best(opened: Callable[..., Study]) -> None:
+    study = opened()
+    one(study)
+    study.report("a", {0: (20, math.nan)}, {})
+    study.report("a", {0: (40, 3.0)}, {})
+    study.report("a", {0: (50, math.nan)}, {})
+    row = study.rows()[0]
+    assert (row.value, row.best_step) == (3.0, 40)
+
+
+def test_a_trial_that_was_being_asked_when_all_ended(
+    opened: Callable[..., Study], url: str, make_plan: Callable[..., Plan]
+) -> None:
+    """Optuna had its number and some of its parameters: it gets the others, and the search goes on."""
+    study = opened()
+    for _ in range(4):
+        train(study, one(study))
+    half = open_study("sweep", url, HalvingPruner(GRID, 3)).ask()
+    half.suggest_float("lambda_gp", 0.1, 100.0, log=True)
+    later = opened("two")
+    claim = one(later)
+    assert claim.trial.number == 4
+    assert set(claim.params) == set(WGAN_GP.ranges)
+    assert claim.params["lambda_gp"] == half.params["lambda_gp"]
+
+
+def test_enqueued_and_not_yet_asked(opened: Callable[..., Study], url: str) -> None:
+    """The session ended between the two steps of asking for a preset: it is asked once."""
+    open_study("sweep", url, HalvingPruner(GRID, 3)).enqueue_trial(PRESETS[0])
+    claims = opened().claim("a", 3)
+    assert [(claim.trial.number, claim.params) for claim in claims] == list(enumerate(PRESETS))
+
+
+def test_a_storage_that_does_not_open(tmp_path: Path, make_plan: Callable[..., Plan]) -> None:
+    """The line names the option and shows no password."""
+    url = f"sqlite:///{tmp_path}/no/such/folder/study.db"
+    with pytest.raises(UserError, match="check --study-storage"):
+        Study(make_plan().as_json(), url, "s")
+    with pytest.raises(UserError) as refused:
+        read_rows("sweep", "nonsense://me:secret@host/db")
+    assert "secret" not in str(refused.value)
+    with pytest.raises(UserError):
+        read_rows("none", f"sqlite:///{tmp_path}/study.db")
+
+
+def test_rows_before_the_first_report(opened: Callable[..., Study]) -> None:
+    study = opened()
+    assert study.rows() == []
+    claim = one(study)
+    (row,) = study.rows()
+    assert row == Row(0, "RUNNING", claim.params, row.value, 0, 0, 0.0, "")
+    assert math.isnan(row.value)
