@@ -74,6 +74,8 @@ def _best(given: argparse.Namespace) -> None:
 def _sample(given: argparse.Namespace) -> None:
     if given.n < 1:
         raise UserError(f"--n must be a whole number >= 1; given {given.n}")
+    if not 0 <= given.seed < 2**63:
+        raise UserError(f"--seed must be a whole number in [0, 2^63); given {given.seed}")
     found = checkpoints.read(Folder.at(given.checkpoint))
     structure = found.structure
     noise = torch.Generator().manual_seed(given.seed)

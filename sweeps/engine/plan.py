@@ -107,13 +107,14 @@ def settle(folder: Folder, asked: Plan) -> Plan:
     """
     found = read_plan(folder)
     if found is not None:
-        differing = list(_differences(found.as_json(), replace(asked, trials=found.trials).as_json(), ""))
+        # Floors follow from data and protocol, and their last digit from the number of threads.
+        asked = replace(asked, trials=max(asked.trials, found.trials), floors=found.floors)
+        differing = list(_differences(replace(found, trials=asked.trials).as_json(), asked.as_json(), ""))
         if differing:
             raise UserError(
                 f"a sweep named {asked.name!r} is in {folder}, and a sweep continues only as it began; "
                 f"different now: {'; '.join(differing[:5])}: give another --name"
             )
-        asked = replace(asked, trials=max(asked.trials, found.trials))
     return asked
 
 

@@ -141,7 +141,14 @@ def _start_ray(options: Options) -> Placement:
     # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, configure_logging=False)
+    ray.init(
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        configure_logging=False,
+        # A reused worker trains each trial in a new thread, and glibc would keep freed memory for each of them.
+        runtime_env={"env_vars": {"MALLOC_ARENA_MAX": "2"}},
+    )
     return placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, ray.cluster_resources())
 
 
