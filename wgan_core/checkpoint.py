@@ -93,6 +93,12 @@ def read(folder: Folder) -> Checkpoint:
     )
 
 
+def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
+    """Scores and count of critic updates of the checkpoint in this folder, without its state. Raises as `read` does."""
+    described = json.loads(_verified(folder, TRIAL, _manifest(folder)[TRIAL]))
+    return described["scores"], described["critic_updates"]
+
+
 def valid(folder: Folder) -> list[str]:
     """Names of the complete checkpoints below `folder`, oldest first."""
     return [name for name in folder.names() if (folder / name).exists(MANIFEST)]

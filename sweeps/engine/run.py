@@ -16,7 +16,8 @@ from typing import Any
 import ray
 from ray import tune
 
-from sweeps.engine.layout import sweep_folder
+from sweeps.engine.kept import Kept
+from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
@@ -26,6 +27,7 @@ from sweeps.engine.progress import Progress
 from sweeps.engine.results import study_url
 from sweeps.engine.search import CohortSearch
 from sweeps.engine.space import Space
+from sweeps.engine.spool import Spool, State
 from sweeps.engine.study import Row, Study
 from sweeps.engine.tracking import Tracker
 from sweeps.engine.trainable import Work, train_cohort
@@ -37,6 +39,7 @@ from wgan_core.metrics import Evaluator, resolve_objective
 from wgan_core.networks import build
 
 SAMPLES = 5000
+ENDED: dict[str, State] = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAIL": "FAIL"}
 
 
 def run_script(main: Callable[[], None]) -> int:
@@ -71,6 +74,7 @@ def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: S
             opened.result()
         write_plan(folder, plan)
         study = _study_actor(plan, url, session)
+        _record_ends(folder, plan, ray.get(study.rows.remote()))
         tracker.start()
         began = time.monotonic()
         try:
@@ -140,7 +144,9 @@ def _start_ray(options: Options) -> Placement:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # What goes wrong in a worker comes back to the study, with its reason.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    logging.getLogger("ray._private").setLevel(logging.WARNING)
     ray.init(
         include_dashboard=False,
         log_to_driver=False,
@@ -162,6 +168,13 @@ def _study_actor(plan: Plan, url: str, session: str) -> Any:
     return study
 
 
+def _record_ends(folder: Folder, plan: Plan, rows: list[Row]) -> None:
+    """Record the ends that an earlier driver told the study of, and died before it could record."""
+    for row in rows:
+        if row.state in ENDED and not Spool(trial_folder(folder, row.number)).has_ended():
+            Kept(trial_folder(folder, row.number), plan.objective).end(ENDED[row.state], row.reason, row.step)
+
+
 def _fit(
     plan: Plan, folder: Folder, options: Options, places: Placement, study: Any, dataset: Dataset, evaluator: Evaluator
 ) -> None:
@@ -177,7 +190,7 @@ def _fit(
             tune.with_resources(trainable, {"CPU": options.cpus_per_trial, "GPU": places.gpus_per_trial}),
             param_space={name: tune.uniform(0, 1) for name in columns},
             tune_config=tune.TuneConfig(
-                search_alg=CohortSearch(study, options.lanes, folder),
+                search_alg=CohortSearch(study, options.lanes, folder, plan.objective),
                 num_samples=-1,
                 max_concurrent_trials=places.concurrent,
                 reuse_actors=True,
@@ -199,7 +212,7 @@ def _finish(tracker: Tracker, plan: Plan, folder: Folder, rows: list[Row], done:
             "best.trial": str(best.number),
             "best.checkpoint": str(checkpoint_of(folder, best)),
         }
-    print("writing the last records to MLflow", flush=True)
+    print("writing the last records to MLflow, at most a minute", flush=True)
     if tracker.stop("FINISHED" if done else "KILLED", summary) == "partial":
         print(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
 from ray.tune.search import Searcher
 
+from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.spool import Spool
-from sweeps.engine.study import Claim
+from sweeps.engine.study import Claim, Released
 from wgan_core.folder import Folder
 
 
 class CohortSearch(Searcher):
     """Hands each Tune trial a cohort, and what died back to the study."""
 
-    def __init__(self, study: ActorHandle[Any], lanes: int, folder: Folder) -> None:
+    def __init__(self, study: ActorHandle[Any], lanes: int, folder: Folder, objective: str) -> None:
         super().__init__(metric="value", mode="min")
-        self._study, self._lanes, self._folder = study, lanes, folder
+        self._study, self._lanes, self._folder, self._objective = study, lanes, folder, objective
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         # Tune's space holds the names of the columns only: what is searched is the study's.
@@ -35,8 +34,11 @@ class CohortSearch(Searcher):
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        for number, reason in cast("list[tuple[int, str]]", ray.get(self._study.release.remote(trial_id, error))):
-            Spool(trial_folder(self._folder, number)).end("FAIL", reason, round(time.time() * 1000), 0)
+        for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error))):
+            if trial.has_failed:
+                Kept(trial_folder(self._folder, trial.number), self._objective).end("FAIL", trial.reason, trial.step)
+            elif error:
+                print(f"trial {trial.number} is trained again from its last checkpoint: {trial.reason}", flush=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage is the state."""

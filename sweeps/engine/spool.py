@@ -136,6 +136,10 @@ class Spool:
         """Take the end back, for a trial that runs again; its steps stay. Nothing happens where it has not ended."""
         self.folder.delete(END_NAME)
 
+    def has_ended(self) -> bool:
+        """Whether an end is recorded."""
+        return self.folder.exists(END_NAME)
+
     def segments(self) -> list[str]:
         """The names of the segments that are there, in order; empty where there is no spool yet."""
         return [name for name in self.folder.names() if name.endswith(".json")]

@@ -39,6 +39,16 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Released:
+    """A trial whose process ended after `step` critic updates; `has_failed`: for the third time."""
+
+    number: int
+    step: int
+    reason: str
+    has_failed: bool
+
+
+@dataclass(frozen=True)
 class Row:
     """How a trial of the sweep stands. `value` is its best, at `best_step`; NaN and 0 before its first report."""
 
@@ -113,24 +123,21 @@ class Study:
         """Why this holder's process is about to end, if it can still say so."""
         self._notes[holder] = reason
 
-    def release(self, holder: str, died: bool) -> list[tuple[int, str]]:
-        """What the holder still holds waits again; if its process died for the third time, the trial FAILs.
-
-        Returns the numbers and reasons of those that did.
-        """
-        ended: list[tuple[int, str]] = []
-        reason = self._notes.pop(holder, "killed, or out of memory")
+    def release(self, holder: str, died: bool) -> list[Released]:
+        """What the holder still holds waits again, or FAILs if its process died for the third time."""
+        released = []
+        why = self._notes.pop(holder, "killed, or out of memory")
         for frozen in [trial for trial in self._running() if self._is_held(trial, holder)]:
             trial = self._trial(frozen)
             faults = frozen.user_attrs.get(FAULTS, 0) + int(died)
             trial.set_user_attr(FAULTS, faults)
             trial.set_user_attr(HOLDER, "")
+            reason = f"its process died {faults} times, the last time: {why}"
             if faults >= MAX_FAULTS:
-                text = f"its process ended {faults} times, the last time: {reason}"
-                trial.set_user_attr(REASON, text)
+                trial.set_user_attr(REASON, reason)
                 self._study.tell(trial, state=TrialState.FAIL)
-                ended.append((frozen.number, text))
-        return ended
+            released.append(Released(frozen.number, frozen.last_step or 0, reason, faults >= MAX_FAULTS))
+        return released
 
     def is_done(self) -> bool:
         """Whether all trials have been asked and have ended."""

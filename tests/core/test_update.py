@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.reference import textbook
 from torch import Tensor
 
+from tests.reference import textbook
 from wgan_core.batches import Batches
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.loop import Cohort

@@ -48,6 +48,13 @@ def test_fewer_trials_take_none_away(folder: Folder, make_plan: Callable[..., Pl
     assert settle(folder, make_plan(trials=4)).trials == 12
 
 
+def test_a_floor_that_another_machine_rounds_is_no_difference(folder: Folder, make_plan: Callable[..., Plan]) -> None:
+    """Its last digit depends on the number of threads; the one that was found first stays."""
+    first = make_plan(floors={"eval/a": 3.8033864494015006})
+    write_plan(folder, first)
+    assert settle(folder, make_plan(floors={"eval/a": 3.8033864494016143})) == first
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -1,0 +1,72 @@
+"""What is kept of one trial in the storage: its records, sample grids, checkpoints and, in the end, its generator."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from sweeps.engine.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
+from sweeps.engine.spool import Best, Spool, State
+from sweeps.engine.study import Claim
+from wgan_core import checkpoint as checkpoints
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.folder import Folder
+from wgan_core.generator import write_generator
+
+
+class Kept:
+    """One trial's folder; `objective` is the score that decides which of its checkpoints is the best.
+
+    A trial may end between any two writes. Written again, everything comes out the same: records are
+    written once, checkpoints carry a manifest, and what follows from them is worked out anew.
+    """
+
+    def __init__(self, folder: Folder, objective: str) -> None:
+        self._folder, self._objective = folder, objective
+        self._checkpoints, self._spool = folder / CHECKPOINTS, Spool(folder)
+        self._best = self._recall_best()
+
+    def start(self, claim: Claim) -> Checkpoint | None:
+        """Record that the trial is trained; its last checkpoint if it has been before."""
+        trial = claim.trial
+        self._spool.reopen()  # an end that the study does not know of: the process died in between
+        self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms())
+        return checkpoints.latest(self._checkpoints)
+
+    def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> None:
+        """Keep a report: sample grid, record, and, if the score is a number, the checkpoint.
+
+        Of the checkpoints the last two and the best stay.
+        """
+        step = checkpoint.critic_updates
+        (self._folder / SAMPLES).write(sample_name(step), picture)
+        # Before the checkpoint: a trial that dies in between computes this step again, and its first record stays.
+        self._spool.step(step, _now_ms(), metrics, sample_name(step))
+        value = checkpoint.scores[self._objective]
+        if not math.isfinite(value):
+            return
+        checkpoints.write(self._checkpoints, checkpoint)
+        if self._best is None or value < self._best.value:
+            self._best = Best(step, value, checkpoints.folder_name(step))
+        kept = {self._best.checkpoint, *checkpoints.valid(self._checkpoints)[-2:]}
+        checkpoints.keep(self._checkpoints, kept)
+
+    def end(self, state: State, reason: str, critic_updates: int) -> None:
+        """Write the best generator and record the end. The study is told after this, so an end is never lost."""
+        if self._best is not None:
+            write_generator(self._folder / MODEL, checkpoints.read(self._checkpoints / self._best.checkpoint))
+        self._spool.end(state, reason, _now_ms(), critic_updates, self._best, MODEL if self._best else None)
+
+    def _recall_best(self) -> Best | None:
+        best: Best | None = None
+        for name in checkpoints.valid(self._checkpoints):
+            scores, step = checkpoints.read_scores(self._checkpoints / name)
+            value = scores[self._objective]
+            if best is None or value < best.value:
+                best = Best(step, value, name)
+        return best
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)
