@@ -11,6 +11,7 @@ from sweeps.engine.spool import Best, Spool, State
 from sweeps.engine.study import Claim
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
+from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 from wgan_core.generator import write_generator
 
@@ -54,9 +55,17 @@ class Kept:
 
     def end(self, state: State, reason: str, critic_updates: int) -> None:
         """Write the best generator and record the end. The study is told after this, so an end is never lost."""
-        if self._best is not None:
-            write_generator(self._folder / MODEL, checkpoints.read(self._checkpoints / self._best.checkpoint))
-        self._spool.end(state, reason, _now_ms(), critic_updates, self._best, MODEL if self._best else None)
+        self._spool.end(state, reason, _now_ms(), critic_updates, self._best, self._write_model())
+
+    def _write_model(self) -> str | None:
+        if self._best is None:
+            return None
+        try:
+            best = checkpoints.read(self._checkpoints / self._best.checkpoint)
+        except UserError:  # damaged, which may be the very reason of the end
+            return None
+        write_generator(self._folder / MODEL, best)
+        return MODEL
 
     def _recall_best(self) -> Best | None:
         best: Best | None = None
