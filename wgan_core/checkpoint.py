@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +27,23 @@ STATE = "state.safetensors"
 TRIAL = "trial.json"
 
 
+_log = logging.getLogger(__name__)
+
+
+class DamagedCheckpoint(UserError):
+    """A file of a checkpoint is not there, or not what the manifest says."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial at a step of its report grid. `scores` are the held-out metrics there, by name."""
+    """A trial at a step of its report grid: the held-out metrics there, by name, and seconds of training so far."""
 
     trial: Trial
     structure: Structure
     critic_updates: int
     state: State
     scores: dict[str, float]
+    seconds: float = 0.0
 
 
 def folder_name(critic_updates: int) -> str:
@@ -48,6 +57,7 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
         "format": FORMAT,
         "critic_updates": checkpoint.critic_updates,
         "scores": checkpoint.scores,
+        "seconds": checkpoint.seconds,
         "structure": checkpoint.structure.as_json(),
         "trial": checkpoint.trial.as_json(),
     }
@@ -83,13 +93,16 @@ def read(folder: Folder) -> Checkpoint:
     try:
         tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
     except SafetensorError as error:
-        raise UserError(f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one") from error
+        raise DamagedCheckpoint(
+            f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one"
+        ) from error
     return Checkpoint(
         trial=Trial.from_json(described["trial"]),
         structure=Structure.from_json(described["structure"]),
         critic_updates=described["critic_updates"],
         state=State.from_tensors(tensors),
         scores=described["scores"],
+        seconds=described["seconds"],
     )
 
 
@@ -105,9 +118,16 @@ def valid(folder: Folder) -> list[str]:
 
 
 def latest(folder: Folder) -> Checkpoint | None:
-    """The newest complete checkpoint below `folder`, or None."""
-    names = valid(folder)
-    return read(folder / names[-1]) if names else None
+    """The newest checkpoint below `folder` that is whole, or None; a warning names each damaged one passed over.
+
+    Raises `UserError` for one in a format that this version does not know.
+    """
+    for name in reversed(valid(folder)):
+        try:
+            return read(folder / name)
+        except DamagedCheckpoint as error:
+            _log.warning("passing over a checkpoint: %s", error)
+    return None
 
 
 def keep(folder: Folder, names: set[str]) -> None:
@@ -122,9 +142,11 @@ def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
     try:
         content = folder.read(name)
     except FileNotFoundError:
-        raise UserError(f"checkpoint {folder} lacks {name}, which its manifest names: take an older one") from None
+        raise DamagedCheckpoint(
+            f"checkpoint {folder} lacks {name}, which its manifest names: take an older one"
+        ) from None
     if len(content) != expected["bytes"] or _digest(content) != expected["sha256"]:
-        raise UserError(
+        raise DamagedCheckpoint(
             f"{name} of checkpoint {folder} must have {expected['bytes']} bytes and SHA-256 {expected['sha256']}; "
             f"it has {len(content)} bytes and {_digest(content)}: delete the folder to go on from an older one"
         )
@@ -136,7 +158,7 @@ def _manifest(folder: Folder) -> dict[str, Any]:
         manifest = json.loads(folder.read(MANIFEST))
         return {name: {"bytes": manifest[name]["bytes"], "sha256": manifest[name]["sha256"]} for name in (STATE, TRIAL)}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
+        raise DamagedCheckpoint(
             f"{MANIFEST} of checkpoint {folder} must name {STATE} and {TRIAL} by size and hash; it does not: "
             "delete the folder to go on from an older one"
         ) from error

@@ -51,16 +51,21 @@ class Folder:
         """Write a file whole: a reader sees the old content or the new, never a part.
 
         An object store shows a file when it is closed. A local one shows it while it is written,
-        so there it is written under a name that `names` leaves out and then moved.
+        so there it is written under a name that `names` leaves out, brought to the disk, and then moved.
         """
         target = f"{self.path}/{name}"
         parent, _, base = target.rpartition("/")
         self.filesystem.create_dir(parent, recursive=True)
-        written = f"{parent}/.{base}.{os.getpid()}.part" if self.is_local else target
-        with self.filesystem.open_output_stream(written) as stream:
-            stream.write(content)
-        if written != target:
-            os.replace(written, target)
+        if not self.is_local:
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        part = f"{parent}/.{base}.{os.getpid()}.part"
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
 
     def read(self, name: str) -> bytes:
         """The content of a file. Raises `FileNotFoundError`."""

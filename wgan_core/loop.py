@@ -36,7 +36,8 @@ def report_grid(budget: int, reports: int) -> tuple[int, ...]:
 class Report:
     """How a trial fares at a step of the grid; means are over the updates since the step before.
 
-    `problem` names what is not finite, or is empty. `seconds` are of training since the step before.
+    `problem` names what is not finite, or is empty. `seconds` are of training since the step before,
+    a lane's share of its cohort's.
     """
 
     trial: Trial
@@ -110,8 +111,9 @@ class Cohort:
         started = time.perf_counter()
         for _ in range(ticks):
             self._tick()
+        share = (time.perf_counter() - started) / len(self._lanes)
         for lane in self._lanes:
-            lane.seconds += time.perf_counter() - started
+            lane.seconds += share
         due = [index for index, lane in enumerate(self._lanes) if lane.critic_updates in self.grid]
         return [self._report(index) for index in due]
 

@@ -1,7 +1,7 @@
 """One update of K trials: Gulrajani et al. 2017, Algorithm 1, lines 4 to 12.
 
 An update is a deterministic function of (state, batch, hyper-parameters). The state is updated in
-place. Nothing here waits for the device.
+place. Nothing here reads a value back from the device.
 
     K lanes, N samples in a batch, Z the latent dimension
 """

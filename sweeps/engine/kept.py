@@ -10,7 +10,7 @@ from sweeps.engine.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
 from sweeps.engine.spool import Best, Spool, State
 from sweeps.engine.study import Claim
 from wgan_core import checkpoint as checkpoints
-from wgan_core.checkpoint import Checkpoint
+from wgan_core.checkpoint import Checkpoint, DamagedCheckpoint
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 from wgan_core.generator import write_generator
@@ -36,10 +36,7 @@ class Kept:
         return checkpoints.latest(self._checkpoints)
 
     def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> None:
-        """Keep a report: sample grid, record, and, if the score is a number, the checkpoint.
-
-        Of the checkpoints the last two and the best stay.
-        """
+        """Keep a report: sample grid, record, and, if the score is a number, the checkpoint."""
         step = checkpoint.critic_updates
         (self._folder / SAMPLES).write(sample_name(step), picture)
         # Before the checkpoint: a trial that dies in between computes this step again, and its first record stays.
@@ -50,8 +47,11 @@ class Kept:
         checkpoints.write(self._checkpoints, checkpoint)
         if self._best is None or value < self._best.value:
             self._best = Best(step, value, checkpoints.folder_name(step))
-        kept = {self._best.checkpoint, *checkpoints.valid(self._checkpoints)[-2:]}
-        checkpoints.keep(self._checkpoints, kept)
+
+    def tidy(self) -> None:
+        """Delete all checkpoints but the last two and the best; once the study knows which that is."""
+        best = {self._best.checkpoint} if self._best else set()
+        checkpoints.keep(self._checkpoints, best | set(checkpoints.valid(self._checkpoints)[-2:]))
 
     def end(self, state: State, reason: str, critic_updates: int) -> None:
         """Write the best generator and record the end. The study is told after this, so an end is never lost."""
@@ -62,7 +62,7 @@ class Kept:
             return None
         try:
             best = checkpoints.read(self._checkpoints / self._best.checkpoint)
-        except UserError:  # damaged, which may be the very reason of the end
+        except (UserError, OSError):  # damaged, which may be the very reason of the end
             return None
         write_generator(self._folder / MODEL, best)
         return MODEL
@@ -70,7 +70,10 @@ class Kept:
     def _recall_best(self) -> Best | None:
         best: Best | None = None
         for name in checkpoints.valid(self._checkpoints):
-            scores, step = checkpoints.read_scores(self._checkpoints / name)
+            try:
+                scores, step = checkpoints.read_scores(self._checkpoints / name)
+            except DamagedCheckpoint:
+                continue
             value = scores[self._objective]
             if best is None or value < best.value:
                 best = Best(step, value, name)

@@ -40,7 +40,8 @@ def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
     known = not math.isnan(row.value)
     return (
         str(row.number),
-        *(_hyper_cells(plan.space.hyper(row.params)) if row.params else ("",) * 5),
+        # A sweep that was killed while it asked for a trial leaves one with a part of its parameters.
+        *(_hyper_cells(plan.space.hyper(row.params)) if row.params.keys() == plan.space.ranges.keys() else ("",) * 5),
         f"{row.value:.4g}" if known else "-",
         f"{plan.floor:.4g}",
         f"{row.value / plan.floor:.1f}" if known and plan.floor > 0 else "-",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import socket
 import threading
 import time
 import uuid
+from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -17,10 +20,15 @@ from wgan_core.folder import Folder
 FILE = "lease.json"
 BEAT_S = 5.0
 STALE_S = 60.0
+SETTLE_S = 0.5
 
 
 class Lease:
-    """Held from `acquire` to `release` by a thread that renews it every few seconds."""
+    """Held from `acquire` to `release` by a thread that renews it every few seconds.
+
+    If another driver has taken the sweep meanwhile, which can be only after this one was still for a
+    minute, the thread interrupts the main thread as Ctrl-C does.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._folder, self.session = folder, uuid.uuid4().hex[:12]
@@ -29,31 +37,51 @@ class Lease:
 
     def acquire(self) -> None:
         """Raises `UserError` if another driver, that may still live, has the sweep."""
-        if self._folder.exists(FILE):
-            other = json.loads(self._folder.read(FILE))
-            if _may_live(other):
-                raise UserError(
-                    f"one process at a time runs a sweep; {self._folder} is run by process {other['pid']} on "
-                    f"{other['host']}: wait for it, end it, or give another --name"
-                )
+        self._refuse(self._read())
         self._beat()
+        # Of two that began at once, both have written by now, and the later one stays.
+        self._stopping.wait(SETTLE_S)
+        self._refuse(self._read())
         self._thread.start()
 
     def release(self) -> None:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-            self._folder.delete(FILE)
+            if self._read().get("session") == self.session:
+                self._folder.delete(FILE)
+
+    def _refuse(self, other: dict[str, Any]) -> None:
+        if other and other["session"] != self.session and _may_live(other):
+            raise UserError(
+                f"one process at a time runs a sweep; {self._folder} is run by process {other['pid']} on "
+                f"{other['host']}: wait for it, end it, or give another --name"
+            )
+
+    def _read(self) -> dict[str, Any]:
+        """What the file says; empty if there is none, or none that a driver wrote whole."""
+        try:
+            found = json.loads(self._folder.read(FILE))
+            return found if {"session", "host", "place", "pid", "started", "beat"} <= found.keys() else {}
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}
 
     def _renew(self) -> None:
         while not self._stopping.wait(BEAT_S):
-            self._beat()
+            try:
+                if self._read().get("session", self.session) != self.session:
+                    _thread.interrupt_main()
+                    return
+                self._beat()
+            except OSError:  # the storage may be back at the next beat
+                continue
 
     def _beat(self) -> None:
         me = psutil.Process()
         content = {
             "session": self.session,
             "host": socket.gethostname(),
+            "place": _place(),
             "pid": me.pid,
             "started": me.create_time(),
             "beat": time.time(),
@@ -61,14 +89,22 @@ class Lease:
         self._folder.write(FILE, json.dumps(content).encode())
 
 
-def _may_live(other: dict[str, object]) -> bool:
-    """On this host the process itself tells; of another host only the time since its last sign of life."""
-    if other["host"] == socket.gethostname():
-        pid = int(str(other["pid"]))
+def _place() -> str:
+    """Where process ids are one's own: two containers may have the same host name."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    if not boot.exists() or not namespace.exists():
+        return socket.gethostname()
+    return f"{boot.read_text().strip()} {os.readlink(namespace)}"
+
+
+def _may_live(other: dict[str, Any]) -> bool:
+    """In this place the process itself tells; of another only the time since its last sign of life."""
+    if other["place"] == _place():
         try:
-            process = psutil.Process(pid)
-            dead = pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE  # killed, and its parent never asked
+            process = psutil.Process(other["pid"])
+            dead = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE  # killed, not yet waited for
             return not dead and process.create_time() == other["started"]
         except psutil.NoSuchProcess:
             return False
-    return time.time() - float(str(other["beat"])) < STALE_S
+    return time.time() - float(other["beat"]) < STALE_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wgan_core.errors import UserError
@@ -17,23 +17,29 @@ class Placement:
 
 
 def placement(
-    cpus_per_trial: float, gpus_per_trial: float | None, max_concurrent: int, resources: Mapping[str, float]
+    cpus_per_trial: float, gpus_per_trial: float | None, max_concurrent: int, nodes: Sequence[Mapping[str, float]]
 ) -> Placement:
-    """What fits into a cluster's resources ("CPU", "GPU" by amount). A fraction of a GPU never straddles two.
+    """What fits on nodes with these resources ("CPU", "GPU" by amount). A fraction of a GPU never straddles two.
 
     Raises `UserError` if not even one trial fits.
     """
-    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    per_trial = float(gpus_per_trial) if gpus_per_trial is not None else (1.0 if gpus else 0.0)
-    fitting = _times(cpus_per_trial, cpus)
-    if per_trial:
-        fitting = min(fitting, int(gpus) * _times(per_trial, 1.0))
+    has_gpus = any(node.get("GPU", 0.0) for node in nodes)
+    per_trial = float(gpus_per_trial) if gpus_per_trial is not None else float(has_gpus)
+    fitting = sum(_fitting(cpus_per_trial, per_trial, node) for node in nodes)
     if fitting < 1:
+        largest = ", ".join(f"{node.get('CPU', 0.0):g} and {node.get('GPU', 0.0):g}" for node in nodes)
         raise UserError(
-            f"a trial needs {cpus_per_trial:g} CPUs and {per_trial:g} GPUs; the cluster has {cpus:g} and {gpus:g}: "
+            f"a trial needs {cpus_per_trial:g} CPUs and {per_trial:g} GPUs on one node; the nodes have {largest}: "
             "ask for less with --cpus-per-trial and --gpus-per-trial"
         )
     return Placement(per_trial, min(fitting, max_concurrent or fitting))
+
+
+def _fitting(cpus_per_trial: float, gpus_per_trial: float, node: Mapping[str, float]) -> int:
+    by_cpu = _times(cpus_per_trial, node.get("CPU", 0.0))
+    if not gpus_per_trial:
+        return by_cpu
+    return min(by_cpu, int(node.get("GPU", 0.0)) * _times(gpus_per_trial, 1.0))
 
 
 def _times(share: float, whole: float) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeps.engine.space import Space
 from wgan_core.config import Structure
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.loop import report_grid
 
@@ -25,12 +25,14 @@ RANDOM_TRIALS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """One sweep. Everything but `trials` must be the same whenever the sweep is continued.
+    """One sweep. Everything but `id` and `trials` must be the same whenever the sweep is continued.
 
-    trials: sweep trials in all. budget: critic updates of a trial. objective: the metric that is
-    minimised. protocol: how that metric is measured. floors: real-against-real values of the metrics.
+    id: tells sweeps of the same name apart where they share a server. trials: sweep trials in all.
+    budget: critic updates of a trial. objective: the metric that is minimised. protocol: how that metric
+    is measured. floors: real-against-real values of the metrics.
     """
 
+    id: str
     name: str
     trials: int
     budget: int
@@ -63,11 +65,17 @@ class Plan:
         return report_grid(self.budget, reports)
 
     @property
+    def study_name(self) -> str:
+        """The name of its Optuna study."""
+        return f"{self.name}-{self.id}"
+
+    @property
     def floor(self) -> float:
         return self.floors[self.objective]
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "id": self.id,
             "name": self.name,
             "trials": self.trials,
             "budget": self.budget,
@@ -96,8 +104,16 @@ def check_name(name: str) -> None:
 
 
 def read_plan(folder: Folder) -> Plan | None:
-    """The plan of the sweep in this folder, or None."""
-    return Plan.from_json(json.loads(folder.read(FILE))["plan"]) if folder.exists(FILE) else None
+    """The plan of the sweep in this folder, or None. Raises `UserError` if it cannot be read."""
+    try:
+        return Plan.from_json(json.loads(folder.read(FILE))["plan"]) if folder.exists(FILE) else None
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}/{FILE} must say what was asked of the sweep, in the form of this version; "
+            f"{one_line(error)}: give another --name"
+        ) from error
 
 
 def settle(folder: Folder, asked: Plan) -> Plan:
@@ -108,7 +124,7 @@ def settle(folder: Folder, asked: Plan) -> Plan:
     found = read_plan(folder)
     if found is not None:
         # Floors follow from data and protocol, and their last digit from the number of threads.
-        asked = replace(asked, trials=max(asked.trials, found.trials), floors=found.floors)
+        asked = replace(asked, id=found.id, trials=max(asked.trials, found.trials), floors=found.floors)
         differing = list(_differences(replace(found, trials=asked.trials).as_json(), asked.as_json(), ""))
         if differing:
             raise UserError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from sweeps.engine.leaderboard import best_row
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study import Row
 
 REFRESH_S = 2.0
 LINE_EVERY_S = 15.0
@@ -50,6 +52,8 @@ class Progress:
             return
         text = self.line(rows, time.monotonic() - self._began)
         if self._terminal:
+            # A line that wraps could not be overwritten.
+            text = text[: shutil.get_terminal_size().columns - 1]
             print(f"\r\033[K{text}", end="\n" if last else "", flush=True)
         else:
             print(text, flush=True)
@@ -58,7 +62,7 @@ class Progress:
         """The line for these trials after so many seconds."""
         ended = [row for row in rows if row.state in ("COMPLETE", "PRUNED", "FAIL")]
         running = [row for row in rows if row.state == "RUNNING"]
-        best = next((row for row in sort_rows(rows) if row.value == row.value), None)
+        best = best_row(rows)
         parts = [f"{_clock(elapsed_s)}  {len(ended)} of {self._plan.trials} trials ended"]
         if running:
             parts.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.plan import Plan, read_plan
 from sweeps.engine.study import Row, read_rows
-from wgan_core.errors import UserError
+from sweeps.engine.tracking_note import read_note
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
 STUDY_FILE = "study.db"
@@ -36,7 +36,7 @@ class Results:
     def best_as_json(self) -> dict[str, Any]:
         """trial, params, objective, value, floor, checkpoint, run_id, model_uri of the best trial."""
         row = self.best
-        tracked = _json(trial_folder(self.folder, row.number), "mlflow.json")
+        tracked = read_note(trial_folder(self.folder, row.number))
         return {
             "trial": row.number,
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
@@ -44,8 +44,8 @@ class Results:
             "value": row.value,
             "floor": self.plan.floor,
             "checkpoint": str(checkpoint_of(self.folder, row)),
-            "run_id": tracked.get("run_id"),
-            "model_uri": tracked.get("model_uri"),
+            "run_id": tracked.run_id,
+            "model_uri": tracked.model_uri,
         }
 
 
@@ -54,11 +54,11 @@ def open_results(storage: str, name: str, study_storage: str | None = None) -> R
     folder = sweep_folder(storage, name)
     plan = read_plan(folder)
     if plan is None:
-        known = [each for each in Folder.at(storage).names() if (Folder.at(storage) / each).exists(PLAN_FILE)]
+        known = _known(Folder.at(storage))
         raise UserError(
             f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
         )
-    return Results(folder, plan, read_rows(plan.name, study_url(folder, study_storage)))
+    return Results(folder, plan, read_rows(plan.study_name, study_url(folder, study_storage)))
 
 
 def study_url(folder: Folder, given: str | None) -> str:
@@ -73,6 +73,8 @@ def study_url(folder: Folder, given: str | None) -> str:
     return f"sqlite:///{folder.path}/{STUDY_FILE}"
 
 
-def _json(folder: Folder, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(folder.read(name)) if folder.exists(name) else {}
-    return loaded
+def _known(storage: Folder) -> list[str]:
+    try:
+        return [name for name in storage.names() if (storage / name).exists(PLAN_FILE)]
+    except OSError as error:
+        raise UserError(f"--storage must be a folder that can be read; {storage}: {one_line(error)}") from error

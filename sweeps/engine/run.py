@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import tune
 
+from sweeps.engine.cluster import check_storage, connected, on_this_node
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
@@ -33,62 +33,94 @@ from sweeps.engine.tracking import Tracker
 from sweeps.engine.trainable import Work, train_cohort
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.metrics import Evaluator, resolve_objective
 from wgan_core.networks import build
 
 SAMPLES = 5000
-ENDED: dict[str, State] = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAIL": "FAIL"}
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
 def run_script(main: Callable[[], None]) -> int:
-    """Call a script's main; the exit status: 0, 2 (one line says what to mend) or 130 (interrupted)."""
+    """Call a script's main; the exit status: 0, 1 (no score), 2 (one line says what to mend), 130 (interrupted)."""
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except NoScore as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ray.exceptions.RayError as error:
+        print(f"error: {one_line(error)}: the same command again goes on from the last checkpoints", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: the same command again goes on from the last checkpoints", file=sys.stderr)
         return 130
     return 0
 
 
+class NoScore(Exception):
+    """Every trial of a sweep failed."""
+
+
 def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: Space) -> list[Row]:
     """Run, continue or extend a sweep and print its leaderboard; how its trials stand at the end.
 
-    Raises `UserError` before any trial starts if something asked for cannot be done.
+    Raises `UserError` before any trial starts if something asked for cannot be done, `NoScore` if all trials
+    failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
     """
     build(structure)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space)
-    with _leased(folder) as session:
+    with _leased(folder) as session, ThreadPoolExecutor(1) as beside:
         first = read_plan(folder) is None
         plan = settle(folder, asked)
         url = study_url(folder, options.study_storage)
         tracker = _tracker(options, folder, plan)
-        with ThreadPoolExecutor(1) as beside:
-            opened = beside.submit(tracker.open, first_start=first)
-            places = _start_ray(options)
-            opened.result()
-        write_plan(folder, plan)
-        study = _study_actor(plan, url, session)
-        _record_ends(folder, plan, ray.get(study.rows.remote()))
-        tracker.start()
-        began = time.monotonic()
+        opened = beside.submit(tracker.open, first_start=first)
         try:
-            with Progress(plan, lambda: ray.get(study.rows.remote())):
-                _fit(plan, folder, options, places, study, dataset, evaluator)
-        finally:
-            rows = ray.get(study.rows.remote())
-            done = ray.get(study.is_done.remote())
-            _finish(tracker, plan, folder, rows, done)
-        _print_end(tracker, plan, folder, rows, time.monotonic() - began)
-        ray.shutdown()
-        if not done:  # Tune takes the first interrupt as a request to stop, and returns
-            raise KeyboardInterrupt
-        return rows
+            with connected() as nodes:
+                places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes)
+                check_storage(folder)
+                study = _study_actor(plan, url, session)
+                opened.result()
+                write_plan(folder, plan)
+                _record_ends(folder, plan, ray.get(study.rows.remote()))
+                rows, done = _run(tracker, plan, folder, options, places, study, dataset, evaluator)
+        except UserError:
+            if opened.exception() is None:
+                tracker.stop("FAILED", {})
+            raise
+    if not done:  # Tune takes the first interrupt as a request to stop, and returns
+        raise KeyboardInterrupt
+    if best_row(rows) is None:
+        raise NoScore(f"no trial of {plan.name!r} has a score: the reasons are above")
+    return rows
+
+
+def _run(
+    tracker: Tracker,
+    plan: Plan,
+    folder: Folder,
+    options: Options,
+    places: Placement,
+    study: Any,
+    dataset: Dataset,
+    evaluator: Evaluator,
+) -> tuple[list[Row], bool]:
+    """Train until all trials have ended or the person stops it; how they stand, and whether all have ended."""
+    began = time.monotonic()
+    tracker.start()
+    try:
+        with Progress(plan, lambda: ray.get(study.rows.remote())):
+            _fit(plan, folder, options, places, study, dataset, evaluator)
+    finally:
+        rows, done = ray.get([study.rows.remote(), study.is_done.remote()])
+        _finish(tracker, plan, folder, rows, done)
+    _print_end(tracker, plan, folder, rows, time.monotonic() - began)
+    return rows, done
 
 
 def _ask(options: Options, dataset: Dataset, structure: Structure, space: Space) -> tuple[Plan, Evaluator]:
@@ -98,6 +130,7 @@ def _ask(options: Options, dataset: Dataset, structure: Structure, space: Space)
     if options.objective:
         objective = resolve_objective(options.objective, evaluator.names)
     plan = Plan(
+        id=uuid.uuid4().hex[:8],
         name=options.name,
         trials=options.trials,
         budget=options.budget,
@@ -135,36 +168,16 @@ def _tracker(options: Options, folder: Folder, plan: Plan) -> Tracker:
         if not storage.is_local:
             raise UserError(f"a sweep in an object store, {storage}, needs --tracking-uri: the URL of an MLflow server")
         uri = f"sqlite:///{storage.path}/mlflow.db"
-    return Tracker(folder, plan.name, uri, plan.objective, plan.floor, plan.as_json())
-
-
-def _start_ray(options: Options) -> Placement:
-    """Join the cluster there is, or start one on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # What goes wrong in a worker comes back to the study, with its reason.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    logging.getLogger("ray._private").setLevel(logging.WARNING)
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        configure_logging=False,
-        # A reused worker trains each trial in a new thread, and glibc would keep freed memory for each of them.
-        runtime_env={"env_vars": {"MALLOC_ARENA_MAX": "2"}},
-    )
-    return placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, ray.cluster_resources())
+    return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
 
 
 def _study_actor(plan: Plan, url: str, session: str) -> Any:
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
-    study = actor.remote(plan.as_json(), url, session)
+    study = actor.options(scheduling_strategy=on_this_node()).remote(plan.as_json(), url, session)
     try:
         ray.get(study.is_done.remote())
-    except ray.exceptions.RayActorError as error:
-        raise UserError(f"the search did not start: {str(error).strip().splitlines()[-1]}") from error
+    except ray.exceptions.RayError as error:
+        raise UserError(one_line(error).removeprefix("wgan_core.errors.UserError: ")) from error
     return study
 
 
@@ -172,7 +185,8 @@ def _record_ends(folder: Folder, plan: Plan, rows: list[Row]) -> None:
     """Record the ends that an earlier driver told the study of, and died before it could record."""
     for row in rows:
         if row.state in ENDED and not Spool(trial_folder(folder, row.number)).has_ended():
-            Kept(trial_folder(folder, row.number), plan.objective).end(ENDED[row.state], row.reason, row.step)
+            kept = Kept(trial_folder(folder, row.number), plan.objective)
+            kept.end(cast("State", row.state), row.reason, row.step)
 
 
 def _fit(

@@ -38,7 +38,7 @@ class CohortSearch(Searcher):
             if trial.has_failed:
                 Kept(trial_folder(self._folder, trial.number), self._objective).end("FAIL", trial.reason, trial.step)
             elif error:
-                print(f"trial {trial.number} is trained again from its last checkpoint: {trial.reason}", flush=True)
+                print(f"\ntrial {trial.number} is trained again from its last checkpoint: {trial.reason}", flush=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage is the state."""

@@ -26,7 +26,7 @@ from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
 
 MAX_FAULTS = 3
-HOLDER, FAULTS, REASON, SECONDS = "holder", "faults", "reason", "seconds"
+HOLDER, FAULTS, REASON, SECONDS, VERDICTS = "holder", "faults", "reason", "seconds", "verdicts"
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,21 @@ class Study:
         self._plan, self._session = Plan.from_json(plan_json), session
         self._notes: dict[str, str] = {}
         pruner = HalvingPruner(self._plan.grid, ETA)
-        self._study = open_study(self._plan.name, storage_url, pruner)
+        self._study = open_study(self._plan.study_name, storage_url, pruner)
         self._distributions = {name: _distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
 
     def claim(self, holder: str, count: int) -> list[Claim]:
         """Up to `count` trials for this holder: interrupted ones first, then new ones; empty if none waits now.
 
-        A trial whose process died before is handed out alone, so that no neighbour suffers again.
+        A trial whose process died before is handed out alone, and to a holder that has no other, so that
+        no neighbour suffers again.
         """
         waiting = [trial for trial in self._running() if not self._is_held(trial)]
         faulted = [trial for trial in waiting if trial.user_attrs.get(FAULTS, 0)]
-        if faulted:
+        if faulted and not self.held(holder):
             return [self._hold(faulted[0], holder)]
-        claims = [self._hold(trial, holder) for trial in waiting[:count]]
+        sound = [trial for trial in waiting if trial not in faulted]
+        claims = [self._hold(trial, holder) for trial in sound[:count]]
         while len(claims) < count and (asked := self._ask()) is not None:
             claims.append(self._hold(asked, holder))
         return claims
@@ -99,8 +101,9 @@ class Study:
     ) -> dict[int, bool]:
         """Record (step, value) by trial number, all before any is judged; whether each is to be stopped.
 
-        `seconds` of training by trial number are added up. A value already recorded is left as it is.
-        Raises `PermissionError` if the holder no longer holds a trial.
+        `seconds` of training by trial number are added up. A value already recorded is left as it is, and so
+        is its verdict: a trial that resumes does not meet those that reported since. Raises `PermissionError`
+        if the holder no longer holds a trial.
         """
         trials = {number: self._fenced(holder, number) for number in values}
         for number, (step, value) in values.items():
@@ -108,9 +111,14 @@ class Study:
             if step not in frozen.intermediate_values:
                 trial.report(value, step)
                 trial.set_user_attr(SECONDS, frozen.user_attrs.get(SECONDS, 0.0) + seconds.get(number, 0.0))
-        return {
-            number: step < self._plan.budget and trials[number].should_prune() for number, (step, _) in values.items()
-        }
+        return {number: self._verdict(trials[number], step) for number, (step, _) in values.items()}
+
+    def _verdict(self, trial: optuna.Trial, step: int) -> bool:
+        judged: dict[str, bool] = trial.user_attrs.get(VERDICTS, {})
+        if str(step) not in judged:
+            judged = {**judged, str(step): step < self._plan.budget and trial.should_prune()}
+            trial.set_user_attr(VERDICTS, judged)
+        return judged[str(step)]
 
     def finish(self, holder: str, number: int, state: str, reason: str) -> None:
         """End a trial: COMPLETE with its best value, PRUNED, or FAIL. Raises `PermissionError` as `report` does."""
@@ -212,13 +220,18 @@ class Study:
 def open_study(name: str, storage_url: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
     """The study of this name, made if it is not there. Raises `UserError` if the storage cannot be opened."""
     with _opening(storage_url):
-        return optuna.create_study(study_name=name, storage=storage_url, pruner=pruner, load_if_exists=True)
+        return optuna.create_study(study_name=name, storage=_storage(storage_url), pruner=pruner, load_if_exists=True)
 
 
 def read_rows(name: str, storage_url: str) -> list[Row]:
     """How each trial of a sweep stands, from storage alone. Raises `UserError` if the study is not there."""
     with _opening(storage_url):
-        return [row(trial) for trial in optuna.load_study(study_name=name, storage=storage_url).get_trials()]
+        return [row(trial) for trial in optuna.load_study(study_name=name, storage=_storage(storage_url)).get_trials()]
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    # A connection to a server may have been cut since it was last used: it is tried first, and made anew.
+    return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 @contextlib.contextmanager

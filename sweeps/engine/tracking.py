@@ -12,9 +12,11 @@ import json
 import logging
 import math
 import shlex
+import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -36,21 +38,23 @@ _PORT = 5000
 class Tracker:
     """Uploads one sweep, whose `folder` holds `trials/<number>/`, to the MLflow store at `tracking_uri`.
 
-    `objective` is the metric that is made small (such as `eval/fid`), `floor` what real data scores
-    against real data (NaN where there is none), `description` what was asked of the sweep: it becomes
-    the artifact `sweep.json` of the sweep's run, and its plain values become tags.
+    `sweep_id` tells its runs from those of other sweeps of the same name. `objective` is the metric that
+    is made small (such as `eval/fid`), `floor` what real data scores against real data (NaN where there
+    is none), `description` what was asked of the sweep: it becomes the artifact `sweep.json` of the
+    sweep's run, and its plain values become tags.
     """
 
     def __init__(
         self,
         folder: Folder,
         sweep: str,
+        sweep_id: str,
         tracking_uri: str,
         objective: str,
         floor: float,
         description: Mapping[str, Any],
     ) -> None:
-        self._folder, self._sweep, self._uri = folder, sweep, tracking_uri
+        self._folder, self._sweep, self._sweep_id, self._uri = folder, sweep, sweep_id, tracking_uri
         self._objective, self._floor, self._description = objective, floor, dict(description)
         self._store: Store | None = None
         self._experiment_id: str | None = None
@@ -155,7 +159,11 @@ class Tracker:
         """What to run to look at the sweep: a command for a store on this machine, else the server's URL."""
         if is_http(self._uri):
             return shown(self._uri)
-        return f"mlflow ui --backend-store-uri {shlex.quote(shown(self._uri))} --port {_PORT}"
+        # The environment's own command, which need not be on the path; its job runner alone would take 1.8 GB.
+        beside = Path(sys.executable).with_name("mlflow")
+        command = shlex.quote(str(beside)) if beside.exists() else "mlflow"
+        uri = shlex.quote(shown(self._uri))
+        return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {command} ui --backend-store-uri {uri} --port {_PORT}"
 
     def link(self) -> str:
         """Where the browser shows the trials, best first: on the server, or on the one `ui_command` starts."""
@@ -186,9 +194,9 @@ class Tracker:
     def _connect(self) -> Store:
         """The store, opened now if it was not before."""
         if self._store is None:
-            store = Store(self._uri, self._sweep)
+            store = Store(self._uri, self._sweep, self._sweep_id)
             plain = {k: str(v) for k, v in self._description.items() if isinstance(v, str | int | float)}
-            own = {f"sweep.{key}": value for key, value in plain.items() if key not in ("name", "role")}
+            own = {f"sweep.{key}": value for key, value in plain.items() if key not in ("name", "id", "role")}
             store.log(store.parent_id, tags=own)
             store.client.log_text(store.parent_id, json.dumps(self._description, indent=2, default=str), "sweep.json")
             runs = store.trial_runs()

@@ -44,7 +44,7 @@ class Store:
     MLflow's trash, and whatever MLflow raises for a URI that it cannot open.
     """
 
-    def __init__(self, uri: str, sweep: str) -> None:
+    def __init__(self, uri: str, sweep: str, sweep_id: str) -> None:
         prepare_environment()
         if not answers(uri):
             raise NotReachable(
@@ -55,7 +55,7 @@ class Store:
 
         make_room(uri)
         self.client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        self._sweep = sweep
+        self._sweep, self._sweep_id = sweep, sweep_id
         self._check_access(uri)
         self.experiment_id = self._experiment(uri)
         self.parent_id = self._parent()
@@ -89,7 +89,7 @@ class Store:
 
     def _parent(self) -> str:
         found = self._find("tags.`sweep.role` = 'sweep'")
-        tags = {"sweep.name": self._sweep, "sweep.role": "sweep", "mlflow.sync": "partial"}
+        tags = {**self._tags("sweep"), "mlflow.sync": "partial"}
         if found is None:
             return str(self.client.create_run(self.experiment_id, tags=tags, run_name=self._sweep).info.run_id)
         self.log(found.run_id, tags=tags)
@@ -98,8 +98,12 @@ class Store:
 
     def _find(self, condition: str) -> StoredRun | None:
         """The oldest run of this sweep that meets a condition."""
-        runs = self.client.search_runs([self.experiment_id], condition, order_by=["attributes.start_time ASC"])
-        return next((run for run in map(_stored, runs) if run.tags.get("sweep.name") == self._sweep), None)
+        own = f"tags.`sweep.id` = '{self._sweep_id}' AND {condition}"
+        runs = self.client.search_runs([self.experiment_id], own, max_results=1, order_by=["attributes.start_time ASC"])
+        return next(map(_stored, runs), None)
+
+    def _tags(self, role: str) -> dict[str, str]:
+        return {"sweep.name": self._sweep, "sweep.id": self._sweep_id, "sweep.role": role}
 
     def run(self, run_id: str) -> StoredRun:
         """One run as it stands."""
@@ -116,18 +120,21 @@ class Store:
         runs, token = [], None
         while True:
             page = self.client.search_runs(
-                [self.experiment_id], "tags.`sweep.role` = 'trial'", ViewType.ALL, max_results=1000, page_token=token
+                [self.experiment_id],
+                f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` = 'trial'",
+                ViewType.ALL,
+                max_results=1000,
+                page_token=token,
             )
             runs += [_stored(run) for run in page]
             token = page.token
             if not token:
-                return {run.run_id: run for run in runs if run.tags.get("sweep.name") == self._sweep}
+                return {run.run_id: run for run in runs}
 
     def create_trial_run(self, number: int, name: str, started_ms: int) -> str:
         """A new run for a trial, below the sweep's own."""
         tags = {
-            "sweep.name": self._sweep,
-            "sweep.role": "trial",
+            **self._tags("trial"),
             "trial.number": str(number),
             "trial.state": "RUNNING",
             "mlflow.parentRunId": self.parent_id,

@@ -21,6 +21,7 @@ from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
 from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
+from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 from wgan_core.loop import Cohort, Report, evaluation_z, grid_z
 from wgan_core.metrics import Evaluator
@@ -54,7 +55,7 @@ def train_cohort(
         runner.start(ray.get(study.held.remote(holder)))
         runner.run()
     except Exception as error:
-        ray.get(study.note.remote(holder, f"{type(error).__name__}: {error}"))
+        ray.get(study.note.remote(holder, one_line(error)))
         raise
 
 
@@ -89,6 +90,7 @@ class _Runner:
         self._work, self._study, self._holder, self._evaluator = work, study, holder, evaluator
         self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device)
         self._kept: dict[int, Kept] = {}
+        self._seconds: dict[int, float] = {}
         self._alone = False
 
     def start(self, claims: list[Claim]) -> None:
@@ -98,6 +100,7 @@ class _Runner:
             number = claim.trial.number
             self._kept[number] = Kept(trial_folder(self._work.folder, number), self._plan.objective)
             found = self._kept[number].start(claim)
+            self._seconds[number] = found.seconds if found else 0.0
             if found is None:
                 self._cohort.add(claim.trial)
             else:
@@ -119,6 +122,8 @@ class _Runner:
                         report.trial.number, report.critic_updates, "FAIL", report.problem or f"its score is {value}"
                     )
             self._judge(values, {report.trial.number: report.seconds for report in reports})
+            for number in values.keys() & self._kept.keys():
+                self._kept[number].tidy()
             self._tell_tune(values)
             self._refill()
 
@@ -129,9 +134,13 @@ class _Runner:
             self._cohort.samples(number, evaluation_z(structure, self._evaluator.sample_size))
         )
         picture = grid_png(self._cohort.samples(number, grid_z(structure, report.trial, GRID_SAMPLES)))
+        self._seconds[number] += report.seconds
         metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
-        metrics |= {"train/generator_updates": report.generator_updates, "train/seconds": report.seconds}
-        checkpoint = Checkpoint(report.trial, structure, report.critic_updates, self._cohort.state_of(number), scores)
+        metrics["train/generator_updates"] = report.generator_updates
+        metrics["train/images_seen"] = report.critic_updates * structure.batch_size
+        metrics["train/seconds"] = self._seconds[number]
+        state, seconds = self._cohort.state_of(number), self._seconds[number]
+        checkpoint = Checkpoint(report.trial, structure, report.critic_updates, state, scores, seconds)
         self._kept[number].report(checkpoint, metrics, picture)
         return scores[self._plan.objective]
 
@@ -147,8 +156,10 @@ class _Runner:
                 self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
 
     def _end(self, number: int, step: int, state: State, reason: str) -> None:
-        self._kept.pop(number).end(state, reason, step)
+        kept = self._kept.pop(number)
+        kept.end(state, reason, step)
         ray.get(self._study.finish.remote(self._holder, number, state, reason))
+        kept.tidy()
         self._cohort.drop(number)
 
     def _refill(self) -> None:

@@ -74,6 +74,7 @@ def make_plan() -> Callable[..., Plan]:
 
     def made(**change: Any) -> Plan:
         fields: dict[str, Any] = {
+            "id": "1d",
             "name": "sweep",
             "trials": 12,
             "budget": 90,

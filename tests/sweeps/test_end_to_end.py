@@ -67,7 +67,7 @@ class Finished:
 
     @cached_property
     def optuna(self) -> list[optuna.trial.FrozenTrial]:
-        return optuna.load_study(study_name=NAME, storage=f"sqlite:///{self.folder}/study.db").get_trials()
+        return optuna.load_study(study_name=None, storage=f"sqlite:///{self.folder}/study.db").get_trials()
 
     @cached_property
     def client(self) -> MlflowClient:

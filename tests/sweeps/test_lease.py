@@ -54,8 +54,8 @@ def content(folder: Folder) -> dict[str, object]:
 
 def write(folder: Folder, **change: object) -> None:
     me = psutil.Process()
-    held = {"session": "s", "host": "elsewhere", "pid": me.pid, "started": me.create_time(), "beat": time.time()}
-    folder.write(FILE, json.dumps({**held, **change}).encode())
+    held = {"session": "s", "host": "elsewhere", "place": "elsewhere", "pid": me.pid, "started": me.create_time()}
+    folder.write(FILE, json.dumps({**held, "beat": time.time(), **change}).encode())
 
 
 def test_held_and_released(folder: Folder) -> None:
@@ -101,7 +101,7 @@ def test_a_killed_process_that_nobody_has_buried_is_not(folder: Folder, other: s
 
 
 def test_a_process_that_got_the_same_number_is_not_the_one(folder: Folder, other: subprocess.Popen[str]) -> None:
-    write(folder, host=content(folder)["host"], pid=other.pid, started=1.0)
+    write(folder, place=content(folder)["place"], pid=other.pid, started=1.0)
     lease = Lease(folder)
     lease.acquire()
     lease.release()
@@ -115,6 +115,40 @@ def test_another_host_is_known_by_its_signs_of_life(folder: Folder) -> None:
     lease = Lease(folder)
     lease.acquire()
     lease.release()
+
+
+def test_a_lease_that_was_not_written_whole_holds_nothing(folder: Folder) -> None:
+    for damaged in (b"", b"[]", b'{"pid": 1}'):
+        folder.write(FILE, damaged)
+        lease = Lease(folder)
+        lease.acquire()
+        lease.release()
+
+
+def test_of_two_that_begin_at_once_one_gets_it(folder: Folder) -> None:
+    """Both find no lease, and both write one."""
+    command = [sys.executable, "-c", HOLD.replace("import sys", "import sys\nimport psutil\nsys.stdin.readline()", 1)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([*command, folder.path], **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.stdout.readline() for process in both]
+    for process in both:
+        process.communicate()
+    assert sorted(said) == ["", "held\n"]
+
+
+def test_a_driver_that_lost_its_lease_is_interrupted(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what the other wrote stays."""
+    monkeypatch.setattr(module, "BEAT_S", 0.01)
+    lease = Lease(folder)
+    lease.acquire()
+    write(folder)
+    with pytest.raises(KeyboardInterrupt):
+        threading.Event().wait(30)
+    lease.release()
+    assert content(folder)["session"] == "s"
 
 
 def test_it_is_kept_fresh(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

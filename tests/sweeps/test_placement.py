@@ -34,14 +34,14 @@ from wgan_core.errors import UserError
 def test_as_many_as_fit(
     cpus_per_trial: float, gpus_per_trial: float | None, cluster: dict[str, float], gpus: float, concurrent: int
 ) -> None:
-    found = placement(cpus_per_trial, gpus_per_trial, 0, cluster)
+    found = placement(cpus_per_trial, gpus_per_trial, 0, [cluster])
     assert (found.gpus_per_trial, found.concurrent) == (gpus, concurrent)
 
 
 @given(st.integers(1, 32), st.integers(1, 8), st.integers(1, 12), st.integers(0, 40))
 def test_never_more_than_asked_for_or_fit(cpus: int, gpus: int, share: int, most: int) -> None:
     """Fractions 1/n of a GPU fit n times on each."""
-    found = placement(1.0, 1 / share, most, {"CPU": float(cpus), "GPU": float(gpus)})
+    found = placement(1.0, 1 / share, most, [{"CPU": float(cpus), "GPU": float(gpus)}])
     fitting = min(cpus, gpus * share)
     assert found.concurrent == (min(fitting, most) if most else fitting)
 
@@ -52,7 +52,16 @@ def test_never_more_than_asked_for_or_fit(cpus: int, gpus: int, share: int, most
 )
 def test_not_even_one_fits(cpus_per_trial: float, gpus_per_trial: float | None, cluster: dict[str, float]) -> None:
     with pytest.raises(UserError, match="ask for less with --cpus-per-trial and --gpus-per-trial"):
-        placement(cpus_per_trial, gpus_per_trial, 0, cluster)
+        placement(cpus_per_trial, gpus_per_trial, 0, [cluster])
+
+
+def test_nodes_are_counted_one_by_one() -> None:
+    """Three CPUs do not fit on two nodes of two; a node's GPUs need its own CPUs."""
+    two = [{"CPU": 2.0}, {"CPU": 2.0}]
+    assert placement(2.0, None, 0, two).concurrent == 2
+    with pytest.raises(UserError, match="on one node; the nodes have 2 and 0, 2 and 0"):
+        placement(3.0, None, 0, two)
+    assert placement(1.0, 0.5, 0, [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 4.0}]).concurrent == 1
 
 
 # Runs the product's own script; each process that trains notes the devices it sees, and waits until four have.

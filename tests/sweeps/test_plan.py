@@ -95,7 +95,7 @@ def test_several_differences_are_named_at_once(folder: Folder, make_plan: Callab
 def test_the_grid_ends_at_the_budget(budget: int) -> None:
     """At most 81 reports, ascending, the last at the budget, and all of them are whole steps of training."""
     grid = Plan(
-        "n", 1, budget, 0, "eval/a", Structure("mlp", (1, 8, 8)), WGAN_GP, "data", "digest", {}, {"eval/a": 1.0}
+        "1d", "n", 1, budget, 0, "eval/a", Structure("mlp", (1, 8, 8)), WGAN_GP, "data", "digest", {}, {"eval/a": 1.0}
     ).grid
     assert grid[-1] == budget
     assert grid[0] >= 1

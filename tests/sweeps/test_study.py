@@ -287,11 +287,11 @@ def test_how_each_end_is_told_to_optuna(opened: Callable[..., Study], url: str) 
     study.finish("a", 0, "COMPLETE", "all of it")
     study.finish("a", 1, "PRUNED", "too slow")
     study.finish("a", 2, "FAIL", "not finite")
-    told = optuna.load_study(study_name="sweep", storage=url).get_trials()
+    told = optuna.load_study(study_name="sweep-1d", storage=url).get_trials()
     assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "FAIL"]
     assert told[0].value == 1.0
     assert [trial.user_attrs["reason"] for trial in told] == ["all of it", "too slow", "not finite"]
-    assert read_rows("sweep", url) == study.rows()
+    assert read_rows("sweep-1d", url) == study.rows()
     assert [(row.value, row.best_step, row.state) for row in study.rows()[:2]] == [
         (1.0, 20, "COMPLETE"),
         (9.0, 10, "PRUNED"),
@@ -316,7 +316,7 @@ def test_a_trial_that_was_being_asked_when_all_ended(
     study = opened()
     for _ in range(4):
         train(study, one(study))
-    half = open_study("sweep", url, HalvingPruner(GRID, 3)).ask()
+    half = open_study("sweep-1d", url, HalvingPruner(GRID, 3)).ask()
     half.suggest_float("lambda_gp", 0.1, 100.0, log=True)
     later = opened("two")
     claim = one(later)
@@ -327,7 +327,7 @@ def test_a_trial_that_was_being_asked_when_all_ended(
 
 def test_enqueued_and_not_yet_asked(opened: Callable[..., Study], url: str) -> None:
     """The session ended between the two steps of asking for a preset: it is asked once."""
-    open_study("sweep", url, HalvingPruner(GRID, 3)).enqueue_trial(PRESETS[0])
+    open_study("sweep-1d", url, HalvingPruner(GRID, 3)).enqueue_trial(PRESETS[0])
     claims = opened().claim("a", 3)
     assert [(claim.trial.number, claim.params) for claim in claims] == list(enumerate(PRESETS))
 
@@ -338,7 +338,7 @@ def test_a_storage_that_does_not_open(tmp_path: Path, make_plan: Callable[..., P
     with pytest.raises(UserError, match="check --study-storage"):
         Study(make_plan().as_json(), url, "s")
     with pytest.raises(UserError) as refused:
-        read_rows("sweep", "nonsense://me:secret@host/db")
+        read_rows("sweep-1d", "nonsense://me:secret@host/db")
     assert "secret" not in str(refused.value)
     with pytest.raises(UserError):
         read_rows("none", f"sqlite:///{tmp_path}/study.db")

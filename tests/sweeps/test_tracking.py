@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -121,7 +122,9 @@ def sweep(tmp_path: Path) -> Folder:
 
 
 def tracker(sweep: Folder, name: str, uri: str) -> Tracker:
-    return Tracker(sweep, name, uri, OBJECTIVE, FLOOR, {"data": "mnist", "trials": 3, "space": {"lr": [1e-5, 1e-2]}})
+    return Tracker(
+        sweep, name, "1d", uri, OBJECTIVE, FLOOR, {"data": "mnist", "trials": 3, "space": {"lr": [1e-5, 1e-2]}}
+    )
 
 
 def png(seed: int) -> bytes:
@@ -674,7 +677,12 @@ def test_images_are_named_as_mlflow_names_its_own(sweep: Folder, name: str, data
 
 def test_links_and_commands(sweep: Folder, name: str, database: str) -> None:
     local = tracker(sweep, name, database)
-    assert local.ui_command() == f"mlflow ui --backend-store-uri {database} --port 5000"
+    # The command is this environment's own: it is there, whatever the path.
+    setting, command, *rest = shlex.split(local.ui_command())
+    assert setting == "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+    assert Path(command).name == "mlflow"
+    assert os.access(command, os.X_OK)
+    assert rest == ["ui", "--backend-store-uri", database, "--port", "5000"]
     assert local.link() == "http://127.0.0.1:5000"
     local.open(first_start=True)
     assert local.link() == (
@@ -700,3 +708,23 @@ def test_links_and_commands(sweep: Folder, name: str, database: str) -> None:
 def test_run_names_fit(params: dict[str, float | int | str], expected: str) -> None:
     assert run_name(4, params) == expected
     assert len(expected) <= 15
+
+
+def test_two_sweeps_of_one_name_do_not_mix(tmp_path: Path, name: str, database: str) -> None:
+    """As when two people share a server, or one deletes a sweep's folder and starts afresh."""
+    for sweep_id in ("first", "second"):
+        folder = Folder.at(tmp_path / sweep_id)
+        Spool(folder / "trials" / "0").start(0, {"lr": 0.1 if sweep_id == "first" else 0.2}, 0, 1)
+        own = Tracker(folder, name, sweep_id, database, OBJECTIVE, FLOOR, {})
+        own.open(first_start=True)
+        assert own.drain()
+        assert own.stop("FINISHED", {}) == "complete"
+    client = MlflowClient(tracking_uri=database, registry_uri=database)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 4
+    trials = {run.data.tags["sweep.id"]: run for run in runs if run.data.tags["sweep.role"] == "trial"}
+    assert {key: float(run.data.params["lr"]) for key, run in trials.items()} == {"first": 0.1, "second": 0.2}
+    parents = {run.info.run_id: run.data.tags["sweep.id"] for run in runs if run.data.tags["sweep.role"] == "sweep"}
+    assert {parents[run.data.tags["mlflow.parentRunId"]] for run in trials.values()} == {"first", "second"}

@@ -1,0 +1,103 @@
+"""The Ray cluster that a sweep runs on: joined or started, and checked before anything runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from wgan_core.errors import UserError, one_line
+from wgan_core.folder import Folder
+
+ANSWER_S = 5.0
+# A reused worker trains each trial in a new thread, and glibc would keep freed memory for each of them; and large
+# pages spare the processor look-ups (docs/log.md has both measured).
+MALLOC = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
+
+
+@contextmanager
+def connected() -> Iterator[list[dict[str, float]]]:
+    """Join the cluster there is, or start one on this machine, for as long as the block lasts; its nodes' resources.
+
+    Raises `UserError` if the cluster named by RAY_ADDRESS does not answer, or is not of our versions.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # What goes wrong in a worker comes back to the study, with its reason.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
+    try:
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            configure_logging=False,
+            runtime_env={"env_vars": {"GLIBC_TUNABLES": MALLOC}},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"Ray must start, or its cluster let us in; {one_line(error)}") from error
+    try:
+        yield [node["Resources"] for node in _nodes()]
+    finally:
+        ray.shutdown()
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """For an actor that must run beside the driver, whose local files it reads."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def check_storage(folder: Folder) -> None:
+    """Raises `UserError` if a node does not see what this one writes to the folder."""
+    nodes = _nodes()
+    if len(nodes) == 1:
+        return
+    name, content = ".visible", uuid.uuid4().hex.encode()
+    folder.write(name, content)
+    probe: Any = ray.remote(num_cpus=0)(_reads)
+    asked = {
+        node["NodeManagerHostname"]: probe.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(folder, name)
+        for node in nodes
+    }
+    blind = [host for host, reference in asked.items() if ray.get(reference) != content]
+    folder.delete(name)
+    if blind:
+        raise UserError(
+            f"every node must see the storage; {', '.join(blind)} does not see {folder} as this node does: "
+            "give --storage a shared file system or an object store"
+        )
+
+
+def _reads(folder: Folder, name: str) -> bytes:
+    try:
+        return folder.read(name)
+    except OSError:
+        return b""
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in cast("list[dict[str, Any]]", ray.nodes()) if node["Alive"]]
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "://" in address:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise UserError(
+            f"the Ray cluster named by RAY_ADDRESS must answer within {ANSWER_S:.0f} s; {address} did not: "
+            f"{one_line(error)}: start it, or unset RAY_ADDRESS for a local one"
+        ) from error
