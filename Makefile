@@ -7,7 +7,7 @@ TEST_PACKAGES ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv mnist mnist-long data test lint types format test-deps wheel bench-step bench-sweep clean
@@ -32,7 +32,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@echo "Installing the packages of requirements.txt into .venv (minutes; torch is the largest)"
 	@$(PIP) install -r requirements.txt
 	@echo "Installing this project into .venv, editable"
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 mnist: $(STAMP) ## a small sweep on MNIST

@@ -40,7 +40,7 @@ def main(task: Task) -> None:
 
     with patch.object(run, "Study", Unpruned), patch.object(Evaluator, "build", timed_build):
         run.run_sweep(options, dataset, Structure(options.networks, dataset.sample_shape), space)
-    study = optuna.load_study(study_name=NAME, storage=study_url(task))
+    study = optuna.load_study(study_name=None, storage=study_url(task))
     for trial in study.get_trials():
         tasks.keep(task, record_of(task, trial))
 
