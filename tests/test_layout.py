@@ -22,14 +22,14 @@ ALLOWED = {
     "mlflow": r"sweeps\.engine\.tracking\w*",
     "optuna": r"sweeps\.engine\.(study|pruner|sampler|halving|importance)\w*",
     "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|halving|importance|space)\w*",
-    "ray": r"sweeps\.cli|sweeps\.engine\.(search|trainable|cli|run)\w*",
+    "ray": r"sweeps\.engine\.(search|trainable|cluster|run)\w*",
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.
 RANKS = {"objectives": 0, "networks": 0, "optim": 0, "config": 0, "step": 1, "lanes": 2, "graph": 3, "loop": 4}
 # Reading a pickle runs whatever its author wrote into it.
 UNSAFE_MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-UNSAFE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter"}
+UNSAFE_CALLS = {"torch.export.load", "torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter"}
 
 
 @cache

@@ -25,6 +25,7 @@ class Options:
     seed: int
     networks: str
     data: str | None
+    features: str | None
     objective: str | None
     lanes: int
     cpus_per_trial: float
@@ -89,6 +90,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument(
         "--objective", help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the data's)"
     )
+    group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
     group.add_argument("--networks", choices=sorted(PAIRS), default="mlp", help="generator and critic")
     group.add_argument("--data", help="Parquet file or folder of images, Hugging Face layout (default: MNIST)")
     group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")

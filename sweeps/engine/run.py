@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -125,7 +126,9 @@ def _run(
 
 def _ask(options: Options, dataset: Dataset, structure: Structure, space: Space) -> tuple[Plan, Evaluator]:
     print(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate", flush=True)
-    evaluator = Evaluator.build(dataset, sample_size=SMOKE_SAMPLES if options.smoke else SAMPLES)
+    size = SMOKE_SAMPLES if options.smoke else SAMPLES
+    features = None if options.features is None else Path(options.features)
+    evaluator = Evaluator.build(dataset, sample_size=size, features=features)
     objective = evaluator.objective_default
     if options.objective:
         objective = resolve_objective(options.objective, evaluator.names)

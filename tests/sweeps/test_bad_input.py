@@ -65,7 +65,7 @@ def script(
     def never(*_: object) -> None:
         raise AssertionError("Ray was to be started")
 
-    monkeypatch.setattr(run, "_start_ray", never)
+    monkeypatch.setattr(run, "connected", never)
     return Script(tmp_path / "storage", small_data, capsys, monkeypatch)
 
 
@@ -306,7 +306,7 @@ def test_more_than_the_machine_has(
     surroundings: Surroundings, small_data: Path, tmp_path: Path, continued: tuple[Path, Running]
 ) -> None:
     ran = surroundings.script(tmp_path, "--data", small_data, "--smoke", "--cpus-per-trial", 100_000)
-    ran.refused("--cpus-per-trial", "the cluster has")
+    ran.refused("--cpus-per-trial", "the nodes have")
     assert not list(tmp_path.rglob("trials"))
 
 

@@ -185,7 +185,7 @@ def test_anything_else_that_changed_is_refused(
     def never(*_: object) -> None:
         raise AssertionError("Ray was to be started")
 
-    monkeypatch.setattr(run, "_start_ray", never)
+    monkeypatch.setattr(run, "connected", never)
     option, value = changed
     value = other_data if value == "other" else value
     given = [*options, "--trials", TRIALS, "--storage", undisturbed.stored.storage, option, value]

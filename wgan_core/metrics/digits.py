@@ -58,6 +58,11 @@ def weights_hash() -> str:
     return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8]
 
 
+def digits_label() -> str:
+    """What tells this classifier apart in the names of metrics."""
+    return f"digits_{weights_hash()}"
+
+
 @functools.cache
 def load_digit_classifier() -> DigitClassifier:
     """The shipped classifier on the CPU in float32, frozen and in evaluation mode; read once per process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import Tensor
 from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
 from wgan_core.errors import UserError
 from wgan_core.metrics import specs
+from wgan_core.metrics.features import DigitFeatures, Extractor, read_features, require_finite
 from wgan_core.metrics.objective import check_objective, full_name
-from wgan_core.metrics.references import DigitReference, Reference, SlicedReference
+from wgan_core.metrics.references import FeatureReference, Reference, SlicedReference
 
 SplitName = Literal["validation", "test"]
 
@@ -23,11 +25,12 @@ REFERENCE_SEED = 1
 FLOOR_SEED = 2
 # Two are the fewest that have a variance.
 LEAST_SAMPLES = 2
+IMAGE_AXES = 3
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The metrics of one data set. Holds tensors and numbers only, so it is pickled as it is.
+    """The metrics of one data set. Holds tensors, numbers and the bytes of a program, so it is pickled as it is.
 
     Scoring runs on the CPU in float32 wherever the samples are, and uses no random numbers: the same
     samples have the same score in every process (to float32 rounding, whatever the number of threads).
@@ -58,13 +61,17 @@ class Evaluator:
         split: SplitName = "validation",
         names: Sequence[str] | None = None,
         sample_size: int = 5000,
+        features: Path | None = None,
     ) -> Evaluator:
         """An evaluator against `split`, of the metrics in `names` (full or short), or of all that suit the data.
 
-        Digit features suit MNIST only; sliced Wasserstein suits any data. Where a split is smaller than
-        `sample_size`, both sides take as many samples as the smaller of it and the training split has.
+        Digit features suit MNIST only; sliced Wasserstein suits any data. `features` is the file of a feature
+        extractor for these images (`metrics.features` says what it must be); FID on it is then the default objective,
+        and `fid` and `kid` mean those on it. Where a split is smaller than `sample_size`, both sides take as many
+        samples as the smaller of it and the training split has.
 
-        Raises `UserError` for a metric that is unknown or does not suit the data, and for too few samples.
+        Raises `UserError` for a metric that is unknown or does not suit the data, for too few samples, and for a
+        feature extractor that cannot be used.
         """
         held_out = {"validation": dataset.validation, "test": dataset.test}[split]
         size = min(sample_size, len(held_out), len(dataset.train))
@@ -73,9 +80,12 @@ class Evaluator:
                 f"a metric needs at least {LEAST_SAMPLES} samples; {dataset.name} has {len(dataset.train)} to train "
                 f"and {len(held_out)} in {split}, and {sample_size} were asked for; give more data or ask for more"
             )
-        chosen = choose(names, suited_to(dataset))
-        references = fit(chosen, draw(held_out, size, REFERENCE_SEED))
+        real = draw(held_out, size, REFERENCE_SEED)
+        extractors = extractors_of(dataset, features, real)
+        chosen = choose(names, suited_to(extractors))
+        references = fit(chosen, real, extractors)
         floors = measure(references, draw(dataset.train, size, FLOOR_SEED))
+        require_finite(torch.tensor([floors[name] for name in chosen if name != specs.SLICED_NAME]), "the program")
         return cls(
             names=chosen,
             sample_size=size,
@@ -108,17 +118,34 @@ class Evaluator:
         return measure(self.references, to_model(to_pixels(values), torch.float32) if self.pixels else values)
 
 
-def suited_to(dataset: Dataset) -> tuple[str, ...]:
-    """Full names of the metrics that mean something on this data, the preferred objective first."""
+def extractors_of(dataset: Dataset, features: Path | None, real: Tensor) -> tuple[Extractor, ...]:
+    """Whose features mean something on this data: a person's own, tried on these real samples, before the digits'."""
+    extractors: list[Extractor] = []
+    if features is not None:
+        if len(dataset.sample_shape) != IMAGE_AXES:
+            raise UserError(
+                f"--features is for images (C, H, W); {dataset.name} has samples of shape {dataset.sample_shape}; "
+                "leave it out"
+            )
+        extractors.append(read_features(features, real))
     if dataset.name == "mnist" and dataset.sample_shape == (1, 28, 28):
-        return (specs.fid_name(), specs.kid_name(), specs.SLICED_NAME)
-    return (specs.SLICED_NAME,)
+        extractors.append(DigitFeatures())
+    return tuple(extractors)
+
+
+def names_on(extractor: Extractor) -> tuple[str, ...]:
+    return (specs.fid_name(extractor.label), specs.kid_name(extractor.label))
+
+
+def suited_to(extractors: Sequence[Extractor]) -> tuple[str, ...]:
+    """Full names of the metrics that mean something on the data, the preferred objective first."""
+    return (*(name for extractor in extractors for name in names_on(extractor)), specs.SLICED_NAME)
 
 
 def choose(names: Sequence[str] | None, suited: tuple[str, ...]) -> tuple[str, ...]:
     for name in names or ():
         check_objective(name, suited)
-    wanted = {full_name(name) for name in names or suited}
+    wanted = {full_name(name, suited) for name in names or suited}
     return tuple(name for name in suited if name in wanted)
 
 
@@ -128,10 +155,13 @@ def draw(split: Split, size: int, seed: int) -> Tensor:
     return to_model(torch.from_numpy(split.values[rows]), torch.float32)
 
 
-def fit(names: tuple[str, ...], values: Tensor) -> tuple[Reference, ...]:
+def fit(names: tuple[str, ...], values: Tensor, extractors: Sequence[Extractor]) -> tuple[Reference, ...]:
     """The held-out side of these metrics, from real samples (N, ...)."""
-    on_digits = tuple(name for name in names if name != specs.SLICED_NAME)
-    references: list[Reference] = [DigitReference.fit(values, on_digits)] if on_digits else []
+    references: list[Reference] = [
+        FeatureReference.fit(values, chosen, extractor)
+        for extractor in extractors
+        if (chosen := tuple(name for name in names_on(extractor) if name in names))
+    ]
     if specs.SLICED_NAME in names:
         references.append(SlicedReference.fit(values))
     return tuple(references)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from wgan_core.errors import UserError
-from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name, known_metrics
+from wgan_core.metrics.specs import SLICED_NAME, MetricSpec, fid_name, kid_name, known_metrics, own_label
 
 ESTIMATE_REASON = (
     "the critic's estimate tends to W + W^2/(2 lambda) as the critic learns, so a sweep that minimises it picks "
@@ -13,23 +13,27 @@ ESTIMATE_REASON = (
 )
 
 
-def aliases() -> dict[str, str]:
-    """Short names of the held-out metrics."""
-    return {"fid": fid_name(), "kid": kid_name(), "sliced_wasserstein": SLICED_NAME}
+def aliases(available: Collection[str] = ()) -> dict[str, str]:
+    """Short names of the held-out metrics; `fid` and `kid` are on a person's own features where those are measured."""
+    own = own_label(available)
+    return {"fid": fid_name(own), "kid": kid_name(own), "sliced_wasserstein": SLICED_NAME}
 
 
-def full_name(name: str) -> str:
-    """`fid`, `eval/fid` and `fid_digits_<hash>` are all `eval/fid_digits_<hash>`; an unknown name is left as it is."""
+def full_name(name: str, available: Collection[str] = ()) -> str:
+    """`fid`, `eval/fid` and `fid_digits_<hash>` are all `eval/fid_digits_<hash>`; an unknown name is left as it is.
+
+    The first two are `eval/fid_<stem>_<hash>` where that of a person's own features is among `available`.
+    """
     short = name.removeprefix("eval/")
-    if short in aliases():
-        return aliases()[short]
-    return f"eval/{short}" if f"eval/{short}" in known_metrics() else name
+    if short in aliases(available):
+        return aliases(available)[short]
+    return f"eval/{short}" if f"eval/{short}" in known_metrics(available) else name
 
 
 def resolve_objective(name: str, available: Collection[str]) -> str:
     """The full name of the metric that `name` or its alias means. Raises `UserError` as `check_objective` does."""
     check_objective(name, available)
-    return full_name(name)
+    return full_name(name, available)
 
 
 def check_objective(name: str, available: Collection[str]) -> None:
@@ -37,9 +41,9 @@ def check_objective(name: str, available: Collection[str]) -> None:
 
     `available` holds the full names of what is measured on the data of the sweep (`Evaluator.names`).
     """
-    full = full_name(name)
+    full = full_name(name, available)
     choices = ", ".join(available)
-    spec = known_metrics().get(full)
+    spec = known_metrics(available).get(full)
     if spec is not None and not spec.comparable:
         raise UserError(
             f"an objective must be comparable across trials; {full} is not: {reason(full)}; "
@@ -50,9 +54,16 @@ def check_objective(name: str, available: Collection[str]) -> None:
     if spec is not None:
         raise UserError(
             f"an objective must be measured on the data of the sweep; {full} is not; choose from: {choices}"
+            + hint(spec, available)
         )
-    known = ", ".join((*aliases(), *known_metrics()))
+    known = ", ".join((*aliases(), *known_metrics(available)))
     raise UserError(f"an objective must be a known metric; given {name!r}; known are {known}; choose from: {choices}")
+
+
+def hint(spec: MetricSpec, available: Collection[str]) -> str:
+    """How FID and KID come to be measured where the digit classifier knows nothing of the data."""
+    wanting = "digit classifier" in spec.depends_on and own_label(available) is None
+    return "; for FID and KID of other images name a feature extractor with --features" if wanting else ""
 
 
 def reason(name: str) -> str:

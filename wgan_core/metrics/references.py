@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from wgan_core.metrics import specs
-from wgan_core.metrics.digits import digit_features, weights_hash
 from wgan_core.metrics.distances import (
     Projections,
     frechet_distance,
@@ -16,6 +17,7 @@ from wgan_core.metrics.distances import (
     sliced_wasserstein,
     within_mean,
 )
+from wgan_core.metrics.features import Extractor, require_finite
 
 PROJECTIONS = 128
 PROJECTION_SEED = 2_015
@@ -33,29 +35,36 @@ class Reference(Protocol):
 
 
 @dataclass(frozen=True)
-class DigitReference:
-    """FID and KID: features (N, 128) of the real images, and the half of KID that depends on them only."""
+class FeatureReference:
+    """FID and KID: features (N, D) of the real images, and the half of KID that depends on them only."""
 
     names: tuple[str, ...]
+    extractor: Extractor
     real: Tensor
     real_within: float
 
     @classmethod
-    def fit(cls, values: Tensor, names: tuple[str, ...]) -> DigitReference:
-        real = digit_features(values)
-        return cls(names, real, within_mean(real))
+    def fit(cls, values: Tensor, names: tuple[str, ...], extractor: Extractor) -> FeatureReference:
+        """Raises `UserError` for features that are not finite."""
+        real = extractor.features(values)
+        require_finite(real, extractor.label)
+        return cls(names, extractor, real, within_mean(real))
 
     def scores(self, values: Tensor) -> dict[str, float]:
-        fake = digit_features(values)
+        """NaN for both if a feature is not finite."""
+        fake = self.extractor.features(values)
+        if not bool(torch.isfinite(fake).all()):
+            return dict.fromkeys(self.names, math.nan)
+        fid, kid = specs.fid_name(self.extractor.label), specs.kid_name(self.extractor.label)
         result = {}
-        if specs.fid_name() in self.names:
-            result[specs.fid_name()] = frechet_distance(self.real, fake)
-        if specs.kid_name() in self.names:
-            result[specs.kid_name()] = kernel_distance(self.real, fake, self.real_within)
+        if fid in self.names:
+            result[fid] = frechet_distance(self.real, fake)
+        if kid in self.names:
+            result[kid] = kernel_distance(self.real, fake, self.real_within)
         return result
 
     def protocol(self) -> dict[str, Any]:
-        return {name: {"features": "digit classifier", "weights_sha256_8": weights_hash()} for name in self.names}
+        return {name: self.extractor.protocol() for name in self.names}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from wgan_core.metrics.digits import weights_hash
+from wgan_core.metrics.digits import FEATURES, digits_label
 
 Direction = Literal["minimize", "none"]
 
@@ -79,41 +79,61 @@ TRAINING = (
 )
 
 
-def fid_name() -> str:
-    return f"eval/fid_digits_{weights_hash()}"
-
-
-def kid_name() -> str:
-    return f"eval/kid_digits_{weights_hash()}"
-
-
 SLICED_NAME = "eval/sliced_wasserstein"
+SLICED = MetricSpec(
+    SLICED_NAME,
+    "sliced 2-Wasserstein distance of the raw values over fixed directions; data units ([-1, 1] pixels)",
+    "minimize",
+    frozenset({"held-out split", "sample size", "directions"}),
+    "Bonneel et al. 2015, section 3",
+)
+ON_FEATURES = re.compile(r"eval/(?:fid|kid)_([a-z0-9_]{1,20}_[0-9a-f]{8})")
 
 
-@functools.cache
-def known_metrics() -> Mapping[str, MetricSpec]:
-    """All metrics by full name, the held-out ones first and in the order in which they are preferred as objective."""
+def fid_name(label: str | None = None) -> str:
+    """Full name of the Fréchet distance on features of this label; on those of the digit classifier without one."""
+    return f"eval/fid_{label or digits_label()}"
+
+
+def kid_name(label: str | None = None) -> str:
+    """Full name of the kernel distance on features of this label; on those of the digit classifier without one."""
+    return f"eval/kid_{label or digits_label()}"
+
+
+def own_label(measured: Collection[str]) -> str | None:
+    """The label of a person's feature extractor, `<stem>_<hash8>`, if any of these metrics is on its features."""
+    labels = (found[1] for name in measured if (found := ON_FEATURES.fullmatch(name)))
+    return next((label for label in labels if label != digits_label()), None)
+
+
+def feature_specs(label: str, features: str, extractor: str) -> tuple[MetricSpec, MetricSpec]:
+    """FID and KID on the features of an extractor, each of the two said in words."""
+    fid = MetricSpec(
+        fid_name(label),
+        f"Fréchet distance of {features}; squared feature units",
+        "minimize",
+        frozenset({"held-out split", "sample size", extractor}),
+        "Heusel et al. 2017, equation 6",
+    )
+    kid = MetricSpec(
+        kid_name(label),
+        f"unbiased squared MMD, cubic kernel, of {features}; no unit, may be below 0",
+        "minimize",
+        frozenset({"held-out split", extractor}),
+        "Bińkowski et al. 2018, section 4",
+    )
+    return fid, kid
+
+
+def known_metrics(measured: Collection[str] = ()) -> Mapping[str, MetricSpec]:
+    """All metrics by full name, the held-out ones first and in the order in which they are preferred as objective.
+
+    With those on a person's own features if any of `measured`, full names such as `Evaluator.names`, is one of them.
+    """
+    own = own_label(measured)
     held_out = (
-        MetricSpec(
-            fid_name(),
-            "Fréchet distance of 128 features of the shipped digit classifier; squared feature units",
-            "minimize",
-            frozenset({"held-out split", "sample size", "digit classifier"}),
-            "Heusel et al. 2017, equation 6",
-        ),
-        MetricSpec(
-            kid_name(),
-            "unbiased squared MMD, cubic kernel, of the same 128 features; no unit, may be below 0",
-            "minimize",
-            frozenset({"held-out split", "digit classifier"}),
-            "Bińkowski et al. 2018, section 4",
-        ),
-        MetricSpec(
-            SLICED_NAME,
-            "sliced 2-Wasserstein distance of the raw values over fixed directions; data units ([-1, 1] pixels)",
-            "minimize",
-            frozenset({"held-out split", "sample size", "directions"}),
-            "Bonneel et al. 2015, section 3",
-        ),
+        *(feature_specs(own, f"the features that the program {own} gives", "feature extractor") if own else ()),
+        *feature_specs(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier"),
+        SLICED,
     )
     return {spec.name: spec for spec in (*held_out, *TRAINING)}
