@@ -186,7 +186,7 @@ class TrialUpload:
         """An image of the trial; None, and a word in the note, if it is not there or is none."""
         try:
             png = (self.folder / "samples").read(name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             png = b""
         webp = thumbnail(png)
         if webp is None:
