@@ -15,16 +15,15 @@ import sys
 
 import torch
 
-from sweeps.engine.leaderboard import checkpoint_of
+from sweeps.engine.layout import MODEL, trial_folder
 from sweeps.engine.options import add_storage
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import Results, open_results
-from wgan_core import checkpoint as checkpoints
 from wgan_core import process
 from wgan_core.config import Trial
 from wgan_core.data.mnist import load_mnist
 from wgan_core.draws import trial_seed
-from wgan_core.generator import averaged_generator
+from wgan_core.generator import read_generator
 from wgan_core.loop import Cohort, evaluation_z
 from wgan_core.metrics import Evaluator, classify
 
@@ -40,10 +39,10 @@ def main() -> int:
     results = open_results(given.storage, given.name, given.study_storage)
     best, plan = results.best, results.plan
     print(f"{datetime.date.today()}  torch {torch.__version__}  {plan.name}: {plan.objective}, floor {plan.floor:.4g}")
+    shares = digit_shares(results)
+    print("digits in %:  " + "  ".join(f"{digit}: {100 * share:.1f}" for digit, share in enumerate(shares)), flush=True)
     preset = preset_score(results)
     print(f"first preset, {plan.budget} critic updates: {preset:.4g}; the sweep's best: {best.value:.4g}")
-    shares = digit_shares(results)
-    print("digits in %:  " + "  ".join(f"{digit}: {100 * share:.1f}" for digit, share in enumerate(shares)))
     return 0 if best.value < preset and all(0.05 <= share <= 0.15 for share in shares) else 1
 
 
@@ -71,10 +70,9 @@ def train_preset(plan: Plan) -> float:
 
 
 def digit_shares(results: Results) -> list[float]:
-    """The share of each digit in samples of the best checkpoint, by the shipped classifier."""
-    found = checkpoints.read(checkpoint_of(results.folder, results.best))
-    generator = averaged_generator(found)
-    z = torch.randn(COUNTED, found.structure.latent_dim, generator=torch.Generator().manual_seed(1))
+    """The share of each digit in samples of the best generator, by the shipped classifier."""
+    generator = read_generator(trial_folder(results.folder, results.best.number) / MODEL)
+    z = torch.randn(COUNTED, results.plan.structure.latent_dim, generator=torch.Generator().manual_seed(1))
     labels = torch.cat([classify(generator(part)) for part in z.split(500)])
     return (torch.bincount(labels, minlength=10) / COUNTED).tolist()
 

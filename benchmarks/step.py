@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import processor
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -264,16 +265,6 @@ def real_data() -> tuple[Tensor, str]:
     except UserError as error:
         images = torch.randint(0, 256, (50_000, *SHAPE), dtype=torch.uint8)
         return images, f"RANDOM PIXELS, as MNIST could not be had ({error})"
-
-
-def processor() -> str:
-    """The CPU's name, as Linux gives it where it does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def circumstances(data: str, rate: float, fused: bool) -> dict[str, str | float]:
