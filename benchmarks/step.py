@@ -11,7 +11,7 @@ training does: counter-based draws, the generator's average, running means and a
 none of that: it samples with torch.randint, torch.randn and torch.rand, and logs nothing.
 
 The floor of a side is the arithmetic of its matrix products alone (counted while it runs) at the best rate that one
-product reaches on this machine: no way of writing the same products is faster.
+product reaches on this machine, by torch or by oneDNN: no way of writing the same products is faster.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from machine import processor
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -37,6 +38,7 @@ from wgan_core import process
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
+from wgan_core.linear import has_onednn, onednn_linear
 from wgan_core.loop import Cohort
 
 BATCH, LATENT = 64, 100
@@ -186,7 +188,9 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        if formula := flop_registry.get(function._overloadpacket):
+        if function is torch.ops.mkldnn._linear_pointwise.default:
+            self.operations += 2 * output.numel() * args[0].shape[-1]
+        elif formula := flop_registry.get(function._overloadpacket):
             self.operations += formula(*args, **(kwargs or {}), out_val=output)
         return output
 
@@ -202,12 +206,12 @@ def matmul_rate(seconds: float = 1.0) -> float:
     """The best rate, in operations per second, of one product: the widest layer of the nets, or a large square."""
     best = 0.0
     for rows, inner, columns in ((BATCH, 1024, 784), (1024, 1024, 1024)):
-        left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-        output = torch.empty(rows, columns)
-        until = time.perf_counter() + seconds
-        while (started := time.perf_counter()) < until:
-            torch.mm(left, right, out=output)
-            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - started))
+        x, weight = torch.randn(rows, inner), torch.randn(columns, inner)
+        for product in (F.linear, onednn_linear) if has_onednn() else (F.linear,):
+            until = time.perf_counter() + seconds
+            while (started := time.perf_counter()) < until:
+                product(x, weight)
+                best = max(best, 2 * rows * inner * columns / (time.perf_counter() - started))
     return best
 
 

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
+from wgan_core.linear import fast_linear
 
 Tensors = dict[str, Tensor]
 
@@ -146,7 +147,8 @@ class Network:
         self._module.train(training)
         if x.shape[0] > 1:
             return torch.func.vmap(self._forward)(parameters, buffers, x)
-        output, after = self._forward(_map(parameters, _first), _map(buffers, _first), _first(x))
+        with fast_linear(x):
+            output, after = self._forward(_map(parameters, _first), _map(buffers, _first), _first(x))
         return output.unsqueeze(0), _map(after, lambda tensor: tensor.unsqueeze(0))
 
     def _forward(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
