@@ -32,6 +32,7 @@ from wgan_core.metrics.digits import WEIGHTS, digit_features, weights_hash
 from wgan_core.metrics.distances import (
     Projections,
     frechet_distance,
+    in_order,
     kernel_distance,
     sliced_wasserstein,
     within_mean,
@@ -136,7 +137,7 @@ def test_sliced_wasserstein_of_a_shift_is_its_length_along_the_directions() -> N
     shift = torch.linspace(-1, 2, 12)
     projections = Projections.draw(12, 40, seed=3)
     expected = float((shift @ projections.directions).square().mean().sqrt())
-    score = sliced_wasserstein(projections.of(samples), projections.of(samples + shift))
+    score = sliced_wasserstein(in_order(projections.of(samples)), projections.of(samples + shift))
     assert score == pytest.approx(expected, rel=1e-5)
 
 
@@ -144,7 +145,7 @@ def test_sliced_wasserstein_is_the_distance_of_sorted_projections_and_pots() -> 
     x, y = gaussian(200, 3 * 4, 0).reshape(200, 3, 4), 2 * gaussian(200, 3 * 4, 1).reshape(200, 3, 4)
     projections = Projections.draw(12, 30, seed=3)
     a, b = (np.sort(projections.of(z).numpy(), axis=0) for z in (x, y))
-    score = sliced_wasserstein(projections.of(x), projections.of(y))
+    score = sliced_wasserstein(in_order(projections.of(x)), projections.of(y))
     assert score == pytest.approx(float(np.sqrt(((a - b) ** 2).mean())), rel=1e-5)
     theirs = ot.sliced_wasserstein_distance(x.flatten(1), y.flatten(1), projections=projections.directions, p=2)
     assert score == pytest.approx(float(theirs), rel=1e-5)

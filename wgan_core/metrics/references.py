@@ -13,6 +13,7 @@ from wgan_core.metrics import specs
 from wgan_core.metrics.distances import (
     Projections,
     frechet_distance,
+    in_order,
     kernel_distance,
     sliced_wasserstein,
     within_mean,
@@ -69,7 +70,7 @@ class FeatureReference:
 
 @dataclass(frozen=True)
 class SlicedReference:
-    """Sliced Wasserstein: fixed directions and the real samples on them, (N, 128)."""
+    """Sliced Wasserstein: fixed directions and the real samples on them, (N, 128), in order."""
 
     names: tuple[str, ...]
     projections: Projections
@@ -78,7 +79,7 @@ class SlicedReference:
     @classmethod
     def fit(cls, values: Tensor) -> SlicedReference:
         projections = Projections.draw(values[0].numel(), PROJECTIONS, PROJECTION_SEED)
-        return cls((specs.SLICED_NAME,), projections, projections.of(values))
+        return cls((specs.SLICED_NAME,), projections, in_order(projections.of(values)))
 
     def scores(self, values: Tensor) -> dict[str, float]:
         return {specs.SLICED_NAME: sliced_wasserstein(self.real, self.projections.of(values))}
