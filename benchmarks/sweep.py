@@ -19,7 +19,8 @@ does besides (the generator's average, sample grids, means of four quantities, a
     training       seconds in updates, mean over trials
     evaluation     seconds in `Evaluator.scores`, mean over trials
     overhead       slots * span / trials - training - evaluation: what a trial's slot spends on all else, which is
-                   checkpoints, drawing the samples, records, waiting for others, and standing empty at the end
+                   checkpoints, drawing the samples, records, waiting for others, and standing empty
+    empty          what of the overhead is no trial's time: a slot between two trials, and at the end of the last
 
 A slot is a core in (a) and (c), and the whole machine in (b). Ratios are taken within a repeat, of spans and of totals;
 above 1, (a) is faster. Their medians and quartiles over the repeats are printed.
@@ -54,7 +55,7 @@ from machine import cores, disturbance, processor
 
 ARMS = {"a": "ours", "b": "loop", "c": "stock"}
 LABELS = {"a": "(a) sweep", "b": "(b) loop", "c": "(c) stock"}
-MEASURES = ("startup", "span", "total", "training", "evaluation", "overhead")
+MEASURES = ("startup", "span", "total", "training", "evaluation", "overhead", "empty")
 PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
 # What a person's shell may set that would bend an arm away from how it runs by itself.
 STRIPPED = ("RAY_", "TUNE_", "MLFLOW_", "MALLOC_", "OMP_", "MKL_", "WGAN_STORAGE", "WGAN_STUDY_STORAGE")
@@ -77,6 +78,7 @@ class Run:
     training: float
     evaluation: float
     overhead: float
+    empty: float
     services: int
     busy_cores: float
 
@@ -152,8 +154,10 @@ def measure(arm: str, repeat: int, options: argparse.Namespace) -> Run:
     span = max(record.end for record in records) - start
     training = statistics.mean(record.training for record in records)
     slots = 1 if arm == "b" else min(task.slots, task.trials)
-    overhead = slots * span / task.trials - training - evaluation
-    return Run(arm, repeat, start - began, span, ended - began, training, evaluation, overhead, *beside)
+    share = slots * span / task.trials
+    overhead = share - training - evaluation
+    empty = share - statistics.mean(record.end - record.start for record in records)
+    return Run(arm, repeat, start - began, span, ended - began, training, evaluation, overhead, empty, *beside)
 
 
 def launch(arm: str, task: Task) -> None:

@@ -13,7 +13,7 @@ from wgan_core.data.mnist import load_mnist
 
 
 def main() -> None:
-    options = parse("mnist", __doc__ or "", trials=12, budget=6000)
+    options = parse("mnist", __doc__ or "", trials=12, budget=10_000)
     dataset = load_images(options.data) if options.data is not None else load_mnist()
     run_sweep(options, dataset, Structure(options.networks, dataset.sample_shape), WGAN_GP)
 

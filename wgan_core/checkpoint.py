@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from wgan_core.config import Structure, Trial
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.state import State
 
@@ -85,9 +85,9 @@ def read(folder: Folder) -> Checkpoint:
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
     described = json.loads(contents[TRIAL])
-    if described["format"] != FORMAT:
+    if described.get("format") != FORMAT:
         raise UserError(
-            f"this version reads checkpoint format {FORMAT}; {folder} has format {described['format']}: "
+            f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
             "read it with the version that wrote it"
         )
     try:
@@ -96,14 +96,19 @@ def read(folder: Folder) -> Checkpoint:
         raise DamagedCheckpoint(
             f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one"
         ) from error
-    return Checkpoint(
-        trial=Trial.from_json(described["trial"]),
-        structure=Structure.from_json(described["structure"]),
-        critic_updates=described["critic_updates"],
-        state=State.from_tensors(tensors),
-        scores=described["scores"],
-        seconds=described["seconds"],
-    )
+    try:
+        return Checkpoint(
+            trial=Trial.from_json(described["trial"]),
+            structure=Structure.from_json(described["structure"]),
+            critic_updates=described["critic_updates"],
+            state=State.from_tensors(tensors),
+            scores=described["scores"],
+            seconds=described["seconds"],
+        )
+    except (KeyError, TypeError) as error:
+        raise DamagedCheckpoint(
+            f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
+        ) from error
 
 
 def read_scores(folder: Folder) -> tuple[dict[str, float], int]:

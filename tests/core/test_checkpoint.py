@@ -20,7 +20,7 @@ from pyarrow import fs
 from safetensors import SafetensorError
 
 from wgan_core import checkpoint
-from wgan_core.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, folder_name
+from wgan_core.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
@@ -196,6 +196,15 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     target = checkpoint.write(Folder.at(tmp_path), made())
     rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 99}).encode())
     with pytest.raises(UserError, match=r"reads checkpoint format 1; .* has format 99: read it with the version"):
+        checkpoint.read(target)
+
+
+@pytest.mark.parametrize("left_out", ["trial", "structure", "critic_updates", "scores", "seconds"])
+def test_a_description_that_lacks_something_is_damaged(tmp_path: Path, left_out: str) -> None:
+    target = checkpoint.write(Folder.at(tmp_path), made())
+    described = {key: value for key, value in json.loads(target.read(TRIAL)).items() if key != left_out}
+    rewrite(target, TRIAL, json.dumps(described).encode())
+    with pytest.raises(DamagedCheckpoint, match=rf"must describe a trial; KeyError: '{left_out}': take an older one"):
         checkpoint.read(target)
 
 
