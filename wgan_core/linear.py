@@ -31,7 +31,7 @@ def fast_linear(x: Tensor) -> AbstractContextManager[object]:
 
 @cache
 def onednn_is_faster() -> bool:
-    """By what the processor is and not by a trial run: a trial that goes on elsewhere shall go on to the same bit."""
+    """By what the processor is and not by a race, so that a trial goes on to the same bit on another such machine."""
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return wide and has_onednn() and _vendor() == "AuthenticAMD"
 

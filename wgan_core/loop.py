@@ -1,4 +1,4 @@
-"""The training loop of a cohort: K trials side by side, from report to report.
+"""The training loop of a cohort: trials side by side, from report to report.
 
 The caller holds the loop: `advance` trains until some lanes stand at a step of the report grid and
 says how they fare; the caller judges them, drops lanes and adds others.
@@ -60,40 +60,49 @@ class _Lane:
 
 
 class Cohort:
-    """K trials of one structure, trained side by side. Not thread-safe."""
+    """Trials of one structure on `width` lanes, trained side by side. Not thread-safe.
 
-    def __init__(self, structure: Structure, data: Tensor, grid: Sequence[int], device: torch.device) -> None:
+    A vacant lane is computed as well, on what an occupied one is given, and leaves nothing behind. So shapes never
+    change, and with them no bit of a trial, however its neighbours come and go.
+    """
+
+    def __init__(
+        self, structure: Structure, data: Tensor, grid: Sequence[int], device: torch.device, width: int = 1
+    ) -> None:
         """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending."""
         self.structure, self.grid, self.device = structure, tuple(grid), device
         self._data = data
         self._step = Step(structure)
-        self._lanes: list[_Lane] = []
+        self._lanes: list[_Lane | None] = [None] * width
         self._state: State | None = None
         self._batches: Batches | None = None
-        self._means = Means(device)
+        self._means = Means(width, device)
 
     @property
     def trials(self) -> list[Trial]:
         """The trials on the lanes, in order."""
-        return [lane.trial for lane in self._lanes]
+        return [lane.trial for _, lane in self._occupied]
 
     def add(self, trial: Trial, state: State | None = None, critic_updates: int = 0) -> None:
-        """Put a trial on a new lane: from its seed, or from a state of one lane at a count of critic updates."""
+        """Put a trial on a vacant lane: from its seed, or from a state of one lane at a count of critic updates."""
+        if None not in self._lanes:
+            raise ValueError(f"no lane is vacant: the {len(self._lanes)} hold {[t.number for t in self.trials]}")
+        index = self._lanes.index(None)
         start = state.to(self.device) if state is not None else State.initial(self.structure, trial.seed, self.device)
-        self._state = start if self._state is None else State.joined([self._state, start])
-        self._lanes.append(_Lane(trial, critic_updates))
-        self._means.add()
+        if self._state is None:
+            self._state = start.lanes([0] * len(self._lanes))
+        else:
+            self._state.put(index, start)
+        self._lanes[index] = _Lane(trial, critic_updates)
+        self._means.clear(index)
         self._batches = None
 
     def drop(self, number: int) -> None:
         """Take the trial of this number off its lane; the others go on as if it had never been there."""
-        kept = [index for index, lane in enumerate(self._lanes) if lane.trial.number != number]
-        if len(kept) == len(self._lanes):
-            raise KeyError(f"no lane holds trial {number}; the lanes hold {[t.number for t in self.trials]}")
-        self._state = self._held.lanes(kept) if kept else None
-        self._lanes = [self._lanes[index] for index in kept]
-        self._means.keep(kept)
+        self._lanes[self._index(number)] = None
         self._batches = None
+        if not self._occupied:
+            self._state = None
 
     def state_of(self, number: int) -> State:
         """A copy of the state of one trial, as a single lane."""
@@ -107,35 +116,36 @@ class Cohort:
 
     def advance(self) -> list[Report]:
         """Train all lanes until at least one stands at its next report step; the reports of those that do."""
-        ticks = min(self._next_report(lane) - lane.critic_updates for lane in self._lanes)
+        occupied = [lane for _, lane in self._occupied]
+        ticks = min(self._next_report(lane) - lane.critic_updates for lane in occupied)
         started = time.perf_counter()
         for _ in range(ticks):
             self._tick()
-        share = (time.perf_counter() - started) / len(self._lanes)
-        for lane in self._lanes:
+        share = (time.perf_counter() - started) / len(occupied)
+        for lane in occupied:
             lane.seconds += share
-        due = [index for index, lane in enumerate(self._lanes) if lane.critic_updates in self.grid]
-        return [self._report(index) for index in due]
+        return [self._report(index, lane) for index, lane in self._occupied if lane.critic_updates in self.grid]
 
     def _tick(self) -> None:
         """One critic update of every lane, then a generator update of those whose n_critic-th it was."""
+        stand_in = self._occupied[0][1]
+        lanes = [lane or stand_in for lane in self._lanes]
         if self._batches is None:
-            self._batches = Batches(self.structure, self._data, [trial.seed for trial in self.trials])
-        hypers = [trial.hyper for trial in self.trials]
-        updates = [lane.critic_updates for lane in self._lanes]
+            self._batches = Batches(self.structure, self._data, [lane.trial.seed for lane in lanes])
+        hypers = [lane.trial.hyper for lane in lanes]
+        updates = [lane.critic_updates for lane in lanes]
         quantities = self._step.update_critic(self._held, hypers, self._batches.critic(updates), updates)
         self._means.record(quantities, slice(None))
-        generator_updates = [lane.generator_updates for lane in self._lanes]
-        for lane in self._lanes:
+        generator_updates = [lane.generator_updates for lane in lanes]
+        for _, lane in self._occupied:
             lane.critic_updates += 1
-        due = [index for index, lane in enumerate(self._lanes) if lane.generator_updates > generator_updates[index]]
+        due = [index for index, lane in self._occupied if lane.generator_updates > generator_updates[index]]
         if due:
             z = self._batches.generator(generator_updates)
             quantities = self._step.update_generator(self._held, hypers, z, generator_updates, due)
             self._means.record(quantities, due)
 
-    def _report(self, index: int) -> Report:
-        lane = self._lanes[index]
+    def _report(self, index: int, lane: _Lane) -> Report:
         means, seconds = self._means.take(index), lane.seconds
         lane.seconds = 0.0
         wrong = [name for name, value in means.items() if not math.isfinite(value)]
@@ -149,8 +159,15 @@ class Cohort:
             raise ValueError(f"trial {lane.trial.number} stands at the last report step, {self.grid[-1]}: drop it")
         return self.grid[after]
 
+    @property
+    def _occupied(self) -> list[tuple[int, _Lane]]:
+        return [(index, lane) for index, lane in enumerate(self._lanes) if lane is not None]
+
     def _index(self, number: int) -> int:
-        return [trial.number for trial in self.trials].index(number)
+        for index, lane in self._occupied:
+            if lane.trial.number == number:
+                return index
+        raise KeyError(f"no lane holds trial {number}; the lanes hold {[trial.number for trial in self.trials]}")
 
     @property
     def _held(self) -> State:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -11,23 +9,15 @@ from torch import Tensor
 class Means:
     """Running means per lane and quantity, kept on the device until a report takes them."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, lanes: int, device: torch.device) -> None:
         self._device = device
-        self._lanes = 0
+        self._lanes = lanes
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
 
-    def add(self) -> None:
-        self._lanes += 1
-        for group in (self._sums, self._counts):
-            for name, tensor in group.items():
-                group[name] = torch.cat([tensor, tensor.new_zeros(1)])
-
-    def keep(self, indices: Sequence[int]) -> None:
-        self._lanes = len(indices)
-        for group in (self._sums, self._counts):
-            for name, tensor in group.items():
-                group[name] = tensor[list(indices)]
+    def clear(self, lane: int) -> None:
+        for name, counts in self._counts.items():
+            self._sums[name][lane], counts[lane] = 0.0, 0
 
     def record(self, quantities: dict[str, Tensor], lanes: slice | list[int]) -> None:
         """Add one update's quantities, each (K,), of these lanes."""
@@ -44,5 +34,5 @@ class Means:
         for name, counts in self._counts.items():
             if counts[lane] > 0:
                 means[name] = float(self._sums[name][lane]) / int(counts[lane])
-            self._sums[name][lane], counts[lane] = 0.0, 0
+        self.clear(lane)
         return means

@@ -1,7 +1,6 @@
 """The tensors of K trials side by side: networks, Adam's moments, the generator's average.
 
-Every tensor has the lane axis first. One lane of a state is a state; states concatenate. Names are
-those of the checkpoint files.
+Every tensor has the lane axis first. One lane of a state is a state. Names are those of the checkpoint files.
 """
 
 from __future__ import annotations
@@ -77,17 +76,17 @@ class State:
         """A copy of these lanes, in this order."""
         return self._map(lambda tensor: tensor[list(indices)])
 
+    def put(self, index: int, lane: State) -> None:
+        """Overwrite a lane with a state of one lane."""
+        given = lane.tensors()
+        for name, tensor in self.tensors().items():
+            tensor[index] = given[name][0]
+
     def to(self, device: torch.device) -> State:
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> State:
         return State.from_tensors({name: function(tensor) for name, tensor in self.tensors().items()})
-
-    @classmethod
-    def joined(cls, states: Sequence[State]) -> State:
-        """The lanes of several states, one after another."""
-        tensors = [state.tensors() for state in states]
-        return cls.from_tensors({name: torch.cat([each[name] for each in tensors]) for name in tensors[0]})
 
 
 def _zeros(tensors: Tensors) -> Tensors:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -37,6 +39,7 @@ def connected() -> Iterator[list[dict[str, float]]]:
     _check_address(os.environ.get("RAY_ADDRESS", ""))
     try:
         ray.init(
+            address=None if _answers(_left_address()) else "local",
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
@@ -90,14 +93,34 @@ def _nodes() -> list[dict[str, Any]]:
     return [node for node in cast("list[dict[str, Any]]", ray.nodes()) if node["Alive"]]
 
 
+def _left_address() -> str:
+    """Where `ray start` on this machine has noted its cluster, for a driver without RAY_ADDRESS; empty if nowhere."""
+    if os.environ.get("RAY_ADDRESS"):
+        return ""
+    noted = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
+    return noted.read_text().strip() if noted.exists() else ""
+
+
 def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "://" in address:
-        return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+        _reach(address)
     except OSError as error:
         raise UserError(
             f"the Ray cluster named by RAY_ADDRESS must answer within {ANSWER_S:.0f} s; {address} did not: "
             f"{one_line(error)}: start it, or unset RAY_ADDRESS for a local one"
         ) from error
+
+
+def _answers(address: str) -> bool:
+    try:
+        _reach(address)
+    except OSError:  # its cluster was killed, and the note of it stayed
+        return False
+    return True
+
+
+def _reach(address: str) -> None:
+    """Raises `OSError` if nothing listens at an address `host:port`; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "://" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()

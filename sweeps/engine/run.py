@@ -53,7 +53,7 @@ def run_script(main: Callable[[], None]) -> int:
     except NoScore as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, tune.TuneError) as error:
         print(f"error: {one_line(error)}: the same command again goes on from the last checkpoints", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -180,7 +180,8 @@ def _study_actor(plan: Plan, url: str, session: str) -> Any:
     try:
         ray.get(study.is_done.remote())
     except ray.exceptions.RayError as error:
-        raise UserError(one_line(error).removeprefix("wgan_core.errors.UserError: ")) from error
+        # Of an actor that could not start, Ray gives the traceback, with the cause in its last line.
+        raise UserError(one_line(error).rpartition("wgan_core.errors.UserError: ")[2]) from error
     return study
 
 

@@ -18,7 +18,8 @@ class CohortSearch(Searcher):
     """Hands each Tune trial a cohort, and what died back to the study."""
 
     def __init__(self, study: ActorHandle[Any], lanes: int, folder: Folder, objective: str) -> None:
-        super().__init__(metric="value", mode="min")
+        # Without a metric: Tune would demand it of every trial, and one that fails at its first report has none.
+        super().__init__()
         self._study, self._lanes, self._folder, self._objective = study, lanes, folder, objective
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:

@@ -88,7 +88,7 @@ class _Runner:
     ) -> None:
         self._plan = Plan.from_json(work.plan_json)
         self._work, self._study, self._holder, self._evaluator = work, study, holder, evaluator
-        self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device)
+        self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device, work.lanes)
         self._kept: dict[int, Kept] = {}
         self._seconds: dict[int, float] = {}
         self._alone = False

@@ -525,7 +525,7 @@ def with_loss_as_estimate(self: Step, *arguments: Any) -> Tensors:
 
 def cohort_of(trials: Sequence[Trial], grid: Sequence[int] = (1,), networks_name: str = "mlp") -> Cohort:
     structure = Structure(networks_name, (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64")
-    cohort = Cohort(structure, random(50, 1, 8, 8).tanh(), grid, CPU)
+    cohort = Cohort(structure, random(50, 1, 8, 8).tanh(), grid, CPU, len(trials))
     for trial in trials:
         cohort.add(trial)
     return cohort

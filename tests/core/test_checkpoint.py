@@ -39,10 +39,11 @@ CASES = {
 }
 
 
-def empty_cohort(networks: str) -> Cohort:
-    structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=9)
+def empty_cohort(networks: str, width: int) -> Cohort:
+    # As many samples as make the linear layers go through oneDNN where it is faster.
+    structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=64)
     pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-    return Cohort(structure, pixels, (INTERRUPTED, END), CPU)
+    return Cohort(structure, pixels, (INTERRUPTED, END), CPU, width)
 
 
 def advance_and_write(cohort: Cohort, folder: Folder) -> None:
@@ -56,7 +57,7 @@ def advance_and_write(cohort: Cohort, folder: Folder) -> None:
 
 def whole(folder: Folder) -> None:
     for case, (networks, trials) in CASES.items():
-        cohort = empty_cohort(networks)
+        cohort = empty_cohort(networks, len(trials))
         for trial in trials:
             cohort.add(trial)
         for _ in (INTERRUPTED, END):
@@ -65,7 +66,7 @@ def whole(folder: Folder) -> None:
 
 def resumed(folder: Folder) -> None:
     for case, (networks, trials) in CASES.items():
-        cohort = empty_cohort(networks)
+        cohort = empty_cohort(networks, len(trials))
         for trial in trials:
             kept = checkpoint.read(folder / "whole" / case / str(trial.number) / folder_name(INTERRUPTED))
             cohort.add(kept.trial, kept.state, kept.critic_updates)
@@ -139,7 +140,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path, at: type[Folder], d
 
 
 def test_a_lane_of_a_cohort_is_written_as_that_lane(tmp_path: Path) -> None:
-    cohort = empty_cohort("mlp")
+    cohort = empty_cohort("mlp", 3)
     for trial in CASES["mlp-3"][1]:
         cohort.add(trial)
     kept = Checkpoint(cohort.trials[1], cohort.structure, 0, cohort.state_of(1), {})

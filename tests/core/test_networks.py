@@ -30,7 +30,8 @@ def test_a_pair_maps_z_to_samples_and_samples_to_scores(name: str, shape: tuple[
 def test_lanes_are_an_axis_in_front(name: str, lanes: int) -> None:
     """Each lane gives what its own module gives, and counts its own batch statistics."""
     structure = Structure(name, (3, 8, 8), latent_dim=5, dtype="float64")
-    state = State.joined([State.initial(structure, seed, torch.device("cpu")) for seed in range(lanes)])
+    initial = [State.initial(structure, seed, torch.device("cpu")).tensors() for seed in range(lanes)]
+    state = State.from_tensors({name: torch.cat([each[name] for each in initial]) for name in initial[0]})
     critic, generator = (Network(module) for module in build(structure))
     z = torch.randn(lanes, 6, 5, dtype=torch.float64)
     samples, buffers = generator(state.generator.parameters, state.generator.buffers, z)

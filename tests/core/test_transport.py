@@ -33,7 +33,8 @@ def test_the_trained_critic_reads_the_shift_plus_what_lambda_adds(monkeypatch: p
     pair = Pair(lambda structure: mlp_critic(structure, (32, 32)), lambda _: Cloud())
     monkeypatch.setitem(networks.PAIRS, "shift", pair)
     data = SPREAD * torch.randn(4096, 2, generator=torch.Generator().manual_seed(1)) + torch.tensor([0.6, -0.8])
-    cohort = Cohort(Structure("shift", (2,), latent_dim=2, batch_size=64), data, [1000, 1200], torch.device("cpu"))
+    structure = Structure("shift", (2,), latent_dim=2, batch_size=64)
+    cohort = Cohort(structure, data, [1000, 1200], torch.device("cpu"), len(LAMBDAS))
     for number, lambda_gp in enumerate(LAMBDAS):
         cohort.add(Trial(number, number, Hyper(lambda_gp, 2e-3, 1e-4, NEVER, 0.5, 0.9)))
     cohort.advance()

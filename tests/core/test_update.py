@@ -37,8 +37,8 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
     return torch.randint(0, 256, (200, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
 
 
-def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
-    cohort = Cohort(structure, pixels(structure.sample_shape), grid, CPU)
+def cohort_of(structure: Structure, trials: list[Trial], grid: list[int], width: int | None = None) -> Cohort:
+    cohort = Cohort(structure, pixels(structure.sample_shape), grid, CPU, width or len(trials))
     for trial in trials:
         cohort.add(trial)
     return cohort
@@ -117,9 +117,17 @@ def test_lanes_follow_the_same_trials_alone_in_single_precision(networks: str) -
         assert report.means == pytest.approx(single.means, rel=2e-4, abs=2e-5), f"trial {report.trial.number}"
 
 
-@pytest.mark.parametrize("networks", ["mlp", "conv"])
-def test_a_permuted_a_dropped_and_a_broken_neighbour_change_no_bit(networks: str) -> None:
-    structure = structure_of(networks, "float32")
+STRUCTURES = {
+    "mlp": structure_of("mlp", "float32"),
+    "conv": structure_of("conv", "float32"),
+    # Sizes at which a product of one lane, or a convolution of a few, is computed another way than that of several.
+    "mlp at 28x28": Structure("mlp", (1, 28, 28), batch_size=64),
+    "conv at 3x32x32": Structure("conv", (3, 32, 32), batch_size=9),
+}
+
+
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_a_permuted_a_dropped_and_a_broken_neighbour_change_no_bit(structure: Structure) -> None:
     whole = cohort_of(structure, TRIALS, [4, 8])
     permuted = cohort_of(structure, [TRIALS[index] for index in (3, 1, 4, 0, 2)], [4, 8])
     dropped = cohort_of(structure, TRIALS, [4, 8])
@@ -141,9 +149,35 @@ def test_a_permuted_a_dropped_and_a_broken_neighbour_change_no_bit(networks: str
             assert largest_difference(expected, cohort.state_of(number).tensors()) == 0.0, f"trial {number}"
 
 
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_a_lane_left_alone_or_continued_alone_equals_the_one_with_neighbours_bit_for_bit(structure: Structure) -> None:
+    whole = cohort_of(structure, TRIALS, [4, 8])
+    left = cohort_of(structure, TRIALS, [4, 8])
+    continued = cohort_of(structure, [], [4, 8], width=5)
+    for cohort in (whole, left):
+        cohort.advance()
+    continued.add(TRIALS[3], whole.state_of(3), 4)
+    for number in (0, 1, 2, 4):
+        left.drop(number)
+    for cohort in (whole, left, continued):
+        cohort.advance()
+    expected = whole.state_of(3).tensors()
+    for cohort in (left, continued):
+        assert cohort.trials == [TRIALS[3]]
+        assert largest_difference(expected, cohort.state_of(3).tensors()) == 0.0
+
+
+def test_a_cohort_holds_as_many_trials_as_it_has_lanes() -> None:
+    cohort = cohort_of(structure_of("mlp", "float32"), TRIALS[:2], [4])
+    with pytest.raises(ValueError, match=r"no lane is vacant: the 2 hold \[0, 1\]"):
+        cohort.add(TRIALS[2])
+    with pytest.raises(KeyError, match=r"no lane holds trial 4; the lanes hold \[0, 1\]"):
+        cohort.drop(4)
+
+
 def test_a_lane_that_joins_late_equals_its_trial_alone() -> None:
     structure = structure_of("mlp", "float64")
-    cohort = cohort_of(structure, TRIALS[:2], [7, 14, 21])
+    cohort = cohort_of(structure, TRIALS[:2], [7, 14, 21], width=3)
     cohort.advance()
     cohort.add(TRIALS[2])
     cohort.drop(0)

@@ -9,7 +9,9 @@ import hashlib
 import os
 import shutil
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,22 @@ def test_killed_and_continued_equals_uninterrupted(
     running.kill()
     assert not stored.trials()[-1].state.is_finished()
     damage_newest_checkpoint(stored.trial(5))
+    surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
+    assert_as_undisturbed(stored, undisturbed)
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "PRUNED"])
+def test_killed_between_a_trials_end_and_the_study_that_is_told(
+    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path, state: str
+) -> None:
+    """The trial stands at its last report already: its process has nothing to train, and Tune nothing to be told."""
+    stored = Stored(tmp_path)
+    shutil.copytree(undisturbed.stored.storage, stored.storage, dirs_exist_ok=True)
+    number = [kept for kept, _, _ in undisturbed.search].index(state)
+    with closing(sqlite3.connect(stored.storage / NAME / "study.db")) as database, database:
+        database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", (number,))
+        database.execute("DELETE FROM trial_values WHERE trial_id = ?", (number + 1,))
+    assert stored.trials()[number].state.name == "RUNNING"
     surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
     assert_as_undisturbed(stored, undisturbed)
 

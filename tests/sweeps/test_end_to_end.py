@@ -25,6 +25,7 @@ from mlflow.entities import LoggedModel, Run
 from packaging.requirements import Requirement
 from PIL import Image
 
+from sweeps.engine.plan import read_plan
 from sweeps.engine.spool import End, Spool, Start, Step
 from sweeps.engine.tracking_note import best_key
 from tests.sweeps.processes import Running, Surroundings
@@ -144,6 +145,14 @@ def test_all_trials_end(sweep: Finished) -> None:
     assert any(trial.state.name == "COMPLETE" for trial in sweep.optuna)
 
 
+def test_checkpoints_are_the_last_two_and_the_best(sweep: Finished) -> None:
+    for trial in sweep.optuna:
+        reported = sorted(trial.intermediate_values)
+        best = min(reported, key=lambda step: (trial.intermediate_values[step], step))
+        expected = sorted({*reported[-2:], best})
+        assert (sweep.trial(trial.number) / "checkpoints").names() == [checkpoints.folder_name(s) for s in expected]
+
+
 def test_the_first_trials_are_the_published_presets(sweep: Finished) -> None:
     wanted = [(10.0, 1e-4, 5, 0.0, 0.1), (10.0, 1e-3, 5, 0.5, 0.1), (10.0, 2e-4, 1, 0.5, 0.001)]
     assert [tuple(trial.params[name] for name in SEARCHED) for trial in sweep.optuna[:3]] == wanted
@@ -195,7 +204,9 @@ def test_params_are_optunas(sweep: Finished) -> None:
 
 
 def test_curves_are_the_spools_at_the_steps_of_the_grid(sweep: Finished) -> None:
-    """Every metric of every report is in MLflow once, with the value that was spooled."""
+    """Every metric of every report is in MLflow once, with the value that was spooled; and the floor."""
+    plan = read_plan(Folder.at(sweep.folder))
+    assert plan is not None
     for number, run in sweep.runs.items():
         _, steps, _ = sweep.spooled(number)
         reached = [step.critic_updates for step in steps]
@@ -205,6 +216,7 @@ def test_curves_are_the_spools_at_the_steps_of_the_grid(sweep: Finished) -> None
             spooled = {step.critic_updates: step.metrics[key] for step in steps}
             assert sweep.history(number, key) == pytest.approx(spooled, rel=1e-12), key
             assert all(math.isfinite(value) for value in spooled.values()), key
+        assert set(sweep.history(number, f"{OBJECTIVE}_floor").values()) == {plan.floor}
         n_critic = int(run.data.params["n_critic"])
         assert sweep.history(number, "train/generator_updates") == {step: step // n_critic for step in reached}
 

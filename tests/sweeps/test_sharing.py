@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from sweeps.engine.trainable import resident
+from tests.sweeps.processes import Surroundings
 
 
 def test_the_tensor_is_the_shared_array_itself_and_nothing_warns() -> None:
@@ -16,6 +21,52 @@ def test_the_tensor_is_the_shared_array_itself_and_nothing_warns() -> None:
     assert tensor.data_ptr() == shared.ctypes.data
     assert torch.equal(tensor, torch.arange(32, dtype=torch.uint8).reshape(2, 1, 4, 4))
     assert resident(shared, "grey", torch.device("cpu")) is tensor
+
+
+SCRIPT = """
+import os
+import sys
+import numpy as np
+import ray
+import torch
+from ray import tune
+
+from sweeps.engine.cluster import connected
+from sweeps.engine.trainable import resident
+
+
+def lies_in(values):
+    address = resident(values, "ones", torch.device("cpu")).data_ptr()
+    for line in open("/proc/self/maps"):
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= address < last:
+            return os.getpid(), line.split(maxsplit=5)[-1]
+
+
+def train(config, values):
+    process, file = lies_in(values)
+    tune.report({"process": process, "file": file})
+
+
+with connected():
+    trainable = tune.with_resources(tune.with_parameters(train, values=np.ones((1000, 1000))), {"CPU": 1})
+    run = tune.RunConfig(storage_path=sys.argv[1], verbose=0)
+    results = tune.Tuner(trainable, tune_config=tune.TuneConfig(num_samples=2), run_config=run).fit()
+    for result in results:
+        print("trained in", result.metrics["process"], result.metrics["file"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_every_process_of_a_node_trains_from_rays_own_memory(surroundings: Surroundings, tmp_path: Path) -> None:
+    script = tmp_path / "sharing.py"
+    script.write_text(SCRIPT)
+    ran = surroundings.start(sys.executable, script, tmp_path / "results").succeeded()
+    found = [line.split(maxsplit=3)[2:] for line in ran.out.splitlines() if line.startswith("trained in")]
+    assert len({process for process, _ in found}) == 2
+    for _, file in found:
+        assert "plasma" in file or file.startswith("/dev/shm"), found
 
 
 def test_another_sweep_in_the_same_process_gets_its_own_data() -> None:
