@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 
 from sweeps.engine.leaderboard import checkpoint_of, leaderboard
-from sweeps.engine.options import add_storage
+from sweeps.engine.options import Parser, add_storage, whole_number
+from sweeps.engine.plan import is_name
 from sweeps.engine.results import open_results
 from wgan_core import checkpoint as checkpoints
-from wgan_core.errors import UserError
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.generator import PROGRAM, averaged_generator, program, write_generator
 from wgan_core.pictures import grid_png
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sweeps", description=__doc__)
+    parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     best = commands.add_parser("best", help="the leaderboard and the best checkpoint of a sweep")
@@ -44,11 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     best.add_argument("--json", action="store_true", help="the best trial alone, as JSON")
     best.set_defaults(run=_best)
 
-    sample = commands.add_parser("sample", help="a picture of samples from a checkpoint")
-    sample.add_argument("checkpoint", help="a checkpoint's folder, as `sweeps best` prints it")
-    sample.add_argument("--n", type=int, default=64, help="samples (default: %(default)s)")
-    sample.add_argument("--out", default="samples.png", help="PNG file to write (default: %(default)s)")
-    sample.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    sample = commands.add_parser("sample", help="a picture of samples from a sweep's best checkpoint, or from any")
+    sample.add_argument(
+        "source",
+        metavar="NAME|CHECKPOINT",
+        help="a sweep in --storage, for its best checkpoint; or a checkpoint's folder, a path or URI as `sweeps best` "
+        "prints it",
+    )
+    sample.add_argument("--n", type=whole_number, default=64, help="samples")
+    sample.add_argument("--out", default="samples.png", help="PNG file to write")
+    sample.add_argument("--seed", type=whole_number, default=0, help="of the samples")
     sample.set_defaults(run=_sample)
 
     export = commands.add_parser("export", help="the best generator: weights, description, a torch.export program")
@@ -73,10 +80,10 @@ def _best(given: argparse.Namespace) -> None:
 
 def _sample(given: argparse.Namespace) -> None:
     if given.n < 1:
-        raise UserError(f"--n must be a whole number >= 1; given {given.n}")
+        raise UserError(f"--n must be a whole number >= 1; given {given.n}: give --n 64, for example")
     if not 0 <= given.seed < 2**63:
-        raise UserError(f"--seed must be a whole number in [0, 2^63); given {given.seed}")
-    found = checkpoints.read(Folder.at(given.checkpoint))
+        raise UserError(f"--seed must be a whole number in [0, 2^63); given {given.seed}: give --seed 0, for example")
+    found = _source(given)
     structure = found.structure
     noise = torch.Generator().manual_seed(given.seed)
     z = torch.randn(given.n, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
@@ -84,8 +91,29 @@ def _sample(given: argparse.Namespace) -> None:
     try:
         Path(given.out).write_bytes(picture)
     except OSError as error:
-        raise UserError(f"--out must be a file that can be written; {given.out}: {error.strerror}") from error
+        raise UserError(
+            f"--out must be a file that can be written; {given.out}: {error.strerror}: "
+            "name one in a folder that is there and yours"
+        ) from error
     print(f"{given.n} samples in {given.out}")
+
+
+def _source(given: argparse.Namespace) -> Checkpoint:
+    """The checkpoint in the folder that was named; the best of the sweep of that name, if the folder is none."""
+    folder = Folder.at(given.source)
+    if is_name(given.source) and not folder.exists(checkpoints.MANIFEST):
+        results = open_results(given.storage, given.source, given.study_storage)
+        folder = checkpoint_of(results.folder, results.best)
+    return _read(folder)
+
+
+def _read(folder: Folder) -> Checkpoint:
+    try:
+        return checkpoints.read(folder)
+    except OSError as error:
+        raise UserError(
+            f"a checkpoint must be files that can be read; {folder}: {one_line(error)}: check --storage, or the path"
+        ) from error
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -95,14 +123,16 @@ def _export(given: argparse.Namespace) -> None:
         raise UserError(
             f"--out must name a folder that is not there yet, so that nothing is lost; {out} is: name another"
         )
-    found = checkpoints.read(checkpoint_of(results.folder, results.best))
+    found = _read(checkpoint_of(results.folder, results.best))
     target = Folder.at(out)
     try:
         write_generator(target, found)
         target.write(PROGRAM, program(found))
         target.write("best.json", json.dumps(results.best_as_json(), indent=1).encode())
     except OSError as error:
-        raise UserError(f"--out must be a folder that can be written; {out}: {error}") from error
+        raise UserError(
+            f"--out must be a folder that can be written; {out}: {one_line(error)}: name one in a folder that is yours"
+        ) from error
     output = f"({', '.join(map(str, (64, *found.structure.sample_shape)))}) in [-1, 1]"
     print(f"wrote {out}; it needs torch alone:\n")
     print(SNIPPET.format(program=out / PROGRAM, latent_dim=found.structure.latent_dim, output=output))

@@ -12,11 +12,27 @@ import torch
 from wgan_core.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# What an error proposes.
+_USUAL = {
+    "sample_shape": (1, 28, 28),
+    "latent_dim": 100,
+    "batch_size": 64,
+    "ema_decay": 0.999,
+    "dtype": "float32",
+    "lambda_gp": 10,
+    "lr_critic": 1e-4,
+    "lr_generator": 1e-4,
+    "n_critic": 5,
+    "beta1": 0,
+    "beta2": 0.9,
+    "number": 0,
+    "seed": 0,
+}
 
 
 def _require(holds: bool, field: str, invariant: str, given: object) -> None:
     if not holds:
-        raise UserError(f"{field} must be {invariant}; given {given!r}")
+        raise UserError(f"{field} must be {invariant}; given {given!r}: set {field} to {_USUAL[field]!r}, for example")
 
 
 def _is_number(value: object) -> bool:

@@ -34,7 +34,8 @@ class Folder:
             return cls(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
         except (ValueError, OSError) as error:
             raise UserError(
-                f"a folder is a path or a URI such as s3://bucket/prefix; given {text!r}: {error}"
+                f"a folder is a path or a URI such as s3://bucket/prefix; given {text!r}: {error}: "
+                "give a path or a file://, s3://, gs:// or hdfs:// URI"
             ) from error
 
     def __truediv__(self, name: str) -> Folder:

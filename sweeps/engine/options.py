@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
@@ -45,14 +46,53 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if said else super()._get_help_string(action)
 
 
-def default_storage() -> str:
-    """Where sweeps are kept unless told otherwise: `$WGAN_STORAGE`, else `~/wgan-sweeps`."""
-    return os.environ.get("WGAN_STORAGE") or str(Path.home() / "wgan-sweeps")
+class Parser(argparse.ArgumentParser):
+    """Reads arguments; what it refuses is one line, as any other error. The parsers of subcommands are the same."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_Help, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.split())}: see {self.prog} --help\n")
+
+
+def whole_number(text: str) -> int:
+    """The type of an argument that is a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number in digits; given {text!r}") from None
+
+
+def number(text: str) -> float:
+    """The type of an argument that is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number such as 0.5; given {text!r}") from None
+
+
+# The environment is read after the arguments are, as `--help` shows their defaults: a URI may hold a password.
+
+
+def storage_of(given: str | None) -> str:
+    """The folder of all sweeps: the one given, else `$WGAN_STORAGE`, else `~/wgan-sweeps`.
+
+    Raises `UserError` if an empty one is given.
+    """
+    if given == "":
+        raise UserError("--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps, or give a path")
+    return given or os.environ.get("WGAN_STORAGE") or str(Path.home() / "wgan-sweeps")
+
+
+def study_storage_of(given: str | None) -> str | None:
+    """The Optuna storage URL that was given, else `$WGAN_STUDY_STORAGE`, else None."""
+    return os.environ.get("WGAN_STUDY_STORAGE") if given is None else given
 
 
 def parse(name: str, description: str, trials: int, budget: int, arguments: Sequence[str] | None = None) -> Options:
     """The options of a script whose sweep has this name and these defaults. Raises `UserError` for a bad value."""
-    parser = argparse.ArgumentParser(prog=f"{name}.py", description=description, formatter_class=_Help)
+    parser = Parser(prog=f"{name}.py", description=description)
     _add_search(parser, name, trials, budget)
     _add_resources(parser)
     _add_places(parser)
@@ -61,22 +101,25 @@ def parse(name: str, description: str, trials: int, budget: int, arguments: Sequ
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
         # Else the sweep in earnest would find one of its name that it does not continue.
         given.name = f"{name}-smoke" if given.name == name else given.name
-    given.lanes = 1 if given.lanes == "auto" else _whole("--lanes", given.lanes)
+    given.lanes = 1 if given.lanes == "auto" else _lanes(given.lanes)
+    given.storage = storage_of(given.storage)
+    given.study_storage = study_storage_of(given.study_storage)
+    if given.tracking_uri is None:
+        given.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
     options = Options(**vars(given))
     _check(options)
     return options
 
 
 def add_storage(parser: argparse._ActionsContainer) -> None:
-    """The options that say where sweeps are kept."""
+    """The options that say where sweeps are kept; `storage_of` and `study_storage_of` say what stands for None."""
     parser.add_argument(
         "--storage",
-        default=default_storage(),
-        help="folder of all sweeps: a local path, or a URI of a shared file system or object store",
+        help="folder of all sweeps: a local path, or a URI of a shared file system or object store "
+        "(default: $WGAN_STORAGE, else ~/wgan-sweeps)",
     )
     parser.add_argument(
         "--study-storage",
-        default=os.environ.get("WGAN_STUDY_STORAGE"),
         help="Optuna storage URL (default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)",
     )
 
@@ -84,27 +127,35 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
 def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int) -> None:
     group = parser.add_argument_group("search")
     group.add_argument("--name", default=name, help="of the sweep; the same name again continues it")
-    group.add_argument("--trials", type=int, default=trials, help="trials in all; a larger number extends a sweep")
-    group.add_argument("--budget", type=int, default=budget, help="critic updates of a trial that is not stopped early")
-    group.add_argument("--seed", type=int, default=0, help="of the search and, with its number, of each trial")
+    group.add_argument(
+        "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
+    )
+    group.add_argument(
+        "--budget", type=whole_number, default=budget, help="critic updates of a trial that is not stopped early"
+    )
+    group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
     group.add_argument(
         "--objective", help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the data's)"
     )
     group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
     group.add_argument("--networks", choices=sorted(PAIRS), default="mlp", help="generator and critic")
-    group.add_argument("--data", help="Parquet file or folder of images, Hugging Face layout (default: MNIST)")
+    group.add_argument(
+        "--data",
+        help="Parquet file or folder of images, Hugging Face layout "
+        "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)",
+    )
     group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("resources")
-    group.add_argument("--cpus-per-trial", type=float, default=1.0, help="CPU cores of a process; its threads")
+    group.add_argument("--cpus-per-trial", type=number, default=1.0, help="CPU cores of a process; its threads")
     group.add_argument(
         "--gpus-per-trial",
-        type=float,
-        help="GPUs of a process, such as 0.25 or 1 (default: 1 where there are GPUs, else 0)",
+        type=number,
+        help="GPUs of a process, 0 to 1, such as 0.25 (default: 1 where there are GPUs, else 0)",
     )
-    group.add_argument("--max-concurrent", type=int, default=0, help="processes at a time; 0: as many as fit")
+    group.add_argument("--max-concurrent", type=whole_number, default=0, help="processes at a time; 0: as many as fit")
     group.add_argument("--lanes", default="auto", help="trials trained side by side in a process; auto: 1")
 
 
@@ -113,26 +164,30 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add_storage(group)
     group.add_argument(
         "--tracking-uri",
-        default=os.environ.get("MLFLOW_TRACKING_URI"),
         help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
     )
 
 
-def _whole(option: str, text: str) -> int:
+def _lanes(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{option} must be auto or a whole number >= 1; given {text!r}")
+        raise UserError(f"--lanes must be auto or a whole number >= 1; given {text!r}: give --lanes 8, for example")
     return int(text)
 
 
 def _check(options: Options) -> None:
     if not 0 < options.cpus_per_trial < math.inf:
-        raise UserError(f"--cpus-per-trial must be > 0; given {options.cpus_per_trial}")
+        raise UserError(
+            f"--cpus-per-trial must be a finite number > 0; given {options.cpus_per_trial}: "
+            "give --cpus-per-trial 1, for example"
+        )
     gpus = options.gpus_per_trial
-    if gpus is not None and not (0 <= gpus <= 1 or (gpus < math.inf and gpus == int(gpus) > 1)):
-        raise UserError(f"--gpus-per-trial must be a fraction of one GPU or a whole number; given {gpus}")
-    if gpus is not None and gpus > 1:
-        raise UserError(f"--gpus-per-trial is at most 1: a trial trains on one GPU; given {gpus}")
+    if gpus is not None and not 0 <= gpus <= 1:
+        raise UserError(
+            f"--gpus-per-trial must be 0 to 1, as a process trains on one GPU at most; given {gpus}: "
+            "give --gpus-per-trial 1, or a fraction such as 0.25"
+        )
     if options.max_concurrent < 0:
-        raise UserError(f"--max-concurrent must be a whole number >= 0; given {options.max_concurrent}")
-    if not options.storage:
-        raise UserError("--storage must name a folder; it is empty")
+        raise UserError(
+            f"--max-concurrent must be a whole number >= 0; given {options.max_concurrent}: "
+            "give --max-concurrent 0 for as many as fit"
+        )

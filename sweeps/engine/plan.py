@@ -21,6 +21,8 @@ MOST_REPORTS = 81
 LEAST_STEP = 500
 ETA = 3
 RANDOM_TRIALS = 5
+_LEAST = {"trials": 1, "budget": 1, "seed": 0}
+_USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # what an error proposes
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        for field in ("trials", "budget"):
-            if getattr(self, field) < 1:
-                raise UserError(f"--{field} must be a whole number >= 1; given {getattr(self, field)}")
-        if self.seed < 0:
-            raise UserError(f"--seed must be a whole number >= 0; given {self.seed}")
+        for field, least in _LEAST.items():
+            if getattr(self, field) < least:
+                raise UserError(
+                    f"--{field} must be a whole number >= {least}; given {getattr(self, field)}: "
+                    f"give --{field} {_USUAL[field]}, for example"
+                )
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -95,11 +98,18 @@ class Plan:
         return cls(**{**values, "structure": structure, "space": space})
 
 
+def is_name(text: str) -> bool:
+    """Whether this can be the name of a folder, an experiment and an actor."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text) is not None
+
+
 def check_name(name: str) -> None:
-    """Raises `UserError` unless the name can be that of a folder, an experiment and an actor."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    """Raises `UserError` unless `is_name`."""
+    if not is_name(name):
+        allowed = re.sub("[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100]
         raise UserError(
-            f"--name must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given {name!r}"
+            f"--name must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given {name!r}: "
+            f"give --name {allowed or 'mnist'}, for example"
         )
 
 
@@ -109,7 +119,11 @@ def read_plan(folder: Folder) -> Plan | None:
         return Plan.from_json(json.loads(folder.read(FILE))["plan"]) if folder.exists(FILE) else None
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{folder}/{FILE} must be a file that can be read; {one_line(error)}: check --storage"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder}/{FILE} must say what was asked of the sweep, in the form of this version; "
             f"{one_line(error)}: give another --name"

@@ -7,10 +7,12 @@ from typing import Any
 
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
+from sweeps.engine.options import storage_of, study_storage_of
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.plan import Plan, read_plan
 from sweeps.engine.study import Row, read_rows
 from sweeps.engine.tracking_note import read_note
+from sweeps.engine.tracking_uri import database
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
@@ -36,7 +38,12 @@ class Results:
     def best_as_json(self) -> dict[str, Any]:
         """trial, params, objective, value, floor, checkpoint, run_id, model_uri of the best trial."""
         row = self.best
-        tracked = read_note(trial_folder(self.folder, row.number))
+        try:
+            tracked = read_note(trial_folder(self.folder, row.number))
+        except OSError as error:
+            raise UserError(
+                f"a trial's note must be a file that can be read; {one_line(error)}: check --storage"
+            ) from error
         return {
             "trial": row.number,
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
@@ -49,8 +56,9 @@ class Results:
         }
 
 
-def open_results(storage: str, name: str, study_storage: str | None = None) -> Results:
-    """The sweep of this name. Raises `UserError` if there is none."""
+def open_results(storage: str | None, name: str, study_storage: str | None = None) -> Results:
+    """The sweep of this name; None stands for the places that the scripts take. Raises `UserError` if there is none."""
+    storage = storage_of(storage)
     folder = sweep_folder(storage, name)
     plan = read_plan(folder)
     if plan is None:
@@ -58,7 +66,13 @@ def open_results(storage: str, name: str, study_storage: str | None = None) -> R
         raise UserError(
             f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
         )
-    return Results(folder, plan, read_rows(plan.study_name, study_url(folder, study_storage)))
+    url = study_url(folder, study_storage_of(study_storage))
+    file = database(url)
+    if file is not None and not file.is_file():  # Optuna would make an empty one
+        raise UserError(
+            f"a sweep's Optuna study must be there; {file} is not: check --storage, or give the sweep's --study-storage"
+        )
+    return Results(folder, plan, read_rows(plan.study_name, url))
 
 
 def study_url(folder: Folder, given: str | None) -> str:
@@ -77,4 +91,6 @@ def _known(storage: Folder) -> list[str]:
     try:
         return [name for name in storage.names() if (storage / name).exists(PLAN_FILE)]
     except OSError as error:
-        raise UserError(f"--storage must be a folder that can be read; {storage}: {one_line(error)}") from error
+        raise UserError(
+            f"the storage must be a folder that can be read; {storage}: {one_line(error)}: check --storage"
+        ) from error

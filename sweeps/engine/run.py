@@ -31,6 +31,7 @@ from sweeps.engine.space import Space
 from sweeps.engine.spool import Spool, State
 from sweeps.engine.study import Row, Study
 from sweeps.engine.tracking import Tracker
+from sweeps.engine.tracking_uri import make_room
 from sweeps.engine.trainable import Work, train_cohort
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
@@ -79,7 +80,7 @@ def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: S
         first = read_plan(folder) is None
         plan = settle(folder, asked)
         url = study_url(folder, options.study_storage)
-        tracker = _tracker(options, folder, plan)
+        tracker = _tracker(options, folder, plan, first)
         opened = beside.submit(tracker.open, first_start=first)
         try:
             with connected() as nodes:
@@ -164,13 +165,18 @@ def _leased(folder: Folder) -> Iterator[str]:
         lease.release()
 
 
-def _tracker(options: Options, folder: Folder, plan: Plan) -> Tracker:
+def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Tracker:
     uri = options.tracking_uri
     if not uri:
         storage = Folder.at(options.storage)
         if not storage.is_local:
             raise UserError(f"a sweep in an object store, {storage}, needs --tracking-uri: the URL of an MLflow server")
         uri = f"sqlite:///{storage.path}/mlflow.db"
+    try:
+        make_room(uri)
+    except OSError as error:
+        if first:  # later on the spools hold what MLflow cannot take
+            raise UserError(f"{error}: check --tracking-uri") from error
     return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
 
 

@@ -47,42 +47,50 @@ class Space:
     def __post_init__(self) -> None:
         for name in (*self.ranges, *self.fixed):
             if name not in KNOWN:
-                raise UserError(f"a space names hyper-parameters out of {', '.join(KNOWN)}; given {name!r}")
-        for name, bounds in self.ranges.items():
-            if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (
-                bounds.log and bounds.low <= 0
-            ):
                 raise UserError(
-                    f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}"
+                    f"a space names hyper-parameters out of {', '.join(KNOWN)}; given {name!r}: rename it or drop it"
                 )
+        for name, bounds in self.ranges.items():
+            _check_range(name, bounds)
         for end in ("low", "high"):
             self.hyper({name: _end(bounds, end) for name, bounds in self.ranges.items()})
         for number, preset in enumerate(self.presets):
-            if set(preset) != set(self.ranges):
-                raise UserError(f"preset {number} must give {', '.join(self.ranges)}; it gives {', '.join(preset)}")
-            for name, value in preset.items():
-                if not self.ranges[name].holds(value):
-                    bounds = self.ranges[name]
-                    raise UserError(
-                        f"preset {number} must lie in the ranges; its {name} is {value}, outside {bounds.low} to "
-                        f"{bounds.high}: widen the range"
-                    )
+            self._check_preset(number, preset)
+
+    def _check_preset(self, number: int, preset: Mapping[str, float]) -> None:
+        if set(preset) != set(self.ranges):
+            raise UserError(
+                f"preset {number} must give {', '.join(self.ranges)}; it gives {', '.join(preset)}: "
+                "give it a value for each range and for nothing else"
+            )
+        for name, value in preset.items():
+            bounds = self.ranges[name]
+            if not bounds.holds(value):
+                raise UserError(
+                    f"preset {number} must lie in the ranges; its {name} is {value}, outside {bounds.low} to "
+                    f"{bounds.high}: widen the range"
+                )
+            if bounds.whole and value != int(value):
+                raise UserError(
+                    f"preset {number} must lie in the ranges; its {name} is {value}, and that range is of whole "
+                    f"numbers: set it to {round(value)}"
+                )
 
     def hyper(self, point: Mapping[str, float]) -> Hyper:
-        """The hyper-parameters of a point of the space."""
+        """The hyper-parameters of a point of the space. Raises `UserError` if one is out of its range."""
         values = {**self.fixed, **point}
         try:
             return Hyper(
                 lambda_gp=values["lambda_gp"],
                 lr_critic=values["lr_critic"] if "lr_critic" in values else values["lr"],
                 lr_generator=values["lr_generator"] if "lr_generator" in values else values["lr"],
-                n_critic=int(values["n_critic"]),
+                n_critic=_whole(values["n_critic"]),
                 beta1=values["beta1"],
                 beta2=values["beta2"] if "beta2" in values else 1 - values["one_minus_beta2"],
             )
         except KeyError as error:
             raise UserError(
-                f"a space must give {error.args[0]}, as a range or fixed; it has {', '.join(values)}"
+                f"a space must give {error.args[0]}; it has {', '.join(values)}: add a range or a fixed value"
             ) from error
 
     def as_json(self) -> dict[str, Any]:
@@ -96,6 +104,27 @@ class Space:
     def from_json(cls, values: Mapping[str, Any]) -> Space:
         ranges = {name: Range(**bounds) for name, bounds in values["ranges"].items()}
         return cls(ranges, values["fixed"], tuple(values["presets"]))
+
+
+def _check_range(name: str, bounds: Range) -> None:
+    """Raises `UserError` unless something lies in a range, and only what its hyper-parameter can be."""
+    if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (bounds.log and bounds.low <= 0):
+        raise UserError(
+            f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
+            "set them so, as in Range(0.001, 0.2, log=True)"
+        )
+    if name == "n_critic" and not bounds.whole:
+        raise UserError(f"the range of n_critic must be of whole numbers; given {bounds}: set whole=True")
+    if bounds.whole and not (bounds.low == int(bounds.low) and bounds.high == int(bounds.high)):
+        raise UserError(
+            f"the range of {name} must begin and end with a whole number where it is of whole numbers; given {bounds}: "
+            "set low and high so, as in Range(1, 5, whole=True)"
+        )
+
+
+def _whole(value: float) -> int:
+    """5.0 as 5; what is no whole number stays as it is, for `Hyper` to refuse."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # type: ignore[return-value]
 
 
 def _end(bounds: Range, end: str) -> float:

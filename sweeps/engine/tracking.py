@@ -87,7 +87,7 @@ class Tracker:
             except Exception as error:
                 if first_start:
                     raise UserError(
-                        f"the MLflow store must open; {shown(self._uri)} did not: {_line(error)}: correct the URI"
+                        f"the MLflow store must open; {shown(self._uri)} did not: {_line(error)}: check --tracking-uri"
                     ) from error
                 self._warn(_line(error))
 

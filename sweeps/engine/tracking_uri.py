@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -63,13 +64,27 @@ def answers(uri: str) -> bool:
 def database(uri: str) -> Path | None:
     """The file of a SQLite URI, absolute; None for any other."""
     scheme, _, rest = uri.partition(":///")
-    if not scheme.startswith("sqlite") or not rest or rest.startswith(":memory:"):
+    name, _, query = rest.partition("?")
+    if "uri=true" in query:  # then SQLite takes the name for a URI of its own
+        name = name.removeprefix("file:")
+    if not scheme.startswith("sqlite") or not name or name.startswith(":memory:"):
         return None
-    return Path(rest.partition("?")[0]).absolute()
+    return Path(name).absolute()
 
 
 def make_room(uri: str) -> None:
-    """Make the folder that a SQLite database is to lie in."""
+    """Make the folder that a SQLite database is to lie in.
+
+    Raises `OSError` if no database can be written there: MLflow would try again for minutes before it said so.
+    """
     file = database(uri)
-    if file is not None:
+    if file is None:
+        return
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):  # SQLite writes a journal beside the database
+            pass
+        if file.exists():
+            file.open("r+b").close()
+    except OSError as error:
+        raise OSError(f"{file} cannot be written ({error.strerror})") from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -48,9 +48,15 @@ OUT_OF_RANGE = [
     [(owner, field, invariant, value) for owner, field, invariant, values in OUT_OF_RANGE for value in values],
     ids=lambda item: type(item).__name__ if isinstance(item, Structure | Hyper | Trial) else repr(item),
 )
-def test_an_error_names_field_invariant_and_value(owner: Any, field: str, invariant: str, value: object) -> None:
-    with pytest.raises(UserError, match=re.escape(f"{field} must be {invariant}; given {value!r}")):
+def test_an_error_names_field_invariant_value_and_remedy(owner: Any, field: str, invariant: str, value: object) -> None:
+    """And what it proposes is taken."""
+    with pytest.raises(UserError) as refused:
         replace(owner, **{field: value})
+    said, _, proposed = str(refused.value).partition(f": set {field} to ")
+    assert said == f"{field} must be {invariant}; given {value!r}"
+    proposal, example, rest = proposed.partition(", for example")
+    assert (example, rest) == (", for example", "")
+    replace(owner, **{field: ast.literal_eval(proposal)})
 
 
 @pytest.mark.parametrize(

@@ -354,7 +354,7 @@ def test_a_folder_without_split_names_is_one_set(tmp_path: Path) -> None:
     assert [len(s) for s in (load_images(tmp_path).train, load_images(tmp_path).test)] == [24, 3]
 
 
-def refused(path: Path, *parts: str) -> None:
+def refused(path: str | Path, *parts: str) -> None:
     with pytest.raises(UserError) as caught:
         load_images(path)
     assert "\n" not in str(caught.value)
@@ -365,6 +365,15 @@ def refused(path: Path, *parts: str) -> None:
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "no.parquet", "no.parquet does not exist", "check the path")
     refused(tmp_path, "holds none", "name another folder")
+
+
+def test_a_path_that_cannot_be_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The empty one least of all: it would mean the current folder."""
+    write(tmp_path / "t.parquet", [encoded(image) for image in grey(20)])
+    monkeypatch.chdir(tmp_path)
+    refused("", "--data must name a Parquet file", "it is empty", "leave it out or give a path")
+    refused("~no-such-user/x", "must stand for a home folder", "'~no-such-user/x'", "write the path in full")
+    refused(tmp_path / ("n" * 300), "--data must be a path that can be read", "check the path")
 
 
 def test_a_file_that_is_cut_short_or_not_parquet_is_refused(tmp_path: Path) -> None:
@@ -381,6 +390,27 @@ def test_a_table_without_images_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "t.parquet")
     refused(tmp_path / "t.parquet", "struct with a field 'bytes'", "it is binary")
     refused(write(tmp_path / "t.parquet", []), "it has no rows")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(pa.string(), "a.png"), (pa.int64(), 7), (pa.list_(pa.uint8()), [137, 80]), (pa.float32(), 0.5)]
+)
+def test_images_that_are_no_bytes_are_refused(kind: pa.DataType, value: object, tmp_path: Path) -> None:
+    column = pa.array([{"bytes": value, "path": None}] * 20, pa.struct([("bytes", kind), ("path", pa.string())]))
+    pq.write_table(pa.table({"image": column}), tmp_path / "t.parquet")
+    refused(tmp_path / "t.parquet", "a field 'bytes' of binary", "it is struct<bytes: ", "write the table with")
+
+
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), pa.null()])
+def test_bytes_of_every_kind(kind: pa.DataType, tmp_path: Path) -> None:
+    """A column without any bytes is refused with what to do about it."""
+    images = [None if kind == pa.null() else encoded(image) for image in grey(20)]
+    column = pa.array([{"bytes": image} for image in images], pa.struct([("bytes", kind)]))
+    pq.write_table(pa.table({"image": column}), tmp_path / "t.parquet")
+    if kind == pa.null():
+        refused(tmp_path / "t.parquet", "row 0 of", "embed the files")
+    else:
+        assert len(load_images(tmp_path / "t.parquet").train) == 16
 
 
 def test_labels_that_are_no_classes_are_refused(tmp_path: Path) -> None:

@@ -6,26 +6,39 @@ The script runs in this process where the mistake is found before Ray is started
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import sweeps.mnist
 from sweeps.engine import run
 from sweeps.engine.run import run_script
 from sweeps.engine.space import WGAN_GP, Range, Space
+from sweeps.engine.tracking import Tracker
+from sweeps.engine.tracking_uri import database, make_room
 from tests.sweeps.conftest import SIDE, blobs, write_images
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Hyper
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.mnist_files import SHA256, Mirror
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
 
 NAME = "bad"
+# What to do is said last, after a colon, a semicolon or a comma, and begins with a verb.
+REMEDY = re.compile(
+    "[:;,] (?:add|ask|check|choose|connect|convert|copy|correct|drop|give|leave|minimise|name|rename|resize|set|take|"
+    "widen|write) "
+)
 
 
 class Script:
@@ -49,10 +62,11 @@ class Script:
         return self.line_of(sweeps.mnist.main, alone)
 
     def line_of(self, main: Callable[[], object], alone: bool = True) -> str:
-        """The line that this script's main ends with."""
+        """The line that this script's main ends with; it says what to do."""
         assert run_script(main) == 2  # type: ignore[arg-type]
         lines = self._capture.readouterr().err.splitlines()
         assert [line for line in lines if line.startswith("error: ")] == lines[0 if alone else -1 :]
+        assert REMEDY.search(lines[-1]), lines[-1]
         assert not list(self.storage.rglob("trials"))
         assert not list(self.storage.rglob("sweep.json"))
         return lines[-1]
@@ -72,27 +86,29 @@ def script(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--lanes", "0"), "--lanes must be auto or a whole number >= 1; given '0'"),
+        (("--lanes", "0"), "--lanes must be auto or a whole number >= 1; given '0': give --lanes 8"),
         (("--lanes", "many"), "given 'many'"),
         (("--lanes", "1.5"), "given '1.5'"),
-        (("--budget", "0"), "--budget must be a whole number >= 1; given 0"),
+        (("--budget", "0"), "--budget must be a whole number >= 1; given 0: give --budget 10000"),
         (("--budget", "-45"), "given -45"),
-        (("--trials", "0"), "--trials must be a whole number >= 1; given 0"),
-        (("--seed", "-1"), "--seed must be a whole number >= 0; given -1"),
-        (("--cpus-per-trial", "0"), "--cpus-per-trial must be > 0"),
-        (("--cpus-per-trial", "nan"), "--cpus-per-trial must be > 0"),
-        (("--gpus-per-trial", "-0.5"), "--gpus-per-trial"),
-        (("--gpus-per-trial", "1.5"), "--gpus-per-trial must be a fraction of one GPU"),
-        (("--gpus-per-trial", "2"), "--gpus-per-trial is at most 1"),
-        (("--gpus-per-trial", "nan"), "--gpus-per-trial must be a fraction of one GPU"),
-        (("--max-concurrent", "-1"), "--max-concurrent must be a whole number >= 0"),
-        (("--name", "a/b"), "'a/b'"),
-        (("--name", ".."), "'..'"),
-        (("--name", "two words"), "'two words'"),
+        (("--trials", "0"), "--trials must be a whole number >= 1; given 0: give --trials 12"),
+        (("--seed", "-1"), "--seed must be a whole number >= 0; given -1: give --seed 0"),
+        (("--cpus-per-trial", "0"), "--cpus-per-trial must be a finite number > 0; given 0.0: give --cpus-per-trial 1"),
+        (("--cpus-per-trial", "nan"), "--cpus-per-trial must be a finite number > 0; given nan"),
+        (("--cpus-per-trial", "inf"), "--cpus-per-trial must be a finite number > 0; given inf"),
+        (("--gpus-per-trial", "-0.5"), "--gpus-per-trial must be 0 to 1, as a process trains on one GPU at most"),
+        (("--gpus-per-trial", "1.5"), "--gpus-per-trial must be 0 to 1, as a process trains on one GPU at most"),
+        (("--gpus-per-trial", "2"), "given 2.0: give --gpus-per-trial 1, or a fraction such as 0.25"),
+        (("--gpus-per-trial", "nan"), "--gpus-per-trial must be 0 to 1"),
+        (("--max-concurrent", "-1"), "--max-concurrent must be a whole number >= 0; given -1: give --max-concurrent 0"),
+        (("--name", "a/b"), "'a/b': give --name a-b"),
+        (("--name", ".."), "'..': give --name mnist"),
+        (("--name", "two words"), "'two words': give --name two-words"),
         (("--name", ""), "''"),
         (("--name", "n" * 101), "1 to 100 letters"),
-        (("--storage", ""), "--storage must name a folder; it is empty"),
-        (("--storage", "nowhere://bucket"), "nowhere://bucket"),
+        (("--storage", ""), "--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps"),
+        (("--data", ""), "--data must name a Parquet file or a folder of them; it is empty; leave it out"),
+        (("--data", "~no-such-user/x"), "'~no-such-user/x' it stands for none; write the path in full"),
         (("--objective", "train/wasserstein_estimate"), "the critic's estimate tends to W + W^2/(2 lambda)"),
         (("--objective", "train/critic_loss"), "an objective must be comparable across trials"),
         (("--objective", "beauty"), "known metric; given 'beauty'"),
@@ -103,16 +119,44 @@ def test_options_out_of_range(script: Script, options: tuple[str, ...], said: st
     assert said in script.refused(*options)
 
 
-@pytest.mark.parametrize("options", [("--networks", "transformer"), ("--trials", "several"), ("--budgets", "9")])
+def test_a_storage_of_no_known_kind(script: Script) -> None:
+    assert "a URI such as s3://bucket/prefix; given 'nowhere://bucket'" in script.refused(
+        "--storage", "nowhere://bucket"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--networks", "transformer"), "argument --networks: invalid choice: 'transformer' (choose from "),
+        (("--trials", "several"), "argument --trials: must be a whole number in digits; given 'several'"),
+        (("--budget", "1e4"), "argument --budget: must be a whole number in digits; given '1e4'"),
+        (("--seed", "0.5"), "argument --seed: must be a whole number in digits; given '0.5'"),
+        (("--max-concurrent", ""), "argument --max-concurrent: must be a whole number in digits; given ''"),
+        (("--gpus-per-trial", "half"), "argument --gpus-per-trial: must be a number such as 0.5; given 'half'"),
+        (("--cpus-per-trial", "all"), "argument --cpus-per-trial: must be a number such as 0.5; given 'all'"),
+        (("--trials",), "argument --trials: expected one argument"),
+        (("--budgets", "9"), "unrecognized arguments: --budgets 9"),
+        (("two\nlines",), "unrecognized arguments: two lines"),
+    ],
+)
 def test_options_that_are_none(
-    script: Script, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: Script,
+    options: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What argparse itself refuses: status 2 too, and the last line says what."""
+    """What argparse itself refuses: status 2 and one line too, without the usage, which `--help` has."""
     monkeypatch.setattr(sys, "argv", ["mnist.py", "--storage", str(script.storage), *options])
     with pytest.raises(SystemExit) as ended:
         run_script(sweeps.mnist.main)
     assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert line.endswith(": see mnist.py --help")
     assert not script.storage.exists()
 
 
@@ -123,7 +167,9 @@ def test_options_that_are_none(
         ({"lambda_gp": Range(0.0, 1.0, log=True)}, "low > 0 on a log scale"),
         ({"beta1": Range(0.0, 1.0)}, "beta1 must be in [0, 1); given 1.0"),
         ({"one_minus_beta2": Range(0.0, 0.2)}, "beta2 must be in [0, 1)"),
-        ({"n_critic": Range(0, 5, whole=True)}, "n_critic must be a whole number >= 1; given 0"),
+        ({"n_critic": Range(0, 5, whole=True)}, "n_critic must be a whole number >= 1; given 0: set n_critic to 5"),
+        ({"n_critic": Range(1, 5)}, "must be of whole numbers"),
+        ({"n_critic": Range(0.5, 5, whole=True)}, "must begin and end with a whole number"),
         ({"lr": Range(0.0, 1e-2)}, "lr_critic must be > 0"),
         ({"lr": Range(1e-2, 1e-5)}, "low <= high"),
         ({"lr": Range(1e-5, float("inf"))}, "finite"),
@@ -149,7 +195,7 @@ def test_a_space_must_give_every_hyper_parameter(script: Script) -> None:
         ({"beta1": 1.0}, "beta1 must be in [0, 1); given 1.0"),
         ({"beta2": 1.0}, "beta2 must be in [0, 1); given 1.0"),
         ({"n_critic": 0}, "n_critic must be a whole number >= 1; given 0"),
-        ({"n_critic": 2.0}, "n_critic must be a whole number >= 1; given 2.0"),
+        ({"n_critic": 2.5}, "n_critic must be a whole number >= 1; given 2.5: set n_critic to 5"),
         ({"lr_critic": float("nan")}, "lr_critic must be a finite number"),
     ],
 )
@@ -184,6 +230,17 @@ def mixed_channels(folder: Path) -> Path:
     return write_images(folder / "colours.parquet", [*blobs(39, seed=0), np.zeros((SIDE, SIDE, 3), np.uint8)])
 
 
+def paths_for_bytes(folder: Path) -> Path:
+    rows = [{"bytes": f"{number}.png", "path": None} for number in range(40)]
+    pq.write_table(pa.table({"image": rows}), folder / "paths.parquet")
+    return folder / "paths.parquet"
+
+
+def numbers_for_bytes(folder: Path) -> Path:
+    pq.write_table(pa.table({"image": [{"bytes": number} for number in range(40)]}), folder / "numbers.parquet")
+    return folder / "numbers.parquet"
+
+
 def too_few(folder: Path) -> Path:
     return write_images(folder / "few.parquet", blobs(5, seed=0))
 
@@ -195,6 +252,8 @@ def too_few(folder: Path) -> Path:
         (empty_folder, "holds none"),
         (truncated, "must be a whole Parquet file"),
         (no_image_column, "must have a column 'image'; its columns are picture"),
+        (paths_for_bytes, "a field 'bytes' of binary; it is struct<bytes: string"),
+        (numbers_for_bytes, "a field 'bytes' of binary; it is struct<bytes: int64"),
         (mixed_sizes, f"{SIDE + 1}x{SIDE}"),
         (mixed_channels, "colours.parquet"),
         (too_few, "at least 2 images"),
@@ -236,6 +295,53 @@ def test_storage_below_a_file(script: Script, tmp_path: Path) -> None:
 def test_storage_that_refuses_folders(script: Script) -> None:
     """As a read-only file system does."""
     assert "the storage must be a folder that can be written" in script.refused("--storage", "/proc/self/sweeps")
+
+
+def tracked_in(uri: str, folder: Path) -> Tracker:
+    return Tracker(Folder.at(folder / NAME), NAME, "1d", uri, "eval/a", 1.0, {})
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+@pytest.mark.parametrize("make", [lambda folder: Path("/proc/self/x.db"), lambda folder: folder])
+def test_a_tracking_database_that_cannot_be_written(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """In a folder that takes no files, or where there is a folder: MLflow would try again for over a minute."""
+    uri = f"sqlite:///{make(tmp_path)}"
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"sqlite:.* did not: .* cannot be written") as refused:
+        tracked_in(uri, tmp_path).open(first_start=True)
+    assert time.monotonic() - began < 15
+    assert REMEDY.search(str(refused.value))
+    assert "\n" not in str(refused.value)
+    tracked_in(uri, tmp_path).open(first_start=False)  # on continuing it is a warning, as a server that is away is
+
+
+def test_room_for_a_tracking_database(tmp_path: Path) -> None:
+    """Nothing but its folder is made, and a database that is there stays as it is."""
+    file = tmp_path / "new" / "mlflow.db"
+    make_room(f"sqlite:///{file}")
+    assert list(tmp_path.rglob("*")) == [file.parent]
+    file.write_bytes(b"kept")
+    make_room(f"sqlite:///{file}")
+    assert file.read_bytes() == b"kept"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////x/a.db", "/x/a.db"),
+        ("sqlite+pysqlite:////x/a.db?timeout=5", "/x/a.db"),
+        ("sqlite:///file:/x/a.db?mode=ro&uri=true", "/x/a.db"),
+        ("sqlite:////x/file:a.db", "/x/file:a.db"),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///file::memory:?cache=shared&uri=true", None),
+        ("sqlite://", None),
+        ("postgresql://me@host/db", None),
+        ("https://host/", None),
+    ],
+)
+def test_the_file_of_a_database(uri: str, file: str | None) -> None:
+    assert database(uri) == (file and Path(file))
 
 
 # From here on the script is a process of its own.
@@ -288,6 +394,18 @@ def test_first_start_without_the_tracking_server(
     assert not list(tmp_path.rglob("trials"))
     assert not list(tmp_path.rglob("sweep.json"))
     assert not list(tmp_path.rglob("lease.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/1").exists(), reason="no /proc here")
+def test_first_start_with_a_tracking_database_that_cannot_be_written(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path, continued: tuple[Path, Running]
+) -> None:
+    """Said before Ray starts, and not after a minute of MLflow's trying again."""
+    uri = "sqlite:////proc/1/x.db"
+    ran = surroundings.script(tmp_path, "--data", small_data, "--smoke", "--tracking-uri", uri)
+    ran.refused("/proc/1/x.db", "cannot be written", "check --tracking-uri")
+    assert not list(tmp_path.rglob("sweep.json"))
 
 
 @pytest.mark.slow

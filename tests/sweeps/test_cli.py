@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 import torch
 
 from sweeps.cli import main
-from sweeps.engine.options import parse
-from sweeps.engine.plan import Plan, write_plan
+from sweeps.engine.options import add_storage, parse
+from sweeps.engine.plan import FILE, Plan, write_plan
+from sweeps.engine.results import STUDY_FILE, open_results
 from sweeps.engine.study import Study
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
@@ -49,7 +52,7 @@ def sweep(tmp_path: Path, make_plan: Callable[..., Plan]) -> tuple[Path, Study]:
 def checkpoint_in(sweep: tuple[Path, Study], step: int, plan: Plan) -> Folder:
     storage, study = sweep
     (claim,) = study.held("a")
-    state = State.initial(plan.structure, claim.trial.seed, torch.device("cpu"))
+    state = State.initial(plan.structure, claim.trial.seed + step, torch.device("cpu"))
     saved = Checkpoint(claim.trial, plan.structure, step, state, {"eval/a": 2.0})
     return checkpoints.write(Folder.at(storage) / "sweep" / "trials" / "0" / "checkpoints", saved)
 
@@ -62,6 +65,75 @@ def test_a_sweep_that_is_not_there(refused: Callable[..., str], sweep: tuple[Pat
         assert "there are: sweep: check --storage" in line
     assert "there are: none" in refused("best", "other", "--storage", tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+COMMANDS = [("best", "sweep"), ("best", "sweep", "--json"), ("export", "sweep", "--out", "out"), ("sample", "sweep")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_storage_that_cannot_be_read(
+    refused: Callable[..., str],
+    sweep: tuple[Path, Study],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    """A folder stands for a file that cannot be read, which root can."""
+    monkeypatch.chdir(tmp_path)
+    plan = sweep[0] / "sweep" / FILE
+    plan.unlink()
+    plan.mkdir()
+    line = refused(*command, "--storage", sweep[0])
+    assert f"{plan} must be a file that can be read" in line
+    assert line.endswith(": check --storage")
+    (tmp_path / "file").write_text("not a folder")
+    line = refused(*command, "--storage", tmp_path / "file")
+    assert "the storage must be a folder that can be read" in line
+    assert line.endswith(": check --storage")
+    line = refused(*command, "--storage", "")
+    assert "--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps, or give a path" in line
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_study_that_is_not_there(
+    refused: Callable[..., str],
+    sweep: tuple[Path, Study],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    """Reading makes none: not in the sweep's folder, nor where --study-storage or the environment says."""
+    monkeypatch.chdir(tmp_path)
+    (sweep[0] / "sweep" / STUDY_FILE).unlink()
+    elsewhere = tmp_path / "elsewhere.db"
+    url = f"sqlite:///{elsewhere}"
+    before = sorted(sweep[0].rglob("*"))
+    for file, *options in (
+        (sweep[0] / "sweep" / STUDY_FILE, "--storage", sweep[0]),
+        (elsewhere, "--storage", sweep[0], "--study-storage", url),
+    ):
+        line = refused(*command, *options)
+        assert f"a sweep's Optuna study must be there; {file} is not: check --storage, or give" in line
+    monkeypatch.setenv("WGAN_STUDY_STORAGE", url)
+    assert str(elsewhere) in refused(*command, "--storage", sweep[0])
+    assert sorted(sweep[0].rglob("*")) == before
+
+
+def test_a_note_or_checkpoint_that_cannot_be_read(
+    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    storage, study = sweep
+    study.report("a", {0: (10, 2.0)}, {})
+    kept = Path(checkpoint_in(sweep, 10, make_plan()).path)
+    (storage / "sweep" / "trials" / "0" / "mlflow.json").mkdir()
+    line = refused("best", "sweep", "--json", "--storage", storage)
+    assert line.endswith(": check --storage")
+    (kept / "state.safetensors").unlink()
+    (kept / "state.safetensors").mkdir()
+    for command in (("sample", kept), ("sample", "sweep"), ("export", "sweep", "--out", tmp_path / "out")):
+        line = refused(*command, "--storage", storage)
+        assert f"a checkpoint must be files that can be read; {kept}: " in line
+        assert line.endswith(": check --storage, or the path")
 
 
 def test_before_the_first_score(refused: Callable[..., str], sweep: tuple[Path, Study], tmp_path: Path) -> None:
@@ -90,7 +162,41 @@ def test_best_while_the_sweep_runs(
 
 def test_samples_of_what_is_no_checkpoint(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "manifest.json" in refused("sample", tmp_path / "nothing", "--out", tmp_path / "x.png")
+    line = refused("sample", "nothing", "--out", tmp_path / "x.png", "--storage", tmp_path)
+    assert "no sweep named 'nothing'" in line
     assert not (tmp_path / "x.png").exists()
+
+
+def test_samples_of_a_sweep_are_those_of_its_best_checkpoint(
+    sweep: tuple[Path, Study],
+    make_plan: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its name in --storage or $WGAN_STORAGE, where a folder of that name stands too, or by path or URI."""
+    storage, study = sweep
+    study.report("a", {0: (10, 2.0)}, {})
+    study.report("a", {0: (20, 3.0)}, {})
+    best, later = checkpoint_in(sweep, 10, make_plan()), checkpoint_in(sweep, 20, make_plan())
+    here = tmp_path / "here"
+    (here / "sweep").mkdir(parents=True)
+    monkeypatch.chdir(here)
+
+    def drawn(*arguments: str | Path) -> bytes:
+        assert main(["sample", *map(str, arguments), "--n", "4", "--out", "x.png"]) == 0
+        picture = Path("x.png").read_bytes()
+        Path("x.png").unlink()
+        return picture
+
+    wanted = drawn(best)
+    assert drawn("sweep", "--storage", storage) == wanted
+    assert drawn(f"file://{best}") == wanted
+    monkeypatch.setenv("WGAN_STORAGE", str(storage))
+    assert drawn("sweep") == wanted
+    assert drawn(later) != wanted
+    # A checkpoint in the current folder goes before a sweep of its name.
+    shutil.copytree(str(later), "sweep", dirs_exist_ok=True)
+    assert drawn("sweep") == drawn(later)
 
 
 def test_samples_of_a_damaged_checkpoint(
@@ -105,13 +211,15 @@ def test_samples_of_a_damaged_checkpoint(
 
 @pytest.mark.parametrize("count", ["0", "-3"])
 def test_fewer_samples_than_one(refused: Callable[..., str], tmp_path: Path, count: str) -> None:
-    assert f"--n must be a whole number >= 1; given {count}" in refused("sample", tmp_path, "--n", count)
+    line = refused("sample", tmp_path, "--n", count)
+    assert f"--n must be a whole number >= 1; given {count}: give --n 64, for example" in line
 
 
 def test_a_seed_out_of_range(
     refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan]
 ) -> None:
-    assert "--seed" in refused("sample", checkpoint_in(sweep, 10, make_plan()), "--seed", str(2**70))
+    line = refused("sample", checkpoint_in(sweep, 10, make_plan()), "--seed", str(2**70))
+    assert f"--seed must be a whole number in [0, 2^63); given {2**70}: give --seed 0, for example" in line
 
 
 def test_an_output_that_cannot_be_written(
@@ -122,8 +230,12 @@ def test_an_output_that_cannot_be_written(
     study.report("a", {0: (10, 2.0)}, {})
     folder = checkpoint_in(sweep, 10, make_plan())
     (tmp_path / "file").write_text("mine")
-    assert "--out" in refused("sample", folder, "--out", tmp_path / "file" / "x.png")
-    assert "--out" in refused("export", "sweep", "--out", tmp_path / "file" / "out", "--storage", storage)
+    line = refused("sample", folder, "--out", tmp_path / "file" / "x.png")
+    assert "--out must be a file that can be written" in line
+    assert ": name one in a folder that is there and yours" in line
+    line = refused("export", "sweep", "--out", tmp_path / "file" / "out", "--storage", storage)
+    assert "--out must be a folder that can be written" in line
+    assert ": name one in a folder that is yours" in line
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "precious").write_text("mine")
@@ -133,12 +245,34 @@ def test_an_output_that_cannot_be_written(
     assert (taken / "precious").read_text() == "mine"
 
 
-@pytest.mark.parametrize("arguments", [[], ["worst"], ["best"], ["export", "sweep"], ["sample", "x", "--n", "many"]])
-def test_arguments_that_are_missing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said", "see"),
+    [
+        ([], "the following arguments are required: COMMAND", "sweeps"),
+        (["worst"], "argument COMMAND: invalid choice: 'worst' (choose from ", "sweeps"),
+        (["best"], "the following arguments are required: name", "sweeps best"),
+        (["export", "sweep"], "the following arguments are required: --out", "sweeps export"),
+        (
+            ["sample", "x", "--n", "many"],
+            "argument --n: must be a whole number in digits; given 'many'",
+            "sweeps sample",
+        ),
+        (["sample", "x", "--seed", "1e3"], "argument --seed: must be a whole number in digits", "sweeps sample"),
+        (["best", "sweep", "--yaml"], "unrecognized arguments: --yaml", "sweeps"),
+    ],
+)
+def test_arguments_that_are_missing(
+    arguments: list[str], said: str, see: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, as every error, and the help that says more."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert line.endswith(f": see {see} --help")
 
 
 def test_the_storage_is_the_scripts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +286,58 @@ def test_the_storage_is_the_scripts(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert parse("mnist", "", 12, 4500, []).storage == "/home/me/wgan-sweeps"
 
 
+def test_places_are_those_of_the_environment_unless_they_are_given(
+    monkeypatch: pytest.MonkeyPatch, sweep: tuple[Path, Study]
+) -> None:
+    """An empty one says that it is to be where it is when the environment names none."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking")
+    monkeypatch.setenv("WGAN_STUDY_STORAGE", "postgresql://study")
+    options = parse("mnist", "", 12, 4500, [])
+    assert (options.tracking_uri, options.study_storage) == ("http://tracking", "postgresql://study")
+    options = parse("mnist", "", 12, 4500, ["--tracking-uri", "http://mine", "--study-storage", "sqlite:///mine.db"])
+    assert (options.tracking_uri, options.study_storage) == ("http://mine", "sqlite:///mine.db")
+    options = parse("mnist", "", 12, 4500, ["--tracking-uri", "", "--study-storage", ""])
+    assert (options.tracking_uri, options.study_storage) == ("", "")
+    # Another parser with these options hands on what was given, None included.
+    monkeypatch.setenv("WGAN_STUDY_STORAGE", f"sqlite:///{sweep[0]}/sweep/{STUDY_FILE}")
+    monkeypatch.setenv("WGAN_STORAGE", str(sweep[0]))
+    parser = argparse.ArgumentParser()
+    add_storage(parser)
+    given = parser.parse_args([])
+    assert [row.number for row in open_results(given.storage, "sweep", given.study_storage).rows] == [0]
+
+
+SECRETS = {
+    "WGAN_STORAGE": "s3://key:secret@bucket/sweeps",
+    "WGAN_STUDY_STORAGE": "postgresql://me:secret@host/studies",
+    "MLFLOW_TRACKING_URI": "https://me:secret@tracking",
+    "WGAN_DATA": "/secret",
+}
+
+
+@pytest.mark.parametrize("command", ["script", "best", "sample", "export"])
+def test_the_help_names_the_environment_and_not_what_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        parse("mnist", "", 12, 4500, ["--help"]) if command == "script" else main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "secret" not in text
+    assert "(default: $WGAN_STORAGE, else ~/wgan-sweeps)" in text
+    assert "(default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)" in text
+    if command == "script":
+        assert "(default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)" in text
+        assert "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)" in text
+    if command == "sample":
+        assert "a sweep in --storage, for its best checkpoint; or a checkpoint's folder" in text
+        for default in ("(default: 64)", "(default: samples.png)", "(default: 0)"):
+            assert text.count(default) == 1
+    for named in ("$WGAN_STORAGE", "$WGAN_STUDY_STORAGE"):
+        assert text.count(named) == 1
+
+
 def test_defaults_and_units_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Every option, each default once and none that says nothing."""
     with pytest.raises(SystemExit):
@@ -163,7 +349,8 @@ def test_defaults_and_units_are_in_the_help(capsys: pytest.CaptureFixture[str]) 
     for said in ("(default: mnist)", "(default: 12)", "(default: 4500)", "critic updates", "CPU cores"):
         assert said in text
     assert "None" not in text
-    assert text.count("(default: MNIST)") == 1
+    assert text.count("(default: MNIST") == 1
+    assert text.count("(default: 1.0)") == 1
 
 
 def test_a_smoke_is_no_longer_than_it_must_be() -> None:

@@ -106,6 +106,31 @@ def test_the_grid_ends_at_the_budget(budget: int) -> None:
         assert rungs(grid, 3)[0] == grid[0]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("trials", 0, "--trials must be a whole number >= 1; given 0: give --trials 12, for example"),
+        ("budget", -9, "--budget must be a whole number >= 1; given -9: give --budget 10000, for example"),
+        ("seed", -1, "--seed must be a whole number >= 0; given -1: give --seed 0, for example"),
+    ],
+)
+def test_numbers_out_of_range(make_plan: Callable[..., Plan], field: str, value: int, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        make_plan(**{field: value})
+    assert str(refused.value) == said
+
+
+def test_a_plan_that_cannot_be_read(folder: Folder) -> None:
+    """Of storage the remedy is another --storage; of a plan that is damaged, or of another version, another name."""
+    (Path(folder.path) / FILE).mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"{FILE} must be a file that can be read; .*: check --storage$"):
+        read_plan(folder)
+    (Path(folder.path) / FILE).rmdir()
+    folder.write(FILE, b"{}")
+    with pytest.raises(UserError, match=r"must say what was asked of the sweep.*: give another --name$"):
+        read_plan(folder)
+
+
 @pytest.mark.parametrize("name", ["mnist", "a", "mnist-long_2.1", "9", "n" * 100])
 def test_names(name: str) -> None:
     check_name(name)
@@ -113,5 +138,7 @@ def test_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "/a", ".", "..", "-a", ".a", "a b", "a\n", "é", "a\\b", "n" * 101])
 def test_names_that_could_not_be_folders(name: str) -> None:
-    with pytest.raises(UserError, match="--name must be"):
+    with pytest.raises(UserError, match="--name must be") as refused:
         check_name(name)
+    proposed = str(refused.value).rpartition(": give --name ")[2].removesuffix(", for example")
+    check_name(proposed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,42 @@ def test_fixed_values_and_rates_of_their_own() -> None:
 
 def test_json_and_back() -> None:
     assert Space.from_json(json.loads(json.dumps(WGAN_GP.as_json()))) == WGAN_GP
+
+
+WHOLE = Range(1, 5, whole=True)
+REST = {"lr": 1e-4, "lambda_gp": 1.0, "beta1": 0.5, "beta2": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("n_critic", "said"),
+    [
+        (Range(1, 5), "the range of n_critic must be of whole numbers; given Range(low=1, high=5"),
+        (Range(1.5, 4.5, whole=True), "the range of n_critic must begin and end with a whole number"),
+        (2.5, "n_critic must be a whole number >= 1; given 2.5: set n_critic to 5"),
+        (float("nan"), "n_critic must be a finite number; given nan"),
+    ],
+)
+def test_an_n_critic_that_is_no_whole_number(n_critic: Range | float, said: str) -> None:
+    """It is never rounded down in silence."""
+    searched = isinstance(n_critic, Range)
+    with pytest.raises(UserError, match=re.escape(said)):
+        Space({"n_critic": n_critic} if searched else {}, REST if searched else {**REST, "n_critic": n_critic})
+
+
+def test_a_point_or_preset_with_half_a_critic_update() -> None:
+    space = Space({"n_critic": WHOLE}, REST)
+    with pytest.raises(UserError, match=r"n_critic must be a whole number >= 1; given 2\.5"):
+        space.hyper({"n_critic": 2.5})
+    with pytest.raises(UserError, match=r"its n_critic is 2\.5, and that range is of whole numbers: set it to 2"):
+        replace(space, presets=({"n_critic": 2.5},))
+
+
+def test_an_n_critic_may_be_written_as_a_float() -> None:
+    space = Space({"n_critic": Range(1.0, 5.0, whole=True)}, REST, ({"n_critic": 3.0},))
+    hyper = space.hyper({"n_critic": 3.0})
+    assert hyper.n_critic == 3
+    assert isinstance(hyper.n_critic, int)
+    assert Space({}, {**REST, "n_critic": 5.0}).hyper({}).n_critic == 5
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ def load_images(path: str | Path) -> Dataset:
     `validation` or `test` are those splits, and a held-out split that is not there is taken from
     `train`, a tenth of it. Otherwise all rows are shuffled (a constant seed) and split 80/10/10.
 
-    Raises `UserError` for a file that is missing or not Parquet, a table without images, a row that
-    cannot be decoded, images of different sizes or modes, and too few rows.
+    Raises `UserError` for a path that leads nowhere, a file that is not Parquet, a table without images, a row
+    that cannot be decoded, images of different sizes or modes, and too few rows.
     """
-    given = Path(path).expanduser()
+    given = located(path)
     files = parquet_files(given)
     reference = Reference()
     parts: dict[str, list[Split]] = {}
@@ -44,10 +44,26 @@ def load_images(path: str | Path) -> Dataset:
     return Dataset.of(f"images:{given.stem}", **splits)
 
 
+def located(path: str | Path) -> Path:
+    """The path with `~` written out."""
+    if path == "":  # which would be the current folder
+        raise UserError("--data must name a Parquet file or a folder of them; it is empty; leave it out or give a path")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"'~' in --data must stand for a home folder; in {str(path)!r} it stands for none; write the path in full"
+        ) from error
+
+
 def parquet_files(given: Path) -> list[Path]:
-    if given.is_file():
+    try:
+        is_file, exists = given.is_file(), given.exists()
+    except OSError as error:
+        raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
+    if is_file:
         return [given]
-    if not given.exists():
+    if not exists:
         raise UserError(f"--data must be a Parquet file or a folder of them; {given} does not exist; check the path")
     if files := sorted(given.rglob("*.parquet")):
         return files
@@ -82,13 +98,24 @@ def read_table(file: Path, reference: Reference) -> Split:
             "rename the column that holds the images"
         )
     column = table.column("image")
-    if not pa.types.is_struct(column.type) or column.type.get_field_index("bytes") < 0:
+    if not holds_files(column.type):
         raise UserError(
-            f"the column 'image' of {file} must be a struct with a field 'bytes'; it is {column.type}; "
+            f"the column 'image' of {file} must be a struct with a field 'bytes' of binary; it is {column.type}; "
             "write the table with Hugging Face datasets, or as {'bytes': <encoded file>, 'path': None}"
         )
     images = decode_rows(pc.struct_field(column, "bytes"), file, reference)
     return Split(images, read_labels(table, file))
+
+
+def holds_files(kind: pa.DataType) -> bool:
+    """Whether a column of this type is a struct with a field `bytes` that holds bytes."""
+    index = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+    if index < 0:
+        return False
+    held = kind.field(index).type
+    # Null is the type of a field that is empty in every row: `decode` says what to do about those.
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(is_kind(held) for is_kind in (*kinds, pa.types.is_null))
 
 
 def read_labels(table: pa.Table, file: Path) -> NDArray[np.int64] | None:
