@@ -16,14 +16,16 @@ from sweeps.engine.plan import is_name
 from sweeps.engine.results import open_results
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
+from wgan_core.config import Structure
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.generator import PROGRAM, averaged_generator, program, write_generator
+from wgan_core.loop import grid_labels
 from wgan_core.pictures import grid_png
 
 SNIPPET = """import torch
 generator = torch.export.load("{program}").module()
-samples = generator(torch.randn(64, {latent_dim}))  # {output}"""
+samples = generator({inputs})  # {output}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a sweep in --storage, for its best checkpoint; or a checkpoint's folder, a path or URI as `sweeps best` "
         "prints it",
     )
-    sample.add_argument("--n", type=whole_number, default=64, help="samples")
+    sample.add_argument("--n", type=whole_number, default=64, help="samples; without --label as many of each class")
+    sample.add_argument("--label", type=whole_number, help="the class, if the generator is told one (default: all)")
     sample.add_argument("--out", default="samples.png", help="PNG file to write")
     sample.add_argument("--seed", type=whole_number, default=0, help="of the samples")
     sample.set_defaults(run=_sample)
@@ -86,8 +89,11 @@ def _sample(given: argparse.Namespace) -> None:
     found = _source(given)
     structure = found.structure
     noise = torch.Generator().manual_seed(given.seed)
-    z = torch.randn(given.n, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
-    picture = grid_png(averaged_generator(found)(z))
+    told, columns = _told(structure, given.label, given.n)
+    count = given.n if told is None else len(told)
+    z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+    generator = averaged_generator(found)
+    picture = grid_png(generator(z) if told is None else generator(z, told), columns)
     try:
         Path(given.out).write_bytes(picture)
     except OSError as error:
@@ -95,7 +101,22 @@ def _sample(given: argparse.Namespace) -> None:
             f"--out must be a file that can be written; {given.out}: {error.strerror}: "
             "name one in a folder that is there and yours"
         ) from error
-    print(f"{given.n} samples in {given.out}")
+    print(f"{count} samples in {given.out}")
+
+
+def _told(structure: Structure, label: int | None, count: int) -> tuple[torch.Tensor | None, int | None]:
+    """The labels of so many samples, if the generator is told any, and the columns of their picture: a row a class."""
+    if label is not None and not structure.classes:
+        raise UserError(f"--label needs a generator that is told classes; this one is not; given {label}: leave it out")
+    if label is None:
+        columns = max(1, count // structure.classes) if structure.classes else None
+        return (grid_labels(structure, columns) if columns else None), columns
+    if not 0 <= label < structure.classes:
+        raise UserError(
+            f"--label must be a class that the generator knows, 0 to {structure.classes - 1}; given {label}: "
+            "name one of those"
+        )
+    return torch.full((count,), label), None
 
 
 def _source(given: argparse.Namespace) -> Checkpoint:
@@ -133,9 +154,13 @@ def _export(given: argparse.Namespace) -> None:
         raise UserError(
             f"--out must be a folder that can be written; {out}: {one_line(error)}: name one in a folder that is yours"
         ) from error
-    output = f"({', '.join(map(str, (64, *found.structure.sample_shape)))}) in [-1, 1]"
+    structure = found.structure
+    output = f"({', '.join(map(str, (64, *structure.sample_shape)))})"
+    inputs = f"torch.randn(64, {structure.latent_dim})"
+    if structure.classes:
+        inputs += f", torch.randint({structure.classes}, (64,))"
     print(f"wrote {out}; it needs torch alone:\n")
-    print(SNIPPET.format(program=out / PROGRAM, latent_dim=found.structure.latent_dim, output=output))
+    print(SNIPPET.format(program=out / PROGRAM, inputs=inputs, output=output))
 
 
 if __name__ == "__main__":

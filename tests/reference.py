@@ -1,4 +1,4 @@
-"""The textbook loop: Gulrajani et al. 2017, Algorithm 1, with `torch.optim.Adam`. The oracle of the tests.
+"""The textbook loop: Gulrajani et al. 2017, Algorithm 1, with an optimiser of `torch.optim`. The oracle of the tests.
 
 Written as one would in a notebook, one trial, one module a network. It shares nothing with the
 product but the modules themselves and the numbers drawn.
@@ -10,58 +10,116 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wgan_core.batches import Batches
 from wgan_core.config import Structure, Trial
 
 
+def bce(scores: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
+
+
+def critic_loss(objective: str, real: Tensor, fake: Tensor) -> Tensor:
+    if objective.startswith("wgan"):
+        return fake.mean() - real.mean()
+    if objective.startswith("gan"):
+        return bce(real, 1.0) + bce(fake, 0.0)
+    return torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
+
+
+def generator_loss(objective: str, fake: Tensor) -> Tensor:
+    if objective == "gan-saturating":
+        return -bce(fake, 0.0)
+    return bce(fake, 1.0) if objective.startswith("gan") else -fake.mean()
+
+
+def penalised(objective: str, real: Tensor, fake: Tensor, weight: Tensor) -> Tensor | None:
+    """The points on which the critic's gradient is penalised."""
+    if objective in ("wgan-gp", "wgan-lp"):
+        return weight * real + (1 - weight) * fake
+    return {"gan-r1": real, "gan-r2": fake}.get(objective)
+
+
+def penalty_of(objective: str, norms: Tensor) -> Tensor:
+    if objective == "wgan-gp":
+        return ((norms - 1) ** 2).mean()
+    return (torch.clamp(norms - 1, min=0) ** 2).mean() if objective == "wgan-lp" else 0.5 * (norms**2).mean()
+
+
+def optimiser_of(name: str, module: nn.Module, lr: float, beta1: float, beta2: float) -> torch.optim.Optimizer:
+    if name == "rmsprop":
+        return torch.optim.RMSprop(module.parameters(), lr=lr, alpha=beta2, momentum=beta1)
+    if name == "sgd":
+        return torch.optim.SGD(module.parameters(), lr=lr, momentum=beta1)
+    return torch.optim.Adam(module.parameters(), lr=lr, betas=(beta1, beta2))
+
+
+def schedule_of(optimiser: torch.optim.Optimizer, over: int, critic_updates: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear decay to zero `over` so many critic updates, of which each step of this optimiser is one or more."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: max(0.0, 1 - step * critic_updates / over) if over else 1.0
+    )
+
+
+MOMENTS = {"first": ("exp_avg", "momentum_buffer"), "second": ("exp_avg_sq", "square_avg")}
+
+
 class Textbook:
     """One trial. `history` gets the quantities of every update."""
 
-    def __init__(self, critic: nn.Module, generator: nn.Module, trial: Trial) -> None:
+    def __init__(self, critic: nn.Module, generator: nn.Module, structure: Structure, trial: Trial) -> None:
         hyper = trial.hyper
-        betas = (hyper.beta1, hyper.beta2)
         self.critic, self.generator, self.trial = critic, generator, trial
-        self.critic_optimiser = torch.optim.Adam(critic.parameters(), lr=hyper.lr_critic, betas=betas)
-        self.generator_optimiser = torch.optim.Adam(generator.parameters(), lr=hyper.lr_generator, betas=betas)
+        self.objective, name = structure.objective, structure.optimiser
+        self.critic_optimiser = optimiser_of(name, critic, hyper.lr_critic, hyper.beta1, hyper.beta2)
+        self.generator_optimiser = optimiser_of(name, generator, hyper.lr_generator, hyper.beta1, hyper.beta2)
+        self.critic_schedule = schedule_of(self.critic_optimiser, hyper.decay_updates, 1)
+        self.generator_schedule = schedule_of(self.generator_optimiser, hyper.decay_updates, hyper.n_critic)
         self.history: list[dict[str, float]] = []
 
-    def update_critic(self, real: Tensor, z: Tensor, weight: Tensor) -> None:
-        fake = self.generator(z).detach()
+    def update_critic(self, real: Tensor, z: Tensor, weight: Tensor, labels: Tensor | None = None) -> None:
+        told = () if labels is None else (labels,)
+        fake = self.generator(z, *told).detach()
         weight = weight.reshape(-1, *[1] * (real.dim() - 1))
-        points = (weight * real + (1 - weight) * fake).requires_grad_(True)
-        scores = self.critic(points)
-        (gradient,) = torch.autograd.grad(scores, points, torch.ones_like(scores), create_graph=True)
-        norms = gradient.flatten(1).norm(2, dim=1)
-        penalty = ((norms - 1) ** 2).mean()
-        estimate = self.critic(real).mean() - self.critic(fake).mean()
-        loss = -estimate + self.trial.hyper.lambda_gp * penalty
+        real_scores, fake_scores = self.critic(real, *told), self.critic(fake, *told)
+        loss = critic_loss(self.objective, real_scores, fake_scores)
+        quantities = {"wasserstein_estimate": (real_scores.mean() - fake_scores.mean()).item()}
+        points = penalised(self.objective, real, fake, weight)
+        if points is not None:
+            points = points.detach().requires_grad_(True)
+            scores = self.critic(points, *told)
+            (gradient,) = torch.autograd.grad(scores, points, torch.ones_like(scores), create_graph=True)
+            norms = gradient.flatten(1).norm(2, dim=1)
+            penalty = penalty_of(self.objective, norms)
+            loss = loss + self.trial.hyper.lambda_gp * penalty
+            quantities |= {"gradient_penalty": penalty.item(), "gradient_norm": norms.mean().item()}
         self.critic_optimiser.zero_grad()
         loss.backward()
         self.critic_optimiser.step()
-        self.history.append(
-            {
-                "wasserstein_estimate": estimate.item(),
-                "gradient_penalty": penalty.item(),
-                "gradient_norm": norms.mean().item(),
-                "critic_loss": loss.item(),
-            }
-        )
+        self.critic_schedule.step()
+        if self.objective == "wgan-clip":
+            for parameter in self.critic.parameters():
+                parameter.data.clamp_(-self.trial.hyper.clip, self.trial.hyper.clip)
+        self.history.append({**quantities, "critic_loss": loss.item()})
 
-    def update_generator(self, z: Tensor) -> None:
-        loss = -self.critic(self.generator(z)).mean()
+    def update_generator(self, z: Tensor, labels: Tensor | None = None) -> None:
+        told = () if labels is None else (labels,)
+        loss = generator_loss(self.objective, self.critic(self.generator(z, *told), *told))
         self.generator_optimiser.zero_grad()
         loss.backward()
         self.generator_optimiser.step()
+        self.generator_schedule.step()
         self.history[-1]["generator_loss"] = loss.item()
 
     def run(self, batches: Batches, updates: range, after: Callable[[], None] = lambda: None) -> None:
         """Train on a trial's own batches; `after` is called after every critic update and what follows it."""
         for update in updates:
             batch = batches.critic([update])
-            self.update_critic(batch.real[0], batch.z[0], batch.weight[0])
+            self.update_critic(batch.real[0], batch.z[0], batch.weight[0], first(batch.labels))
             if (update + 1) % self.trial.hyper.n_critic == 0:
-                self.update_generator(batches.generator([update // self.trial.hyper.n_critic])[0])
+                count = [update // self.trial.hyper.n_critic]
+                self.update_generator(batches.generator(count)[0], first(batches.generator_labels(count)))
             after()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -73,7 +131,7 @@ class Textbook:
         return named
 
     def moments(self) -> dict[str, Tensor]:
-        """Adam's moments under the product's names; zero before the first update."""
+        """The optimisers' moments under the product's names; zero before the first update."""
         named = {}
         for name, network, optimiser in (
             ("critic", self.critic, self.critic_optimiser),
@@ -81,14 +139,18 @@ class Textbook:
         ):
             for key, parameter in network.named_parameters():
                 state = optimiser.state[parameter]
-                zero = torch.zeros_like(parameter)
-                named[f"{name}.adam_first.{key}"] = state.get("exp_avg", zero)
-                named[f"{name}.adam_second.{key}"] = state.get("exp_avg_sq", zero)
+                for moment, theirs in MOMENTS.items():
+                    kept = next((state[each] for each in theirs if state.get(each) is not None), None)
+                    named[f"{name}.{moment}.{key}"] = torch.zeros_like(parameter) if kept is None else kept
         return named
+
+
+def first(labels: Tensor | None) -> Tensor | None:
+    return None if labels is None else labels[0]
 
 
 def textbook(
     structure: Structure, trial: Trial, build: Callable[[Structure, int], tuple[nn.Module, nn.Module]]
 ) -> Textbook:
     """A textbook trial that starts where the product's trial of the same seed starts."""
-    return Textbook(*build(structure, trial.seed), trial)
+    return Textbook(*build(structure, trial.seed), structure, trial)

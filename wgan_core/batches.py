@@ -37,13 +37,15 @@ class _Blocks:
 
 
 class Batches:
-    """Batches of the trials of these seeds, from data (M, ...) on the device that trains.
+    """Batches of the trials of these seeds, from data (M, ...) and labels (M,) on the device that trains.
 
-    Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks.
+    Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks. Where networks are
+    told labels, a critic's fakes have those of its reals, and a generator's those of rows drawn anew.
     """
 
-    def __init__(self, structure: Structure, data: Tensor, seeds: Sequence[int]) -> None:
+    def __init__(self, structure: Structure, data: Tensor, seeds: Sequence[int], labels: Tensor | None = None) -> None:
         self._structure, self._data = structure, data
+        self._labels = labels if structure.classes else None
         self._seeds = torch.tensor(list(seeds), device=data.device)
         self._critic = _Blocks(self._draw_critic, data.device)
         self._generator = _Blocks(self._draw_generator, data.device)
@@ -51,12 +53,16 @@ class Batches:
     def critic(self, updates: Sequence[int]) -> CriticBatch:
         """The batch of each lane's next critic update, from its count of critic updates."""
         index, z, weight = self._critic.at(updates)
-        return CriticBatch(to_model(self._data[index], self._structure.torch_dtype), z, weight)
+        labels = None if self._labels is None else self._labels[index]
+        return CriticBatch(to_model(self._data[index], self._structure.torch_dtype), z, weight, labels)
 
     def generator(self, updates: Sequence[int]) -> Tensor:
         """z (K, N, Z) of each lane's next generator update, from its count of generator updates."""
-        (z,) = self._generator.at(updates)
-        return z
+        return self._generator.at(updates)[0]
+
+    def generator_labels(self, updates: Sequence[int]) -> Tensor | None:
+        """The labels (K, N) that go with `generator`; None where networks are told none."""
+        return None if self._labels is None else self._labels[self._generator.at(updates)[1]]
 
     def _draw_critic(self, updates: Tensor) -> tuple[Tensor, ...]:
         size, dtype = self._structure.batch_size, self._structure.torch_dtype
@@ -67,7 +73,11 @@ class Batches:
         )
 
     def _draw_generator(self, updates: Tensor) -> tuple[Tensor, ...]:
-        return (self._draw_z(Stream.GENERATOR_Z, updates),)
+        z = self._draw_z(Stream.GENERATOR_Z, updates)
+        if self._labels is None:
+            return (z,)
+        size = self._structure.batch_size
+        return z, draws.indices(self._seeds, Stream.GENERATOR_LABEL, updates, size, len(self._labels))
 
     def _draw_z(self, stream: Stream, updates: Tensor) -> Tensor:
         size, latent = self._structure.batch_size, self._structure.latent_dim

@@ -21,7 +21,7 @@ from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.state import State
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 TRIAL = "trial.json"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import torch
 
 from wgan_core.errors import UserError
+from wgan_core.objectives import OBJECTIVES
+from wgan_core.optim import OPTIMISERS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # What an error proposes.
@@ -19,20 +22,27 @@ _USUAL = {
     "batch_size": 64,
     "ema_decay": 0.999,
     "dtype": "float32",
+    "objective": "wgan-gp",
+    "optimiser": "adam",
+    "classes": 0,
+    "label_embedding": 0,
+    "network_options": {"critic": {"widths": [512, 256]}},
     "lambda_gp": 10,
     "lr_critic": 1e-4,
     "lr_generator": 1e-4,
     "n_critic": 5,
     "beta1": 0,
     "beta2": 0.9,
+    "clip": 0.01,
+    "decay_updates": 0,
     "number": 0,
     "seed": 0,
 }
 
 
-def _require(holds: bool, field: str, invariant: str, given: object) -> None:
+def _require(holds: bool, name: str, invariant: str, given: object) -> None:
     if not holds:
-        raise UserError(f"{field} must be {invariant}; given {given!r}: set {field} to {_USUAL[field]!r}, for example")
+        raise UserError(f"{name} must be {invariant}; given {given!r}: set {name} to {_USUAL[name]!r}, for example")
 
 
 def _is_number(value: object) -> bool:
@@ -47,12 +57,17 @@ def _is_whole(value: object) -> bool:
 class Structure:
     """What fixes shapes: equal for all trials of a cohort.
 
-    networks: name of a pair in `wgan_core.networks.PAIRS`.
+    networks: name of a pair in `wgan_core.networks.PAIRS`. network_options: what its functions take by name besides the
+    structure, as {"critic": {...}, "generator": {...}}, in values that JSON has.
+    classes: how many labels there are, if both networks are told each sample's; 0: they are told none. label_embedding:
+    length of a label's learnt code; 0: it is one-hot.
     sample_shape: shape of one sample, e.g. (1, 28, 28).
     latent_dim: length of the generator's input z ~ N(0, 1).
     batch_size: samples in one update.
     ema_decay: decay, per generator update, of the generator average that is evaluated and exported.
     dtype: "float32" or "float64".
+    objective: name of a game in `wgan_core.objectives.OBJECTIVES`.
+    optimiser: name of an optimiser in `wgan_core.optim.OPTIMISERS`, of both nets.
 
     Raises `UserError` if a value is out of its range.
     """
@@ -63,6 +78,11 @@ class Structure:
     batch_size: int = 64
     ema_decay: float = 0.999
     dtype: str = "float32"
+    objective: str = "wgan-gp"
+    optimiser: str = "adam"
+    network_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    classes: int = 0
+    label_embedding: int = 0
 
     def __post_init__(self) -> None:
         shape = self.sample_shape
@@ -75,7 +95,21 @@ class Structure:
             _is_whole(self.batch_size) and self.batch_size > 0, "batch_size", "a whole number > 0", self.batch_size
         )
         _require(_is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)", self.ema_decay)
-        _require(self.dtype in DTYPES, "dtype", f"one of {', '.join(DTYPES)}", self.dtype)
+        for name in ("classes", "label_embedding"):
+            value = getattr(self, name)
+            _require(_is_whole(value) and value >= 0, name, "a whole number >= 0", value)
+        for name, known in (("dtype", DTYPES), ("objective", OBJECTIVES), ("optimiser", OPTIMISERS)):
+            value = getattr(self, name)
+            _require(value in known, name, f"one of {', '.join(known)}", value)
+        try:  # so that it equals what comes back from a file: a tuple would come back as a list
+            options = json.loads(json.dumps(self.network_options))
+        except TypeError:
+            options = None
+        parts = isinstance(options, dict) and options.keys() <= {"critic", "generator"}
+        named = parts and all(isinstance(each, dict) for each in options.values())
+        invariant = "options by name for critic, generator or both, in values that JSON has"
+        _require(named, "network_options", invariant, self.network_options)
+        object.__setattr__(self, "network_options", options)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -94,7 +128,9 @@ class Hyper:
     """One trial's hyper-parameters, named as in Gulrajani et al. 2017, Algorithm 1.
 
     lambda_gp: weight of the gradient penalty. lr_critic, lr_generator: Adam's step sizes.
-    n_critic: critic updates per generator update. beta1, beta2: Adam's decay rates, both nets.
+    n_critic: critic updates per generator update. beta1, beta2: Adam's decay rates, both nets; what they are to another
+    optimiser, `wgan_core.optim` says. clip: bound of the critic's parameters where the objective clips them (Arjovsky
+    et al. 2017, Algorithm 1). decay_updates: critic updates over which both rates fall linearly to zero; 0: they stay.
 
     Raises `UserError` if a value is out of its range.
     """
@@ -105,17 +141,26 @@ class Hyper:
     n_critic: int
     beta1: float
     beta2: float
+    clip: float = 0.01
+    decay_updates: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            _require(_is_number(value), field.name, "a finite number", value)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            _require(_is_number(value), each.name, "a finite number", value)
         _require(self.lambda_gp >= 0, "lambda_gp", ">= 0", self.lambda_gp)
         _require(self.lr_critic > 0, "lr_critic", "> 0", self.lr_critic)
         _require(self.lr_generator > 0, "lr_generator", "> 0", self.lr_generator)
         _require(_is_whole(self.n_critic) and self.n_critic >= 1, "n_critic", "a whole number >= 1", self.n_critic)
         _require(0 <= self.beta1 < 1, "beta1", "in [0, 1)", self.beta1)
         _require(0 <= self.beta2 < 1, "beta2", "in [0, 1)", self.beta2)
+        _require(self.clip > 0, "clip", "> 0", self.clip)
+        decays = _is_whole(self.decay_updates) and self.decay_updates >= 0
+        _require(decays, "decay_updates", "a whole number >= 0", self.decay_updates)
+
+    def rate(self, base: float, critic_updates: int) -> float:
+        """A learning rate `base` after so many critic updates."""
+        return base * max(0.0, 1 - critic_updates / self.decay_updates) if self.decay_updates else base
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

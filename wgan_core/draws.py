@@ -33,6 +33,8 @@ class Stream(IntEnum):
     GENERATOR_Z = 4
     GRID_Z = 5
     EVALUATION_Z = 6
+    GENERATOR_LABEL = 7
+    EVALUATION_LABEL = 8
 
 
 def trial_seed(sweep_seed: int, number: int) -> int:

@@ -21,7 +21,10 @@ PROGRAM = "generator.pt2"
 
 
 def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
-    """The checkpoint's averaged generator in evaluation mode, on the CPU: z (N, Z) to samples (N, ...) in [-1, 1]."""
+    """The checkpoint's averaged generator in evaluation mode, on the CPU: z (N, Z) to samples (N, ...).
+
+    Where it is told classes, it takes labels, int64 (N,), after z.
+    """
     return _module(checkpoint.structure, {name: tensor[0] for name, tensor in checkpoint.state.average.items()})
 
 
@@ -36,13 +39,15 @@ def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
 def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
     """Write the averaged generator's weights and what they belong to."""
     tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()}
+    structure = checkpoint.structure
+    told = f"; labels: int64 (N,) in [0, {structure.classes})" if structure.classes else ""
     description = {
-        "structure": checkpoint.structure.as_json(),
+        "structure": structure.as_json(),
         "trial": checkpoint.trial.as_json(),
         "critic_updates": checkpoint.critic_updates,
         "scores": checkpoint.scores,
-        "input": f"z: {checkpoint.structure.dtype} (N, {checkpoint.structure.latent_dim}), drawn from N(0, 1)",
-        "output": f"samples: (N, {', '.join(map(str, checkpoint.structure.sample_shape))}) in [-1, 1]",
+        "input": f"z: {structure.dtype} (N, {structure.latent_dim}), drawn from N(0, 1){told}",
+        "output": f"samples: (N, {', '.join(map(str, structure.sample_shape))}), scaled as the data was",
     }
     folder.write(WEIGHTS, save(tensors))
     folder.write(DESCRIPTION, json.dumps(description, indent=1).encode())
@@ -55,11 +60,16 @@ def read_generator(folder: Folder) -> nn.Module:
 
 
 def program(checkpoint: Checkpoint) -> bytes:
-    """The generator as a `torch.export` program for any batch size: `torch.export.load(...).module()(z)`."""
+    """The generator as a `torch.export` program for any batch size: `torch.export.load(...).module()(z)`.
+
+    Where it is told classes: `(z, labels)`.
+    """
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
-    example = torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)
+    example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]
+    if structure.classes:
+        example.append(torch.zeros(2, dtype=torch.int64))
     batch = torch.export.Dim("batch", min=1)
-    exported = torch.export.export(generator, (example,), dynamic_shapes=({0: batch},))
+    exported = torch.export.export(generator, tuple(example), dynamic_shapes=tuple({0: batch} for _ in example))
     buffer = io.BytesIO()
     torch.export.save(exported, buffer)
     return buffer.getvalue()

@@ -67,11 +67,22 @@ class Cohort:
     """
 
     def __init__(
-        self, structure: Structure, data: Tensor, grid: Sequence[int], device: torch.device, width: int = 1
+        self,
+        structure: Structure,
+        data: Tensor,
+        grid: Sequence[int],
+        device: torch.device,
+        width: int = 1,
+        labels: Tensor | None = None,
     ) -> None:
-        """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending."""
+        """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending.
+
+        labels: int64 (M,), on `device`; needed where the structure has classes. Raises `ValueError` without them.
+        """
+        if structure.classes and labels is None:
+            raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
         self.structure, self.grid, self.device = structure, tuple(grid), device
-        self._data = data
+        self._data, self._labels = data, labels
         self._step = Step(structure)
         self._lanes: list[_Lane | None] = [None] * width
         self._state: State | None = None
@@ -108,10 +119,13 @@ class Cohort:
         """A copy of the state of one trial, as a single lane."""
         return self._held.lanes([self._index(number)])
 
-    def samples(self, number: int, z: Tensor) -> Tensor:
-        """Samples (N, ...) in [-1, 1] of a trial's averaged generator, on the CPU, for z (N, Z)."""
-        state = self.state_of(number)
-        parts = [self._step.samples(state, part[None].to(self.device))[0] for part in z.split(SAMPLE_BATCH)]
+    def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
+        state, parts = self.state_of(number), []
+        for start in range(0, len(z), SAMPLE_BATCH):
+            at = slice(start, start + SAMPLE_BATCH)
+            told = None if labels is None else labels[None, at].to(self.device)
+            parts.append(self._step.samples(state, z[None, at].to(self.device), told)[0])
         return torch.cat(parts).cpu()
 
     def advance(self) -> list[Report]:
@@ -131,7 +145,7 @@ class Cohort:
         stand_in = self._occupied[0][1]
         lanes = [lane or stand_in for lane in self._lanes]
         if self._batches is None:
-            self._batches = Batches(self.structure, self._data, [lane.trial.seed for lane in lanes])
+            self._batches = Batches(self.structure, self._data, [lane.trial.seed for lane in lanes], self._labels)
         hypers = [lane.trial.hyper for lane in lanes]
         updates = [lane.critic_updates for lane in lanes]
         quantities = self._step.update_critic(self._held, hypers, self._batches.critic(updates), updates)
@@ -142,7 +156,8 @@ class Cohort:
         due = [index for index, lane in self._occupied if lane.generator_updates > generator_updates[index]]
         if due:
             z = self._batches.generator(generator_updates)
-            quantities = self._step.update_generator(self._held, hypers, z, generator_updates, due)
+            labels = self._batches.generator_labels(generator_updates)
+            quantities = self._step.update_generator(self._held, hypers, z, generator_updates, due, labels)
             self._means.record(quantities, due)
 
     def _report(self, index: int, lane: _Lane) -> Report:
@@ -179,6 +194,20 @@ class Cohort:
 def evaluation_z(structure: Structure, count: int) -> Tensor:
     """z (count, Z) with which every trial of every sweep is scored."""
     return _z(structure, EVALUATION_SEED, Stream.EVALUATION_Z, count)
+
+
+def evaluation_labels(structure: Structure, labels: Tensor, count: int) -> Tensor | None:
+    """Labels (count,) that go with `evaluation_z`, drawn from those of the data (M,); None where none are told."""
+    if not structure.classes:
+        return None
+    at = torch.zeros(1, 1, dtype=torch.int64)
+    rows = draws.indices(torch.tensor([EVALUATION_SEED]), Stream.EVALUATION_LABEL, at, count, len(labels))
+    return labels[rows[0, 0]]
+
+
+def grid_labels(structure: Structure, columns: int) -> Tensor | None:
+    """Labels of a trial's sample grids, a row of so many columns for each class; None where none are told."""
+    return torch.arange(structure.classes).repeat_interleave(columns) if structure.classes else None
 
 
 def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:

@@ -1,12 +1,12 @@
-"""Generators and critics as plain `nn.Module`s, and such a module as a function over lanes.
+"""Pairs of a critic and a generator, plain `nn.Module`s, and such a module as a function over lanes.
 
 K lanes, N samples in a batch
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,118 +14,41 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from wgan_core.conditioning import Conditional, widened
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
+from wgan_core.layers import LeakyReLU as LeakyReLU  # these two also for pairs of one's own
+from wgan_core.layers import Reshape as Reshape
 from wgan_core.linear import fast_linear
+from wgan_core.pairs.conv import conv_critic, conv_generator
+from wgan_core.pairs.dcgan import dcgan_critic, dcgan_generator
+from wgan_core.pairs.ffpred import ffpred_critic, ffpred_generator
+from wgan_core.pairs.mlp import mlp_critic, mlp_generator
+from wgan_core.pairs.residual import residual_critic, residual_generator
+from wgan_core.pairs.sequence import sequence_critic, sequence_generator
 
 Tensors = dict[str, Tensor]
 
 
-class LeakyReLU(nn.Module):
-    """x where x > 0, else slope * x, for a slope in [0, 1]; as a product with a constant.
-
-    The second derivative is zero almost everywhere. torch's own activation propagates that zero
-    through the whole network in a double backward, at the price of a real gradient; a product with
-    a constant does not.
-    """
-
-    def __init__(self, slope: float = 0.2) -> None:
-        super().__init__()
-        self.slope = slope
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sign(x.detach()).clamp(min=self.slope)
-
-
-class Reshape(nn.Module):
-    """(N, ...) -> (N, *shape)."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], *self.shape)
-
-
-def mlp_critic(structure: Structure, widths: Sequence[int] = (512, 256)) -> nn.Module:
-    """Flattened sample -> widths -> one score; LeakyReLU(.2)."""
-    size = math.prod(structure.sample_shape)
-    layers: list[nn.Module] = [Reshape(size)]
-    for width in widths:
-        layers += [nn.Linear(size, width), LeakyReLU()]
-        size = width
-    return nn.Sequential(*layers, nn.Linear(size, 1), Reshape())
-
-
-def mlp_generator(structure: Structure, widths: Sequence[int] = (128, 256, 512, 1024)) -> nn.Module:
-    """z -> widths -> a sample in [-1, 1]; LeakyReLU(.2); the hidden layers but first and last are batch-normalised."""
-    layers: list[nn.Module] = []
-    size = structure.latent_dim
-    for position, width in enumerate(widths):
-        normalised = 0 < position < len(widths) - 1
-        # A bias before a normalisation has a gradient of zero, of which rounding makes noise that Adam amplifies.
-        layers.append(nn.Linear(size, width, bias=not normalised))
-        if normalised:
-            layers.append(nn.BatchNorm1d(width))
-        layers.append(LeakyReLU())
-        size = width
-    output = nn.Linear(size, math.prod(structure.sample_shape))
-    return nn.Sequential(*layers, output, nn.Tanh(), Reshape(*structure.sample_shape))
-
-
-def _conv_base(structure: Structure) -> tuple[int, int, int]:
-    """Channels and the quarter size on which the convolutional pair starts."""
-    shape = structure.sample_shape
-    if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
-        raise UserError(
-            f"the conv networks take images whose height and width are multiples of 4; given samples of shape {shape}: "
-            "take --networks mlp"
-        )
-    return shape[0], shape[1] // 4, shape[2] // 4
-
-
-def conv_critic(structure: Structure, width: int = 32) -> nn.Module:
-    """Two strided 4x4 convolutions and a linear score (after Radford et al. 2016), without normalisation."""
-    channels, height, breadth = _conv_base(structure)
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 4, stride=2, padding=1),
-        LeakyReLU(),
-        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-        LeakyReLU(),
-        Reshape(2 * width * height * breadth),
-        nn.Linear(2 * width * height * breadth, 1),
-        Reshape(),
-    )
-
-
-def conv_generator(structure: Structure, width: int = 32) -> nn.Module:
-    """A linear layer and two strided 4x4 transposed convolutions (after Radford et al. 2016), batch-normalised."""
-    channels, height, breadth = _conv_base(structure)
-    return nn.Sequential(
-        nn.Linear(structure.latent_dim, 2 * width * height * breadth, bias=False),
-        Reshape(2 * width, height, breadth),
-        nn.BatchNorm2d(2 * width),
-        nn.ReLU(),
-        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
-        nn.Tanh(),
-    )
-
-
 @dataclass(frozen=True)
 class Pair:
-    """How a critic and a generator are made for a structure."""
+    """How a critic and a generator are made for a structure; each may take options of its own, by name.
 
-    critic: Callable[[Structure], nn.Module]
-    generator: Callable[[Structure], nn.Module]
+    flat: the critic sees a sample as one vector, so where it is told a class, the code is appended to that.
+    """
+
+    critic: Callable[..., nn.Module]
+    generator: Callable[..., nn.Module]
+    flat: bool = False
 
 
 PAIRS = {
-    "mlp": Pair(mlp_critic, mlp_generator),
+    "mlp": Pair(mlp_critic, mlp_generator, flat=True),
+    "ffpred": Pair(ffpred_critic, ffpred_generator, flat=True),
     "conv": Pair(conv_critic, conv_generator),
+    "dcgan": Pair(dcgan_critic, dcgan_generator),
+    "residual": Pair(residual_critic, residual_generator),
+    "sequence": Pair(sequence_critic, sequence_generator),
 }
 
 
@@ -141,19 +64,23 @@ class Network:
         self._module = module.to("meta")
 
     def __call__(
-        self, parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool = True
+        self, parameters: Tensors, buffers: Tensors, x: Tensor, labels: Tensor | None = None, *, training: bool = True
     ) -> tuple[Tensor, Tensors]:
-        """The outputs (K, N, ...) for inputs (K, N, ...), and the buffers after the call, new tensors."""
+        """The outputs (K, N, ...) for inputs (K, N, ...), and the buffers after the call, new tensors.
+
+        labels: (K, N), of modules that are told classes.
+        """
         self._module.train(training)
+        inputs = (x,) if labels is None else (x, labels)
         if x.shape[0] > 1:
-            return torch.func.vmap(self._forward)(parameters, buffers, x)
+            return torch.func.vmap(self._forward)(parameters, buffers, *inputs)
         with fast_linear(x):
-            output, after = self._forward(_map(parameters, _first), _map(buffers, _first), _first(x))
+            output, after = self._forward(_map(parameters, _first), _map(buffers, _first), *map(_first, inputs))
         return output.unsqueeze(0), _map(after, lambda tensor: tensor.unsqueeze(0))
 
-    def _forward(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+    def _forward(self, parameters: Tensors, buffers: Tensors, *inputs: Tensor) -> tuple[Tensor, Tensors]:
         after = _map(buffers, torch.clone)
-        return functional_call(self._module, {**parameters, **after}, (x,)), after
+        return functional_call(self._module, {**parameters, **after}, inputs), after
 
 
 def _map(tensors: Mapping[str, Tensor], function: Callable[[Tensor], Tensor]) -> Tensors:
@@ -167,19 +94,37 @@ def _first(tensor: Tensor) -> Tensor:
 def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
     """The critic and the generator of a structure, freshly initialised from torch's global generator.
 
-    Raises `UserError` for an unknown pair, and for batch normalisation in the critic.
+    Raises `UserError` for an unknown pair or option, and for batch normalisation in the critic.
     """
     pair = PAIRS.get(structure.networks)
     if pair is None:
         raise UserError(f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}")
-    critic, generator = pair.critic(structure), pair.generator(structure)
+    for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
+    critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")
+    if structure.classes:
+        critic = Conditional(critic, structure.classes, structure.label_embedding, pair.flat)
+        generator = Conditional(generator, structure.classes, structure.label_embedding, flat=True)
     for name, module in critic.named_modules():
         if isinstance(module, _BatchNorm):
             raise UserError(
-                f"a critic under a gradient penalty must not normalise over the batch, since the penalty is on each "
-                f"sample's own gradient; given batch normalisation at {name!r}: take layer normalisation"
+                "a critic must not normalise over the batch: a gradient penalty is on each sample's own gradient, and "
+                "real and generated samples pass in one batch, whose statistics they would share; given batch "
+                f"normalisation at {name!r}: take layer normalisation"
             )
     return critic, generator
+
+
+def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn.Module:
+    """The critic or the generator, with its options."""
+    options = structure.network_options.get(name, {})
+    known = list(inspect.signature(make).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"the {name} of the networks {structure.networks!r} takes the options {', '.join(known) or 'none'}; "
+                f"given {option!r}: rename it or leave it out"
+            )
+    return make(structure, **options)
 
 
 def initialise(structure: Structure, seed: int) -> tuple[nn.Module, nn.Module]:

@@ -1,4 +1,4 @@
-"""Wasserstein GAN objectives, per lane.
+"""What critic and generator minimise, per lane.
 
     K lanes, N samples in a batch; scores are critic outputs, (K, N); points are inputs, (K, N, ...)
 
@@ -9,9 +9,13 @@ Lanes are independent, so the gradient of a sum over lanes holds each lane's own
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+# What a critic minimises, from its scores of real and of generated samples; and a generator, from the latter.
 
 
 def wasserstein_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -23,17 +27,37 @@ def wasserstein_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return real_scores.mean(1) - fake_scores.mean(1)
 
 
-def generator_loss(fake_scores: Tensor) -> Tensor:
+def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """E D(fake) - E D(real), (K,) (Gulrajani et al. 2017, eq. 3, without the penalty)."""
+    return -wasserstein_estimate(real_scores, fake_scores)
+
+
+def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
     """-E D(G(z)), (K,) (Gulrajani et al. 2017, Algorithm 1, line 12)."""
     return -fake_scores.mean(1)
 
 
-def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
-    """Points between each real sample and its fake, one weight in [0, 1] a sample, (K, N).
+def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-E log s(D(real)) - E log(1 - s(D(fake))), (K,): D are logits, s the sigmoid (Goodfellow et al. 2014, eq. 1)."""
+    return softplus(-real_scores).mean(1) + softplus(fake_scores).mean(1)
 
-    Gulrajani et al. 2017, Algorithm 1, line 6: weight * real + (1 - weight) * fake.
-    """
-    return torch.lerp(fake, real, weight.reshape(*weight.shape, *[1] * (real.dim() - 2)))
+
+def saturating_generator_loss(fake_scores: Tensor) -> Tensor:
+    """E log(1 - s(D(G(z)))), (K,): the game's own, flat where the critic is sure (Goodfellow et al. 2014, eq. 1)."""
+    return -softplus(fake_scores).mean(1)
+
+
+def non_saturating_generator_loss(fake_scores: Tensor) -> Tensor:
+    """-E log s(D(G(z))), (K,) (Goodfellow et al. 2014, section 3)."""
+    return softplus(-fake_scores).mean(1)
+
+
+def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)), (K,) (Miyato et al. 2018, eq. 16)."""
+    return relu(1 - real_scores).mean(1) + relu(1 + fake_scores).mean(1)
+
+
+# Penalties on the critic's gradient, each the batch mean, to be weighted by lambda.
 
 
 def gradient_norms(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
@@ -48,5 +72,64 @@ def gradient_norms(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor
 
 
 def two_sided_penalty(norms: Tensor) -> Tensor:
-    """E (|grad D| - 1)^2, (K,) (Gulrajani et al. 2017, eq. 3): the batch mean, to be weighted by lambda."""
+    """E (|grad D| - 1)^2, (K,) (Gulrajani et al. 2017, eq. 3)."""
     return (norms - 1).square().mean(1)
+
+
+def one_sided_penalty(norms: Tensor) -> Tensor:
+    """E max(0, |grad D| - 1)^2, (K,): slopes below 1 are free (Petzka et al. 2018, WGAN-LP)."""
+    return relu(norms - 1).square().mean(1)
+
+
+def zero_centred_penalty(norms: Tensor) -> Tensor:
+    """E |grad D|^2 / 2, (K,): R1 on real samples, R2 on generated ones (Mescheder et al. 2018, eq. 9 and 10)."""
+    return norms.square().mean(1) / 2
+
+
+def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    """Points between each real sample and its fake, one weight in [0, 1] a sample, (K, N).
+
+    Gulrajani et al. 2017, Algorithm 1, line 6: weight * real + (1 - weight) * fake.
+    """
+    return torch.lerp(fake, real, weight.reshape(*weight.shape, *[1] * (real.dim() - 2)))
+
+
+def real_points(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    return real
+
+
+def fake_points(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    return fake
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A function `of` the norms (K, N) of the critic's gradient at `points`, which real, fake and weights give."""
+
+    points: Callable[[Tensor, Tensor, Tensor], Tensor]
+    of: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One game. `clips`: after each update the critic's parameters are clipped (Arjovsky et al. 2017, Algorithm 1)."""
+
+    critic_loss: Callable[[Tensor, Tensor], Tensor]
+    generator_loss: Callable[[Tensor], Tensor]
+    penalty: Penalty | None = None
+    clips: bool = False
+
+
+WASSERSTEIN = (wasserstein_critic_loss, wasserstein_generator_loss)
+LOGISTIC = (logistic_critic_loss, non_saturating_generator_loss)
+
+OBJECTIVES = {
+    "wgan-gp": Objective(*WASSERSTEIN, Penalty(interpolate, two_sided_penalty)),
+    "wgan-lp": Objective(*WASSERSTEIN, Penalty(interpolate, one_sided_penalty)),
+    "wgan-clip": Objective(*WASSERSTEIN, clips=True),
+    "gan": Objective(*LOGISTIC),
+    "gan-saturating": Objective(logistic_critic_loss, saturating_generator_loss),
+    "gan-r1": Objective(*LOGISTIC, Penalty(real_points, zero_centred_penalty)),
+    "gan-r2": Objective(*LOGISTIC, Penalty(fake_points, zero_centred_penalty)),
+    "hinge": Objective(hinge_critic_loss, wasserstein_generator_loss),
+}

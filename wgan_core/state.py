@@ -1,4 +1,4 @@
-"""The tensors of K trials side by side: networks, Adam's moments, the generator's average.
+"""The tensors of K trials side by side: networks, the optimisers' moments, the generator's average.
 
 Every tensor has the lane axis first. One lane of a state is a state. Names are those of the checkpoint files.
 """
@@ -17,7 +17,7 @@ from wgan_core.networks import Tensors, initialise
 
 @dataclass
 class NetworkState:
-    """One network of each lane: parameters, buffers, and Adam's first and second moments."""
+    """One network of each lane: parameters, buffers, and the optimiser's first and second moments."""
 
     parameters: Tensors
     buffers: Tensors
@@ -52,8 +52,8 @@ class State:
         for name, network in (("critic", self.critic), ("generator", self.generator)):
             yield f"{name}.parameters", network.parameters
             yield f"{name}.buffers", network.buffers
-            yield f"{name}.adam_first", network.first
-            yield f"{name}.adam_second", network.second
+            yield f"{name}.first", network.first
+            yield f"{name}.second", network.second
         yield "generator.average", self.average
 
     def tensors(self) -> Tensors:
@@ -67,7 +67,7 @@ class State:
             return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
         def network(name: str) -> NetworkState:
-            parts = ("parameters", "buffers", "adam_first", "adam_second")
+            parts = ("parameters", "buffers", "first", "second")
             return NetworkState(*(group(f"{name}.{part}") for part in parts))
 
         return cls(network("critic"), network("generator"), group("generator.average"))

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.engine import run
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.options import Options, parse
-from sweeps.engine.space import WGAN_GP
+from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.spool import END_NAME, START_NAME, End, Spool, Start
 from sweeps.engine.study import SECONDS
 from wgan_core.config import Structure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sweeps.engine.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.plan import Plan
@@ -12,7 +12,15 @@ from wgan_core.checkpoint import folder_name
 from wgan_core.config import Hyper
 from wgan_core.folder import Folder
 
-HEADER = ("trial", "λ", "lr", "n_critic", "β1", "β2", "score", "floor", "x floor", "state", "updates")
+# What a column shows of a trial's hyper-parameters, and the names of which a space gives one to have the column.
+COLUMNS: Mapping[str, tuple[Callable[[Hyper], str], frozenset[str]]] = {
+    "λ": (lambda hyper: f"{hyper.lambda_gp:.3g}", frozenset({"lambda_gp"})),
+    "clip": (lambda hyper: f"{hyper.clip:.3g}", frozenset({"clip"})),
+    "lr": (lambda hyper: _rates(hyper), frozenset({"lr", "lr_critic", "lr_generator"})),
+    "n_critic": (lambda hyper: str(hyper.n_critic), frozenset({"n_critic"})),
+    "β1": (lambda hyper: f"{hyper.beta1:.3f}", frozenset({"beta1"})),
+    "β2": (lambda hyper: f"{hyper.beta2:.4f}", frozenset({"beta2", "one_minus_beta2"})),
+}
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
@@ -28,20 +36,29 @@ def checkpoint_of(folder: Folder, row: Row) -> Folder:
 
 def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     """The table, and below it why failed trials failed."""
-    lines = [HEADER, *(_cells(plan, row) for row in sort_rows(rows))]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    lines = [header(plan), *(_cells(plan, row) for row in sort_rows(rows))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     text.insert(1, "-" * max(map(len, text)))
     text += [f"trial {row.number} failed: {row.reason}" for row in rows if row.state == "FAIL"]
     return "\n".join(text)
 
 
+def header(plan: Plan) -> tuple[str, ...]:
+    """The titles of the table's columns."""
+    return ("trial", *_shown(plan), "score", "floor", "x floor", "state", "updates")
+
+
+def _shown(plan: Plan) -> list[str]:
+    named = {*plan.space.ranges, *plan.space.fixed}
+    return [title for title, (_, names) in COLUMNS.items() if names & named]
+
+
 def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
     known = not math.isnan(row.value)
     return (
         str(row.number),
-        # A sweep that was killed while it asked for a trial leaves one with a part of its parameters.
-        *(_hyper_cells(plan.space.hyper(row.params)) if row.params.keys() == plan.space.ranges.keys() else ("",) * 5),
+        *_hyper_cells(plan, row),
         f"{row.value:.4g}" if known else "-",
         f"{plan.floor:.4g}",
         f"{row.value / plan.floor:.1f}" if known and plan.floor > 0 else "-",
@@ -50,6 +67,13 @@ def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
     )
 
 
-def _hyper_cells(hyper: Hyper) -> tuple[str, ...]:
-    rates = dict.fromkeys(f"{rate:.2e}" for rate in (hyper.lr_critic, hyper.lr_generator))
-    return (f"{hyper.lambda_gp:.3g}", "/".join(rates), str(hyper.n_critic), f"{hyper.beta1:.3f}", f"{hyper.beta2:.4f}")
+def _hyper_cells(plan: Plan, row: Row) -> list[str]:
+    # A sweep that was killed while it asked for a trial leaves one with a part of its parameters.
+    if row.params.keys() != plan.space.ranges.keys():
+        return [""] * len(_shown(plan))
+    hyper = plan.space.hyper(row.params)
+    return [COLUMNS[title][0](hyper) for title in _shown(plan)]
+
+
+def _rates(hyper: Hyper) -> str:
+    return "/".join(dict.fromkeys(f"{rate:.2e}" for rate in (hyper.lr_critic, hyper.lr_generator)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sweeps.engine.presets import Preset
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
 
@@ -24,7 +25,8 @@ class Options:
     trials: int
     budget: int
     seed: int
-    networks: str
+    preset: str
+    networks: str | None
     data: str | None
     features: str | None
     objective: str | None
@@ -90,23 +92,43 @@ def study_storage_of(given: str | None) -> str | None:
     return os.environ.get("WGAN_STUDY_STORAGE") if given is None else given
 
 
-def parse(name: str, description: str, trials: int, budget: int, arguments: Sequence[str] | None = None) -> Options:
-    """The options of a script whose sweep has this name and these defaults. Raises `UserError` for a bad value."""
+def parse(
+    name: str,
+    description: str,
+    trials: int,
+    budget: int,
+    arguments: Sequence[str] | None = None,
+    presets: Mapping[str, Preset] | None = None,
+) -> Options:
+    """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
+
+    Raises `UserError` for a bad value.
+    """
     parser = Parser(prog=f"{name}.py", description=description)
+    parser.set_defaults(preset="", full=False)
     _add_search(parser, name, trials, budget)
+    if presets:
+        _add_presets(parser, presets)
     _add_resources(parser)
     _add_places(parser)
     given = parser.parse_args(arguments)
+    parts = [name]
+    if presets and given.preset != next(iter(presets)):
+        parts.append(given.preset)
+    if presets and given.full:
+        given.budget = _published(given.preset, presets[given.preset])
+        parts.append("full")
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
-        # Else the sweep in earnest would find one of its name that it does not continue.
-        given.name = f"{name}-smoke" if given.name == name else given.name
+        parts.append("smoke")
+    if given.name is None:  # a name a search: else one would find the other, which it does not continue
+        given.name = "-".join(parts)
     given.lanes = 1 if given.lanes == "auto" else _lanes(given.lanes)
     given.storage = storage_of(given.storage)
     given.study_storage = study_storage_of(given.study_storage)
     if given.tracking_uri is None:
         given.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
-    options = Options(**vars(given))
+    options = Options(**{key: value for key, value in vars(given).items() if key != "full"})
     _check(options)
     return options
 
@@ -124,9 +146,33 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _published(name: str, preset: Preset) -> int:
+    if preset.published_updates is None:
+        raise UserError(
+            f"--full takes the published schedule; of the preset {name!r} ({preset.source}) none was published: "
+            "give --budget"
+        )
+    return preset.published_updates
+
+
+def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
+    group = parser.add_argument_group("presets")
+    group.add_argument(
+        "--preset",
+        choices=list(presets),
+        default=next(iter(presets)),
+        help="; ".join(f"{name}: {preset.source}" for name, preset in presets.items()),
+    )
+    group.add_argument("--full", action="store_true", help="the preset's published budget, whatever --budget says")
+
+
 def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int) -> None:
     group = parser.add_argument_group("search")
-    group.add_argument("--name", default=name, help="of the sweep; the same name again continues it")
+    group.add_argument(
+        "--name",
+        help="of the sweep; the same name again continues it; other presets, --full and --smoke have names of their "
+        f"own (default: {name})",
+    )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
     )
@@ -138,7 +184,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
         "--objective", help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the data's)"
     )
     group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
-    group.add_argument("--networks", choices=sorted(PAIRS), default="mlp", help="generator and critic")
+    group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's)")
     group.add_argument(
         "--data",
         help="Parquet file or folder of images, Hugging Face layout "

@@ -205,7 +205,12 @@ def _fit(
     threads = max(1, math.floor(options.cpus_per_trial))
     work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial)
     trainable = tune.with_parameters(
-        train_cohort, work=work, study=study, values=dataset.train.values, evaluator=evaluator
+        train_cohort,
+        work=work,
+        study=study,
+        values=dataset.train.values,
+        labels=dataset.train.labels,
+        evaluator=evaluator,
     )
     columns = ("trial", *plan.space.ranges) if options.lanes == 1 else ("trials",)
     # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.

@@ -12,7 +12,12 @@ from wgan_core.errors import UserError
 
 Point = dict[str, float | int]
 
-KNOWN = ("lambda_gp", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "one_minus_beta2")
+KNOWN = (
+    *("lambda_gp", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "one_minus_beta2"),
+    *("clip", "decay_updates"),
+)
+# What a space need not name: objectives without a penalty or clipping make no use of the first two.
+DEFAULTS = {"lambda_gp": 0.0, "clip": 0.01, "decay_updates": 0}
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Space:
 
     def hyper(self, point: Mapping[str, float]) -> Hyper:
         """The hyper-parameters of a point of the space. Raises `UserError` if one is out of its range."""
-        values = {**self.fixed, **point}
+        values = {**DEFAULTS, **self.fixed, **point}
         try:
             return Hyper(
                 lambda_gp=values["lambda_gp"],
@@ -87,6 +92,8 @@ class Space:
                 n_critic=_whole(values["n_critic"]),
                 beta1=values["beta1"],
                 beta2=values["beta2"] if "beta2" in values else 1 - values["one_minus_beta2"],
+                clip=values["clip"],
+                decay_updates=_whole(values["decay_updates"]),
             )
         except KeyError as error:
             raise UserError(
@@ -113,8 +120,8 @@ def _check_range(name: str, bounds: Range) -> None:
             f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
             "set them so, as in Range(0.001, 0.2, log=True)"
         )
-    if name == "n_critic" and not bounds.whole:
-        raise UserError(f"the range of n_critic must be of whole numbers; given {bounds}: set whole=True")
+    if name in ("n_critic", "decay_updates") and not bounds.whole:
+        raise UserError(f"the range of {name} must be of whole numbers; given {bounds}: set whole=True")
     if bounds.whole and not (bounds.low == int(bounds.low) and bounds.high == int(bounds.high)):
         raise UserError(
             f"the range of {name} must begin and end with a whole number where it is of whole numbers; given {bounds}: "
@@ -130,22 +137,3 @@ def _whole(value: float) -> int:
 def _end(bounds: Range, end: str) -> float:
     value: float = getattr(bounds, end)
     return value
-
-
-WGAN_GP = Space(
-    ranges={
-        "lambda_gp": Range(0.1, 100.0, log=True),
-        "lr": Range(1e-5, 1e-2, log=True),
-        "n_critic": Range(1, 5, whole=True),
-        "beta1": Range(0.0, 0.9),
-        "one_minus_beta2": Range(0.001, 0.2, log=True),
-    },
-    fixed={},
-    presets=(
-        # Gulrajani et al. 2017, Algorithm 1.
-        {"lambda_gp": 10.0, "lr": 1e-4, "n_critic": 5, "beta1": 0.0, "one_minus_beta2": 0.1},
-        # Miyato et al. 2018 (SN-GAN), settings D and C.
-        {"lambda_gp": 10.0, "lr": 1e-3, "n_critic": 5, "beta1": 0.5, "one_minus_beta2": 0.1},
-        {"lambda_gp": 10.0, "lr": 2e-4, "n_critic": 1, "beta1": 0.5, "one_minus_beta2": 0.001},
-    ),
-)

@@ -21,13 +21,15 @@ from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
 from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
+from wgan_core.config import Trial
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
-from wgan_core.loop import Cohort, Report, evaluation_z, grid_z
+from wgan_core.loop import Cohort, Report, evaluation_labels, evaluation_z, grid_labels, grid_z
 from wgan_core.metrics import Evaluator
-from wgan_core.pictures import grid_png
+from wgan_core.pictures import samples_in_picture, samples_png
 
-GRID_SAMPLES = 64
+# Of a picture with a row a class.
+COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,12 @@ class Work:
 
 
 def train_cohort(
-    config: Mapping[str, Any], work: Work, study: ActorHandle[Any], values: NDArray[Any], evaluator: Evaluator
+    config: Mapping[str, Any],
+    work: Work,
+    study: ActorHandle[Any],
+    values: NDArray[Any],
+    labels: NDArray[Any] | None,
+    evaluator: Evaluator,
 ) -> None:
     """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes."""
     process.configure(work.threads, work.gpu_share)
@@ -51,7 +58,8 @@ def train_cohort(
     holder = tune.get_context().get_trial_id()
     try:
         data = resident(values, work.plan_json["data_digest"], device)
-        runner = _Runner(work, study, holder, data, evaluator, device)
+        told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
+        runner = _Runner(work, study, holder, data, told, evaluator, device)
         runner.start(ray.get(study.held.remote(holder)))
         runner.run()
     except Exception as error:
@@ -83,12 +91,14 @@ class _Runner:
         study: ActorHandle[Any],
         holder: str,
         data: torch.Tensor,
+        labels: torch.Tensor | None,
         evaluator: Evaluator,
         device: torch.device,
     ) -> None:
         self._plan = Plan.from_json(work.plan_json)
         self._work, self._study, self._holder, self._evaluator = work, study, holder, evaluator
-        self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device, work.lanes)
+        self._data, self._labels = data, labels
+        self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device, work.lanes, labels)
         self._kept: dict[int, Kept] = {}
         self._seconds: dict[int, float] = {}
         self._alone = False
@@ -130,10 +140,8 @@ class _Runner:
     def _score(self, report: Report) -> float:
         """Score a trial, draw its samples and keep its state; the value of the objective."""
         number, structure = report.trial.number, self._plan.structure
-        scores = self._evaluator.scores(
-            self._cohort.samples(number, evaluation_z(structure, self._evaluator.sample_size))
-        )
-        picture = grid_png(self._cohort.samples(number, grid_z(structure, report.trial, GRID_SAMPLES)))
+        scores = self._evaluator.scores(self._scored(number))
+        picture = self._picture(report.trial)
         self._seconds[number] += report.seconds
         metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
         metrics["train/generator_updates"] = report.generator_updates
@@ -143,6 +151,20 @@ class _Runner:
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, state, scores, seconds)
         self._kept[number].report(checkpoint, metrics, picture)
         return scores[self._plan.objective]
+
+    def _scored(self, number: int) -> torch.Tensor:
+        structure, count = self._plan.structure, self._evaluator.sample_size
+        told = None if self._labels is None else evaluation_labels(structure, self._labels.cpu(), count)
+        return self._cohort.samples(number, evaluation_z(structure, count), told)
+
+    def _picture(self, trial: Trial) -> bytes:
+        """Of samples from a trial's own fixed z; a row a class where the generator is told one."""
+        structure = self._plan.structure
+        columns = COLUMNS if structure.classes else None
+        told = grid_labels(structure, COLUMNS)
+        count = samples_in_picture(structure.sample_shape) if told is None else len(told)
+        samples = self._cohort.samples(trial.number, grid_z(structure, trial, count), told)
+        return samples_png(samples, self._data, columns)
 
     def _judge(self, values: dict[int, tuple[int, float]], seconds: dict[int, float]) -> None:
         """Report (step, value) of some trials, all before any is judged, and end those that are stopped or done."""

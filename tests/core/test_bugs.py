@@ -481,13 +481,13 @@ def leads_to_generator(tensor: Tensor) -> bool:
     return False
 
 
-def call_attached(self: Network, parameters: Tensors, buffers: Tensors, x: Tensor, **options: bool) -> Any:
+def call_attached(self: Network, parameters: Tensors, buffers: Tensors, *inputs: Any, **options: bool) -> Any:
     """A network call as it is without `detach` and with parameters that want gradients, as a module's do."""
     for tensor in parameters.values():
         if not tensor.requires_grad:
             tensor.requires_grad_()
     with torch.enable_grad():
-        return REAL_CALL(self, parameters, buffers, x, **options)
+        return REAL_CALL(self, parameters, buffers, *inputs, **options)
 
 
 def update_with_backward(self: Step, state: State, hypers: Sequence[Hyper], batch: CriticBatch, *rest: Any) -> Tensors:
@@ -523,8 +523,10 @@ def with_loss_as_estimate(self: Step, *arguments: Any) -> Tensors:
     return {**quantities, "wasserstein_estimate": -quantities["critic_loss"]}
 
 
-def cohort_of(trials: Sequence[Trial], grid: Sequence[int] = (1,), networks_name: str = "mlp") -> Cohort:
-    structure = Structure(networks_name, (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64")
+def cohort_of(
+    trials: Sequence[Trial], grid: Sequence[int] = (1,), networks_name: str = "mlp", objective: str = "wgan-gp"
+) -> Cohort:
+    structure = Structure(networks_name, (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64", objective=objective)
     cohort = Cohort(structure, random(50, 1, 8, 8).tanh(), grid, CPU, len(trials))
     for trial in trials:
         cohort.add(trial)
@@ -553,7 +555,11 @@ SWEPT: dict[str, tuple[float, ...]] = {
     "n_critic": (1, 2, 3),
     "beta1": (0.0, 0.5, 0.9),
     "beta2": (0.8, 0.9, 0.999),
+    "clip": (0.01, 0.02, 0.05),
+    "decay_updates": (4, 8, 0),
 }
+# In force in both networks, but from the second update on.
+FROM_UPDATE_1 = {"decay_updates"}
 
 
 def sweep_of(field: str) -> list[Trial]:
@@ -581,10 +587,10 @@ def mistaken(update: Callable[..., Tensors], mine: str, others: str) -> Callable
     return variant
 
 
-def equals_the_textbook(field: str, updates: int = 1) -> None:
+def equals_the_textbook(field: str, updates: int = 1, objective: str = "wgan-gp") -> None:
     """State and moments of each lane, after the first updates, are those of `torch.optim.Adam` with its value."""
     trials = sweep_of(field)
-    cohort = cohort_of(trials, [updates])
+    cohort = cohort_of(trials, [updates], objective=objective)
     cohort.advance()
     batches = Batches(cohort.structure, cohort._data, [17])
     for trial in trials:
@@ -640,8 +646,35 @@ def test_bug_26_n_critic_is_in_force_at_update_0() -> None:
             before[number] = after
 
 
-def three_lanes() -> tuple[Step, State, Batches]:
-    cohort = cohort_of(sweep_of("lambda_gp"))
+@fails_under("wgan_core.step.Step.update_critic", at_lane_0("clip", REAL_UPDATE_CRITIC))
+def test_bug_26_clip_is_in_force_at_update_0() -> None:
+    equals_the_textbook("clip", objective="wgan-clip")
+
+
+@fails_under("wgan_core.step.Step.update_critic", at_lane_0("decay_updates", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.step.Step.update_generator", at_lane_0("decay_updates", REAL_UPDATE_GENERATOR))
+def test_bug_26_the_decay_of_the_rates_is_in_force_at_update_1() -> None:
+    equals_the_textbook("decay_updates", updates=2)
+
+
+def clip_first(self: Step, state: State, hypers: Sequence[Hyper], *arguments: Any) -> Tensors:
+    for lane, hyper in enumerate(hypers):
+        for tensor in state.critic.parameters.values():
+            tensor[lane].clamp_(-hyper.clip, hyper.clip)
+    return REAL_UPDATE_CRITIC(self, state, [replace(hyper, clip=1e9) for hyper in hypers], *arguments)
+
+
+@fails_under("wgan_core.step.Step.update_critic", clip_first)
+def test_bug_22_parameters_are_clipped_after_the_update() -> None:
+    """However large the rate, no parameter lies outside the bound when a critic update is over."""
+    trials = [Trial(0, 3, replace(HYPER, lr_critic=0.5, clip=0.02))]
+    cohort = cohort_of(trials, objective="wgan-clip")
+    cohort.advance()
+    assert max(float(tensor.abs().max()) for tensor in cohort.state_of(0).critic.parameters.values()) == 0.02
+
+
+def three_lanes(objective: str) -> tuple[Step, State, Batches]:
+    cohort = cohort_of(sweep_of("lambda_gp"), objective=objective)
     batches = Batches(cohort.structure, cohort._data, [17] * 3)
     return Step(cohort.structure), cohort._held, batches
 
@@ -653,26 +686,34 @@ def lanes_differ(network: NetworkState) -> bool:
 
 @fails_under("wgan_core.step.Step.update_critic", mistaken(REAL_UPDATE_CRITIC, "lr_critic", "lr_generator"))
 def test_bug_26_the_generators_values_do_not_move_the_critic() -> None:
-    for field in fields(Hyper):
-        step, state, batches = three_lanes()
-        hypers = [trial.hyper for trial in sweep_of(field.name)]
-        step.update_critic(state, hypers, batches.critic([0] * 3), [0] * 3)
-        assert lanes_differ(state.critic) == (field.name not in ("lr_generator", "n_critic")), field.name
-        assert not lanes_differ(state.generator), field.name
+    assert {field.name for field in fields(Hyper)} == set(SWEPT)
+    for field in SWEPT:
+        step, state, batches = three_lanes("wgan-clip" if field == "clip" else "wgan-gp")
+        hypers, updates = [trial.hyper for trial in sweep_of(field)], [int(field in FROM_UPDATE_1)] * 3
+        step.update_critic(state, hypers, batches.critic(updates), updates)
+        assert lanes_differ(state.critic) == (field not in ("lr_generator", "n_critic")), field
+        assert not lanes_differ(state.generator), field
 
 
 @fails_under("wgan_core.step.Step.update_generator", mistaken(REAL_UPDATE_GENERATOR, "lr_generator", "lr_critic"))
 def test_bug_26_the_critics_values_do_not_move_the_generator() -> None:
-    for field in fields(Hyper):
-        step, state, batches = three_lanes()
-        hypers = [trial.hyper for trial in sweep_of(field.name)]
-        step.update_generator(state, hypers, batches.generator([0] * 3), [0] * 3, range(3))
-        assert lanes_differ(state.generator) == (field.name in ("lr_generator", "beta1", "beta2")), field.name
+    for field in SWEPT:
+        step, state, batches = three_lanes("wgan-clip" if field == "clip" else "wgan-gp")
+        hypers, updates = [trial.hyper for trial in sweep_of(field)], [int(field in FROM_UPDATE_1)] * 3
+        step.update_generator(state, hypers, batches.generator(updates), updates, range(3))
+        moves = field in ("lr_generator", "beta1", "beta2", "decay_updates")
+        assert lanes_differ(state.generator) == moves, field
         assert not lanes_differ(state.critic), field.name
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_the_check_sees_the_bug(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = objectives.OBJECTIVES["wgan-gp"]
+    assert game.penalty is not None
+    for part, whole in (("points", objectives.interpolate), ("of", objectives.two_sided_penalty)):
+        if bug.target == f"wgan_core.objectives.{whole.__name__}":
+            penalty = replace(game.penalty, **{part: bug.variant})
+            monkeypatch.setitem(objectives.OBJECTIVES, "wgan-gp", replace(game, penalty=penalty))
     monkeypatch.setattr(bug.target, bug.variant)
     with pytest.raises(bug.failure):
         bug.check()

@@ -196,7 +196,7 @@ def rewrite(target: Folder, name: str, content: bytes) -> None:
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     target = checkpoint.write(Folder.at(tmp_path), made())
     rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 99}).encode())
-    with pytest.raises(UserError, match=r"reads checkpoint format 1; .* has format 99: read it with the version"):
+    with pytest.raises(UserError, match=r"reads checkpoint format 2; .* has format 99: read it with the version"):
         checkpoint.read(target)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import ot
 import pytest
 import scipy.linalg
+import scipy.optimize
 import torch
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -19,6 +20,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
+from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.errors import UserError
 from wgan_core.metrics import (
     Evaluator,
@@ -35,9 +37,20 @@ from wgan_core.metrics.distances import (
     in_order,
     kernel_distance,
     sliced_wasserstein,
+    wasserstein,
     within_mean,
 )
-from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name
+from wgan_core.metrics.modes import kl_to_uniform, mode_counts, modes_captured
+from wgan_core.metrics.specs import (
+    HIGH_QUALITY_NAME,
+    KL_NAME,
+    MODE_NAMES,
+    MODES_NAME,
+    SLICED_NAME,
+    W1_NAME,
+    fid_name,
+    kid_name,
+)
 
 SIZE = 1000
 
@@ -50,6 +63,16 @@ def mnist() -> Dataset:
 @pytest.fixture(scope="module")
 def evaluator(mnist: Dataset) -> Evaluator:
     return Evaluator.build(mnist, sample_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def eight() -> Dataset:
+    return load_toy("8gaussians")
+
+
+@pytest.fixture(scope="module")
+def on_eight(eight: Dataset) -> Evaluator:
+    return Evaluator.build(eight)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +179,64 @@ def test_directions_are_unit_vectors_fixed_by_the_seed() -> None:
     torch.testing.assert_close(first.norm(dim=0), torch.ones(30))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_wasserstein_of_a_shift_is_its_length() -> None:
+    samples = gaussian(300, 2, 0)
+    assert wasserstein(samples, samples[torch.randperm(300)]) == pytest.approx(0.0, abs=1e-12)
+    assert wasserstein(samples, samples + torch.tensor([0.3, -0.4])) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_wasserstein_on_a_line_is_that_of_sorted_samples() -> None:
+    x, y = gaussian(200, 1, 0), 2 * gaussian(200, 1, 1) + 0.3
+    expected = float((x.sort(dim=0)[0].double() - y.sort(dim=0)[0].double()).abs().mean())
+    assert wasserstein(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+def test_wasserstein_is_the_best_assignment_of_scipy() -> None:
+    x, y = gaussian(150, 3, 0), 2 * gaussian(150, 3, 1)
+    cost = torch.cdist(x.double(), y.double()).numpy()
+    rows, columns = scipy.optimize.linear_sum_assignment(cost)
+    assert wasserstein(x, y) == pytest.approx(float(cost[rows, columns].mean()), rel=1e-6)
+
+
+def test_wasserstein_to_a_point_is_the_mean_distance_and_sizes_may_differ() -> None:
+    samples, point = gaussian(300, 2, 0), torch.tensor([[1.0, 2.0]])
+    expected = float((samples - point).double().norm(dim=1).mean())
+    assert wasserstein(samples, point) == pytest.approx(expected, rel=1e-6)
+    assert wasserstein(samples, point.expand(2048, 2)) == pytest.approx(expected, rel=1e-6)
+
+
+# Modes
+
+CORNERS = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]], dtype=torch.float64)
+
+
+def test_samples_within_three_sd_are_counted_for_the_nearest_centre() -> None:
+    offsets = torch.tensor([[0.0, 0.0], [0.29, 0.0], [0.0, -0.31], [0.25, 0.25], [0.2, 0.2], [0.8, 0.8]])
+    samples = torch.cat([CORNERS[:1] + offsets, CORNERS[2:3] - 0.1])
+    assert mode_counts(samples, CORNERS, sd=0.1).tolist() == [3, 0, 1, 0]
+
+
+def test_a_gaussian_has_its_known_share_within_three_sd() -> None:
+    samples = CORNERS.repeat(25_000, 1) + 0.01 * gaussian(100_000, 2, 0)
+    counts = mode_counts(samples, CORNERS, sd=0.01)
+    assert float(counts.sum()) / 100_000 == pytest.approx(1 - math.exp(-9 / 2), abs=0.0015)
+
+
+@pytest.mark.parametrize(
+    ("counts", "captured", "divergence"),
+    [
+        ([5, 5, 5, 5], 4, 0.0),
+        ([7, 0, 7, 0], 2, math.log(2)),
+        ([0, 0, 9, 0], 1, math.log(4)),
+        ([0, 0, 0, 0], 0, math.log(4)),
+        ([1, 3, 0, 0], 2, math.log(4) + 0.25 * math.log(0.25) + 0.75 * math.log(0.75)),
+    ],
+)
+def test_modes_captured_and_the_divergence_of_known_counts(counts: list[int], captured: int, divergence: float) -> None:
+    assert modes_captured(torch.tensor(counts)) == captured
+    assert kl_to_uniform(torch.tensor(counts)) == pytest.approx(divergence, abs=1e-12)
 
 
 # The classifier
@@ -332,19 +413,128 @@ def test_the_protocol_can_be_written_and_names_what_a_score_depends_on(mnist: Da
     assert protocol["metrics"][SLICED_NAME]["projections"] == 128
 
 
+# Data of two axes
+
+
+def test_a_mixture_is_scored_by_exact_w1_and_the_modes_are_counted(on_eight: Evaluator) -> None:
+    assert on_eight.names == (W1_NAME, SLICED_NAME, MODES_NAME, HIGH_QUALITY_NAME, KL_NAME)
+    assert on_eight.objective_default == W1_NAME
+    assert set(on_eight.floors) == set(on_eight.names) <= set(known_metrics(on_eight.names))
+    assert on_eight.sample_size == 5000
+    assert on_eight.protocol["metrics"][W1_NAME] == {"order": 1, "cost": "euclidean", "samples": 2048}
+    assert on_eight.protocol["metrics"][MODES_NAME] == {"modes": 8, "sd": MIXTURES["8gaussians"].sd, "within_sd": 3.0}
+    assert json.loads(json.dumps(on_eight.protocol)) == on_eight.protocol
+    assert not on_eight.pixels
+
+
+def test_the_floors_of_a_mixture_are_those_of_its_law(on_eight: Evaluator) -> None:
+    """Another real sample of 2,048 is about .055 away by W1; 98.9 % lie within 3 sd of eight captured modes."""
+    assert 0.03 < on_eight.floors[W1_NAME] < 0.09
+    assert on_eight.floors[SLICED_NAME] < 0.2
+    assert on_eight.floors[MODES_NAME] == 8
+    assert on_eight.floors[HIGH_QUALITY_NAME] == pytest.approx(1 - math.exp(-9 / 2), abs=0.006)
+    assert 0 < on_eight.floors[KL_NAME] < 0.005
+
+
+def test_a_lost_mode_shows(eight: Dataset, on_eight: Evaluator) -> None:
+    """An eighth of the mass, moved to the seven other modes: W1 is far above its floor."""
+    labels = eight.test.labels
+    assert labels is not None
+    scores = on_eight.scores(torch.from_numpy(eight.test.values[labels != 3][:5000]))
+    assert scores[MODES_NAME] == 7
+    assert scores[KL_NAME] == pytest.approx(math.log(8 / 7), abs=0.005)
+    assert scores[HIGH_QUALITY_NAME] == pytest.approx(on_eight.floors[HIGH_QUALITY_NAME], abs=0.01)
+    assert scores[W1_NAME] > 3 * on_eight.floors[W1_NAME]
+
+
+def test_samples_between_the_modes_show(eight: Dataset, on_eight: Evaluator) -> None:
+    """Half of the samples at the origin, radius 1.414 away from all modes: W1 grows by half of that."""
+    samples = torch.from_numpy(eight.test.values[:5000]).clone()
+    samples[::2] = 0
+    scores = on_eight.scores(samples)
+    assert scores[HIGH_QUALITY_NAME] == pytest.approx(0.5 * 0.989, abs=0.006)
+    assert scores[MODES_NAME] == 8
+    assert scores[W1_NAME] == pytest.approx(0.5 * 2 / 1.414, abs=0.05)
+
+
+def test_a_collapsed_generator_is_scored_in_time(on_eight: Evaluator) -> None:
+    """All samples in one point at a centre: the plan is forced, and its cost the mean distance."""
+    centre = torch.tensor(MIXTURES["8gaussians"].centres[0], dtype=torch.float32)
+    scores = on_eight.scores(centre.expand(5000, 2))
+    # Chords of the ring: the mean over the eight centres.
+    expected = 2 / 1.414 * np.mean([2 * math.sin(math.pi * k / 8) for k in range(8)])
+    assert scores[W1_NAME] == pytest.approx(expected, abs=0.05)
+    assert (scores[MODES_NAME], scores[HIGH_QUALITY_NAME]) == (1, 1.0)
+    assert scores[KL_NAME] == pytest.approx(math.log(8))
+
+
+def test_w1_is_of_the_first_samples_where_there_are_more(eight: Dataset, on_eight: Evaluator) -> None:
+    samples = torch.from_numpy(eight.test.values[:5000])
+    moved = samples.clone()
+    moved[2048:] += 9
+    assert on_eight.scores(moved)[W1_NAME] == on_eight.scores(samples)[W1_NAME]
+    small = Evaluator.build(eight, sample_size=500)
+    assert small.protocol["metrics"][W1_NAME]["samples"] == 500
+    assert small.floors[W1_NAME] > on_eight.floors[W1_NAME]  # the fewer the samples, the higher
+
+
+def test_other_points_in_the_plane_have_w1_and_no_modes() -> None:
+    roll = Evaluator.build(load_toy("swissroll"), sample_size=500)
+    assert roll.names == (W1_NAME, SLICED_NAME)
+    renamed = dataclasses.replace(load_toy("8gaussians"), name="table:8gaussians")
+    assert Evaluator.build(renamed, sample_size=100).names == (W1_NAME, SLICED_NAME)
+
+
+def test_the_modes_can_be_counted_alone_and_are_then_no_objective(eight: Dataset) -> None:
+    counted = Evaluator.build(eight, names=["modes_captured", KL_NAME], sample_size=100)
+    assert counted.names == (MODES_NAME, KL_NAME)
+    with pytest.raises(UserError, match=r"can be minimised must be measured; there is eval/modes_captured, .* add"):
+        _ = counted.objective_default
+    with pytest.raises(UserError, match="for diagnosis"):
+        Evaluator.build(colour_images(), names=["modes_captured"])
+
+
+def test_a_pickled_evaluator_of_points_gives_the_same_scores(eight: Dataset, on_eight: Evaluator) -> None:
+    samples = torch.from_numpy(eight.test.values[:5000])
+    assert pickle.loads(pickle.dumps(on_eight)).scores(samples) == on_eight.scores(samples)
+
+
+def test_points_that_are_not_finite_score_nan(on_eight: Evaluator) -> None:
+    samples = torch.zeros(5000, 2)
+    samples[7, 1] = math.inf
+    scores = on_eight.scores(samples)
+    assert set(scores) == set(on_eight.names)
+    assert all(math.isnan(score) for score in scores.values())
+
+
 # Objectives
 
 AVAILABLE = ("eval/sliced_wasserstein",)
 
 
 def test_every_metric_is_declared_and_only_held_out_ones_are_comparable() -> None:
-    for name, spec in known_metrics().items():
+    known = known_metrics((W1_NAME,))
+    assert set(known) == {*known_metrics(), W1_NAME, *MODE_NAMES}
+    for name, spec in known.items():
         assert spec.name == name
         assert spec.meaning
         assert spec.source
         assert spec.depends_on
         assert spec.comparable == name.startswith("eval/")
-        assert spec.direction == ("minimize" if spec.comparable else "none")
+        assert (spec.direction == "none") == (not spec.comparable)
+        assert spec.can_be_objective == (spec.comparable and name not in MODE_NAMES)
+    assert [known[name].direction for name in MODE_NAMES] == ["maximize", "maximize", "minimize"]
+
+
+@pytest.mark.parametrize("name", ["modes_captured", "eval/high_quality", KL_NAME])
+def test_a_diagnosis_is_refused_with_what_it_does_not_see(name: str, on_eight: Evaluator) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve_objective(name, on_eight.names)
+    for part in ("for diagnosis", "says nothing of", f"choose from: {W1_NAME}, {SLICED_NAME}"):
+        assert part in str(caught.value)
+    assert resolve_objective("w1", on_eight.names) == W1_NAME
+    with pytest.raises(UserError, match=r"measured on the data of the sweep; eval/w1 is not; choose from"):
+        resolve_objective("w1", AVAILABLE)
 
 
 @pytest.mark.parametrize("name", ["fid", "eval/fid"])

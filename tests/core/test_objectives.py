@@ -90,7 +90,7 @@ def test_a_lane_equals_the_lane_alone(lanes: int, samples: int, shape: tuple[int
     norms = objectives.gradient_norms(curved(weights), points)
     penalty = objectives.two_sided_penalty(norms)
     estimate = objectives.wasserstein_estimate(curved(weights)(real), curved(weights)(fake))
-    loss = objectives.generator_loss(curved(weights)(fake))
+    loss = objectives.wasserstein_generator_loss(curved(weights)(fake))
     for lane in range(lanes):
         at = slice(lane, lane + 1)
         critic = curved(weights[at])
@@ -101,7 +101,7 @@ def test_a_lane_equals_the_lane_alone(lanes: int, samples: int, shape: tuple[int
         assert torch.allclose(own_norms, norms[at], rtol=1e-12, atol=1e-12)
         assert torch.allclose(objectives.two_sided_penalty(own_norms), penalty[at], rtol=1e-12, atol=1e-12)
         assert torch.allclose(own_estimate, estimate[at], rtol=1e-12, atol=1e-12)
-        assert torch.allclose(objectives.generator_loss(critic(fake[at])), loss[at], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(objectives.wasserstein_generator_loss(critic(fake[at])), loss[at], rtol=1e-12, atol=1e-12)
 
 
 @given(**SETTINGS)
@@ -151,4 +151,4 @@ def test_second_derivatives_of_the_penalty() -> None:
 def test_estimate_and_generator_loss_are_means_a_lane() -> None:
     real, fake = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0], [2.0, 4.0]])
     assert objectives.wasserstein_estimate(real, fake).tolist() == [2.5, -3.0]
-    assert objectives.generator_loss(fake).tolist() == [0.5, -3.0]
+    assert objectives.wasserstein_generator_loss(fake).tolist() == [0.5, -3.0]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sweeps.engine.plan import Plan
-from sweeps.engine.space import WGAN_GP
+from sweeps.engine.presets import WGAN_GP
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Structure
 from wgan_core.data.mnist import load_mnist

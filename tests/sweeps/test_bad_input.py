@@ -21,8 +21,9 @@ import pytest
 
 import sweeps.mnist
 from sweeps.engine import run
+from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.run import run_script
-from sweeps.engine.space import WGAN_GP, Range, Space
+from sweeps.engine.space import Range, Space
 from sweeps.engine.tracking import Tracker
 from sweeps.engine.tracking_uri import database, make_room
 from tests.sweeps.conftest import SIDE, blobs, write_images

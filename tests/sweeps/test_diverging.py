@@ -19,7 +19,8 @@ from pathlib import Path
 
 from sweeps.engine.options import parse
 from sweeps.engine.run import run_script, run_sweep
-from sweeps.engine.space import WGAN_GP, Range
+from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.space import Range
 from wgan_core.config import Structure
 from wgan_core.data.images import load_images
 

@@ -347,6 +347,13 @@ def test_sample_draws_a_grid(report: dict[str, Any], surroundings: Surroundings,
     assert (drawn["a"] == drawn["again"]).all()
 
 
+def test_a_generator_that_is_told_no_class_is_asked_for_none(
+    report: dict[str, Any], surroundings: Surroundings, tmp_path: Path
+) -> None:
+    refused = surroundings.sweeps("sample", report["checkpoint"], "--label", 1, "--out", tmp_path / "a.png")
+    refused.refused("--label needs a generator that is told classes", "leave it out")
+
+
 DRAW = """
 import json, sys
 sys.path.insert(0, sys.argv[1])

@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Callable
 
-from sweeps.engine.leaderboard import HEADER, best_row, checkpoint_of, leaderboard
+from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
 from sweeps.engine.plan import Plan
-from sweeps.engine.space import WGAN_GP
+from sweeps.engine.presets import MNIST, WGAN_GP
 from sweeps.engine.study import Row, sort_rows
 from wgan_core.folder import Folder
 
@@ -28,7 +28,8 @@ def test_best_first_and_without_a_score_last(make_plan: Callable[..., Plan]) -> 
     header, rule, *lines = leaderboard(make_plan(), rows).splitlines()
     assert set(rule) == {"-"}
     assert [int(cells(line)[0]) for line in lines] == [2, 3, 0, 1]
-    assert cells(header) == list(HEADER)
+    titles = ["trial", "λ", "lr", "n_critic", "β1", "β2", "score", "floor", "x floor", "state", "updates"]
+    assert cells(header) == titles
     assert [each.number for each in sort_rows(rows)] == [2, 3, 0, 1]
 
 
@@ -48,6 +49,18 @@ def test_every_column(make_plan: Callable[..., Plan]) -> None:
         "state": "COMPLETE",
         "updates": "90",
     }
+
+
+def test_the_columns_are_of_what_the_space_names(make_plan: Callable[..., Plan]) -> None:
+    """Two rates stand in one column."""
+    space = MNIST["wgan-clip"].space
+    clipped = Row(0, "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
+    header, _, line = leaderboard(make_plan(space=space), [clipped]).splitlines()
+    assert cells(header)[1:6] == ["clip", "lr", "n_critic", "β1", "β2"]
+    assert cells(line)[1:6] == ["0.01", "5.00e-05", "5", "0.000", "0.9900"]
+    space = MNIST["mlp-blog"].space
+    blog = Row(0, "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
+    assert cells(leaderboard(make_plan(space=space), [blog]).splitlines()[2])[2] == "4.00e-03/1.00e-03"
 
 
 def test_a_score_that_is_not_there_is_a_dash(make_plan: Callable[..., Plan]) -> None:

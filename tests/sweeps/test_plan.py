@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.engine.plan import FILE, Plan, check_name, read_plan, settle, write_plan
+from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.pruner import rungs
-from sweeps.engine.space import WGAN_GP, Range
+from sweeps.engine.space import Range
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder

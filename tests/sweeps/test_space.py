@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.space import WGAN_GP, Range, Space
+from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.space import Range, Space
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
 

@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from sweeps.engine.plan import RANDOM_TRIALS, Plan
+from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.pruner import HalvingPruner
-from sweeps.engine.space import WGAN_GP
 from sweeps.engine.study import MAX_FAULTS, Claim, Released, Row, Study, open_study, read_rows
 from wgan_core.config import Trial
 from wgan_core.draws import trial_seed

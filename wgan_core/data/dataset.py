@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wgan_core.errors import UserError
+
 HALF_RANGE = 127.5
 
 
@@ -90,3 +92,31 @@ def to_pixels(samples: Tensor) -> Tensor:
     """The inverse of `to_model` for images: [-1, 1] becomes uint8 [0, 255], rounded; what lies outside is clipped."""
     scaled = samples.detach().add(1.0).mul_(HALF_RANGE).round_()
     return scaled.nan_to_num_(nan=0.0, posinf=255.0, neginf=0.0).clamp_(0, 255).to(torch.uint8)
+
+
+def count_classes(dataset: Dataset) -> int:
+    """How many classes the labels of the training split name: 0, 1, ...
+
+    Raises `UserError` for data without labels, for labels that are not counted from 0, and for a held-out label that
+    no training sample has.
+    """
+    labels = dataset.train.labels
+    if labels is None:
+        raise UserError(
+            f"a conditional GAN needs the class of each sample; {dataset.name} has no column 'label': add one of whole "
+            "numbers from 0 on"
+        )
+    found = np.unique(labels)
+    if not np.array_equal(found, np.arange(len(found))):
+        raise UserError(
+            f"the labels of the training split must be 0 to one less than there are classes; {dataset.name} has "
+            f"{', '.join(map(str, found[:10]))}{', ...' if len(found) > 10 else ''}: number the classes anew"
+        )
+    for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+        unseen = np.setdiff1d(split.labels if split.labels is not None else [], found)
+        if unseen.size:
+            raise UserError(
+                f"each label of the {name} split must be in the training split; of {dataset.name}, {unseen[0]} is not: "
+                "drop its rows, or train on some"
+            )
+    return len(found)

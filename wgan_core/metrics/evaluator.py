@@ -13,11 +13,18 @@ import torch
 from torch import Tensor
 
 from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
+from wgan_core.data.toy import MIXTURES, Mixture
 from wgan_core.errors import UserError
 from wgan_core.metrics import specs
 from wgan_core.metrics.features import DigitFeatures, Extractor, read_features, require_finite
 from wgan_core.metrics.objective import check_objective, full_name
-from wgan_core.metrics.references import FeatureReference, Reference, SlicedReference
+from wgan_core.metrics.references import (
+    ExactReference,
+    FeatureReference,
+    ModesReference,
+    Reference,
+    SlicedReference,
+)
 
 SplitName = Literal["validation", "test"]
 
@@ -26,6 +33,7 @@ FLOOR_SEED = 2
 # Two are the fewest that have a variance.
 LEAST_SAMPLES = 2
 IMAGE_AXES = 3
+PLANE = (2,)
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,12 @@ class Evaluator:
     samples have the same score in every process (to float32 rounding, whatever the number of threads).
 
     Attributes:
-        names: full names of what is measured, the default objective first.
+        names: full names of what is measured, the preferred objective first.
         sample_size: how many samples a score takes. FID depends on it, so it is fixed.
         sample_shape: shape of one sample.
         pixels: whether samples are images, which are rounded to the 256 levels of the real ones first.
         references: the held-out side of the metrics.
-        floors: scores of that many real training images in place of generated ones, by full name. A
+        floors: scores of that many real training samples in place of generated ones, by full name. A
             generator that reaches its floor cannot be told from the data by this metric.
         protocol: all that a score depends on besides the samples; can be written as JSON.
     """
@@ -65,7 +73,8 @@ class Evaluator:
     ) -> Evaluator:
         """An evaluator against `split`, of the metrics in `names` (full or short), or of all that suit the data.
 
-        Digit features suit MNIST only; sliced Wasserstein suits any data. `features` is the file of a feature
+        Digit features suit MNIST only; sliced Wasserstein suits any data; the exact W1, on up to 2,048 of the samples,
+        data of two axes; the counts of modes, the mixtures of `data.toy`. `features` is the file of a feature
         extractor for these images (`metrics.features` says what it must be); FID on it is then the default objective,
         and `fid` and `kid` mean those on it. Where a split is smaller than `sample_size`, both sides take as many
         samples as the smaller of it and the training split has.
@@ -81,11 +90,12 @@ class Evaluator:
                 f"and {len(held_out)} in {split}, and {sample_size} were asked for; give more data or ask for more"
             )
         real = draw(held_out, size, REFERENCE_SEED)
-        extractors = extractors_of(dataset, features, real)
-        chosen = choose(names, suited_to(extractors))
-        references = fit(chosen, real, extractors)
+        extractors, mixture = extractors_of(dataset, features, real), mixture_of(dataset)
+        chosen = choose(names, suited_to(dataset, extractors))
+        references = fit(chosen, real, extractors, mixture)
         floors = measure(references, draw(dataset.train, size, FLOOR_SEED))
-        require_finite(torch.tensor([floors[name] for name in chosen if name != specs.SLICED_NAME]), "the program")
+        on_features = [floors[name] for name in chosen if specs.ON_FEATURES.fullmatch(name)]
+        require_finite(torch.tensor(on_features), "the program")
         return cls(
             names=chosen,
             sample_size=size,
@@ -98,8 +108,16 @@ class Evaluator:
 
     @property
     def objective_default(self) -> str:
-        """The metric that a sweep minimises unless told otherwise."""
-        return self.names[0]
+        """The metric that a sweep minimises unless told otherwise.
+
+        Raises `UserError` if all that is measured is for diagnosis.
+        """
+        known = specs.known_metrics(self.names)
+        if found := next((name for name in self.names if known[name].can_be_objective), None):
+            return found
+        raise UserError(
+            f"a metric that can be minimised must be measured; there is {', '.join(self.names)}; add another"
+        )
 
     def scores(self, samples: Tensor) -> dict[str, float]:
         """Every metric, by full name, of `sample_size` samples as a network gives them: images in [-1, 1].
@@ -137,14 +155,26 @@ def names_on(extractor: Extractor) -> tuple[str, ...]:
     return (specs.fid_name(extractor.label), specs.kid_name(extractor.label))
 
 
-def suited_to(extractors: Sequence[Extractor]) -> tuple[str, ...]:
+def mixture_of(dataset: Dataset) -> Mixture | None:
+    """The mixture that the data was drawn from, if it is one of the toy data."""
+    return MIXTURES.get(dataset.name) if dataset.sample_shape == PLANE else None
+
+
+def suited_to(dataset: Dataset, extractors: Sequence[Extractor]) -> tuple[str, ...]:
     """Full names of the metrics that mean something on the data, the preferred objective first."""
-    return (*(name for extractor in extractors for name in names_on(extractor)), specs.SLICED_NAME)
+    return (
+        *(name for extractor in extractors for name in names_on(extractor)),
+        # In many dimensions W1 between two samples of the same law is nearly as large as between any two.
+        *((specs.W1_NAME,) if dataset.sample_shape == PLANE else ()),
+        specs.SLICED_NAME,
+        *(specs.MODE_NAMES if mixture_of(dataset) else ()),
+    )
 
 
 def choose(names: Sequence[str] | None, suited: tuple[str, ...]) -> tuple[str, ...]:
     for name in names or ():
-        check_objective(name, suited)
+        if full_name(name, suited) not in suited:  # what is for diagnosis is no objective, but can be measured
+            check_objective(name, suited)
     wanted = {full_name(name, suited) for name in names or suited}
     return tuple(name for name in suited if name in wanted)
 
@@ -155,15 +185,21 @@ def draw(split: Split, size: int, seed: int) -> Tensor:
     return to_model(torch.from_numpy(split.values[rows]), torch.float32)
 
 
-def fit(names: tuple[str, ...], values: Tensor, extractors: Sequence[Extractor]) -> tuple[Reference, ...]:
+def fit(
+    names: tuple[str, ...], values: Tensor, extractors: Sequence[Extractor], mixture: Mixture | None
+) -> tuple[Reference, ...]:
     """The held-out side of these metrics, from real samples (N, ...)."""
     references: list[Reference] = [
         FeatureReference.fit(values, chosen, extractor)
         for extractor in extractors
         if (chosen := tuple(name for name in names_on(extractor) if name in names))
     ]
+    if specs.W1_NAME in names:
+        references.append(ExactReference.fit(values))
     if specs.SLICED_NAME in names:
         references.append(SlicedReference.fit(values))
+    if mixture is not None and (counted := tuple(name for name in specs.MODE_NAMES if name in names)):
+        references.append(ModesReference.of(mixture, counted))
     return tuple(references)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from wgan_core.errors import UserError
-from wgan_core.metrics.specs import SLICED_NAME, MetricSpec, fid_name, kid_name, known_metrics, own_label
+from wgan_core.metrics.specs import SLICED_NAME, W1_NAME, MetricSpec, fid_name, kid_name, known_metrics, own_label
 
 ESTIMATE_REASON = (
     "the critic's estimate tends to W + W^2/(2 lambda) as the critic learns, so a sweep that minimises it picks "
@@ -16,7 +16,12 @@ ESTIMATE_REASON = (
 def aliases(available: Collection[str] = ()) -> dict[str, str]:
     """Short names of the held-out metrics; `fid` and `kid` are on a person's own features where those are measured."""
     own = own_label(available)
-    return {"fid": fid_name(own), "kid": kid_name(own), "sliced_wasserstein": SLICED_NAME}
+    return {"fid": fid_name(own), "kid": kid_name(own), "sliced_wasserstein": SLICED_NAME, "w1": W1_NAME}
+
+
+def declared(available: Collection[str]) -> Mapping[str, MetricSpec]:
+    """All that is known, whatever it is measured on: a name is then refused with the reason."""
+    return known_metrics((*available, W1_NAME))
 
 
 def full_name(name: str, available: Collection[str] = ()) -> str:
@@ -27,7 +32,7 @@ def full_name(name: str, available: Collection[str] = ()) -> str:
     short = name.removeprefix("eval/")
     if short in aliases(available):
         return aliases(available)[short]
-    return f"eval/{short}" if f"eval/{short}" in known_metrics(available) else name
+    return f"eval/{short}" if f"eval/{short}" in declared(available) else name
 
 
 def resolve_objective(name: str, available: Collection[str]) -> str:
@@ -42,12 +47,18 @@ def check_objective(name: str, available: Collection[str]) -> None:
     `available` holds the full names of what is measured on the data of the sweep (`Evaluator.names`).
     """
     full = full_name(name, available)
-    choices = ", ".join(available)
-    spec = known_metrics(available).get(full)
+    specs = declared(available)
+    choices = ", ".join(each for each in available if each not in specs or specs[each].can_be_objective)
+    spec = specs.get(full)
     if spec is not None and not spec.comparable:
         raise UserError(
             f"an objective must be comparable across trials; {full} is not: {reason(full)}; "
             f"minimise a held-out metric instead: {choices}"
+        )
+    if spec is not None and not spec.can_be_objective:
+        raise UserError(
+            f"an objective must be minimised, and order trials by itself; {full} is for diagnosis: it says nothing of "
+            f"{spec.blind_to}; choose from: {choices}"
         )
     if full in available:
         return
@@ -56,7 +67,7 @@ def check_objective(name: str, available: Collection[str]) -> None:
             f"an objective must be measured on the data of the sweep; {full} is not; choose from: {choices}"
             + hint(spec, available)
         )
-    known = ", ".join((*aliases(), *known_metrics(available)))
+    known = ", ".join((*aliases(), *specs))
     raise UserError(f"an objective must be a known metric; given {name!r}; known are {known}; choose from: {choices}")
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from wgan_core.metrics.digits import FEATURES, digits_label
 
-Direction = Literal["minimize", "none"]
+Direction = Literal["minimize", "maximize", "none"]
 
 # What belongs to one trial: a value that depends on any of these is measured with another ruler in
 # each trial, whatever the quality of the samples.
@@ -23,9 +23,10 @@ class MetricSpec:
     Attributes:
         name: the full name, `eval/...` or `train/...`.
         meaning: what it measures, in one sentence, with its unit.
-        direction: whether less is better, or neither less nor more is.
+        direction: whether less is better, or more, or neither.
         depends_on: what the value depends on besides the samples.
         source: where it was published.
+        blind_to: what it says nothing of, if that is so much that it is for diagnosis only.
     """
 
     name: str
@@ -33,11 +34,17 @@ class MetricSpec:
     direction: Direction
     depends_on: frozenset[str]
     source: str
+    blind_to: str = ""
 
     @property
     def comparable(self) -> bool:
         """Whether values of different trials can be put in order."""
         return not self.depends_on & TRIAL_OWN
+
+    @property
+    def can_be_objective(self) -> bool:
+        """Whether a sweep may minimise it."""
+        return self.comparable and self.direction == "minimize" and not self.blind_to
 
 
 TRAINING = (
@@ -87,6 +94,45 @@ SLICED = MetricSpec(
     frozenset({"held-out split", "sample size", "directions"}),
     "Bonneel et al. 2015, section 3",
 )
+
+W1_NAME = "eval/w1"
+MODES_NAME, HIGH_QUALITY_NAME, KL_NAME = "eval/modes_captured", "eval/high_quality", "eval/kl_to_uniform"
+MODE_NAMES = (MODES_NAME, HIGH_QUALITY_NAME, KL_NAME)
+W1 = MetricSpec(
+    W1_NAME,
+    "exact 1-Wasserstein distance of the raw values; data units",
+    "minimize",
+    frozenset({"held-out split", "sample size"}),
+    "Arjovsky et al. 2017, equation 1; the solver: Bonneel et al. 2011",
+)
+_OF_MIXTURE = frozenset({"centres and sd of the mixture", "sample size"})
+_OF_MODES = "Srivastava et al. 2017 (VEEGAN) and Lin et al. 2018 (PacGAN), on synthetic data"
+MODES = (
+    MetricSpec(
+        MODES_NAME,
+        "modes of the mixture that have at least one sample within 3 sd of their centre; a count",
+        "maximize",
+        _OF_MIXTURE,
+        _OF_MODES,
+        blind_to="the samples near no centre and the shares of the modes",
+    ),
+    MetricSpec(
+        HIGH_QUALITY_NAME,
+        "share of samples within 3 sd of a centre of the mixture; 0 to 1, .989 for the mixture itself",
+        "maximize",
+        _OF_MIXTURE - {"sample size"},
+        _OF_MODES,
+        blind_to="lost modes and the spread within each",
+    ),
+    MetricSpec(
+        KL_NAME,
+        "KL divergence from equal shares of the samples within 3 sd over the modes; nats, log(modes) if there are none",
+        "minimize",
+        _OF_MIXTURE,
+        "Lin et al. 2018 (PacGAN), on synthetic data",
+        blind_to="the samples near no centre and the spread within each mode",
+    ),
+)
 ON_FEATURES = re.compile(r"eval/(?:fid|kid)_([a-z0-9_]{1,20}_[0-9a-f]{8})")
 
 
@@ -128,12 +174,16 @@ def feature_specs(label: str, features: str, extractor: str) -> tuple[MetricSpec
 def known_metrics(measured: Collection[str] = ()) -> Mapping[str, MetricSpec]:
     """All metrics by full name, the held-out ones first and in the order in which they are preferred as objective.
 
-    With those on a person's own features if any of `measured`, full names such as `Evaluator.names`, is one of them.
+    With those on a person's own features, and with those of data of two axes, if any of `measured`, full names such as
+    `Evaluator.names`, is one of them.
     """
     own = own_label(measured)
+    plane = not {W1_NAME, *MODE_NAMES}.isdisjoint(measured)
     held_out = (
         *(feature_specs(own, f"the features that the program {own} gives", "feature extractor") if own else ()),
         *feature_specs(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier"),
+        *((W1,) if plane else ()),
         SLICED,
+        *(MODES if plane else ()),
     )
     return {spec.name: spec for spec in (*held_out, *TRAINING)}

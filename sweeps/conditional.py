@@ -1,0 +1,24 @@
+"""Search the hyper-parameters of a GAN that is told each image's class, on MNIST or on labelled images of your own."""
+
+from __future__ import annotations
+
+import sys
+
+from sweeps.engine.options import parse
+from sweeps.engine.presets import CONDITIONAL
+from sweeps.engine.run import run_script, run_sweep
+from wgan_core.data.dataset import count_classes
+from wgan_core.data.images import load_images
+from wgan_core.data.mnist import load_mnist
+
+
+def main() -> None:
+    options = parse("conditional", __doc__ or "", trials=8, budget=10_000, presets=CONDITIONAL)
+    preset = CONDITIONAL[options.preset]
+    dataset = load_images(options.data) if options.data is not None else load_mnist()
+    structure = preset.structure_for(dataset.sample_shape, options.networks, classes=count_classes(dataset))
+    run_sweep(options, dataset, structure, preset.space)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,31 @@
+"""Search the hyper-parameters of a GAN on points in the plane: 8 or 25 Gaussians, or a Swiss roll.
+
+--data names the points: 8gaussians (the default), 25gaussians or swissroll.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from sweeps.engine.options import parse
+from sweeps.engine.presets import GAUSSIANS
+from sweeps.engine.run import run_script, run_sweep
+from wgan_core.data.toy import load_toy
+
+DEFAULT = "8gaussians"
+
+
+def main() -> None:
+    read = partial(parse, description=__doc__ or "", trials=12, budget=2_700, presets=GAUSSIANS)
+    options = read("gaussians")
+    data = DEFAULT if options.data is None else options.data
+    dataset = load_toy(data)
+    if data != DEFAULT:
+        options = read(f"gaussians-{data}")  # a name for each data: else one would find the other's sweep
+    preset = GAUSSIANS[options.preset]
+    run_sweep(options, dataset, preset.structure_for(dataset.sample_shape, options.networks), preset.space)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,171 @@
+"""Networks that are told a class: against the textbook, lane by lane, and from the checkpoint to the program."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.reference import textbook
+from wgan_core import checkpoint as checkpoints
+from wgan_core.batches import Batches
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.conditioning import Conditional
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.dataset import Dataset, Split, count_classes
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+from wgan_core.generator import averaged_generator, program, read_generator, write_generator
+from wgan_core.loop import Cohort, evaluation_labels, grid_labels
+from wgan_core.networks import build, initialise
+from wgan_core.state import State
+
+CPU = torch.device("cpu")
+CLASSES = 3
+TRIALS = [Trial(n, 40 + n, Hyper(10.0 ** (1 - n), 1e-3, 5e-4, 1 + n, 0.5, 0.9)) for n in range(3)]
+LABELS = torch.tensor([0, 1, 2, 2] * 50)
+STRUCTURES = {
+    f"{networks}-{embedding}": Structure(
+        networks, (1, 8, 8), 6, 9, dtype="float64", classes=CLASSES, label_embedding=embedding
+    )
+    for networks in ("mlp", "conv")
+    for embedding in (0, 4)
+}
+
+
+def pixels() -> Tensor:
+    return torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
+    cohort = Cohort(structure, pixels(), grid, CPU, len(trials), LABELS)
+    for trial in trials:
+        cohort.add(trial)
+    return cohort
+
+
+def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    return max(float((tensor - second[name]).abs().max()) for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_updates_equal_the_textbook(structure: Structure) -> None:
+    """Over few updates from one start: the oracle's modules are told the labels that the batches draw."""
+    trial = TRIALS[1]
+    oracle = textbook(structure, trial, initialise)
+    oracle.run(Batches(structure, pixels(), [trial.seed], LABELS), range(4))
+    cohort = cohort_of(structure, [trial], [4])
+    cohort.advance()
+    ours = {name: tensor[0] for name, tensor in cohort.state_of(trial.number).tensors().items()}
+    assert difference(oracle.tensors(), ours) < 1e-10
+
+
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_lanes_equal_the_same_trials_alone(structure: Structure) -> None:
+    cohort = cohort_of(structure, TRIALS, [6])
+    cohort.advance()
+    for trial in TRIALS:
+        alone = cohort_of(structure, [trial], [6])
+        alone.advance()
+        assert difference(alone.state_of(trial.number).tensors(), cohort.state_of(trial.number).tensors()) < 1e-12
+
+
+def test_fakes_have_the_labels_of_their_reals_and_the_generators_own_follow_the_data() -> None:
+    structure = STRUCTURES["mlp-0"]
+    # A sample whose pixels say which class it has.
+    data = (LABELS * 10).to(torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8).contiguous()
+    batches = Batches(structure, data, [5], LABELS)
+    drawn = []
+    for update in range(200):
+        batch = batches.critic([update])
+        assert batch.labels is not None
+        assert torch.equal((127.5 * (batch.real[0, :, 0, 0, 0] + 1)).round().long(), 10 * batch.labels[0])
+        told = batches.generator_labels([update])
+        assert told is not None
+        drawn.append(told)
+    shares = torch.cat(drawn, dim=1).flatten().bincount() / (200 * 9)
+    assert torch.allclose(shares, torch.tensor([0.25, 0.25, 0.5]), atol=0.04)
+    assert not torch.equal(drawn[0], batches.critic([0]).labels)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_each_label_is_told_apart(structure: Structure) -> None:
+    critic, generator = (network.double() for network in build(structure))
+    generator.eval()
+    z, x = torch.randn(5, 6).double(), torch.randn(5, 1, 8, 8).double()
+    samples, scores = (
+        [net(given, torch.full((5,), label)) for label in range(3)] for net, given in ((generator, z), (critic, x))
+    )
+    assert samples[0].shape == (5, 1, 8, 8)
+    assert scores[0].shape == (5,)
+    for outputs in (samples, scores):
+        assert not torch.allclose(outputs[0], outputs[1])
+        assert not torch.allclose(outputs[1], outputs[2])
+
+
+def test_the_code_is_one_hot_beside_vectors_and_constant_planes_beside_images() -> None:
+    labels = torch.tensor([2, 0])
+    vector = Conditional(torch.nn.Identity(), 3, 0, flat=True)(torch.full((2, 1, 2, 2), 7.0), labels)
+    assert vector.tolist() == [[7, 7, 7, 7, 0, 0, 1], [7, 7, 7, 7, 1, 0, 0]]
+    planes = Conditional(torch.nn.Identity(), 3, 0, flat=False)(torch.full((2, 1, 2, 2), 7.0), labels)
+    assert planes.shape == (2, 4, 2, 2)
+    assert planes[:, 1:].flatten(2).unique(dim=2).squeeze(2).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_from_the_checkpoint_to_the_program(tmp_path: Path) -> None:
+    structure = replace(STRUCTURES["mlp-4"], dtype="float32")
+    cohort = cohort_of(structure, TRIALS[:1], [3])
+    cohort.advance()
+    kept = Checkpoint(TRIALS[0], structure, 3, cohort.state_of(0), {"eval/a": 1.0})
+    found = checkpoints.read(checkpoints.write(Folder.at(tmp_path), kept))
+    assert found.structure == structure
+    z, labels = torch.randn(7, 6), torch.arange(7) % 3
+    expected = averaged_generator(found)(z, labels)
+    torch.testing.assert_close(cohort.samples(0, z, labels), expected)
+    write_generator(Folder.at(tmp_path / "model"), found)
+    torch.testing.assert_close(read_generator(Folder.at(tmp_path / "model"))(z, labels), expected)
+    loaded = torch.export.load(io.BytesIO(program(found))).module()
+    torch.testing.assert_close(loaded(z, labels), expected)
+
+
+def test_labels_of_scores_and_of_grids() -> None:
+    structure = STRUCTURES["mlp-0"]
+    drawn = evaluation_labels(structure, LABELS, 4000)
+    assert drawn is not None
+    assert torch.allclose(drawn.bincount() / 4000, torch.tensor([0.25, 0.25, 0.5]), atol=0.03)
+    rows = grid_labels(structure, 2)
+    assert rows is not None
+    assert rows.tolist() == [0, 0, 1, 1, 2, 2]
+    unconditional = replace(structure, classes=0)
+    assert evaluation_labels(unconditional, LABELS, 4) is None
+    assert grid_labels(unconditional, 4) is None
+
+
+def labelled(train: list[int] | None, test: list[int]) -> Dataset:
+    def split(labels: list[int] | None, count: int) -> Split:
+        return Split(np.zeros((count, 2), np.float32), None if labels is None else np.array(labels))
+
+    count = 4 if train is None else len(train)
+    return Dataset.of("t", split(train, count), split(test, len(test)), split(test, len(test)))
+
+
+def test_classes_are_those_of_the_training_split() -> None:
+    assert count_classes(labelled([0, 2, 1, 1], [0, 1])) == 3
+    for train, test, said in (
+        (None, [0], "has no column 'label'"),
+        ([1, 2], [1], "t has 1, 2: number the classes anew"),
+        ([0, 1], [1, 4], "validation split must be in the training split; of t, 4 is not"),
+    ):
+        with pytest.raises(UserError, match=said):
+            count_classes(labelled(train, test))
+
+
+def test_classes_need_labels() -> None:
+    with pytest.raises(ValueError, match="3 classes need the labels"):
+        Cohort(STRUCTURES["mlp-0"], pixels(), [1], CPU)
+    assert State.initial(STRUCTURES["mlp-0"], 1, CPU).critic.parameters

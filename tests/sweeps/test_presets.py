@@ -1,0 +1,77 @@
+"""Presets: what each holds fixed and tries first, how a script's options name them, and that each sweeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweeps.engine.options import parse
+from sweeps.engine.presets import MNIST, Preset
+from tests.sweeps.processes import Surroundings
+from wgan_core.config import Hyper, Structure
+from wgan_core.errors import UserError
+from wgan_core.networks import build
+
+
+@pytest.mark.parametrize("preset", MNIST.values(), ids=MNIST)
+def test_each_builds_and_has_its_published_point(preset: Preset) -> None:
+    structure = preset.structure_for((1, 28, 28), None)
+    build(structure)
+    assert preset.space.presets
+    for point in preset.space.presets:
+        preset.space.hyper(point)
+    assert preset.structure_for((1, 28, 28), "conv").networks == "conv"
+
+
+def test_the_published_points() -> None:
+    """The blog's two rates with torch's own betas; Arjovsky's RMSProp, n_critic and bound."""
+    blog, clip = MNIST["mlp-blog"], MNIST["wgan-clip"]
+    assert blog.space.hyper(blog.space.presets[0]) == Hyper(10.0, 4e-3, 1e-3, 1, 0.9, 0.999)
+    assert blog.structure_for((1, 28, 28), None) == Structure("mlp", (1, 28, 28))
+    assert clip.space.hyper(clip.space.presets[0]) == Hyper(0.0, 5e-5, 5e-5, 5, 0.0, 0.99, clip=0.01)
+    structure = clip.structure_for((1, 28, 28), None)
+    assert (structure.objective, structure.optimiser) == ("wgan-clip", "rmsprop")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "budget"),
+    [
+        ([], "mnist", 900),
+        (["--preset", "gan"], "mnist-gan", 900),
+        (["--preset", "mlp-blog", "--full"], "mnist-mlp-blog-full", 93_700),
+        (["--full"], "mnist-full", 1_000_000),
+        (["--preset", "gan", "--smoke"], "mnist-gan-smoke", 45),
+        (["--preset", "gan", "--name", "mine", "--budget", "50"], "mine", 50),
+    ],
+    ids=str,
+)
+def test_each_search_has_a_name_of_its_own(options: list[str], name: str, budget: int) -> None:
+    found = parse("mnist", "", 12, 900, options, MNIST)
+    assert (found.name, found.budget) == (name, budget)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse("mnist", "", 12, 900, ["--preset", "dcgan"], MNIST)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'dcgan'" in line
+    assert all(name in line for name in MNIST)
+
+
+def test_a_full_schedule_that_nobody_published_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--full takes the published schedule; of the preset 'gan' .* give --budget"):
+        parse("mnist", "", 12, 900, ["--preset", "gan", "--full"], MNIST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["wgan-clip", "gan-saturating"])
+def test_a_preset_sweeps(surroundings: Surroundings, small_data: Path, tmp_path: Path, preset: str) -> None:
+    """The published point first; a leaderboard and a best checkpoint at the end."""
+    options = ("--data", small_data, "--preset", preset, "--smoke", "--trials", 2)
+    ran = surroundings.script(tmp_path, *options).succeeded()
+    url = f"sqlite:///{tmp_path}/mnist-{preset}-smoke/study.db"
+    first, _ = optuna.load_study(study_name=None, storage=url).get_trials()
+    assert first.params == MNIST[preset].space.presets[0]
+    assert "best checkpoint" in ran.out

@@ -1,0 +1,47 @@
+"""Networks that are told a class (Mirza and Osindero 2014): a code of the label goes in beside the sample or the noise.
+
+N samples in a batch, E the length of a label's code
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from wgan_core.config import Structure
+
+
+class Conditional(nn.Module):
+    """A network of wider input, given x (N, ...) and labels (N,) in [0, classes).
+
+    The code is one-hot, or learnt where `embedding` gives its length. It is appended to vectors as further entries, and
+    to images and sequences as further channels, constant over all positions; `flat`: to the flattened sample.
+    """
+
+    def __init__(self, inner: nn.Module, classes: int, embedding: int, flat: bool) -> None:
+        super().__init__()
+        self.inner, self.classes, self.flat = inner, classes, flat
+        self.codes = nn.Embedding(classes, embedding) if embedding else None
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        code = self._code(labels, x.dtype)
+        if self.flat:
+            x = x.flatten(1)
+        planes = code.reshape(*code.shape, *[1] * (x.dim() - 2)).expand(*code.shape, *x.shape[2:])
+        return self.inner(torch.cat([x, planes], dim=1))
+
+    def _code(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        if self.codes is not None:
+            return self.codes(labels)
+        return (labels[:, None] == torch.arange(self.classes, device=labels.device)).to(dtype)
+
+
+def widened(structure: Structure, flat: bool) -> tuple[Structure, Structure]:
+    """What the critic and the generator inside a `Conditional` are built for: input that has the code beside it."""
+    length = structure.label_embedding or structure.classes
+    shape = structure.sample_shape
+    seen = (math.prod(shape) + length,) if flat else (shape[0] + length, *shape[1:])
+    return replace(structure, sample_shape=seen), replace(structure, latent_dim=structure.latent_dim + length)
