@@ -10,7 +10,7 @@ The arms, on the nets, batch and Adam of the preset `blog` of `sweeps/gaussians.
     gan           the log loss on logits, non-saturating (preset `gan`)
     wgan-gp       the preset `blog`, or another with --preset
 
-The seeds of an arm are the lanes of one cohort; --lanes 1 trains one after another, which is faster on a CPU. At each
+The seeds of an arm are the lanes of one cohort; --lanes 1 trains one after another, instead. At each
 of nine reports 10,000 samples are counted by `metrics.modes`, from the generator as it was last updated and from its
 average, which is what a sweep scores and exports. The table has the mean over seeds at the end, with a 95 % interval of
 Student's t, and from which report on each seed had all modes.

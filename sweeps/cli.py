@@ -21,7 +21,7 @@ from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.generator import PROGRAM, averaged_generator, program, write_generator
 from wgan_core.loop import grid_labels
-from wgan_core.pictures import grid_png
+from wgan_core.pictures import grid_png, is_image
 
 SNIPPET = """import torch
 generator = torch.export.load("{program}").module()
@@ -88,6 +88,11 @@ def _sample(given: argparse.Namespace) -> None:
         raise UserError(f"--seed must be a whole number in [0, 2^63); given {given.seed}: give --seed 0, for example")
     found = _source(given)
     structure = found.structure
+    if not is_image(structure.sample_shape):
+        raise UserError(
+            f"sweeps sample draws images; these samples have the shape {structure.sample_shape}: take `sweeps export` "
+            "and its program, or look at the pictures in MLflow"
+        )
     noise = torch.Generator().manual_seed(given.seed)
     told, columns = _told(structure, given.label, given.n)
     count = given.n if told is None else len(told)

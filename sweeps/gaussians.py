@@ -14,10 +14,11 @@ from sweeps.engine.run import run_script, run_sweep
 from wgan_core.data.toy import load_toy
 
 DEFAULT = "8gaussians"
+POINTS = f"8gaussians, 25gaussians or swissroll (default: {DEFAULT})"
 
 
 def main() -> None:
-    read = partial(parse, description=__doc__ or "", trials=12, budget=2_700, presets=GAUSSIANS)
+    read = partial(parse, description=__doc__ or "", trials=12, budget=2_700, presets=GAUSSIANS, data=POINTS)
     options = read("gaussians")
     data = DEFAULT if options.data is None else options.data
     dataset = load_toy(data)

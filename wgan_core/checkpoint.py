@@ -22,6 +22,8 @@ from wgan_core.folder import Folder
 from wgan_core.state import State
 
 FORMAT = 2
+# What a state's tensors were called in format 1, which is otherwise the same.
+RENAMED = {".adam_first.": ".first.", ".adam_second.": ".second."}
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 TRIAL = "trial.json"
@@ -85,13 +87,13 @@ def read(folder: Folder) -> Checkpoint:
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
     described = json.loads(contents[TRIAL])
-    if described.get("format") != FORMAT:
+    if described.get("format") not in (1, FORMAT):
         raise UserError(
             f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
             "read it with the version that wrote it"
         )
     try:
-        tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
+        tensors = {_renamed(name): tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
     except SafetensorError as error:
         raise DamagedCheckpoint(
             f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one"
@@ -141,6 +143,12 @@ def keep(folder: Folder, names: set[str]) -> None:
         if name not in names:
             (folder / name).delete(MANIFEST)
             folder.delete(name)
+
+
+def _renamed(name: str) -> str:
+    for old, new in RENAMED.items():
+        name = name.replace(old, new)
+    return name
 
 
 def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:

@@ -101,6 +101,8 @@ class Structure:
         for name, known in (("dtype", DTYPES), ("objective", OBJECTIVES), ("optimiser", OPTIMISERS)):
             value = getattr(self, name)
             _require(value in known, name, f"one of {', '.join(known)}", value)
+        told = self.classes > 0 or self.label_embedding == 0
+        _require(told, "label_embedding", "0 where there are no classes", self.label_embedding)
         try:  # so that it equals what comes back from a file: a tuple would come back as a list
             options = json.loads(json.dumps(self.network_options))
         except TypeError:

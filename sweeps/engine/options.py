@@ -14,6 +14,11 @@ from sweeps.engine.presets import Preset
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
 
+# What `--data` says of itself, of a script of images.
+IMAGES = (
+    "Parquet file or folder of images, Hugging Face layout "
+    "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)"
+)
 SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 
 
@@ -99,14 +104,17 @@ def parse(
     budget: int,
     arguments: Sequence[str] | None = None,
     presets: Mapping[str, Preset] | None = None,
+    data: str = IMAGES,
 ) -> Options:
     """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
+
+    data: the help of --data.
 
     Raises `UserError` for a bad value.
     """
     parser = Parser(prog=f"{name}.py", description=description)
     parser.set_defaults(preset="", full=False)
-    _add_search(parser, name, trials, budget)
+    _add_search(parser, name, trials, budget, data)
     if presets:
         _add_presets(parser, presets)
     _add_resources(parser)
@@ -166,7 +174,7 @@ def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset])
     group.add_argument("--full", action="store_true", help="the preset's published budget, whatever --budget says")
 
 
-def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int) -> None:
+def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int, data: str) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
@@ -185,11 +193,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     )
     group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
     group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's)")
-    group.add_argument(
-        "--data",
-        help="Parquet file or folder of images, Hugging Face layout "
-        "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)",
-    )
+    group.add_argument("--data", help=data)
     group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
 
 

@@ -94,7 +94,7 @@ MNIST: Mapping[str, Preset] = {
     "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"objective": "gan"}),
     "gan-saturating": Preset(f"Goodfellow et al. 2014, eq. 1, {_RADFORD}", PLAIN, {"objective": "gan-saturating"}),
     "gan-r1": Preset(
-        "Mescheder et al. 2018, on the MLP pair",
+        "R1 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
         replace(
             WGAN_GP, presets=({"lambda_gp": 10.0, "lr": 1e-4, "n_critic": 1, "beta1": 0.0, "one_minus_beta2": 0.01},)
         ),

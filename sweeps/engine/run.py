@@ -27,7 +27,7 @@ from sweeps.engine.plan import Plan, read_plan, settle, write_plan
 from sweeps.engine.progress import Progress
 from sweeps.engine.results import study_url
 from sweeps.engine.search import CohortSearch
-from sweeps.engine.space import Space
+from sweeps.engine.space import Space, check_space
 from sweeps.engine.spool import Spool, State
 from sweeps.engine.study import Row, Study
 from sweeps.engine.tracking import Tracker
@@ -74,6 +74,7 @@ def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: S
     failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
     """
     build(structure)
+    check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space)
     with _leased(folder) as session, ThreadPoolExecutor(1) as beside:

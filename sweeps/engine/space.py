@@ -9,6 +9,7 @@ from typing import Any
 
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
+from wgan_core.objectives import OBJECTIVES
 
 Point = dict[str, float | int]
 
@@ -111,6 +112,18 @@ class Space:
     def from_json(cls, values: Mapping[str, Any]) -> Space:
         ranges = {name: Range(**bounds) for name, bounds in values["ranges"].items()}
         return cls(ranges, values["fixed"], tuple(values["presets"]))
+
+
+def check_space(space: Space, objective: str) -> None:
+    """Raises `UserError` if a space leaves out the weight of a penalty, or the bound of a clipping, that a game has."""
+    game = OBJECTIVES[objective]
+    needed = {"lambda_gp": game.penalty is not None, "clip": game.clips}
+    for name, is_needed in needed.items():
+        if is_needed and name not in {**space.ranges, **space.fixed}:
+            raise UserError(
+                f"a space for the objective {objective!r} must give {name}; it has "
+                f"{', '.join({**space.ranges, **space.fixed})}: add a range or a fixed value"
+            )
 
 
 def _check_range(name: str, bounds: Range) -> None:

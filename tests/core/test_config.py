@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
+from wgan_core.objectives import OBJECTIVES
 
 STRUCTURE = Structure("mlp", (1, 28, 28))
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=5, beta1=0.0, beta2=0.9)
@@ -22,12 +23,21 @@ TRIAL = Trial(3, 17, HYPER)
 
 WHOLE = "a whole number > 0"
 FINITE = "a finite number"
+OPTIONS = "options by name for critic, generator or both, in values that JSON has"
 OUT_OF_RANGE = [
     (STRUCTURE, "sample_shape", "a tuple of whole numbers > 0", [(), (0,), (1, -28, 28), (1, 28.0, 28), (True, 28)]),
     (STRUCTURE, "latent_dim", WHOLE, [0, -1, 2.5, True]),
     (STRUCTURE, "batch_size", WHOLE, [0, -64, 64.0, False]),
     (STRUCTURE, "ema_decay", "in [0, 1)", [-0.1, 1.0, 1.5, math.nan]),
     (STRUCTURE, "dtype", "one of float32, float64", ["float16", "", None]),
+    (STRUCTURE, "objective", f"one of {', '.join(OBJECTIVES)}", ["wgan", "", None]),
+    (STRUCTURE, "optimiser", "one of adam, rmsprop, sgd", ["adagrad", None]),
+    (STRUCTURE, "classes", "a whole number >= 0", [-1, 2.0, True]),
+    (STRUCTURE, "label_embedding", "a whole number >= 0", [-1, 0.5]),
+    (STRUCTURE, "label_embedding", "0 where there are no classes", [8]),
+    (STRUCTURE, "network_options", OPTIONS, [{"widths": [1]}, {"critic": [1]}, [], {"critic": {"a": object}}]),
+    (HYPER, "clip", "> 0", [0.0, -1]),
+    (HYPER, "decay_updates", "a whole number >= 0", [-1, 1.5]),
     (HYPER, "lambda_gp", ">= 0", [-1e-9, -10]),
     (HYPER, "lr_critic", "> 0", [0, 0.0, -1e-4]),
     (HYPER, "lr_generator", "> 0", [0, 0.0, -1e-4]),

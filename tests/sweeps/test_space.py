@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.space import Range, Space
+from sweeps.engine.presets import MNIST, WGAN_GP
+from sweeps.engine.space import Range, Space, check_space
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
 
@@ -111,3 +111,14 @@ def test_presets_lie_in_the_ranges(preset: dict[str, float | None], said: str) -
     given = {name: value for name, value in {**WGAN_GP.presets[0], **preset}.items() if value is not None}
     with pytest.raises(UserError, match=said):
         replace(WGAN_GP, presets=(given,))
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"), [("wgan-gp", "lambda_gp"), ("gan-r1", "lambda_gp"), ("wgan-clip", "clip")]
+)
+def test_a_game_with_a_penalty_or_clipping_needs_its_weight(objective: str, name: str) -> None:
+    space = MNIST["gan"].space
+    with pytest.raises(UserError, match=rf"objective '{objective}' must give {name}; .* add a range or a fixed value"):
+        check_space(space, objective)
+    check_space(replace(space, fixed={**space.fixed, name: 0.1}), objective)
+    check_space(space, "gan")
