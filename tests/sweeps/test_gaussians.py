@@ -145,6 +145,7 @@ def test_a_smoke_sweep_scores_by_w1_and_shows_points(surroundings: Surroundings,
     run_id = results.best_as_json()["run_id"]
     assert client.list_artifacts(run_id, "images")
     assert client.get_metric_history(run_id, MODES_NAME)
+    surroundings.sweeps("sample", name, "--storage", tmp_path).refused("sweeps sample draws images", "sweeps export")
 
 
 @pytest.mark.slow
