@@ -155,10 +155,10 @@ def cell(arm: Arm, view: str, name: str) -> str:
 
 def table(arms: Sequence[Arm], modes: int) -> str:
     columns = {f"modes of {modes}": MODES_NAME, "within 3 sd": HIGH_QUALITY_NAME, "KL, nats": KL_NAME, "W1": W1_NAME}
-    lines = [f"{'arm':<13} {'weights':<9}" + "".join(f"{title:>17}" for title in columns) + "  all modes from"]
+    lines = [f"{'arm':<13} {'weights':<9}" + "".join(f"{title:>20}" for title in columns) + "  all modes from"]
     for arm in arms:
         for view in VIEWS:
-            cells = "".join(f"{cell(arm, view, name):>17}" for name in columns.values())
+            cells = "".join(f"{cell(arm, view, name):>20}" for name in columns.values())
             since = [all_from(arm, seed, view, modes) for seed in range(len(arm.final))]
             lines.append(f"{arm.name:<13} {view:<9}{cells}  {', '.join(str(step or '-') for step in since)}")
     return "\n".join(lines)

@@ -40,7 +40,8 @@ def main(task: Task) -> None:
         return tasks.timed(build(dataset, sample_size=task.samples), task)
 
     with patch.object(run, "Study", Unpruned), patch.object(Evaluator, "build", timed_build):
-        run.run_sweep(options, dataset, Structure(options.networks, dataset.sample_shape), space)
+        structure = Structure(options.networks or "mlp", dataset.sample_shape)
+        run.run_sweep(options, dataset, structure, space)
     study = optuna.load_study(study_name=None, storage=study_url(task))
     for trial in study.get_trials():
         tasks.keep(task, record_of(task, trial))

@@ -14,6 +14,8 @@ from sweeps.engine.presets import Preset
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
 
+# Of a script without presets.
+DEFAULT_NETWORKS = "mlp"
 # What `--data` says of itself, of a script of images.
 IMAGES = (
     "Parquet file or folder of images, Hugging Face layout "
@@ -120,6 +122,8 @@ def parse(
     _add_resources(parser)
     _add_places(parser)
     given = parser.parse_args(arguments)
+    if not presets and given.networks is None:
+        given.networks = DEFAULT_NETWORKS
     parts = [name]
     if presets and given.preset != next(iter(presets)):
         parts.append(given.preset)
@@ -192,7 +196,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
         "--objective", help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the data's)"
     )
     group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
-    group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's)")
+    group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's, or mlp)")
     group.add_argument("--data", help=data)
     group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
 

@@ -75,3 +75,8 @@ def test_a_preset_sweeps(surroundings: Surroundings, small_data: Path, tmp_path:
     first, _ = optuna.load_study(study_name=None, storage=url).get_trials()
     assert first.params == MNIST[preset].space.presets[0]
     assert "best checkpoint" in ran.out
+
+
+def test_a_script_without_presets_has_networks_all_the_same() -> None:
+    assert parse("mine", "", 12, 900, []).networks == "mlp"
+    assert parse("mine", "", 12, 900, ["--networks", "conv"]).networks == "conv"
