@@ -39,13 +39,16 @@ class _Blocks:
 class Batches:
     """Batches of the trials of these seeds, from data (M, ...) and labels (M,) on the device that trains.
 
-    Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks. Where networks are
-    told labels, a critic's fakes have those of its reals, and a generator's those of rows drawn anew.
+    Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks; a full batch is all of
+    the data in its order. Where networks are told labels, a critic's fakes have those of its reals, and a generator's
+    those of rows drawn anew. Raises `ValueError` for full batches of another size than the data's.
     """
 
     def __init__(self, structure: Structure, data: Tensor, seeds: Sequence[int], labels: Tensor | None = None) -> None:
         self._structure, self._data = structure, data
         self._labels = labels if structure.classes else None
+        if structure.full_batch and structure.batch_size != len(data):
+            raise ValueError(f"a full batch of {len(data)} samples is no batch of {structure.batch_size}")
         self._seeds = torch.tensor(list(seeds), device=data.device)
         self._critic = _Blocks(self._draw_critic, data.device)
         self._generator = _Blocks(self._draw_generator, data.device)
@@ -67,10 +70,16 @@ class Batches:
     def _draw_critic(self, updates: Tensor) -> tuple[Tensor, ...]:
         size, dtype = self._structure.batch_size, self._structure.torch_dtype
         return (
-            draws.indices(self._seeds, Stream.DATA, updates, size, len(self._data)),
+            self._draw_rows(updates),
             self._draw_z(Stream.CRITIC_Z, updates),
             draws.uniform(self._seeds, Stream.INTERPOLATION, updates, size, dtype),
         )
+
+    def _draw_rows(self, updates: Tensor) -> Tensor:
+        size = self._structure.batch_size
+        if self._structure.full_batch:
+            return torch.arange(size, device=updates.device).expand(*updates.shape, size)
+        return draws.indices(self._seeds, Stream.DATA, updates, size, len(self._data))
 
     def _draw_generator(self, updates: Tensor) -> tuple[Tensor, ...]:
         z = self._draw_z(Stream.GENERATOR_Z, updates)

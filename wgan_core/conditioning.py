@@ -44,4 +44,5 @@ def widened(structure: Structure, flat: bool) -> tuple[Structure, Structure]:
     length = structure.label_embedding or structure.classes
     shape = structure.sample_shape
     seen = (math.prod(shape) + length,) if flat else (shape[0] + length, *shape[1:])
-    return replace(structure, sample_shape=seen), replace(structure, latent_dim=structure.latent_dim + length)
+    for_critic = replace(structure, sample_shape=seen, coding=None)
+    return for_critic, replace(structure, latent_dim=structure.latent_dim + length)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from wgan_core.coding import Coding
 from wgan_core.errors import UserError
 from wgan_core.objectives import OBJECTIVES
 from wgan_core.optim import OPTIMISERS
@@ -26,6 +27,7 @@ _USUAL = {
     "optimiser": "adam",
     "classes": 0,
     "label_embedding": 0,
+    "full_batch": False,
     "network_options": {"critic": {"widths": [512, 256]}},
     "lambda_gp": 10,
     "lr_critic": 1e-4,
@@ -68,6 +70,8 @@ class Structure:
     dtype: "float32" or "float64".
     objective: name of a game in `wgan_core.objectives.OBJECTIVES`.
     optimiser: name of an optimiser in `wgan_core.optim.OPTIMISERS`, of both nets.
+    full_batch: each update sees every sample once; batch_size is then how many there are.
+    coding: what the entries of a sample are columns of, if they are of a table or of sequences.
 
     Raises `UserError` if a value is out of its range.
     """
@@ -83,6 +87,8 @@ class Structure:
     network_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     classes: int = 0
     label_embedding: int = 0
+    full_batch: bool = False
+    coding: Coding | None = None
 
     def __post_init__(self) -> None:
         shape = self.sample_shape
@@ -103,6 +109,9 @@ class Structure:
             _require(value in known, name, f"one of {', '.join(known)}", value)
         told = self.classes > 0 or self.label_embedding == 0
         _require(told, "label_embedding", "0 where there are no classes", self.label_embedding)
+        _require(isinstance(self.full_batch, bool), "full_batch", "true or false", self.full_batch)
+        if self.coding is not None:
+            self.coding.check(shape)
         try:  # so that it equals what comes back from a file: a tuple would come back as a list
             options = json.loads(json.dumps(self.network_options))
         except TypeError:
@@ -122,7 +131,9 @@ class Structure:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**{**values, "sample_shape": tuple(values["sample_shape"])})
+        coding = values.get("coding")
+        read = {"sample_shape": tuple(values["sample_shape"]), "coding": coding and Coding.from_json(coding)}
+        return cls(**{**values, **read})
 
 
 @dataclass(frozen=True)

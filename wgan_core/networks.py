@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
+from wgan_core.coding import Categorical
 from wgan_core.conditioning import Conditional, widened
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
@@ -50,6 +52,19 @@ PAIRS = {
     "residual": Pair(residual_critic, residual_generator),
     "sequence": Pair(sequence_critic, sequence_generator),
 }
+SHIPPED = frozenset(PAIRS)
+
+
+def register(name: str, pair: Pair) -> None:
+    """Make a pair of one's own known by a name. Raises `UserError` for the name of another one."""
+    if PAIRS.get(name, pair) != pair:
+        raise UserError(f"networks must have a name of their own; given {name!r}, which is taken: choose another")
+    PAIRS[name] = pair
+
+
+def own_pair(name: str) -> Pair | None:
+    """The pair of this name, if it is registered and not one that is shipped."""
+    return None if name in SHIPPED else PAIRS.get(name)
 
 
 class Network:
@@ -94,16 +109,30 @@ def _first(tensor: Tensor) -> Tensor:
 def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
     """The critic and the generator of a structure, freshly initialised from torch's global generator.
 
-    Raises `UserError` for an unknown pair or option, and for batch normalisation in the critic.
+    Raises `UserError` for an unknown pair or option, for samples that the pair is not made for, for batch normalisation
+    in the critic and for layers that draw random numbers.
     """
     pair = PAIRS.get(structure.networks)
     if pair is None:
-        raise UserError(f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}")
+        raise UserError(
+            f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of these, or, "
+            "of networks of your own, the script that registers them: --script FILE"
+        )
+    if structure.classes:
+        with torch.device("meta"):  # an error is to name the shape of the samples, without what a label adds
+            _part(structure, pair.critic, "critic")
     for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
     critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")
     if structure.classes:
         critic = Conditional(critic, structure.classes, structure.label_embedding, pair.flat)
         generator = Conditional(generator, structure.classes, structure.label_embedding, flat=True)
+    if structure.coding is not None and structure.coding.blocks:
+        generator = Categorical(generator, structure.coding)
+    _check(critic, generator)
+    return critic, generator
+
+
+def _check(critic: nn.Module, generator: nn.Module) -> None:
     for name, module in critic.named_modules():
         if isinstance(module, _BatchNorm):
             raise UserError(
@@ -111,7 +140,13 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
                 "real and generated samples pass in one batch, whose statistics they would share; given batch "
                 f"normalisation at {name!r}: take layer normalisation"
             )
-    return critic, generator
+    for network in (critic, generator):
+        for name, module in network.named_modules():
+            if isinstance(module, _DropoutNd | nn.RReLU):
+                raise UserError(
+                    "a network must draw no random numbers, so that an update can be repeated bit for bit; given "
+                    f"{type(module).__name__} at {name!r}: leave it out"
+                )
 
 
 def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn.Module:

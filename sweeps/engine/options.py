@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +26,10 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit."""
+    """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
+
+    own: the options of one script only, by name.
+    """
 
     name: str
     trials: int
@@ -45,6 +48,7 @@ class Options:
     study_storage: str | None
     tracking_uri: str | None
     smoke: bool
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -106,21 +110,24 @@ def parse(
     budget: int,
     arguments: Sequence[str] | None = None,
     presets: Mapping[str, Preset] | None = None,
-    data: str = IMAGES,
+    data: str | None = IMAGES,
+    own: Callable[[argparse._ArgumentGroup], None] | None = None,
 ) -> Options:
     """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
 
-    data: the help of --data.
+    data: the help of --data; None: the script has data of its own. own: adds options of the script's own to a group.
 
     Raises `UserError` for a bad value.
     """
     parser = Parser(prog=f"{name}.py", description=description)
-    parser.set_defaults(preset="", full=False)
+    parser.set_defaults(preset="", full=False, data=None)
     _add_search(parser, name, trials, budget, data)
     if presets:
         _add_presets(parser, presets)
     _add_resources(parser)
     _add_places(parser)
+    if own is not None:
+        own(parser.add_argument_group("data"))
     given = parser.parse_args(arguments)
     if not presets and given.networks is None:
         given.networks = DEFAULT_NETWORKS
@@ -130,6 +137,8 @@ def parse(
     if presets and given.full:
         given.budget = _published(given.preset, presets[given.preset])
         parts.append("full")
+    if presets and given.objective is None:
+        given.objective = presets[given.preset].objective
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
         parts.append("smoke")
@@ -140,7 +149,11 @@ def parse(
     given.study_storage = study_storage_of(given.study_storage)
     if given.tracking_uri is None:
         given.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
-    options = Options(**{key: value for key, value in vars(given).items() if key != "full"})
+    common = {each.name for each in fields(Options)}
+    options = Options(
+        **{key: value for key, value in vars(given).items() if key in common},
+        own={key: value for key, value in vars(given).items() if key not in (*common, "full")},
+    )
     _check(options)
     return options
 
@@ -178,7 +191,7 @@ def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset])
     group.add_argument("--full", action="store_true", help="the preset's published budget, whatever --budget says")
 
 
-def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int, data: str) -> None:
+def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int, data: str | None) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
@@ -193,11 +206,13 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     )
     group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
     group.add_argument(
-        "--objective", help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the data's)"
+        "--objective",
+        help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the preset's, or the data's)",
     )
     group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
     group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's, or mlp)")
-    group.add_argument("--data", help=data)
+    if data is not None:
+        group.add_argument("--data", help=data)
     group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
 
 

@@ -15,17 +15,22 @@ class Preset:
     """Settings from which a search starts; the first preset of its space is what was published.
 
     source: who published it. structure: what it holds fixed besides the shape of the data, by the names of `Structure`.
-    published_updates: critic updates of the published schedule; None where none was published.
+    published_updates: critic updates of the published schedule; None where none was published. objective: the metric that
+    is minimised unless the person names one; None: the data's.
     """
 
     source: str
     space: Space
     structure: Mapping[str, Any] = field(default_factory=dict)
     published_updates: int | None = None
+    objective: str | None = None
 
-    def structure_for(self, sample_shape: tuple[int, ...], networks: str | None, classes: int = 0) -> Structure:
-        """The structure for samples of this shape and so many classes, with other networks than its own if named."""
-        settings = {"networks": "mlp", "classes": classes, **self.structure}
+    def structure_for(self, sample_shape: tuple[int, ...], networks: str | None, **of_data: Any) -> Structure:
+        """The structure for samples of this shape, with other networks than its own if named.
+
+        of_data: what else the data settles, by the names of `Structure`, such as `classes` and `coding`.
+        """
+        settings = {"networks": "mlp", **self.structure, **of_data}
         if networks is not None and networks != settings["networks"]:
             settings |= {"networks": networks, "network_options": {}}
         return Structure(sample_shape=sample_shape, **settings)

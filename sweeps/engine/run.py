@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +37,9 @@ from wgan_core.config import Structure
 from wgan_core.data import Dataset
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
-from wgan_core.metrics import Evaluator, resolve_objective
-from wgan_core.networks import build
+from wgan_core.metrics import Evaluator, OwnMetric
+from wgan_core.networks import own_pair
+from wgan_core.preflight import check_fit
 
 SAMPLES = 5000
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
@@ -67,16 +68,21 @@ class NoScore(Exception):
     """Every trial of a sweep failed."""
 
 
-def run_sweep(options: Options, dataset: Dataset, structure: Structure, space: Space) -> list[Row]:
+def run_sweep(
+    options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
+) -> list[Row]:
     """Run, continue or extend a sweep and print its leaderboard; how its trials stand at the end.
+
+    metrics: of the script's own, measured beside those that suit the data; the first is minimised unless the person
+    names another.
 
     Raises `UserError` before any trial starts if something asked for cannot be done, `NoScore` if all trials
     failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
     """
-    build(structure)
+    check_fit(structure, options.lanes)
     check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)
-    asked, evaluator = _ask(options, dataset, structure, space)
+    asked, evaluator = _ask(options, dataset, structure, space, metrics)
     with _leased(folder) as session, ThreadPoolExecutor(1) as beside:
         first = read_plan(folder) is None
         plan = settle(folder, asked)
@@ -126,14 +132,14 @@ def _run(
     return rows, done
 
 
-def _ask(options: Options, dataset: Dataset, structure: Structure, space: Space) -> tuple[Plan, Evaluator]:
+def _ask(
+    options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric]
+) -> tuple[Plan, Evaluator]:
     print(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate", flush=True)
     size = SMOKE_SAMPLES if options.smoke else SAMPLES
     features = None if options.features is None else Path(options.features)
-    evaluator = Evaluator.build(dataset, sample_size=size, features=features)
-    objective = evaluator.objective_default
-    if options.objective:
-        objective = resolve_objective(options.objective, evaluator.names)
+    evaluator = Evaluator.build(dataset, sample_size=size, features=features, classes=structure.classes, own=metrics)
+    objective = evaluator.resolve(options.objective) if options.objective else evaluator.objective_default
     plan = Plan(
         id=uuid.uuid4().hex[:8],
         name=options.name,
@@ -204,7 +210,8 @@ def _fit(
     plan: Plan, folder: Folder, options: Options, places: Placement, study: Any, dataset: Dataset, evaluator: Evaluator
 ) -> None:
     threads = max(1, math.floor(options.cpus_per_trial))
-    work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial)
+    pair = own_pair(plan.structure.networks)
+    work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial, pair)
     trainable = tune.with_parameters(
         train_cohort,
         work=work,

@@ -26,6 +26,7 @@ from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 from wgan_core.loop import Cohort, Report, evaluation_labels, evaluation_z, grid_labels, grid_z
 from wgan_core.metrics import Evaluator
+from wgan_core.networks import PAIRS, Pair
 from wgan_core.pictures import samples_in_picture, samples_png
 
 # Of a picture with a row a class.
@@ -34,13 +35,14 @@ COLUMNS = 8
 
 @dataclass(frozen=True)
 class Work:
-    """What all cohorts of a sweep share."""
+    """What all cohorts of a sweep share. `pair`: the networks, if they are a person's own, which no worker knows."""
 
     plan_json: Mapping[str, Any]
     folder: Folder
     lanes: int
     threads: int
     gpu_share: float
+    pair: Pair | None = None
 
 
 def train_cohort(
@@ -57,6 +59,8 @@ def train_cohort(
     device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
     holder = tune.get_context().get_trial_id()
     try:
+        if work.pair is not None:
+            PAIRS[work.plan_json["structure"]["networks"]] = work.pair
         data = resident(values, work.plan_json["data_digest"], device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
         runner = _Runner(work, study, holder, data, told, evaluator, device)
@@ -140,7 +144,7 @@ class _Runner:
     def _score(self, report: Report) -> float:
         """Score a trial, draw its samples and keep its state; the value of the objective."""
         number, structure = report.trial.number, self._plan.structure
-        scores = self._evaluator.scores(self._scored(number))
+        scores = self._evaluator.scores(*self._scored(number))
         picture = self._picture(report.trial)
         self._seconds[number] += report.seconds
         metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
@@ -152,10 +156,11 @@ class _Runner:
         self._kept[number].report(checkpoint, metrics, picture)
         return scores[self._plan.objective]
 
-    def _scored(self, number: int) -> torch.Tensor:
+    def _scored(self, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The samples that are scored, and the classes that they are asked for, if any."""
         structure, count = self._plan.structure, self._evaluator.sample_size
         told = None if self._labels is None else evaluation_labels(structure, self._labels.cpu(), count)
-        return self._cohort.samples(number, evaluation_z(structure, count), told)
+        return self._cohort.samples(number, evaluation_z(structure, count), told), told
 
     def _picture(self, trial: Trial) -> bytes:
         """Of samples from a trial's own fixed z; a row a class where the generator is told one."""

@@ -103,7 +103,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluator(colour: Dataset, file: Path) -> Evaluator:
-    return Evaluator.build(colour, features=file)
+    return Evaluator.build(colour, sample_size=SIZE, features=file)
 
 
 # What is measured
@@ -147,7 +147,7 @@ def test_scores_are_torchmetrics_on_the_networks_own_features(
     colour: Dataset, evaluator: Evaluator, images: Tensor
 ) -> None:
     network = tiny()
-    real, fake = network(draw(colour.validation, SIZE, REFERENCE_SEED)), network(images)
+    real, fake = network(draw(colour.validation, SIZE, REFERENCE_SEED).values), network(images)
     extractor = nn.Identity()
     extractor.num_features = 12  # type: ignore[assignment]
     frechet = FrechetInceptionDistance(feature=extractor)
@@ -159,7 +159,7 @@ def test_scores_are_torchmetrics_on_the_networks_own_features(
     fid, kid, _ = evaluator.names
     assert scores[fid] == pytest.approx(float(frechet.compute()), rel=1e-4)
     assert scores[kid] == pytest.approx(float(kernel.compute()[0]), rel=1e-4)
-    assert scores[SLICED_NAME] == Evaluator.build(colour).scores(images)[SLICED_NAME]
+    assert scores[SLICED_NAME] == Evaluator.build(colour, sample_size=SIZE).scores(images)[SLICED_NAME]
 
 
 def test_a_pickled_evaluator_reads_the_program_once_and_gives_the_same_scores(
@@ -206,7 +206,7 @@ def test_short_names_mean_the_persons_features_and_all_are_declared(evaluator: E
 
 def test_samples_whose_features_are_not_finite_score_nan_on_them(colour: Dataset, tmp_path: Path) -> None:
     network = Given(lambda x: x.flatten(1)[:, :4] / x.flatten(1).std(1, keepdim=True))
-    evaluator = Evaluator.build(colour, features=saved(tmp_path / "f.pt2", network))
+    evaluator = Evaluator.build(colour, sample_size=SIZE, features=saved(tmp_path / "f.pt2", network))
     scores = evaluator.scores(torch.zeros(SIZE, *SHAPE))
     assert all(math.isnan(scores[name]) for name in evaluator.names[:2])
     assert math.isfinite(scores[SLICED_NAME])
@@ -214,7 +214,7 @@ def test_samples_whose_features_are_not_finite_score_nan_on_them(colour: Dataset
 
 def test_scoring_leaves_the_samples_alone_though_the_program_works_in_place(colour: Dataset, tmp_path: Path) -> None:
     network = Given(lambda x: x.mul_(2).flatten(1)[:, :4])
-    evaluator = Evaluator.build(colour, features=saved(tmp_path / "f.pt2", network))
+    evaluator = Evaluator.build(colour, sample_size=SIZE, features=saved(tmp_path / "f.pt2", network))
     assert evaluator.floors[SLICED_NAME] == Evaluator.build(colour).floors[SLICED_NAME]
 
 

@@ -378,8 +378,9 @@ def test_other_images_have_sliced_wasserstein_only_and_take_what_there_is() -> N
     evaluator = Evaluator.build(dataset)
     assert evaluator.names == (SLICED_NAME,)
     assert evaluator.objective_default == SLICED_NAME
-    assert evaluator.sample_size == evaluator.protocol["sample_size"] == 20
-    real = to_model(torch.from_numpy(dataset.validation.values), torch.float32)
+    assert (evaluator.draws, evaluator.sample_size) == (10, 200)
+    assert (evaluator.protocol["draws"], evaluator.protocol["sample_size"]) == (10, 20)
+    real = to_model(torch.from_numpy(dataset.validation.values), torch.float32).repeat(10, 1, 1, 1)
     assert evaluator.scores(real)[SLICED_NAME] == pytest.approx(0.0, abs=1e-6)
     assert evaluator.scores(torch.ones_like(real))[SLICED_NAME] > evaluator.floors[SLICED_NAME] > 0
     with pytest.raises(UserError, match="measured on the data"):
@@ -391,7 +392,7 @@ def test_a_table_of_floats_is_scored_as_it_is() -> None:
     dataset = Dataset.of("t", Split(values[:50], None), Split(values[50:70], None), Split(values[70:], None))
     evaluator = Evaluator.build(dataset)
     assert not evaluator.pixels
-    held_out = torch.from_numpy(values[50:70])
+    held_out = torch.from_numpy(values[50:70]).repeat(evaluator.draws, 1)
     assert evaluator.scores(held_out)[SLICED_NAME] == pytest.approx(0.0, abs=1e-6)
     assert evaluator.scores(held_out + 9)[SLICED_NAME] > 1
 
@@ -555,7 +556,7 @@ def test_a_training_quantity_is_refused_with_the_reason(name: str) -> None:
 def test_an_objective_that_is_not_known_or_not_measured_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         resolve_objective("fid_inception", AVAILABLE)
-    for part in ("'fid_inception'", "known are fid, kid, sliced_wasserstein", "train/critic_loss", AVAILABLE[0]):
+    for part in ("'fid_inception'", "known are fid, kid, intra_fid, sliced_wasserstein", "train/critic_loss", AVAILABLE[0]):
         assert part in str(caught.value)
     with pytest.raises(UserError, match=r"measured on the data.*choose from: eval/sliced_wasserstein"):
         resolve_objective("kid", AVAILABLE)

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sweeps.engine.results import open_results
+from sweeps.engine.spool import Spool, Step
 from tests.sweeps.processes import ROOT, Surroundings
+from wgan_core.folder import Folder
+from wgan_core.metrics.specs import AS_ASKED_NAME, intra_fid_name
 
 pytestmark = pytest.mark.slow
 NAME = "conditional-smoke"
@@ -24,6 +28,17 @@ def storage(surroundings: Surroundings, _mnist: None, tmp_path_factory: pytest.T
     options = ("--smoke", "--trials", "2", "--lanes", "2", "--preset", "embedded", "--name", NAME)
     surroundings.start(sys.executable, script, "--storage", folder, *options).succeeded()
     return folder
+
+
+def test_trials_are_scored_class_by_class(storage: Path) -> None:
+    assert open_results(str(storage), NAME).plan.objective == intra_fid_name()
+    spool = Spool(Folder.at(storage / NAME / "trials" / "0"))
+    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+    for step in steps:
+        by_class = [step.metrics[f"class/{digit}/fid"] for digit in range(10)]
+        assert step.metrics[intra_fid_name()] == pytest.approx(np.mean(by_class))
+        assert 0 <= step.metrics["class/7/as_asked"] <= 1
+        assert 0 <= step.metrics[AS_ASKED_NAME] <= 1
 
 
 def pixels(file: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wgan_core.coding import Coding
 from wgan_core.errors import UserError
 
 HALF_RANGE = 127.5
@@ -21,7 +22,8 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        values: images, uint8 (N, C, H, W) in [0, 255], or a table, float32 (N, D); C-contiguous.
+        values: images, uint8 (N, C, H, W) in [0, 255], or rows of a table, float32 (N, D), or sequences, float32
+            (N, C, L), both standardised; C-contiguous.
         labels: int64 (N,), or None where the data has no classes.
     """
 
@@ -45,6 +47,7 @@ class Dataset:
     Attributes:
         name: which data this is; part of the protocol of a metric.
         digest: SHA-256 in hexadecimal over the values, labels, shapes and types of all splits.
+        coding: what the entries of a sample are columns of, if they are of a table or of sequences.
     """
 
     name: str
@@ -52,15 +55,16 @@ class Dataset:
     validation: Split
     test: Split
     digest: str
+    coding: Coding | None = None
 
     @classmethod
-    def of(cls, name: str, train: Split, validation: Split, test: Split) -> Dataset:
+    def of(cls, name: str, train: Split, validation: Split, test: Split, coding: Coding | None = None) -> Dataset:
         """A data set with its digest worked out."""
-        return cls(name, train, validation, test, content_digest(train, validation, test))
+        return cls(name, train, validation, test, content_digest(train, validation, test), coding)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (C, H, W) for images, (D,) for a table."""
+        """Shape of one sample: (C, H, W) for images, (D,) for a table, (C, L) for sequences."""
         return tuple(self.train.values.shape[1:])
 
 

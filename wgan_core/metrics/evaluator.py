@@ -12,18 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wgan_core.coding import Coding
 from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
 from wgan_core.data.toy import MIXTURES, Mixture
 from wgan_core.errors import UserError
 from wgan_core.metrics import specs
+from wgan_core.metrics.by_class import AsAsked, ByClass, OnDirections, OnFeatures
 from wgan_core.metrics.features import DigitFeatures, Extractor, read_features, require_finite
-from wgan_core.metrics.objective import check_objective, full_name
+from wgan_core.metrics.objective import check_objective, full_name, resolve_objective
+from wgan_core.metrics.own import OwnMetric, OwnReference
 from wgan_core.metrics.references import (
+    Drawn,
     ExactReference,
     FeatureReference,
     ModesReference,
     Reference,
     SlicedReference,
+    TwoSampleReference,
 )
 
 SplitName = Literal["validation", "test"]
@@ -34,6 +39,8 @@ FLOOR_SEED = 2
 LEAST_SAMPLES = 2
 IMAGE_AXES = 3
 PLANE = (2,)
+# A small held-out split is met by several draws of as many generated samples, this many samples in all.
+ENOUGH, MOST_DRAWS = 1_000, 10
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,13 @@ class Evaluator:
 
     Attributes:
         names: full names of what is measured, the preferred objective first.
-        sample_size: how many samples a score takes. FID depends on it, so it is fixed.
+        sample_size: how many samples a score takes, in `draws` equal parts. FID depends on it, so it is fixed.
+        draws: how often as many samples as there are real ones are scored; over one where the data is scarce.
         sample_shape: shape of one sample.
         pixels: whether samples are images, which are rounded to the 256 levels of the real ones first.
+        coding: how samples are rows of a table, if they are; they are rounded as rows that are written out.
         references: the held-out side of the metrics.
+        own: what is declared of a person's own metrics among them.
         floors: scores of that many real training samples in place of generated ones, by full name. A
             generator that reaches its floor cannot be told from the data by this metric.
         protocol: all that a score depends on besides the samples; can be written as JSON.
@@ -56,9 +66,12 @@ class Evaluator:
 
     names: tuple[str, ...]
     sample_size: int
+    draws: int
     sample_shape: tuple[int, ...]
     pixels: bool
+    coding: Coding | None
     references: tuple[Reference, ...]
+    own: tuple[specs.MetricSpec, ...]
     floors: dict[str, float]
     protocol: dict[str, Any]
 
@@ -70,14 +83,20 @@ class Evaluator:
         names: Sequence[str] | None = None,
         sample_size: int = 5000,
         features: Path | None = None,
+        classes: int = 0,
+        own: Sequence[OwnMetric] = (),
     ) -> Evaluator:
         """An evaluator against `split`, of the metrics in `names` (full or short), or of all that suit the data.
 
         Digit features suit MNIST only; sliced Wasserstein suits any data; the exact W1, on up to 2,048 of the samples,
-        data of two axes; the counts of modes, the mixtures of `data.toy`. `features` is the file of a feature
-        extractor for these images (`metrics.features` says what it must be); FID on it is then the default objective,
-        and `fid` and `kid` mean those on it. Where a split is smaller than `sample_size`, both sides take as many
-        samples as the smaller of it and the training split has.
+        data of two axes; the counts of modes, the mixtures of `data.toy`; the nearest-neighbour test, tables and
+        sequences. `features` is the file of a feature extractor for these images (`metrics.features` says what it must
+        be); FID on it is then preferred, and `fid` and `kid` mean those on it. `classes`: how many the networks are
+        told, if any; distances within classes are then preferred, as a distance between all samples does not see
+        whether the class is heeded. `own` metrics are preferred to all.
+
+        Where a split is smaller than `sample_size`, both sides take as many samples as the smaller of it and the
+        training split has, and the generated side several times as many, in draws of so many.
 
         Raises `UserError` for a metric that is unknown or does not suit the data, for too few samples, and for a
         feature extractor that cannot be used.
@@ -89,22 +108,34 @@ class Evaluator:
                 f"a metric needs at least {LEAST_SAMPLES} samples; {dataset.name} has {len(dataset.train)} to train "
                 f"and {len(held_out)} in {split}, and {sample_size} were asked for; give more data or ask for more"
             )
+        draws = 1 if size == sample_size else max(1, min(MOST_DRAWS, ENOUGH // size))
         real = draw(held_out, size, REFERENCE_SEED)
-        extractors, mixture = extractors_of(dataset, features, real), mixture_of(dataset)
-        chosen = choose(names, suited_to(dataset, extractors))
-        references = fit(chosen, real, extractors, mixture)
-        floors = measure(references, draw(dataset.train, size, FLOOR_SEED))
+        extractors, mixture = extractors_of(dataset, features, real.values), mixture_of(dataset)
+        chosen = choose(names, suited_to(dataset, extractors, classes, own), tuple(each.spec for each in own))
+        references = (
+            *(OwnReference(each, real.values) for each in own if each.spec.name in chosen),
+            *fit(chosen, real.values, extractors, mixture),
+            *fit_classes(chosen, real, extractors, classes),
+        )
+        floors = measure(references, [draw(dataset.train, size, FLOOR_SEED + part) for part in range(draws)])
         on_features = [floors[name] for name in chosen if specs.ON_FEATURES.fullmatch(name)]
         require_finite(torch.tensor(on_features), "the program")
         return cls(
             names=chosen,
-            sample_size=size,
+            sample_size=size * draws,
+            draws=draws,
             sample_shape=dataset.sample_shape,
             pixels=dataset.train.values.dtype == np.uint8,
+            coding=dataset.coding,
             references=references,
-            floors=floors,
-            protocol=describe(dataset, split, size, references),
+            own=tuple(each.spec for each in own),
+            floors={name: floors[name] for name in chosen},
+            protocol=describe(dataset, split, size, draws, references),
         )
+
+    def resolve(self, objective: str) -> str:
+        """The full name of a metric that a sweep may minimise. Raises `UserError` for what it may not."""
+        return resolve_objective(objective, self.names, self.own)
 
     @property
     def objective_default(self) -> str:
@@ -112,17 +143,19 @@ class Evaluator:
 
         Raises `UserError` if all that is measured is for diagnosis.
         """
-        known = specs.known_metrics(self.names)
+        known = specs.known_metrics(self.names, self.own)
         if found := next((name for name in self.names if known[name].can_be_objective), None):
             return found
         raise UserError(
             f"a metric that can be minimised must be measured; there is {', '.join(self.names)}; add another"
         )
 
-    def scores(self, samples: Tensor) -> dict[str, float]:
+    def scores(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         """Every metric, by full name, of `sample_size` samples as a network gives them: images in [-1, 1].
 
-        NaN for every metric if any value is not finite. Raises `UserError` for another number or shape.
+        labels: the classes (sample_size,) that they were asked for, if any; scores of single classes, in order, are
+        then added as `class/<class>/...`. NaN for every metric if any value is not finite. Raises `UserError` for
+        another number or shape.
         """
         wanted = (self.sample_size, *self.sample_shape)
         if tuple(samples.shape) != wanted:
@@ -133,7 +166,15 @@ class Evaluator:
         values = samples.detach().to("cpu", torch.float32)
         if not bool(torch.isfinite(values).all()):
             return dict.fromkeys(self.names, math.nan)
-        return measure(self.references, to_model(to_pixels(values), torch.float32) if self.pixels else values)
+        parts = self._as_stored(values).chunk(self.draws)
+        asked = labels.cpu().chunk(self.draws) if labels is not None else (None,) * self.draws
+        return measure(self.references, [Drawn(*each) for each in zip(parts, asked, strict=True)])
+
+    def _as_stored(self, values: Tensor) -> Tensor:
+        """Samples as the real ones are, and as they are written out: a critic could tell them apart by less."""
+        if self.pixels:
+            return to_model(to_pixels(values), torch.float32)
+        return values if self.coding is None else self.coding.as_stored(values)
 
 
 def extractors_of(dataset: Dataset, features: Path | None, real: Tensor) -> tuple[Extractor, ...]:
@@ -160,29 +201,40 @@ def mixture_of(dataset: Dataset) -> Mixture | None:
     return MIXTURES.get(dataset.name) if dataset.sample_shape == PLANE else None
 
 
-def suited_to(dataset: Dataset, extractors: Sequence[Extractor]) -> tuple[str, ...]:
+def suited_to(
+    dataset: Dataset, extractors: Sequence[Extractor], classes: int = 0, own: Sequence[OwnMetric] = ()
+) -> tuple[str, ...]:
     """Full names of the metrics that mean something on the data, the preferred objective first."""
+    digits = any(isinstance(extractor, DigitFeatures) for extractor in extractors)
     return (
+        *(each.spec.name for each in own),
+        *(specs.intra_fid_name(extractor.label) for extractor in extractors if classes),
+        *((specs.INTRA_SLICED_NAME,) if classes and not extractors else ()),
         *(name for extractor in extractors for name in names_on(extractor)),
         # In many dimensions W1 between two samples of the same law is nearly as large as between any two.
         *((specs.W1_NAME,) if dataset.sample_shape == PLANE else ()),
         specs.SLICED_NAME,
+        *(specs.TWO_SAMPLE_NAMES if dataset.coding is not None else ()),
+        *((specs.AS_ASKED_NAME,) if classes and digits else ()),
         *(specs.MODE_NAMES if mixture_of(dataset) else ()),
     )
 
 
-def choose(names: Sequence[str] | None, suited: tuple[str, ...]) -> tuple[str, ...]:
+def choose(
+    names: Sequence[str] | None, suited: tuple[str, ...], own: Sequence[specs.MetricSpec] = ()
+) -> tuple[str, ...]:
     for name in names or ():
-        if full_name(name, suited) not in suited:  # what is for diagnosis is no objective, but can be measured
-            check_objective(name, suited)
-    wanted = {full_name(name, suited) for name in names or suited}
+        if full_name(name, suited, own) not in suited:  # what is for diagnosis is no objective, but can be measured
+            check_objective(name, suited, own)
+    wanted = {full_name(name, suited, own) for name in names or suited}
     return tuple(name for name in suited if name in wanted)
 
 
-def draw(split: Split, size: int, seed: int) -> Tensor:
+def draw(split: Split, size: int, seed: int) -> Drawn:
     """`size` samples of a split without replacement, as a network sees them."""
     rows = np.random.Generator(np.random.PCG64(seed)).permutation(len(split))[:size]
-    return to_model(torch.from_numpy(split.values[rows]), torch.float32)
+    labels = None if split.labels is None else torch.from_numpy(split.labels[rows])
+    return Drawn(to_model(torch.from_numpy(split.values[rows]), torch.float32), labels)
 
 
 def fit(
@@ -198,21 +250,43 @@ def fit(
         references.append(ExactReference.fit(values))
     if specs.SLICED_NAME in names:
         references.append(SlicedReference.fit(values))
+    if tested := tuple(name for name in specs.TWO_SAMPLE_NAMES if name in names):
+        references.append(TwoSampleReference.fit(values, tested))
     if mixture is not None and (counted := tuple(name for name in specs.MODE_NAMES if name in names)):
         references.append(ModesReference.of(mixture, counted))
     return tuple(references)
 
 
-def measure(references: tuple[Reference, ...], values: Tensor) -> dict[str, float]:
-    return {name: score for reference in references for name, score in reference.scores(values).items()}
+def fit_classes(
+    names: tuple[str, ...], real: Drawn, extractors: Sequence[Extractor], classes: int
+) -> tuple[Reference, ...]:
+    """The held-out side of those of these metrics that look at single classes."""
+    references: list[Reference] = [
+        ByClass.fit(name, "fid", OnFeatures(extractor), real, classes)
+        for extractor in extractors
+        if (name := specs.intra_fid_name(extractor.label)) in names
+    ]
+    if specs.INTRA_SLICED_NAME in names:
+        view = OnDirections.draw(real.values)
+        references.append(ByClass.fit(specs.INTRA_SLICED_NAME, "sliced_wasserstein", view, real, classes))
+    if specs.AS_ASKED_NAME in names:
+        references.append(AsAsked(classes))
+    return tuple(references)
 
 
-def describe(dataset: Dataset, split: SplitName, size: int, references: tuple[Reference, ...]) -> dict[str, Any]:
+def measure(references: tuple[Reference, ...], draws: Sequence[Drawn]) -> dict[str, float]:
+    return {name: score for reference in references for name, score in reference.scores(draws).items()}
+
+
+def describe(
+    dataset: Dataset, split: SplitName, size: int, draws: int, references: tuple[Reference, ...]
+) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
         "dataset_sha256": dataset.digest,
         "split": split,
         "sample_size": size,
+        "draws": draws,
         "rounded_to_8_bits": dataset.train.values.dtype == np.uint8,
         "reference_seed": REFERENCE_SEED,
         "floor_seed": FLOOR_SEED,

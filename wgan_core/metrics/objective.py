@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from wgan_core.errors import UserError
-from wgan_core.metrics.specs import SLICED_NAME, W1_NAME, MetricSpec, fid_name, kid_name, known_metrics, own_label
+from wgan_core.metrics.specs import (
+    C2ST_NAME,
+    INTRA_SLICED_NAME,
+    SLICED_NAME,
+    W1_NAME,
+    MetricSpec,
+    fid_name,
+    intra_fid_name,
+    kid_name,
+    known_metrics,
+    own_label,
+)
 
 ESTIMATE_REASON = (
-    "the critic's estimate tends to W + W^2/(2 lambda) as the critic learns, so a sweep that minimises it picks "
-    "the largest lambda and the weakest critic"
+    "the critic's estimate is worth what each trial's critic is worth; under a gradient penalty it tends to "
+    "W + W^2/(2 lambda) as the critic learns, so that a sweep that minimises it picks the largest lambda and the "
+    "weakest critic"
 )
 
 
 def aliases(available: Collection[str] = ()) -> dict[str, str]:
     """Short names of the held-out metrics; `fid` and `kid` are on a person's own features where those are measured."""
     own = own_label(available)
-    return {"fid": fid_name(own), "kid": kid_name(own), "sliced_wasserstein": SLICED_NAME, "w1": W1_NAME}
+    return {
+        "fid": fid_name(own),
+        "kid": kid_name(own),
+        "intra_fid": intra_fid_name(own),
+        "sliced_wasserstein": SLICED_NAME,
+        "w1": W1_NAME,
+    }
 
 
-def declared(available: Collection[str]) -> Mapping[str, MetricSpec]:
+def declared(available: Collection[str], own: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
     """All that is known, whatever it is measured on: a name is then refused with the reason."""
-    return known_metrics((*available, W1_NAME))
+    return known_metrics((*available, W1_NAME, C2ST_NAME, INTRA_SLICED_NAME), own)
 
 
-def full_name(name: str, available: Collection[str] = ()) -> str:
+def full_name(name: str, available: Collection[str] = (), own: Sequence[MetricSpec] = ()) -> str:
     """`fid`, `eval/fid` and `fid_digits_<hash>` are all `eval/fid_digits_<hash>`; an unknown name is left as it is.
 
     The first two are `eval/fid_<stem>_<hash>` where that of a person's own features is among `available`.
@@ -32,22 +50,23 @@ def full_name(name: str, available: Collection[str] = ()) -> str:
     short = name.removeprefix("eval/")
     if short in aliases(available):
         return aliases(available)[short]
-    return f"eval/{short}" if f"eval/{short}" in declared(available) else name
+    return f"eval/{short}" if f"eval/{short}" in declared(available, own) else name
 
 
-def resolve_objective(name: str, available: Collection[str]) -> str:
+def resolve_objective(name: str, available: Collection[str], own: Sequence[MetricSpec] = ()) -> str:
     """The full name of the metric that `name` or its alias means. Raises `UserError` as `check_objective` does."""
-    check_objective(name, available)
-    return full_name(name, available)
+    check_objective(name, available, own)
+    return full_name(name, available, own)
 
 
-def check_objective(name: str, available: Collection[str]) -> None:
+def check_objective(name: str, available: Collection[str], own: Sequence[MetricSpec] = ()) -> None:
     """Raise `UserError` unless a sweep may minimise this metric.
 
-    `available` holds the full names of what is measured on the data of the sweep (`Evaluator.names`).
+    `available` holds the full names of what is measured on the data of the sweep (`Evaluator.names`), `own` the
+    metrics of a person's own among them.
     """
-    full = full_name(name, available)
-    specs = declared(available)
+    full = full_name(name, available, own)
+    specs = declared(available, own)
     choices = ", ".join(each for each in available if each not in specs or specs[each].can_be_objective)
     spec = specs.get(full)
     if spec is not None and not spec.comparable:

@@ -1,8 +1,13 @@
-"""What the held-out side of each metric keeps, so that scoring works out only the generated side."""
+"""What the held-out side of each metric keeps, so that scoring works out only the generated side.
+
+A score is of one or more draws of generated samples, each as many as there are real ones where the metric asks that.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,11 +27,20 @@ from wgan_core.metrics.distances import (
 )
 from wgan_core.metrics.features import Extractor, require_finite
 from wgan_core.metrics.modes import WITHIN_SD, kl_to_uniform, mode_counts, modes_captured
+from wgan_core.metrics.two_sample import nearest_neighbour_accuracies
 
 PROJECTIONS = 128
 PROJECTION_SEED = 2_015
 # Half a second on one core, and a lost mode of eight stands well above the floor.
 EXACT_SAMPLES = 2_048
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One draw of samples (N, ...), and their classes, int64 (N,), where there are any."""
+
+    values: Tensor
+    labels: Tensor | None = None
 
 
 class Reference(Protocol):
@@ -35,13 +49,24 @@ class Reference(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
 
-    def scores(self, values: Tensor) -> dict[str, float]: ...
+    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]: ...
 
     def protocol(self) -> dict[str, Any]: ...
 
 
+class OfOne:
+    """A reference whose scores are the mean over draws of those of each draw's values."""
+
+    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+        found = [self.score(drawn.values) for drawn in draws]
+        return {name: statistics.fmean(scores[name] for scores in found) for name in found[0]}
+
+    def score(self, values: Tensor) -> dict[str, float]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class FeatureReference:
+class FeatureReference(OfOne):
     """FID and KID: features (N, D) of the real images, and the half of KID that depends on them only."""
 
     names: tuple[str, ...]
@@ -56,7 +81,7 @@ class FeatureReference:
         require_finite(real, extractor.label)
         return cls(names, extractor, real, within_mean(real))
 
-    def scores(self, values: Tensor) -> dict[str, float]:
+    def score(self, values: Tensor) -> dict[str, float]:
         """NaN for both if a feature is not finite."""
         fake = self.extractor.features(values)
         if not bool(torch.isfinite(fake).all()):
@@ -74,7 +99,7 @@ class FeatureReference:
 
 
 @dataclass(frozen=True)
-class SlicedReference:
+class SlicedReference(OfOne):
     """Sliced Wasserstein: fixed directions and the real samples on them, (N, 128), in order."""
 
     names: tuple[str, ...]
@@ -86,7 +111,7 @@ class SlicedReference:
         projections = Projections.draw(values[0].numel(), PROJECTIONS, PROJECTION_SEED)
         return cls((specs.SLICED_NAME,), projections, in_order(projections.of(values)))
 
-    def scores(self, values: Tensor) -> dict[str, float]:
+    def score(self, values: Tensor) -> dict[str, float]:
         return {specs.SLICED_NAME: sliced_wasserstein(self.real, self.projections.of(values))}
 
     def protocol(self) -> dict[str, Any]:
@@ -94,7 +119,7 @@ class SlicedReference:
 
 
 @dataclass(frozen=True)
-class ExactReference:
+class ExactReference(OfOne):
     """Exact 1-Wasserstein distance between the first 2,048 samples of each side, or all if there are fewer."""
 
     names: tuple[str, ...]
@@ -104,7 +129,7 @@ class ExactReference:
     def fit(cls, values: Tensor) -> ExactReference:
         return cls((specs.W1_NAME,), values[:EXACT_SAMPLES].clone())
 
-    def scores(self, values: Tensor) -> dict[str, float]:
+    def score(self, values: Tensor) -> dict[str, float]:
         return {specs.W1_NAME: wasserstein(self.real, values[: len(self.real)])}
 
     def protocol(self) -> dict[str, Any]:
@@ -112,7 +137,7 @@ class ExactReference:
 
 
 @dataclass(frozen=True)
-class ModesReference:
+class ModesReference(OfOne):
     """What is counted around the centres (M, 2) of a mixture; no real sample is needed for it."""
 
     names: tuple[str, ...]
@@ -123,7 +148,7 @@ class ModesReference:
     def of(cls, mixture: Mixture, names: tuple[str, ...]) -> ModesReference:
         return cls(names, torch.from_numpy(mixture.centres), mixture.sd)
 
-    def scores(self, values: Tensor) -> dict[str, float]:
+    def score(self, values: Tensor) -> dict[str, float]:
         counts = mode_counts(values, self.centres, self.sd)
         measured = {
             specs.MODES_NAME: float(modes_captured(counts)),
@@ -134,3 +159,29 @@ class ModesReference:
 
     def protocol(self) -> dict[str, Any]:
         return {name: {"modes": len(self.centres), "sd": self.sd, "within_sd": WITHIN_SD} for name in self.names}
+
+
+@dataclass(frozen=True)
+class TwoSampleReference:
+    """The 1-nearest-neighbour test against the first 2,048 real samples (N, D), or all if there are fewer."""
+
+    names: tuple[str, ...]
+    real: Tensor
+
+    @classmethod
+    def fit(cls, values: Tensor, names: tuple[str, ...]) -> TwoSampleReference:
+        return cls(names, values[:EXACT_SAMPLES].flatten(1).clone())
+
+    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+        """Accuracies are averaged over draws before their distance from a half is taken, which noise would enlarge."""
+        found = [nearest_neighbour_accuracies(self.real, drawn.values.flatten(1)[: len(self.real)]) for drawn in draws]
+        on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
+        measured = {
+            specs.C2ST_NAME: max(abs(on_real - 0.5), abs(on_fake - 0.5)),
+            specs.ACCURACY_REAL_NAME: on_real,
+            specs.ACCURACY_FAKE_NAME: on_fake,
+        }
+        return {name: measured[name] for name in self.names}
+
+    def protocol(self) -> dict[str, Any]:
+        return {name: {"neighbours": 1, "samples": len(self.real)} for name in self.names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,7 +133,63 @@ MODES = (
         blind_to="the samples near no centre and the spread within each mode",
     ),
 )
-ON_FEATURES = re.compile(r"eval/(?:fid|kid)_([a-z0-9_]{1,20}_[0-9a-f]{8})")
+# Of a GAN that is told classes: the mean over classes of the distance within each.
+INTRA_SLICED_NAME = "eval/intra_sliced_wasserstein"
+INTRA_SLICED = MetricSpec(
+    INTRA_SLICED_NAME,
+    "mean over the classes of the sliced 2-Wasserstein distance of the samples asked for as a class from real ones of "
+    "that class; data units",
+    "minimize",
+    frozenset({"held-out split", "sample size", "directions", "classes"}),
+    "Miyato and Koyama 2018, section 4, with this distance in place of FID",
+)
+AS_ASKED_NAME = "eval/as_asked"
+AS_ASKED = MetricSpec(
+    AS_ASKED_NAME,
+    "share of the samples that the shipped digit classifier takes for the digit that was asked for; 0 to 1",
+    "maximize",
+    frozenset({"digit classifier"}),
+    "Shmelkov et al. 2018, GAN-train and GAN-test",
+    blind_to="the variety within each class",
+)
+
+C2ST_NAME = "eval/c2st"
+ACCURACY_NAMES = ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME = "eval/nn_accuracy_real", "eval/nn_accuracy_fake"
+TWO_SAMPLE_NAMES = (C2ST_NAME, *ACCURACY_NAMES)
+_TWO_SAMPLE_DEPENDS = frozenset({"held-out split", "sample size"})
+_TWO_SAMPLE_SOURCE = "Lopez-Paz and Oquab 2017; reals and fakes apart: Xu et al. 2018, section 4"
+TWO_SAMPLE = (
+    MetricSpec(
+        C2ST_NAME,
+        "how far from a half the 1-nearest-neighbour classifier's leave-one-out accuracy is, on real or on generated "
+        "samples, whichever is farther; 0 to .5",
+        "minimize",
+        _TWO_SAMPLE_DEPENDS,
+        _TWO_SAMPLE_SOURCE,
+    ),
+    MetricSpec(
+        ACCURACY_REAL_NAME,
+        "share of the real samples whose nearest neighbour is real; 0 to 1, .5 at best",
+        "none",
+        _TWO_SAMPLE_DEPENDS,
+        _TWO_SAMPLE_SOURCE,
+        blind_to="the generated samples, and is best at .5",
+    ),
+    MetricSpec(
+        ACCURACY_FAKE_NAME,
+        "share of the generated samples whose nearest neighbour is generated; 0 to 1, .5 at best",
+        "none",
+        _TWO_SAMPLE_DEPENDS,
+        _TWO_SAMPLE_SOURCE,
+        blind_to="the real samples, and is best at .5",
+    ),
+)
+ON_FEATURES = re.compile(r"eval/(?:intra_fid|fid|kid)_([a-z0-9_]{1,20}_[0-9a-f]{8})")
+
+
+def intra_fid_name(label: str | None = None) -> str:
+    """Full name of the mean over classes of `fid_name`'s distance within each."""
+    return f"eval/intra_fid_{label or digits_label()}"
 
 
 def fid_name(label: str | None = None) -> str:
@@ -171,19 +227,43 @@ def feature_specs(label: str, features: str, extractor: str) -> tuple[MetricSpec
     return fid, kid
 
 
-def known_metrics(measured: Collection[str] = ()) -> Mapping[str, MetricSpec]:
+def intra_fid_spec(label: str, features: str, extractor: str) -> MetricSpec:
+    """The mean over classes of FID within each, on the features of an extractor."""
+    return MetricSpec(
+        intra_fid_name(label),
+        f"mean over the classes of the Fréchet distance of {features}, of the samples asked for as a class from real "
+        "ones of that class; squared feature units",
+        "minimize",
+        frozenset({"held-out split", "sample size", extractor, "classes"}),
+        "Miyato and Koyama 2018, section 4",
+    )
+
+
+def known_metrics(measured: Collection[str] = (), own: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
     """All metrics by full name, the held-out ones first and in the order in which they are preferred as objective.
 
-    With those on a person's own features, and with those of data of two axes, if any of `measured`, full names such as
-    `Evaluator.names`, is one of them.
+    Those on a person's own features, of data of two axes, of tables and sequences and of classes are among them if any
+    of `measured`, full names such as `Evaluator.names`, is of their kind. own: metrics of a person's own.
     """
-    own = own_label(measured)
-    plane = not {W1_NAME, *MODE_NAMES}.isdisjoint(measured)
+    label = own_label(measured)
+    extractors = [(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier")]
+    if label:
+        extractors.insert(0, (label, f"the features that the program {label} gives", "feature extractor"))
+
+    def where(specs: Sequence[MetricSpec]) -> Sequence[MetricSpec]:
+        """These, if any of them is measured."""
+        return () if {spec.name for spec in specs}.isdisjoint(measured) else specs
+
+    of_classes = where((*(intra_fid_spec(*each) for each in extractors), INTRA_SLICED, AS_ASKED))
+    of_plane = where((W1, *MODES))
     held_out = (
-        *(feature_specs(own, f"the features that the program {own} gives", "feature extractor") if own else ()),
-        *feature_specs(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier"),
-        *((W1,) if plane else ()),
+        *own,
+        *(spec for spec in of_classes if spec.can_be_objective),
+        *(spec for each in extractors for spec in feature_specs(*each)),
+        *(spec for spec in of_plane if spec is W1),
         SLICED,
-        *(MODES if plane else ()),
+        *where(TWO_SAMPLE),
+        *(spec for spec in of_classes if not spec.can_be_objective),
+        *(spec for spec in of_plane if spec is not W1),
     )
     return {spec.name: spec for spec in (*held_out, *TRAINING)}

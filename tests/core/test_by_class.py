@@ -1,0 +1,121 @@
+"""Scores of samples that were asked for as a class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wgan_core.data import Dataset, Split, to_model
+from wgan_core.data.mnist import load_mnist
+from wgan_core.metrics import Evaluator, known_metrics
+from wgan_core.metrics.by_class import ByClass, OnDirections
+from wgan_core.metrics.digits import classify
+from wgan_core.metrics.distances import frechet_distance
+from wgan_core.metrics.features import DigitFeatures
+from wgan_core.metrics.references import Drawn
+from wgan_core.metrics.specs import AS_ASKED_NAME, INTRA_SLICED_NAME, SLICED_NAME, fid_name, intra_fid_name, kid_name
+
+SIZE = 1000
+INTRA_FID = intra_fid_name()
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Dataset:
+    return load_mnist()
+
+
+@pytest.fixture(scope="module")
+def evaluator(mnist: Dataset) -> Evaluator:
+    return Evaluator.build(mnist, sample_size=SIZE, classes=10)
+
+
+@pytest.fixture(scope="module")
+def digits(mnist: Dataset) -> tuple[Tensor, Tensor]:
+    """Real test digits in place of generated ones, and what they are."""
+    assert mnist.test.labels is not None
+    return to_model(torch.from_numpy(mnist.test.values[:SIZE]), torch.float32), torch.from_numpy(
+        mnist.test.labels[:SIZE]
+    )
+
+
+def points(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two classes of points in the plane, around (-3, 0) and (3, 0)."""
+    noise = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    return torch.randn(count, 2, generator=noise) + torch.stack([6.0 * labels - 3, 0.0 * labels], dim=1), labels
+
+
+def test_a_generator_that_is_told_classes_is_scored_within_them_first(evaluator: Evaluator) -> None:
+    assert evaluator.names == (INTRA_FID, fid_name(), kid_name(), SLICED_NAME, AS_ASKED_NAME)
+    assert evaluator.objective_default == evaluator.resolve("intra_fid") == INTRA_FID
+    assert set(evaluator.floors) == set(evaluator.names) == set(evaluator.protocol["metrics"])
+    known = known_metrics(evaluator.names)
+    assert next(iter(known)) == INTRA_FID
+    assert not known[AS_ASKED_NAME].can_be_objective
+
+
+def test_real_digits_are_as_asked_and_each_class_has_its_scores(
+    evaluator: Evaluator, digits: tuple[Tensor, Tensor]
+) -> None:
+    images, labels = digits
+    scores = evaluator.scores(images, labels)
+    assert scores[AS_ASKED_NAME] == float((classify(images) == labels).double().mean()) > 0.97
+    by_class = [scores[f"class/{label}/fid"] for label in range(10)]
+    assert scores[INTRA_FID] == pytest.approx(np.mean(by_class))
+    heeded = [scores[f"class/{label}/as_asked"] for label in range(10)]
+    assert min(heeded) > 0.9
+    assert set(scores) == {*evaluator.names, *(f"class/{n}/{key}" for n in range(10) for key in ("fid", "as_asked"))}
+
+
+def test_a_class_has_the_distance_of_its_samples_from_the_real_ones_of_it(
+    evaluator: Evaluator, mnist: Dataset, digits: tuple[Tensor, Tensor]
+) -> None:
+    from wgan_core.metrics.evaluator import REFERENCE_SEED, draw
+
+    images, labels = digits
+    real, extractor = draw(mnist.validation, SIZE, REFERENCE_SEED), DigitFeatures()
+    assert real.labels is not None
+    sevens = [extractor.features(side[at == 7]) for side, at in ((real.values, real.labels), (images, labels))]
+    assert evaluator.scores(images, labels)["class/7/fid"] == pytest.approx(frechet_distance(*sevens), rel=1e-3)
+
+
+def test_a_generator_that_does_not_heed_the_class_is_seen_by_these_scores_only(
+    evaluator: Evaluator, digits: tuple[Tensor, Tensor]
+) -> None:
+    images, labels = digits
+    heeding, not_heeding = evaluator.scores(images, labels), evaluator.scores(images, labels.roll(1))
+    assert not_heeding[fid_name()] == heeding[fid_name()]
+    assert not_heeding[AS_ASKED_NAME] < 0.2
+    assert not_heeding[INTRA_FID] > 5 * heeding[INTRA_FID]
+
+
+def test_other_labelled_data_has_the_sliced_distance_within_classes() -> None:
+    parts = [points(count, seed) for seed, count in enumerate((300, 100, 100))]
+    dataset = Dataset.of("two", *(Split(values.numpy(), labels.numpy()) for values, labels in parts))
+    evaluator = Evaluator.build(dataset, classes=2)
+    assert evaluator.objective_default == INTRA_SLICED_NAME
+    assert evaluator.draws == 10
+    samples, labels = points(1000, 9)
+    scores, swapped = evaluator.scores(samples, labels), evaluator.scores(samples, 1 - labels)
+    assert scores[INTRA_SLICED_NAME] < 0.5
+    # A shift by 6 along the first axis, of which a direction sees its share: 6 (1/2)^(1/2) in the mean square.
+    assert swapped[INTRA_SLICED_NAME] == pytest.approx(6 * 0.5**0.5, rel=0.1)
+    assert swapped[SLICED_NAME] == scores[SLICED_NAME]
+    assert scores[INTRA_SLICED_NAME] == pytest.approx(
+        (scores["class/0/sliced_wasserstein"] + scores["class/1/sliced_wasserstein"]) / 2
+    )
+
+
+def test_a_class_without_two_samples_on_a_side_is_left_out() -> None:
+    values, labels = points(41, 0)
+    labels[-1] = 2
+    reference = ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 3)
+    assert set(reference.scores([Drawn(values, labels)])) == {"m", "class/0/d", "class/1/d"}
+
+
+def test_more_classes_than_can_be_looked_at_have_their_mean_only() -> None:
+    values, labels = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 25
+    reference = ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 25)
+    assert set(reference.scores([Drawn(values, labels)])) == {"m"}

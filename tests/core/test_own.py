@@ -1,0 +1,146 @@
+"""A person's own networks and metrics: what is found out about them before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wgan_core.config import Structure
+from wgan_core.data import Dataset, Split
+from wgan_core.errors import UserError
+from wgan_core.metrics import Evaluator, OwnMetric, known_metrics
+from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
+from wgan_core.networks import PAIRS, Pair, own_pair, register
+from wgan_core.preflight import check_fit
+
+STRUCTURE = Structure("own", (2,), latent_dim=3)
+
+
+def mean_difference(real: Tensor, fake: Tensor) -> float:
+    return float((real.mean(0) - fake.mean(0)).norm())
+
+
+def generator(structure: Structure) -> nn.Module:
+    return nn.Linear(structure.latent_dim, 2)
+
+
+class Scored(nn.Module):
+    """A critic of which one step is given."""
+
+    def __init__(self, step: object) -> None:
+        super().__init__()
+        self.first, self.last, self.step = nn.Linear(2, 4), nn.Linear(4, 1), step
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.last(self.step(self.first(x)))  # type: ignore[operator]
+        return scores.squeeze(1)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    PAIRS.pop("own", None)
+
+
+def pair(step: object) -> Pair:
+    return Pair(lambda structure: Scored(step), generator)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_networks_that_can_be_trained_pass(lanes: int) -> None:
+    register("own", pair(torch.tanh))
+    check_fit(STRUCTURE, lanes)
+    assert own_pair("own") is PAIRS["own"]
+    assert own_pair("mlp") is None
+
+
+def by_value(x: Tensor) -> Tensor:
+    return torch.tanh(x) if float(x.detach().abs().max()) < 1e9 else x
+
+
+def test_a_decision_by_value_is_refused_side_by_side_only() -> None:
+    register("own", pair(by_value))
+    with pytest.raises(UserError, match=r"3 trials side by side; of 'own' an update fails: .*: mend them, or give --l"):
+        check_fit(STRUCTURE, 3)
+
+
+def test_a_critic_without_the_gradient_that_the_objective_takes_is_refused() -> None:
+    register("own", pair(torch.Tensor.detach))
+    with pytest.raises(UserError, match=r"objective 'wgan-gp'; of 'own' an update fails"):
+        check_fit(STRUCTURE, 1)
+
+
+@pytest.mark.parametrize("step", [lambda x: x - x.mean(0), lambda x: x.flip(0)], ids=["mean", "flip"])
+def test_a_critic_that_mixes_the_batch_is_refused(step: object) -> None:
+    register("own", pair(step))
+    with pytest.raises(UserError, match="must score each sample by itself; that of 'own'"):
+        check_fit(STRUCTURE, 1)
+
+
+def test_shapes_that_do_not_fit_are_named() -> None:
+    register("own", Pair(lambda structure: nn.Linear(2, 1), generator))
+    with pytest.raises(UserError, match=r"critic of 'own' must give, for inputs of shape \(2, 2\).*\(2,\); it gives"):
+        check_fit(STRUCTURE, 1)
+    PAIRS["own"] = Pair(lambda structure: Scored(torch.tanh), lambda structure: nn.Linear(9, 2))
+    with pytest.raises(UserError, match=r"generator of 'own' must take inputs of shape \(2, 3\); it fails: "):
+        check_fit(STRUCTURE, 1)
+    PAIRS["own"] = Pair(lambda structure: Scored(torch.tanh), lambda structure: nn.Linear(3, 7))
+    with pytest.raises(UserError, match=r"outputs of shape \(2, 2\); it gives \(2, 7\): reshape"):
+        check_fit(STRUCTURE, 1)
+
+
+def test_random_draws_in_a_network_are_refused() -> None:
+    register("own", pair(nn.Dropout(0.5)))
+    with pytest.raises(UserError, match=r"must draw no random numbers.*given Dropout at 'step'"):
+        check_fit(STRUCTURE, 1)
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(UserError, match="given 'mlp', which is taken"):
+        register("mlp", pair(torch.tanh))
+    register("mlp", PAIRS["mlp"])
+
+
+def test_an_unknown_name_says_what_is_known_and_how_to_add_one() -> None:
+    with pytest.raises(UserError, match=r"one of conv, .*; given 'own'.*--script"):
+        check_fit(STRUCTURE, 1)
+
+
+# Metrics
+
+
+def test_an_own_metric_is_measured_with_its_floor_and_preferred() -> None:
+    values = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    dataset = Dataset.of("mine", *(Split(part.numpy(), None) for part in values.split(100)))
+    metric = OwnMetric("mean_difference", mean_difference, "distance of the means; data units")
+    evaluator = Evaluator.build(dataset, sample_size=100, own=[metric])
+    assert evaluator.names == ("eval/mean_difference", W1_NAME, SLICED_NAME)
+    assert evaluator.objective_default == evaluator.resolve("mean_difference") == "eval/mean_difference"
+    assert evaluator.resolve("w1") == W1_NAME
+    shifted = values[100:200] + torch.tensor([3.0, 4.0])
+    assert evaluator.scores(shifted)["eval/mean_difference"] == pytest.approx(5.0)
+    assert 0 < evaluator.floors["eval/mean_difference"] < 1
+    assert evaluator.protocol["metrics"]["eval/mean_difference"]["source_sha256"]
+    assert "eval/mean_difference" not in known_metrics()
+    assert evaluator.own[0].can_be_objective
+
+
+def test_a_changed_metric_is_another_protocol() -> None:
+    def other(real: Tensor, fake: Tensor) -> float:
+        return 0.0
+
+    values = torch.zeros(30, 2).numpy()
+    dataset = Dataset.of("mine", *(Split(values[:10], None) for _ in range(3)))
+    found = [
+        Evaluator.build(dataset, own=[OwnMetric("m", function, "m")]).protocol for function in (mean_difference, other)
+    ]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("name", ["", "Energy", "eval/x", "9x", "a-b"])
+def test_a_metric_has_a_name_that_can_be_typed(name: str) -> None:
+    with pytest.raises(UserError, match="lower-case letters"):
+        OwnMetric(name, mean_difference, "m")

@@ -1,0 +1,126 @@
+"""The 1-NN two-sample test, and the metrics that are made of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from wgan_core.coding import Coding, Column
+from wgan_core.data import Dataset, Split
+from wgan_core.errors import UserError
+from wgan_core.metrics import Evaluator, resolve_objective
+from wgan_core.metrics.specs import ACCURACY_FAKE_NAME, ACCURACY_REAL_NAME, C2ST_NAME, SLICED_NAME
+from wgan_core.metrics.two_sample import nearest_neighbour_accuracies
+
+
+def normal(count: int, seed: int, axes: int = 3) -> Tensor:
+    return torch.randn(count, axes, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+def test_accuracies_are_those_of_scikit_learn(shift: float) -> None:
+    real, fake = normal(60, 0), normal(60, 1) + shift
+    labels = np.repeat([1, 0], 60)
+    classifier = KNeighborsClassifier(n_neighbors=1)
+    found = cross_val_predict(classifier, torch.cat([real, fake]).numpy(), labels, cv=LeaveOneOut()) == labels
+    assert nearest_neighbour_accuracies(real, fake) == pytest.approx((found[:60].mean(), found[60:].mean()))
+
+
+def test_samples_in_one_place_are_seen_though_the_mean_of_both_is_a_half() -> None:
+    """Every real sample has the heap for its neighbour, every sample of the heap another of it."""
+    heap = 0.01 * normal(200, 1)
+    on_real, on_fake = nearest_neighbour_accuracies(2 * torch.nn.functional.normalize(normal(200, 0, 40)), pad(heap))
+    assert on_fake > 0.99
+    assert on_real < 0.05
+    assert (on_real + on_fake) / 2 == pytest.approx(0.5, abs=0.03)
+
+
+def pad(x: Tensor) -> Tensor:
+    return torch.nn.functional.pad(x, (0, 37))
+
+
+def test_copies_of_the_real_samples_count_as_none_of_the_two() -> None:
+    """Each sample's nearest is its copy on the other side: below a half, as of overfitted generators."""
+    real = normal(50, 0)
+    assert nearest_neighbour_accuracies(real, real.clone()) == (0.0, 0.0)
+
+
+def test_equal_rows_share_a_neighbour() -> None:
+    """All alike: of the 3 nearest to a real row one is real."""
+    assert nearest_neighbour_accuracies(torch.ones(2, 4), torch.ones(2, 4)) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_unequal_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        nearest_neighbour_accuracies(normal(5, 0), normal(6, 0))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    parts = [Split(normal(count, seed, 4).numpy(), None) for seed, count in enumerate((400, 60, 60))]
+    return Dataset.of("t", *parts, coding=Coding(tuple(Column(name) for name in "abcd")))
+
+
+@pytest.fixture(scope="module")
+def evaluator(dataset: Dataset) -> Evaluator:
+    return Evaluator.build(dataset)
+
+
+def test_a_table_is_scored_with_several_draws_and_its_objective_is_sliced(evaluator: Evaluator) -> None:
+    assert evaluator.names == (SLICED_NAME, C2ST_NAME, ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME)
+    assert evaluator.objective_default == SLICED_NAME
+    assert (evaluator.draws, evaluator.sample_size) == (10, 600)
+    assert evaluator.resolve("c2st") == C2ST_NAME
+    assert evaluator.floors[C2ST_NAME] < 0.15
+
+
+def test_the_score_is_the_farther_of_both_accuracies_from_a_half(evaluator: Evaluator) -> None:
+    good, heap = normal(600, 9, 4), 0.01 * normal(600, 9, 4)
+    scores = evaluator.scores(heap)
+    assert scores[C2ST_NAME] == max(abs(scores[ACCURACY_REAL_NAME] - 0.5), abs(scores[ACCURACY_FAKE_NAME] - 0.5))
+    assert scores[C2ST_NAME] > 0.4 > 0.15 > evaluator.scores(good)[C2ST_NAME]
+
+
+def test_draws_are_averaged_before_the_distance_from_a_half_is_taken(dataset: Dataset, evaluator: Evaluator) -> None:
+    """So that noise that goes both ways cancels: the score is at most the mean over draws of the single scores."""
+    samples = normal(600, 11, 4)
+    found = [nearest_neighbour_accuracies(evaluator.references[-1].real, part) for part in samples.chunk(10)]
+    on_real, on_fake = np.mean(found, axis=0)
+    scores = evaluator.scores(samples)
+    assert scores[ACCURACY_REAL_NAME] == pytest.approx(on_real)
+    assert scores[C2ST_NAME] == pytest.approx(max(abs(on_real - 0.5), abs(on_fake - 0.5)))
+    assert scores[C2ST_NAME] < np.mean([max(abs(one - 0.5), abs(other - 0.5)) for one, other in found])
+
+
+def test_an_accuracy_is_no_objective(evaluator: Evaluator) -> None:
+    with pytest.raises(UserError, match=r"for diagnosis: it says nothing of the real samples.*choose from: eval/sli"):
+        evaluator.resolve("nn_accuracy_fake")
+    with pytest.raises(UserError, match="eval/c2st is not; choose from"):
+        resolve_objective("c2st", (SLICED_NAME,))
+
+
+def test_what_is_not_finite_scores_nan(evaluator: Evaluator) -> None:
+    samples = normal(600, 0, 4)
+    samples[3, 2] = math.nan
+    assert all(math.isnan(value) for value in evaluator.scores(samples).values())
+
+
+def test_samples_are_scored_as_rows_that_are_written_out() -> None:
+    """Shares of one-hot entries become one-hot, and whole numbers whole, before any distance is taken."""
+    rng = np.random.default_rng(0)
+    kinds = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 90)]
+    counts = (rng.poisson(4, (90, 1)) - 4) / 2
+    values = np.concatenate([counts.astype(np.float32), kinds], axis=1)
+    coding = Coding((Column("count", 4.0, 2.0, whole=True), Column("kind", values=("a", "b", "c"))))
+    parts = [Split(values[at], None) for at in (slice(50), slice(50, 70), slice(70, 90))]
+    evaluator = Evaluator.build(Dataset.of("t", *parts, coding=coding))
+    exact = torch.from_numpy(values[50:70]).repeat(evaluator.draws, 1)
+    blurred = exact * 0.7 + 0.1
+    blurred[:, 0] = exact[:, 0] + 0.2  # less than half a count
+    assert evaluator.scores(blurred) == pytest.approx(evaluator.scores(exact), abs=1e-6)

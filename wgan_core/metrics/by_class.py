@@ -1,0 +1,134 @@
+"""Scores of samples that were asked for as a class, class by class.
+
+A distance between all samples and all real ones says nothing of whether a generator heeds the class that it is told.
+
+    N samples, C classes
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wgan_core.metrics import specs
+from wgan_core.metrics.digits import classify
+from wgan_core.metrics.distances import Projections, frechet_distance, in_order, sliced_wasserstein
+from wgan_core.metrics.features import Extractor
+from wgan_core.metrics.references import PROJECTION_SEED, PROJECTIONS, Drawn
+
+# A distance between sets needs a spread on both sides.
+LEAST = 2
+# More classes than these have no scores of their own, only their mean.
+MOST_SHOWN = 20
+
+
+class View(Protocol):
+    """How samples are seen for a distance, and the distance of two sets so seen."""
+
+    def of(self, values: Tensor) -> Tensor: ...
+
+    def distance(self, real: Tensor, fake: Tensor) -> float: ...
+
+    def protocol(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class OnFeatures:
+    """The Fréchet distance of features."""
+
+    extractor: Extractor
+
+    def of(self, values: Tensor) -> Tensor:
+        return self.extractor.features(values)
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        """NaN if a generated feature is not finite."""
+        return frechet_distance(real, fake) if bool(torch.isfinite(fake).all()) else math.nan
+
+    def protocol(self) -> dict[str, Any]:
+        return self.extractor.protocol()
+
+
+@dataclass(frozen=True)
+class OnDirections:
+    """The sliced 2-Wasserstein distance, of as many of each set as the smaller has."""
+
+    projections: Projections
+
+    @classmethod
+    def draw(cls, values: Tensor) -> OnDirections:
+        return cls(Projections.draw(values[0].numel(), PROJECTIONS, PROJECTION_SEED))
+
+    def of(self, values: Tensor) -> Tensor:
+        return self.projections.of(values)
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        count = min(len(real), len(fake))
+        return sliced_wasserstein(in_order(real[:count]), fake[:count])
+
+    def protocol(self) -> dict[str, Any]:
+        return {"order": 2, "projections": PROJECTIONS, "projection_seed": PROJECTION_SEED}
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """A distance from the real samples of each class, and its mean. `short` names it in `class/<class>/<short>`."""
+
+    names: tuple[str, ...]
+    short: str
+    view: View
+    real: tuple[Tensor, ...]
+
+    @classmethod
+    def fit(cls, name: str, short: str, view: View, real: Drawn, classes: int) -> ByClass:
+        seen = view.of(real.values)
+        return cls((name,), short, view, tuple(seen[_labels(real) == label] for label in range(classes)))
+
+    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+        """The mean over the classes that have two samples on both sides; which those are, the labels alone decide."""
+        by_class: dict[int, list[float]] = {}
+        for drawn in draws:
+            seen, labels = self.view.of(drawn.values), _labels(drawn)
+            for label, real in enumerate(self.real):
+                fake = seen[labels == label]
+                if min(len(real), len(fake)) >= LEAST:
+                    by_class.setdefault(label, []).append(self.view.distance(real, fake))
+        means = {label: statistics.fmean(found) for label, found in by_class.items()}
+        (name,) = self.names
+        return {name: statistics.fmean(means.values()), **_shown(means, self.short, len(self.real))}
+
+    def protocol(self) -> dict[str, Any]:
+        return {name: {"classes": len(self.real), **self.view.protocol()} for name in self.names}
+
+
+@dataclass(frozen=True)
+class AsAsked:
+    """The share of digits that the shipped classifier takes for the one asked for, over all and of each."""
+
+    classes: int
+    names: tuple[str, ...] = (specs.AS_ASKED_NAME,)
+
+    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+        labels = torch.cat([_labels(drawn) for drawn in draws])
+        heeded = (torch.cat([classify(drawn.values) for drawn in draws]) == labels).double()
+        means = {label: float(heeded[labels == label].mean()) for label in labels.unique().tolist()}
+        return {specs.AS_ASKED_NAME: float(heeded.mean()), **_shown(means, "as_asked", self.classes)}
+
+    def protocol(self) -> dict[str, Any]:
+        return {specs.AS_ASKED_NAME: {"classes": self.classes}}
+
+
+def _labels(drawn: Drawn) -> Tensor:
+    if drawn.labels is None:
+        raise ValueError("scores of classes need the labels of the samples")
+    return drawn.labels
+
+
+def _shown(values: dict[int, float], short: str, classes: int) -> dict[str, float]:
+    return {f"class/{label}/{short}": value for label, value in values.items()} if classes <= MOST_SHOWN else {}
