@@ -48,6 +48,7 @@ class Options:
     study_storage: str | None
     tracking_uri: str | None
     smoke: bool
+    decay: bool = False
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -142,6 +143,8 @@ def parse(
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
         parts.append("smoke")
+    if given.decay:
+        parts.append("decay")
     if given.name is None:  # a name a search: else one would find the other, which it does not continue
         given.name = "-".join(parts)
     given.lanes = 1 if given.lanes == "auto" else _lanes(given.lanes)
@@ -195,14 +198,17 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
-        help="of the sweep; the same name again continues it; other presets, --full and --smoke have names of their "
-        f"own (default: {name})",
+        help="of the sweep; the same name again continues it; other presets, --full, --smoke and --decay have names of "
+        f"their own (default: {name})",
     )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
     )
     group.add_argument(
         "--budget", type=whole_number, default=budget, help="critic updates of a trial that is not stopped early"
+    )
+    group.add_argument(
+        "--decay", action="store_true", help="let both learning rates fall linearly to 0 over the budget"
     )
     group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
     group.add_argument(

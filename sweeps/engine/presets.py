@@ -15,8 +15,8 @@ class Preset:
     """Settings from which a search starts; the first preset of its space is what was published.
 
     source: who published it. structure: what it holds fixed besides the shape of the data, by the names of `Structure`.
-    published_updates: critic updates of the published schedule; None where none was published. objective: the metric that
-    is minimised unless the person names one; None: the data's.
+    published_updates: critic updates of the published schedule; None where none was published. objective: the metric
+    that is minimised unless the person names one; None: the data's.
     """
 
     source: str

@@ -79,6 +79,8 @@ def run_sweep(
     Raises `UserError` before any trial starts if something asked for cannot be done, `NoScore` if all trials
     failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
     """
+    if options.decay:
+        space = space.decaying(options.budget)
     check_fit(structure, options.lanes)
     check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)

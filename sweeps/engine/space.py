@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wgan_core.config import Hyper
@@ -100,6 +100,15 @@ class Space:
             raise UserError(
                 f"a space must give {error.args[0]}; it has {', '.join(values)}: add a range or a fixed value"
             ) from error
+
+    def decaying(self, updates: int) -> Space:
+        """The same with rates that fall to zero over so many critic updates.
+
+        Raises `UserError` for a space that has decay_updates already.
+        """
+        if "decay_updates" in {**self.ranges, **self.fixed}:
+            raise UserError("--decay sets decay_updates, which the space of this script gives itself: leave it out")
+        return replace(self, fixed={**self.fixed, "decay_updates": updates})
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ import pytest
 
 from sweeps.engine.options import parse
 from sweeps.engine.presets import MNIST, Preset
+from sweeps.engine.results import open_results
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.errors import UserError
@@ -43,6 +44,7 @@ def test_the_published_points() -> None:
         (["--preset", "mlp-blog", "--full"], "mnist-mlp-blog-full", 93_700),
         (["--full"], "mnist-full", 1_000_000),
         (["--preset", "gan", "--smoke"], "mnist-gan-smoke", 45),
+        (["--decay"], "mnist-decay", 900),
         (["--preset", "gan", "--name", "mine", "--budget", "50"], "mine", 50),
     ],
     ids=str,
@@ -66,12 +68,17 @@ def test_a_full_schedule_that_nobody_published_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["wgan-clip", "gan-saturating"])
-def test_a_preset_sweeps(surroundings: Surroundings, small_data: Path, tmp_path: Path, preset: str) -> None:
-    """The published point first; a leaderboard and a best checkpoint at the end."""
-    options = ("--data", small_data, "--preset", preset, "--smoke", "--trials", 2)
+@pytest.mark.parametrize(("preset", "more"), [("wgan-clip", ()), ("gan-saturating", ("--decay",))])
+def test_a_preset_sweeps(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path, preset: str, more: tuple[str, ...]
+) -> None:
+    """The published point first, with rates that fall if that was asked; a leaderboard and a best checkpoint."""
+    options = ("--data", small_data, "--preset", preset, "--smoke", "--trials", 2, *more)
     ran = surroundings.script(tmp_path, *options).succeeded()
-    url = f"sqlite:///{tmp_path}/mnist-{preset}-smoke/study.db"
+    name = f"mnist-{preset}-smoke" + "-decay" * len(more)
+    best = open_results(str(tmp_path), name).best_as_json()
+    assert best["params"]["decay_updates"] == 45 * len(more)
+    url = f"sqlite:///{tmp_path}/{name}/study.db"
     first, _ = optuna.load_study(study_name=None, storage=url).get_trials()
     assert first.params == MNIST[preset].space.presets[0]
     assert "best checkpoint" in ran.out
