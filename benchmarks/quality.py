@@ -65,7 +65,8 @@ def train_preset(plan: Plan) -> float:
     """Train the first preset as trial 0 of the sweep would have been, had it not been stopped."""
     process.configure(1)
     dataset = load_mnist()
-    evaluator = Evaluator.build(dataset, names=[plan.objective], sample_size=plan.protocol["sample_size"])
+    size, classes = plan.protocol["sample_size"], plan.structure.classes
+    evaluator = Evaluator.build(dataset, names=[plan.objective], sample_size=size, classes=classes)
     trial = Trial(0, trial_seed(plan.seed, 0), plan.space.hyper(plan.space.presets[0]))
     labels = None if dataset.train.labels is None else torch.from_numpy(dataset.train.labels)
     data = torch.from_numpy(dataset.train.values)
@@ -76,7 +77,7 @@ def train_preset(plan: Plan) -> float:
     values = []
     for _ in plan.grid:
         (report,) = cohort.advance()
-        values.append(evaluator.scores(cohort.samples(0, z, told))[plan.objective])
+        values.append(evaluator.scores(cohort.samples(0, z, told), told)[plan.objective])
         print(f"  first preset at {report.critic_updates}: {values[-1]:.4g}", flush=True)
     return min(values)
 

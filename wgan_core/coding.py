@@ -125,8 +125,8 @@ class Categorical(nn.Module):
         super().__init__()
         self.inner, self.blocks = inner, coding.blocks
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        samples: Tensor = self.inner(*inputs)
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        samples: Tensor = self.inner(z) if labels is None else self.inner(z, labels)
         parts, end = [], 0
         for block in self.blocks:
             parts += [samples[:, end : block.start], samples[:, block].softmax(dim=1)]

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,15 +100,6 @@ def test_the_splits_are_disjoint_and_are_all_of_the_training_file(mnist: Dataset
 
 def test_the_split_is_the_same_for_ever(mnist: Dataset) -> None:
     assert mnist.digest == load_mnist().digest == "161397749a0f0e198443099928b4dbd5886a0b37c88e8e09492f8543e4ab458e"
-
-
-def test_loading_is_quick(mnist: Dataset) -> None:
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        load_mnist()
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.3
 
 
 def test_a_mirror_fills_an_empty_cache(mirror: Mirror, mnist: Dataset, tmp_path: Path) -> None:

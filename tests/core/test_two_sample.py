@@ -72,12 +72,27 @@ def evaluator(dataset: Dataset) -> Evaluator:
     return Evaluator.build(dataset)
 
 
-def test_a_table_is_scored_with_several_draws_and_its_objective_is_sliced(evaluator: Evaluator) -> None:
-    assert evaluator.names == (SLICED_NAME, C2ST_NAME, ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME)
-    assert evaluator.objective_default == SLICED_NAME
+def test_few_rows_are_scored_with_several_draws_by_the_test(evaluator: Evaluator) -> None:
+    assert evaluator.names == (C2ST_NAME, SLICED_NAME, ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME)
+    assert evaluator.objective_default == evaluator.resolve("c2st") == C2ST_NAME
     assert (evaluator.draws, evaluator.sample_size) == (10, 600)
-    assert evaluator.resolve("c2st") == C2ST_NAME
     assert evaluator.floors[C2ST_NAME] < 0.15
+
+
+def test_many_rows_are_scored_by_sliced_wasserstein() -> None:
+    parts = [Split(normal(500, seed).numpy(), None) for seed in range(3)]
+    evaluator = Evaluator.build(Dataset.of("t", *parts, coding=Coding((Column("a"), Column("b"), Column("c")))))
+    assert evaluator.objective_default == SLICED_NAME
+    assert (evaluator.draws, evaluator.sample_size) == (2, 1000)
+
+
+def test_of_few_rows_a_generator_that_varies_too_little_is_nearest_by_sliced_wasserstein() -> None:
+    """Nearer than rows of the right spread, so it is not what is minimised there; the test tells them apart."""
+    parts = [Split(normal(count, seed, 30).numpy(), None) for seed, count in enumerate((170, 21, 21))]
+    evaluator = Evaluator.build(Dataset.of("t", *parts, coding=Coding(tuple(Column(str(n)) for n in range(30)))))
+    shrunk, good = (evaluator.scores(scale * normal(210, 9, 30)) for scale in (0.9, 1.0))
+    assert shrunk[SLICED_NAME] < good[SLICED_NAME]
+    assert shrunk[C2ST_NAME] > 2 * good[C2ST_NAME]
 
 
 def test_the_score_is_the_farther_of_both_accuracies_from_a_half(evaluator: Evaluator) -> None:
@@ -99,7 +114,7 @@ def test_draws_are_averaged_before_the_distance_from_a_half_is_taken(dataset: Da
 
 
 def test_an_accuracy_is_no_objective(evaluator: Evaluator) -> None:
-    with pytest.raises(UserError, match=r"for diagnosis: it says nothing of the real samples.*choose from: eval/sli"):
+    with pytest.raises(UserError, match=r"for diagnosis: it says nothing of the real samples.*choose from: eval/c2st"):
         evaluator.resolve("nn_accuracy_fake")
     with pytest.raises(UserError, match="eval/c2st is not; choose from"):
         resolve_objective("c2st", (SLICED_NAME,))

@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
 from sweeps.cli import main
 from sweeps.engine.options import add_storage, parse
@@ -19,6 +21,8 @@ from sweeps.engine.results import STUDY_FILE, open_results
 from sweeps.engine.study import Study
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
+from wgan_core.coding import Coding, Column
+from wgan_core.config import Structure
 from wgan_core.folder import Folder
 from wgan_core.state import State
 
@@ -67,7 +71,13 @@ def test_a_sweep_that_is_not_there(refused: Callable[..., str], sweep: tuple[Pat
     assert not (tmp_path / "nowhere").exists()
 
 
-COMMANDS = [("best", "sweep"), ("best", "sweep", "--json"), ("export", "sweep", "--out", "out"), ("sample", "sweep")]
+COMMANDS = [
+    ("best", "sweep"),
+    ("best", "sweep", "--json"),
+    ("export", "sweep", "--out", "out"),
+    ("sample", "sweep"),
+    ("downstream", "sweep"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -222,6 +232,58 @@ def test_a_seed_out_of_range(
     assert f"--seed must be a whole number in [0, 2^63); given {2**70}: give --seed 0, for example" in line
 
 
+def test_images_are_no_rows(
+    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    folder = checkpoint_in(sweep, 10, make_plan())
+    for name in ("rows.csv", "rows.parquet"):
+        line = refused("sample", folder, "--out", tmp_path / name)
+        assert "--out must be a PNG file, as these samples are images" in line
+        assert line.endswith(": give --out samples.png")
+        assert not (tmp_path / name).exists()
+    line = refused("downstream", "sweep", "--storage", sweep[0])
+    assert "sweeps downstream is for rows of a table; 'sweep' is a sweep on data: name one of sweeps/tabular.py" in line
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((2,), "double"), ((2, 5), "list<")], ids=["table", "sequences"])
+def test_coded_samples_are_rows(
+    refused: Callable[..., str],
+    sweep: tuple[Path, Study],
+    make_plan: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shape: tuple[int, ...],
+    kind: str,
+) -> None:
+    """Two columns of numbers, or of lists, which CSV has not."""
+    monkeypatch.chdir(tmp_path)
+    coding = Coding((Column("a", 100.0, 2.0), Column("b", 7.0)))
+    folder = checkpoint_in(sweep, 10, make_plan(structure=Structure("mlp", shape, coding=coding)))
+    assert main(["sample", str(folder), "--n", "9"]) == 0
+    assert capsys.readouterr().out == "9 rows in rows.parquet\n"
+    rows = parquet.read_table("rows.parquet")
+    assert (rows.num_rows, rows.column_names) == (9, ["a", "b"])
+    assert all(str(field.type).startswith(kind) for field in rows.schema)
+    assert np.abs(np.asarray(rows["a"].to_pylist()) - 100).max() < 50
+    assert "must end in .parquet or .csv" in refused("sample", folder, "--out", "samples.png")
+    if len(shape) > 1:
+        assert "'a' is a column of sequences" in refused("sample", folder, "--out", "rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--n", "0"), "--n must be a whole number >= 1; given 0"),
+        (("--draws", "0"), "--draws must be a whole number >= 1; given 0: give --draws 5"),
+        (("--seed", "-1"), "--seed must be a whole number in [0, 2^63); given -1"),
+    ],
+    ids=str,
+)
+def test_downstream_counts(refused: Callable[..., str], options: tuple[str, str], said: str) -> None:
+    assert said in refused("downstream", "sweep", *options)
+
+
 def test_an_output_that_cannot_be_written(
     refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
@@ -315,7 +377,7 @@ SECRETS = {
 }
 
 
-@pytest.mark.parametrize("command", ["script", "best", "sample", "export"])
+@pytest.mark.parametrize("command", ["script", "best", "sample", "export", "downstream"])
 def test_the_help_names_the_environment_and_not_what_is_in_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -332,7 +394,7 @@ def test_the_help_names_the_environment_and_not_what_is_in_it(
         assert "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)" in text
     if command == "sample":
         assert "a sweep in --storage, for its best checkpoint; or a checkpoint's folder" in text
-        for default in ("(default: 64)", "(default: samples.png)", "(default: 0)"):
+        for default in ("(default: 64)", "(default: samples.png, or rows.parquet)", "(default: 0)"):
             assert text.count(default) == 1
     for named in ("$WGAN_STORAGE", "$WGAN_STUDY_STORAGE"):
         assert text.count(named) == 1

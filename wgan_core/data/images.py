@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.decode import Reference, decode_rows
+from wgan_core.data.splits import SPLITS, Rows, allot, check_rows, data_files, located, read_table, split_names
 from wgan_core.errors import UserError
-
-SPLITS = ("train", "validation", "test")
-SPLIT_SEED = 20_171_107
-# A distance between sets needs a spread on both sides.
-LEAST_ROWS = 2
-HELD_OUT_SHARE = 10  # one row in ten for each held-out split
 
 
 def load_images(path: str | Path) -> Dataset:
@@ -34,64 +27,22 @@ def load_images(path: str | Path) -> Dataset:
     that cannot be decoded, images of different sizes or modes, and too few rows.
     """
     given = located(path)
-    files = parquet_files(given)
     reference = Reference()
     parts: dict[str, list[Split]] = {}
-    for name, file in split_names(files):
-        parts.setdefault(name, []).append(read_table(file, reference))
-    splits = complete({name: joined(found, given) for name, found in parts.items()}, given)
+    for name, file in split_names(data_files(given)):
+        parts.setdefault(name, []).append(read_images(file, reference))
+    found = {name: joined(each, given) for name, each in parts.items()}
+    chosen = allot({name: len(split) for name, split in found.items()}, given)
+    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
+    splits = {name: taken(found[part], rows) for name, (part, rows) in chosen.items()}
     # The prefix keeps a file called mnist.parquet apart from MNIST itself, which has metrics of its own.
-    return Dataset.of(f"images:{given.stem}", **splits)
+    train, validation, test = (splits[name] for name in SPLITS)
+    return Dataset.of(f"images:{given.stem}", train, validation, test)
 
 
-def located(path: str | Path) -> Path:
-    """The path with `~` written out."""
-    if path == "":  # which would be the current folder
-        raise UserError("--data must name a Parquet file or a folder of them; it is empty; leave it out or give a path")
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UserError(
-            f"'~' in --data must stand for a home folder; in {str(path)!r} it stands for none; write the path in full"
-        ) from error
-
-
-def parquet_files(given: Path) -> list[Path]:
-    try:
-        is_file, exists = given.is_file(), given.exists()
-    except OSError as error:
-        raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
-    if is_file:
-        return [given]
-    if not exists:
-        raise UserError(f"--data must be a Parquet file or a folder of them; {given} does not exist; check the path")
-    if files := sorted(given.rglob("*.parquet")):
-        return files
-    raise UserError(f"a data folder must hold *.parquet files; {given} holds none; name another folder or a file")
-
-
-def split_names(files: list[Path]) -> list[tuple[str, Path]]:
-    """Each file with the split that it belongs to; `all` where names say nothing or there is one file."""
-    if len(files) == 1:
-        return [("all", files[0])]
-    named = [(re.match(rf"({'|'.join(SPLITS)})(?![a-z])", file.name), file) for file in files]
-    if not any(match for match, _ in named):
-        return [("all", file) for file in files]
-    if stray := [file for match, file in named if match is None]:
-        raise UserError(
-            f"file names in a data folder must all begin with {', '.join(SPLITS)}, or none may; "
-            f"{stray[0].name} does not and others do; rename or move it"
-        )
-    return [(match[1], file) for match, file in named if match is not None]
-
-
-def read_table(file: Path, reference: Reference) -> Split:
+def read_images(file: Path, reference: Reference) -> Split:
     """The decoded rows of one Parquet file."""
-    try:
-        table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{file} must be a whole Parquet file; {reason}; copy or fetch it again") from error
+    table = read_table(file)
     if "image" not in table.column_names:
         raise UserError(
             f"{file} must have a column 'image'; its columns are {', '.join(table.column_names) or 'none'}; "
@@ -143,28 +94,5 @@ def joined(parts: list[Split], given: Path) -> Split:
     return Split(np.concatenate([part.values for part in parts]), np.concatenate(labels) if labels else None)
 
 
-def complete(found: dict[str, Split], given: Path) -> dict[str, Split]:
-    """All three splits, those that are not there drawn from `train`, or from `all`."""
-    source = found.get("all", found.get("train"))
-    if source is None:
-        raise UserError(
-            f"the files in {given} must include a train split; there is {', '.join(found)}; add train*.parquet"
-        )
-    missing = [name for name in SPLITS[1:] if name not in found]
-    shuffled = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(len(source))
-    order = shuffled if missing else np.arange(len(source))
-    share = len(source) // HELD_OUT_SHARE
-    for rank, name in enumerate(missing):
-        found[name] = taken(source, order[rank * share : (rank + 1) * share])
-    found["train"] = taken(source, order[len(missing) * share :])
-    for name in SPLITS:
-        if len(found[name]) < LEAST_ROWS:
-            raise UserError(
-                f"each split must have at least {LEAST_ROWS} images; {name} of {given} has {len(found[name])} "
-                f"of {len(source)} rows; give at least {LEAST_ROWS * HELD_OUT_SHARE} rows, or files for each split"
-            )
-    return {name: found[name] for name in SPLITS}
-
-
-def taken(split: Split, rows: NDArray[np.int64]) -> Split:
+def taken(split: Split, rows: Rows) -> Split:
     return Split(split.values[rows], None if split.labels is None else split.labels[rows])

@@ -41,6 +41,9 @@ IMAGE_AXES = 3
 PLANE = (2,)
 # A small held-out split is met by several draws of as many generated samples, this many samples in all.
 ENOUGH, MOST_DRAWS = 1_000, 10
+# Between samples of fewer rows sliced Wasserstein is least for a generator that varies too little, and may then be less
+# than between real rows; the nearest-neighbour test tells that one's rows from real ones.
+FEW = 500
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,11 @@ class Evaluator:
 
         Digit features suit MNIST only; sliced Wasserstein suits any data; the exact W1, on up to 2,048 of the samples,
         data of two axes; the counts of modes, the mixtures of `data.toy`; the nearest-neighbour test, tables and
-        sequences. `features` is the file of a feature extractor for these images (`metrics.features` says what it must
-        be); FID on it is then preferred, and `fid` and `kid` mean those on it. `classes`: how many the networks are
-        told, if any; distances within classes are then preferred, as a distance between all samples does not see
-        whether the class is heeded. `own` metrics are preferred to all.
+        sequences, of which it is preferred where fewer than 500 are held out. `features` is the file of a feature
+        extractor for these images (`metrics.features` says what it must be); FID on it is then preferred, and `fid` and
+        `kid` mean those on it. `classes`: how many the networks are told, if any; distances within classes are then
+        preferred, as a distance between all samples does not see whether the class is heeded. `own` metrics are
+        preferred to all.
 
         Where a split is smaller than `sample_size`, both sides take as many samples as the smaller of it and the
         training split has, and the generated side several times as many, in draws of so many.
@@ -111,7 +115,7 @@ class Evaluator:
         draws = 1 if size == sample_size else max(1, min(MOST_DRAWS, ENOUGH // size))
         real = draw(held_out, size, REFERENCE_SEED)
         extractors, mixture = extractors_of(dataset, features, real.values), mixture_of(dataset)
-        chosen = choose(names, suited_to(dataset, extractors, classes, own), tuple(each.spec for each in own))
+        chosen = choose(names, suited_to(dataset, size, extractors, classes, own), tuple(each.spec for each in own))
         references = (
             *(OwnReference(each, real.values) for each in own if each.spec.name in chosen),
             *fit(chosen, real.values, extractors, mixture),
@@ -202,9 +206,10 @@ def mixture_of(dataset: Dataset) -> Mixture | None:
 
 
 def suited_to(
-    dataset: Dataset, extractors: Sequence[Extractor], classes: int = 0, own: Sequence[OwnMetric] = ()
+    dataset: Dataset, size: int, extractors: Sequence[Extractor], classes: int = 0, own: Sequence[OwnMetric] = ()
 ) -> tuple[str, ...]:
-    """Full names of the metrics that mean something on the data, the preferred objective first."""
+    """Full names of the metrics that mean something on the data, so many held out, the preferred objective first."""
+    two_sample, accuracies = ((specs.C2ST_NAME,), specs.ACCURACY_NAMES) if dataset.coding is not None else ((), ())
     digits = any(isinstance(extractor, DigitFeatures) for extractor in extractors)
     return (
         *(each.spec.name for each in own),
@@ -213,8 +218,10 @@ def suited_to(
         *(name for extractor in extractors for name in names_on(extractor)),
         # In many dimensions W1 between two samples of the same law is nearly as large as between any two.
         *((specs.W1_NAME,) if dataset.sample_shape == PLANE else ()),
+        *(two_sample if size < FEW else ()),
         specs.SLICED_NAME,
-        *(specs.TWO_SAMPLE_NAMES if dataset.coding is not None else ()),
+        *(two_sample if size >= FEW else ()),
+        *accuracies,
         *((specs.AS_ASKED_NAME,) if classes and digits else ()),
         *(specs.MODE_NAMES if mixture_of(dataset) else ()),
     )

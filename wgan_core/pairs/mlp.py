@@ -46,19 +46,21 @@ def mlp_generator(
     structure: Structure,
     widths: Sequence[int] = GENERATOR_WIDTHS,
     activation: str = "leaky_relu",
-    output: str = "tanh",
+    output: str | None = None,
     batch_norm: bool | None = None,
 ) -> nn.Module:
     """z -> widths -> a sample.
 
-    widths, activation: as the critic's. output: "tanh" for samples in [-1, 1], "linear" for samples without bounds.
+    widths, activation: as the critic's. output: "tanh" for samples in [-1, 1], "linear" for samples without bounds;
+    None: linear for the columns of a table or of sequences, which are standardised, else tanh.
     batch_norm: normalise all hidden layers over the batch (Ioffe and Szegedy 2015), or none; None: all but the first
     and the last.
 
     Raises `UserError` for an option that is none of these.
     """
     activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
-    squash = checks.choice("output", output, OUTPUTS, "tanh")
+    usual = "tanh" if structure.coding is None else "linear"
+    squash = checks.choice("output", usual if output is None else output, OUTPUTS, usual)
     everywhere = batch_norm if batch_norm is None else checks.flag("batch_norm", batch_norm)
     hidden = checks.widths(widths, GENERATOR_WIDTHS)
     layers: list[nn.Module] = []

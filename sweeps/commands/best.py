@@ -1,0 +1,26 @@
+"""`sweeps best`: how a sweep's trials stand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from sweeps.engine.leaderboard import checkpoint_of, leaderboard
+from sweeps.engine.results import open_results
+
+HELP = "the leaderboard and the best checkpoint of a sweep"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("--json", action="store_true", help="the best trial alone, as JSON")
+
+
+def run(given: argparse.Namespace) -> None:
+    results = open_results(given.storage, given.name, given.study_storage)
+    if given.json:
+        print(json.dumps(results.best_as_json(), indent=1))
+        return
+    print(leaderboard(results.plan, results.rows))
+    print(f"\nreal against real {results.plan.floor:.4g} ({results.plan.objective})")
+    print(f"best checkpoint   {checkpoint_of(results.folder, results.best)}")

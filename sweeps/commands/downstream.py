@@ -1,0 +1,95 @@
+"""`sweeps downstream`: what the rows of a sweep's best checkpoint are worth to a classifier."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from sweeps.commands.trained import best_checkpoint, check_count, check_seed, sampler
+from sweeps.engine.options import whole_number
+from sweeps.engine.plan import Plan
+from sweeps.engine.results import open_results
+from wgan_core.coding import Coding
+from wgan_core.data.rows import rows_of
+from wgan_core.data.tables import BUNDLED, as_text, load_table, read, split_rows
+from wgan_core.errors import UserError
+from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
+
+HELP = "what a sweep's rows are worth to a classifier: trained with them, tested on real ones"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the sweep")
+    parser.add_argument(
+        "--data", default="breast-cancer", help=f"the sweep's table: its file or folder, or {', '.join(BUNDLED)}"
+    )
+    parser.add_argument(
+        "--n",
+        type=whole_number,
+        help="rows to add to the real ones (default: until the classes are balanced; of all classes, as many as there "
+        "are real ones)",
+    )
+    parser.add_argument("--draws", type=whole_number, default=DRAWS, help="repeats, each with other rows and seeds")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of the first draw; the next have the next")
+    parser.add_argument("--json", action="store_true", help="all figures, as JSON")
+
+
+def run(given: argparse.Namespace) -> None:
+    if given.n is not None:
+        check_count(given.n)
+    check_seed(given.seed)
+    if given.draws < 1:
+        raise UserError(f"--draws must be a whole number >= 1; given {given.draws}: give --draws {DRAWS}, for example")
+    results = open_results(given.storage, given.name, given.study_storage)
+    coding = results.plan.structure.coding
+    if coding is None or len(results.plan.structure.sample_shape) > 1:
+        raise UserError(
+            f"sweeps downstream is for rows of a table; {given.name!r} is a sweep on {results.plan.data}: "
+            "name one of sweeps/tabular.py"
+        )
+    problem = Problem.of(_splits(results.plan, coding, given.data), coding)
+    draw = sampler(best_checkpoint(results))
+
+    def rows(count: int, seed: int) -> pa.Table:
+        return rows_of(draw(count, seed), coding)
+
+    count = problem.lacking if given.n is None else given.n
+    outcomes = downstream(problem, rows, count, given.draws, given.seed)
+    if given.json:
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+        return
+    what = coding.label if coding.positive is None else f"{coding.label} {coding.positive}"
+    print(f"{what}: {len(problem.test.classes)} real test rows; mean ± sd over draws: {given.draws}\n")
+    print(_table(outcomes))
+
+
+def _splits(plan: Plan, coding: Coding, data: str) -> dict[str, pa.Table]:
+    """The rows of all classes, split as the sweep has them. Raises `UserError` for another table than the sweep's."""
+    table = read(data)
+    names = [column.name for column in coding.columns]
+    drop = [name for name in table.columns if name not in (*names, coding.label)]
+    categories = [column.name for column in coding.columns if column.values]
+    missing = [name for name in (*names, coding.label) if name and name not in table.columns]
+    if not missing:
+        positive = None if coding.positive is None else as_text(coding.positive)
+        again = load_table(data, coding.label or None, positive, categories, drop)
+        if again.digest == plan.data_digest and again.coding == coding:
+            return split_rows(table, coding.label or None, drop)
+    raise UserError(
+        f"--data must be the table of the sweep, {plan.data}, with the same rows in the same order; {data} is another: "
+        "name its file"
+    )
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    lines = [("classifier", "trained on", "rows", "generated", *(name.replace("_", " ") for name in METRICS))]
+    for each in outcomes:
+        figures = (f"{each.means[name]:.3f} ± {each.sds[name]:.3f}" for name in METRICS)
+        lines.append((each.classifier, each.training, str(each.rows), str(each.generated), *figures))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])

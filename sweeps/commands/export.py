@@ -1,0 +1,56 @@
+"""`sweeps export`: the best generator as files, and as a program that needs torch alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from sweeps.commands.trained import best_checkpoint
+from sweeps.engine.results import open_results
+from wgan_core.errors import UserError, one_line
+from wgan_core.folder import Folder
+from wgan_core.generator import DESCRIPTION, PROGRAM, program, write_generator
+
+HELP = "the best generator: weights, description, a torch.export program"
+SNIPPET = """import torch
+generator = torch.export.load("{program}").module()
+samples = generator({inputs})  # {output}"""
+BACK = """import json
+from wgan_core.coding import Coding
+coding = Coding.from_json(json.load(open("{description}"))["structure"]["coding"])
+columns = coding.decode(samples)  # by name, in the data's own units"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("--out", required=True, help="folder to write; must not be there yet")
+
+
+def run(given: argparse.Namespace) -> None:
+    results = open_results(given.storage, given.name, given.study_storage)
+    out = Path(given.out)
+    if out.exists():
+        raise UserError(
+            f"--out must name a folder that is not there yet, so that nothing is lost; {out} is: name another"
+        )
+    found = best_checkpoint(results)
+    exported, target = program(found), Folder.at(out)  # what may fail comes before anything is written
+    try:
+        write_generator(target, found)
+        target.write(PROGRAM, exported)
+        target.write("best.json", json.dumps(results.best_as_json(), indent=1).encode())
+    except OSError as error:
+        raise UserError(
+            f"--out must be a folder that can be written; {out}: {one_line(error)}: name one in a folder that is yours"
+        ) from error
+    structure = found.structure
+    output = f"({', '.join(map(str, (64, *structure.sample_shape)))})"
+    inputs = f"torch.randn(64, {structure.latent_dim})"
+    if structure.classes:
+        inputs += f", torch.randint({structure.classes}, (64,))"
+    print(f"wrote {out}; it needs torch alone:\n")
+    print(SNIPPET.format(program=out / PROGRAM, inputs=inputs, output=output))
+    if structure.coding is not None:
+        print("\nback to the data's columns, with this package, or by `sweeps sample --out rows.parquet`:\n")
+        print(BACK.format(description=out / DESCRIPTION))

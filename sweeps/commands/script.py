@@ -1,0 +1,30 @@
+"""`--script`: the networks of a person's own, which are known once the script that registers them was read."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+from pathlib import Path
+
+from wgan_core.errors import UserError, one_line
+
+# Not `__main__`: the script is read, and starts no sweep.
+RUN_NAME = "sweep_script"
+
+
+def add_script(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--script", help="Python file that registers networks of your own, which is run")
+
+
+def read_script(given: str | None) -> None:
+    """Run the file that was named, if any. Raises `UserError` if it cannot be run."""
+    if given is None:
+        return
+    if not Path(given).is_file():
+        raise UserError(f"--script must be a Python file; given {given!r}, which is none: check the path")
+    try:
+        runpy.run_path(given, run_name=RUN_NAME)
+    except Exception as error:
+        raise UserError(
+            f"--script must be a Python file that runs; {given} fails: {one_line(error)}: mend it"
+        ) from error

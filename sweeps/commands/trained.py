@@ -1,0 +1,72 @@
+"""The checkpoint that a command is about, and what its generator draws."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sweeps.engine.leaderboard import checkpoint_of
+from sweeps.engine.plan import is_name
+from sweeps.engine.results import Results, open_results
+from wgan_core import checkpoint as checkpoints
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.errors import UserError, one_line
+from wgan_core.folder import Folder
+from wgan_core.generator import averaged_generator
+
+# Samples that a generator draws at a time: its layers are wider than they are.
+AT_ONCE = 5_000
+
+
+def best_checkpoint(results: Results) -> Checkpoint:
+    """The best of a sweep. Raises `UserError` if there is none yet, or none that can be read."""
+    return _read(checkpoint_of(results.folder, results.best))
+
+
+def named_checkpoint(given: argparse.Namespace) -> Checkpoint:
+    """The checkpoint in the folder that is `given.source`; the best of the sweep of that name, if the folder is none.
+
+    Raises `UserError` for a checkpoint that cannot be read.
+    """
+    folder = Folder.at(given.source)
+    if is_name(given.source) and not folder.exists(checkpoints.MANIFEST):
+        return best_checkpoint(open_results(given.storage, given.source, given.study_storage))
+    return _read(folder)
+
+
+def _read(folder: Folder) -> Checkpoint:
+    try:
+        return checkpoints.read(folder)
+    except OSError as error:
+        raise UserError(
+            f"a checkpoint must be files that can be read; {folder}: {one_line(error)}: check --storage, or the path"
+        ) from error
+
+
+def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
+    """(count, seed, labels=None) -> samples (count, ...) of the averaged generator; labels (count,) if told any."""
+    generator, structure = averaged_generator(checkpoint), checkpoint.structure
+
+    def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+        inputs = (z,) if labels is None else (z, labels)
+        parts = zip(*(each.split(AT_ONCE) for each in inputs), strict=True)
+        return torch.cat([generator(*part) for part in parts])
+
+    return draw
+
+
+def check_count(count: int) -> None:
+    """Raises `UserError` for fewer samples than one."""
+    if count < 1:
+        raise UserError(f"--n must be a whole number >= 1; given {count}: give --n 64, for example")
+
+
+def check_seed(seed: int) -> None:
+    """Raises `UserError` for a seed that torch does not take."""
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed must be a whole number in [0, 2^63); given {seed}: give --seed 0, for example")

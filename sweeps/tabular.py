@@ -1,0 +1,72 @@
+"""Search the hyper-parameters of a GAN on rows of a table, all of them or those of one class.
+
+Of breast-cancer, the default, it is the rows of malignant tumours, unless --label or --positive-class is given. For
+more data of a class, `sweeps sample` writes rows, and `sweeps downstream` tells what they are worth to a classifier.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+from sweeps.engine.options import parse
+from sweeps.engine.presets_tabular import TABULAR
+from sweeps.engine.run import run_script, run_sweep
+from wgan_core.config import Structure
+from wgan_core.data.tables import BUNDLED, load_table
+
+DEFAULT, DEFAULT_POSITIVE = "breast-cancer", "malignant"
+TABLES = (
+    f"Parquet or CSV file or folder, or a table of scikit-learn: {', '.join(BUNDLED)} (default: {DEFAULT}); "
+    "files train*, validation*, test* are those splits, else a tenth of the rows is held out for each of two"
+)
+
+
+def names(text: str) -> list[str]:
+    """The type of an argument that is a list of names."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """What a table needs to be told of."""
+    group.add_argument(
+        "--label",
+        help="column that tells classes apart (default: with --positive-class, the target of a table of scikit-learn)",
+    )
+    group.add_argument(
+        "--positive-class",
+        help="value of --label whose rows alone are learnt; without it, all rows and the label with them (default: of "
+        f"{DEFAULT} without --label, {DEFAULT_POSITIVE})",
+    )
+    group.add_argument("--categorical", type=names, metavar="A,B", help="columns of categories, by name")
+    group.add_argument("--drop", type=names, metavar="A,B", help="columns to leave out, by name")
+    group.add_argument("--full-batch", action="store_true", help="each update sees all rows (default: the preset's)")
+
+
+def main() -> None:
+    read = partial(parse, description=__doc__ or "", trials=12, budget=2_700, presets=TABULAR, data=TABLES)
+    options = read("tabular", own=add_options)
+    data = DEFAULT if options.data is None else options.data
+    label, positive = options.own["label"], options.own["positive_class"]
+    if label is None:
+        positive = DEFAULT_POSITIVE if data == DEFAULT and positive is None else positive
+        label = None if positive is None else BUNDLED.get(data)
+    dataset = load_table(data, label, positive, options.own["categorical"] or (), options.own["drop"] or ())
+    if data != DEFAULT and data in BUNDLED:
+        options = read(f"tabular-{data}", own=add_options)  # else one would find the other's sweep
+    preset, rows = TABULAR[options.preset], len(dataset.train)
+    full = options.own["full_batch"] or preset.structure.get("full_batch", False)
+    structure = preset.structure_for(
+        dataset.sample_shape,
+        options.networks,
+        coding=dataset.coding,
+        latent_dim=dataset.sample_shape[0],  # as FFPred-GAN has it
+        full_batch=full,
+        batch_size=rows if full else min(Structure.batch_size, rows),
+    )
+    run_sweep(options, dataset, structure, preset.space)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,157 @@
+"""What generated rows are worth to classifiers, where it is known what they must be worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from wgan_core.coding import Coding, Value
+from wgan_core.data.tables import load_table, read, split_rows
+from wgan_core.errors import UserError
+from wgan_core.metrics.downstream import METRICS, REAL, REPLACED, TOPPED_UP, Outcome, Problem, downstream
+
+Splits = dict[str, pa.Table]
+
+
+def problem_of(data: str | Path, label: str, positive: str | None) -> tuple[Splits, Coding, Problem]:
+    coding = load_table(data, label, positive).coding
+    assert coding is not None
+    splits = split_rows(read(data), label)
+    return splits, coding, Problem.of(splits, coding)
+
+
+@pytest.fixture(scope="module")
+def cancer() -> tuple[Splits, Coding, Problem]:
+    return problem_of("breast-cancer", "diagnosis", "malignant")
+
+
+def resampled(rows: pa.Table, count: int, seed: int) -> pa.Table:
+    """What a perfect generator gives: real rows, drawn with replacement."""
+    return rows.take(pa.array(np.random.default_rng(seed).integers(len(rows), size=count)))
+
+
+def having(rows: pa.Table, value: Value) -> pa.Table:
+    return rows.filter(pa.array([each == value for each in rows["diagnosis"].to_pylist()]))
+
+
+def by_name(outcomes: list[Outcome]) -> dict[tuple[str, str], Outcome]:
+    return {(each.classifier, each.training): each for each in outcomes}
+
+
+def test_the_real_baseline_is_scikit_learn_s(cancer: tuple[Splits, Coding, Problem]) -> None:
+    """A pipeline of its own on the same split; nothing of the test rows is in it."""
+    splits, _, problem = cancer
+    train, test = ({name: splits[name].to_pandas() for name in ("train", "test")}[part] for part in ("train", "test"))
+    features = [name for name in train.columns if name != "diagnosis"]
+    truth = (test["diagnosis"] == "malignant").to_numpy()
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+    model.fit(train[features], train["diagnosis"] == "malignant")
+    said, sure = model.predict(test[features]), model.predict_proba(test[features])[:, 1]
+    wanted = {
+        "accuracy": metrics.accuracy_score(truth, said),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, said),
+        "f1": metrics.f1_score(truth, said),
+        "roc_auc": metrics.roc_auc_score(truth, sure),
+        "average_precision": metrics.average_precision_score(truth, sure),
+    }
+    positives = having(splits["train"], "malignant")
+    (found,) = (
+        each
+        for each in downstream(problem, lambda count, seed: resampled(positives, count, seed), 5, draws=1)
+        if (each.classifier, each.training) == ("logistic regression", REAL)
+    )
+    assert found.means == pytest.approx(wanted, abs=1e-6)
+    assert (found.rows, found.generated) == (457, 0)
+
+
+def test_a_perfect_generator_costs_nothing(cancer: tuple[Splits, Coding, Problem]) -> None:
+    """And rows of the other class in place of malignant ones teach the opposite."""
+    splits, _, problem = cancer
+    assert problem.lacking == 287 - 170
+    perfect, wrong = having(splits["train"], "malignant"), having(splits["train"], "benign")
+    mislabelled = wrong.set_column(wrong.column_names.index("diagnosis"), "diagnosis", [["malignant"] * len(wrong)])
+    good = by_name(downstream(problem, lambda n, seed: resampled(perfect, n, seed), problem.lacking, draws=2))
+    bad = by_name(downstream(problem, lambda n, seed: resampled(mislabelled, n, seed), problem.lacking, draws=2))
+    assert {(each.training, each.rows, each.generated) for each in good.values()} == {
+        (REAL, 457, 0),
+        (TOPPED_UP, 457 + 117, 117),
+        (REPLACED, 457, 170),
+    }
+    for classifier in ("logistic regression", "random forest"):
+        real = good[classifier, REAL]
+        assert real.means["accuracy"] > 0.93
+        for training in (TOPPED_UP, REPLACED):
+            assert abs(good[classifier, training].means["accuracy"] - real.means["accuracy"]) < 0.04
+        assert bad[classifier, REAL].means == real.means
+        assert bad[classifier, REPLACED].means["accuracy"] < 0.75
+        assert bad[classifier, REPLACED].means["roc_auc"] < real.means["roc_auc"] - 0.1
+        assert set(real.means) == set(real.sds) == set(METRICS)
+    assert good["logistic regression", REAL].sds["accuracy"] == 0
+    assert good["logistic regression", REPLACED].sds["roc_auc"] > 0
+
+
+def test_the_same_seed_gives_the_same_figures(cancer: tuple[Splits, Coding, Problem]) -> None:
+    splits, _, problem = cancer
+    rows = having(splits["train"], "malignant")
+    one, two, other = (
+        downstream(problem, lambda n, each: resampled(rows, n, each), 20, draws=1, seed=seed) for seed in (3, 3, 4)
+    )
+    assert one == two != other
+
+
+def test_rows_of_all_classes(tmp_path: Path) -> None:
+    """A joint table: macro averages over the classes; generated rows alone teach as well as real ones do."""
+    splits, _, problem = problem_of("iris", "species", None)
+    assert problem.lacking == 120
+    found = by_name(downstream(problem, lambda n, seed: resampled(splits["train"], n, seed), 120, draws=2))
+    assert found["random forest", REPLACED].generated == found["random forest", REPLACED].rows == 120
+    for each in found.values():
+        assert each.means["accuracy"] > 0.8
+        assert each.means["roc_auc"] > 0.95
+        assert each.means["accuracy"] == pytest.approx(
+            each.means["balanced_accuracy"]
+        )  # five of each in the test split
+
+
+def test_a_generator_that_lost_classes_is_scored(tmp_path: Path) -> None:
+    """Of two classes of three, and of one alone, for which no logistic regression can be fitted."""
+    splits, _, problem = problem_of("iris", "species", None)
+    for kept, accuracy in ((("setosa", "virginica"), 2 / 3), (("setosa",), 1 / 3)):
+        known = pa.array([each in kept for each in splits["train"]["species"].to_pylist()])
+        rows = splits["train"].filter(known)
+        found = by_name(downstream(problem, lambda n, seed, rows=rows: resampled(rows, n, seed), 10, draws=1))
+        for classifier in ("logistic regression", "random forest"):
+            assert found[classifier, REPLACED].means["accuracy"] == pytest.approx(accuracy, abs=0.01)
+    assert found["random forest", REPLACED].means["roc_auc"] == 0.5
+
+
+def refused(make: object, *parts: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make()  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_what_cannot_be_asked_of_a_classifier(tmp_path: Path) -> None:
+    splits, coding, problem = problem_of("breast-cancer", "diagnosis", "benign")
+    refused(lambda: problem.lacking, "benign has 287 rows", "others have 170", "say with --n")
+    unlabelled = Coding(coding.columns)
+    refused(lambda: Problem.of(splits, unlabelled), "which column tells classes apart", "--label")
+    one = {**splits, "test": having(splits["test"], "benign")}
+    refused(lambda: Problem.of(one, coding), "the test split must have rows of two classes", "'diagnosis'")
+    rows = pa.table({"n": np.arange(40.0), "y": [0, 1] * 20})
+    for name, table in (("train", rows), ("validation", rows), ("test", rows.set_column(1, "y", [[0, 2] * 20]))):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found = split_rows(read(tmp_path), "y")
+    joint = load_table("iris", "species").coding
+    assert joint is not None
+    refused(lambda: Problem.of(found, Coding(joint.columns, "y")), "each class must be", "test has 2")

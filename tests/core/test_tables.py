@@ -1,0 +1,354 @@
+"""Tables become standardised and one-hot samples as pandas and scikit-learn make them, and come back as they were."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pyarrow import csv
+from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.preprocessing import StandardScaler
+
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.coding import Coding
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.rows import rows_of
+from wgan_core.data.tables import BUNDLED, load_table, read, split_rows
+from wgan_core.errors import UserError
+from wgan_core.generator import averaged_generator, program
+from wgan_core.networks import build
+from wgan_core.state import State
+
+ROWS = 60
+SPLITS = ("train", "validation", "test")
+
+
+def columns(rows: int = ROWS) -> dict[str, Any]:
+    """A number, a whole number far from zero, true and false, two kinds of categories, and a class."""
+    rng = np.random.Generator(np.random.PCG64(7))
+    return {
+        "height": rng.normal(170, 9, rows),
+        "year": pa.array(rng.integers(1_900_000_000, 1_900_000_050, rows)),
+        "smoker": [bool(each) for each in np.arange(rows) % 2],
+        "colour": pa.array([["red", "green", "blue"][row % 5 % 3] for row in range(rows)]).dictionary_encode(),
+        "town": [["Ulm", "Aachen"][row % 2] for row in range(rows)],
+        "ill": ["no", "no", "yes"] * (rows // 3),
+    }
+
+
+def write(path: Path, found: dict[str, Any] | pa.Table) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = found if isinstance(found, pa.Table) else pa.table(found)
+    if path.suffix == ".csv":
+        decoded = {field.name: table[field.name] for field in table.schema}
+        decoded |= {name: each.cast(pa.string()) for name, each in decoded.items() if pa.types.is_dictionary(each.type)}
+        csv.write_csv(pa.table(decoded), path)
+    else:
+        pq.write_table(table, path)
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "people.parquet", columns())
+
+
+def splits(dataset: Dataset) -> list[Split]:
+    return [dataset.train, dataset.validation, dataset.test]
+
+
+def coding_of(dataset: Dataset) -> Coding:
+    assert dataset.coding is not None
+    return dataset.coding
+
+
+def test_samples_are_those_of_pandas_and_scikit_learn(file: Path) -> None:
+    """StandardScaler fitted to the training rows, and get_dummies."""
+    dataset = load_table(file, categorical=["town", "ill"])
+    tables = {name: rows.to_pandas() for name, rows in split_rows(read(file)).items()}
+    assert {name: len(rows) for name, rows in tables.items()} == {"train": 48, "validation": 6, "test": 6}
+    scaler = StandardScaler().fit(tables["train"][["height", "year"]].astype(float))
+    for name, split in zip(SPLITS, splits(dataset), strict=True):
+        rows = tables[name]
+        wanted = [
+            scaler.transform(rows[["height", "year"]].astype(float)),
+            pd.get_dummies(rows["smoker"]).to_numpy(),
+            *(pd.get_dummies(rows[each].astype(str)).to_numpy() for each in ("colour", "town", "ill")),
+        ]
+        np.testing.assert_allclose(split.values, np.concatenate(wanted, axis=1), rtol=1e-6, atol=1e-7)
+        assert split.values.dtype == np.float32
+    kinds = {column.name: column.values for column in coding_of(dataset).columns}
+    assert kinds["smoker"] == (False, True)
+    assert kinds["colour"] == ("blue", "green", "red")
+    assert [column.whole for column in coding_of(dataset).columns[:2]] == [False, True]
+    assert dataset.name == "table:people"
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_rows_come_back_from_samples(name: str, tmp_path: Path) -> None:
+    """In order, with their types; whole numbers and categories exactly, though float32 cannot hold such a year."""
+    file = write(tmp_path / name, columns())
+    dataset = load_table(file, categorical=["town", "ill", "colour"])
+    for split, rows in zip(splits(dataset), split_rows(read(file)).values(), strict=True):
+        found = rows_of(torch.from_numpy(split.values), coding_of(dataset))
+        assert found.column_names == list(columns())
+        assert [str(kind) for kind in found.schema.types] == ["double", "int64", "bool", "string", "string", "string"]
+        for column in found.column_names[1:]:
+            assert found[column].to_pylist() == rows[column].to_pylist()
+        np.testing.assert_allclose(found["height"], rows["height"], rtol=1e-6)
+
+
+def test_a_csv_file_is_the_same_data_as_a_parquet_file(file: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "people.csv", columns())
+    named = ["town", "ill", "colour"]
+    assert load_table(other, categorical=named).digest == load_table(file, categorical=named).digest
+
+
+def test_whole_numbers_of_samples_are_rounded_as_stored(file: Path) -> None:
+    """What a metric sees of generated rows is what is read again from their file."""
+    coding = coding_of(load_table(file, categorical=["town"], drop=["ill"]))
+    samples = torch.randn(40, coding.width, generator=torch.Generator().manual_seed(0))
+    stored, rows = coding.as_stored(samples), rows_of(samples, coding)
+    assert rows.equals(rows_of(stored, coding))
+    year = coding.columns[1]
+    wanted = (np.asarray(rows["year"]) - year.mean) / year.sd
+    np.testing.assert_array_equal(stored[:, 1].numpy(), wanted.astype(np.float32))
+
+
+def test_rows_of_one_class_are_those_of_the_split_of_all(file: Path) -> None:
+    """A tenth of each class is held out before the others are left out, and so is the label."""
+    dataset = load_table(file, "ill", "yes", ["town"])
+    rows = split_rows(read(file), "ill")
+    assert [each["ill"].to_pylist().count("yes") for each in rows.values()] == [16, 2, 2]
+    assert [each["ill"].to_pylist().count("no") for each in rows.values()] == [32, 4, 4]
+    for split, table in zip(splits(dataset), rows.values(), strict=True):
+        found = rows_of(torch.from_numpy(split.values), coding_of(dataset))
+        assert found["ill"].to_pylist() == ["yes"] * len(split)
+        kept = table.filter(pa.array([each == "yes" for each in table["ill"].to_pylist()]))
+        assert found["year"].to_pylist() == kept["year"].to_pylist()
+    coding = coding_of(dataset)
+    assert (coding.label, coding.positive) == ("ill", "yes")
+    assert "ill" not in [column.name for column in coding.columns]
+    np.testing.assert_allclose(dataset.train.values[:, 0].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(dataset.train.values[:, 0].std(), 1, rtol=1e-5)
+
+
+def test_a_label_alone_is_a_column_and_holds_out_a_tenth_of_each_class(file: Path) -> None:
+    coding = coding_of(load_table(file, "ill", categorical=["town"]))
+    assert coding.label == "ill"
+    assert coding.positive is None
+    assert coding.columns[-1].values == ("no", "yes")
+    whole, one = split_rows(read(file), "ill"), split_rows(read(file), "ill", drop=["town"])
+    assert whole["test"]["year"].equals(one["test"]["year"])
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "value"), [([False, True], "true", True), ([0, 1], "1", 1), (["a", "b"], "b", "b")], ids=str
+)
+def test_a_class_is_named_as_files_have_it(values: list[Any], text: str, value: object, tmp_path: Path) -> None:
+    found = {**columns(), "ill": [values[row % 2] for row in range(ROWS)]}
+    dataset = load_table(write(tmp_path / "t.parquet", found), "ill", text, drop=["town", "smoker"])
+    assert coding_of(dataset).positive == value
+
+
+def test_splits_of_files_are_kept(tmp_path: Path) -> None:
+    """A column is one type over all files: whole in one CSV file and not in another is not whole."""
+    found = pa.table(columns()).select(["height", "year", "smoker"])
+    write(tmp_path / "train-0.csv", found.slice(0, 20))
+    write(tmp_path / "train-1.csv", found.slice(20, 20).set_column(1, "year", pa.array(np.arange(20) + 0.5)))
+    write(tmp_path / "validation.csv", found.slice(40, 8).select(["smoker", "height", "year"]))
+    write(tmp_path / "test.csv", found.slice(48, 12))
+    dataset = load_table(tmp_path)
+    assert [len(split) for split in splits(dataset)] == [40, 8, 12]
+    rows = rows_of(torch.from_numpy(dataset.test.values), coding_of(dataset))
+    assert rows["smoker"].equals(found.slice(48, 12)["smoker"])
+    assert not coding_of(dataset).columns[1].whole
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_tables_of_scikit_learn(name: str) -> None:
+    dataset = load_table(name)
+    assert dataset.name == f"table:{name}"
+    assert coding_of(dataset).columns[-1].name == BUNDLED[name]
+    assert sum(len(split) for split in splits(dataset)) == {"breast-cancer": 569, "wine": 178, "iris": 150}.get(
+        name, 442
+    )
+
+
+def test_breast_cancer_and_wine_are_what_scikit_learn_has() -> None:
+    cancer = load_breast_cancer()
+    rows = pa.concat_tables([each.drop_columns("diagnosis") for each in split_rows(read("breast-cancer")).values()])
+    assert rows.column_names == list(cancer.feature_names)
+    np.testing.assert_array_equal(np.sort(rows.to_pandas().to_numpy(), axis=0), np.sort(cancer.data, axis=0))
+    malignant = load_table("breast-cancer", "diagnosis", "malignant")
+    assert [len(split) for split in splits(malignant)] == [170, 21, 21]
+    whole = [column.name for column in coding_of(load_table("wine")).columns if column.whole]
+    wine = load_wine()
+    assert whole == [name for name, each in zip(wine.feature_names, wine.data.T, strict=True) if (each % 1 == 0).all()]
+
+
+def test_a_generator_for_a_table_has_no_bounds(file: Path) -> None:
+    """The MLP's output is linear, where columns are standardised, and shares of one, where they are categories."""
+    dataset = load_table(file, categorical=["town", "ill"])
+    coding = coding_of(dataset)
+    _, generator = build(Structure("mlp", dataset.sample_shape, latent_dim=3, coding=coding))
+    samples = generator.eval()(1e4 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
+    assert samples[:, :2].abs().max() > 2
+    for block in coding.blocks:
+        torch.testing.assert_close(samples[:, block].sum(1), torch.ones(50))
+    options = {"generator": {"output": "tanh"}}
+    structure = Structure("mlp", dataset.sample_shape, latent_dim=3, coding=coding, network_options=options)
+    assert build(structure)[1].eval()(1e4 * torch.randn(50, 3))[:, :2].abs().max() <= 1
+
+
+def test_a_generator_of_categories_is_exported(file: Path) -> None:
+    dataset = load_table(file, categorical=["town", "ill"])
+    structure = Structure("mlp", dataset.sample_shape, latent_dim=3, coding=dataset.coding)
+    state = State.initial(structure, 0, torch.device("cpu"))
+    checkpoint = Checkpoint(Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.0, 0.9)), structure, 9, state, {})
+    again = torch.export.load(io.BytesIO(program(checkpoint))).module()
+    z = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again(z), averaged_generator(checkpoint)(z))
+
+
+# What is refused
+
+
+def refused(make: Callable[[], object], *parts: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def with_gap(name: str, value: object, row: int = 17) -> dict[str, Any]:
+    found = {key: list(pa.array(each).to_pylist()) for key, each in columns().items()}
+    found[name][row] = value
+    return found
+
+
+DATES = [datetime.date(2026, 11, 1 + row % 20) for row in range(ROWS)]
+COLUMNS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    (columns(), ("'town' is string", "--categorical 'town'", "--drop 'town'")),
+    (with_gap("height", None), ("'height'", "row 17 of", "has none", "fill or drop the rows", "--drop 'height'")),
+    (with_gap("height", float("nan")), ("'height'", "row 17 of", "has nan")),
+    (with_gap("height", float("-inf")), ("'height'", "row 17 of", "has -inf")),
+    (with_gap("colour", None, 0), ("'colour'", "row 0 of", "has none")),
+    ({"one": [1.5] * ROWS, **columns()}, ("'one' is always 1.5", "--drop 'one'")),
+    ({"one": ["x"] * ROWS, **columns()}, ("'one' is string",)),
+    ({"yes": [True] * ROWS, **columns()}, ("'yes' is always True", "--drop 'yes'")),
+    ({"day": DATES, **columns()}, ("'day' is date32", "write it as a number", "--drop 'day'")),
+    ({"path": [[1.0, 2.0]] * ROWS, **columns()}, ("'path' is list<", "--drop 'path'")),
+    ({"big": [10.0**300 * (row % 3) for row in range(ROWS)]}, ("that of 'big'", "change its unit")),
+    ({"id": list(range(0, ROWS << 40, 1 << 40))[::-1]}, ("float32 keeps them", "of 'id', ", "--drop 'id'")),
+    ({"id": [2**62 + row for row in range(ROWS)]}, ("that of 'id'", "change its unit")),
+]
+
+
+@pytest.mark.parametrize(("found", "parts"), COLUMNS, ids=[" ".join(parts)[:40] for _, parts in COLUMNS])
+def test_a_column_that_cannot_be_coded_is_named(found: dict[str, Any], parts: tuple[str, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", found)
+    refused(lambda: load_table(path), *parts)
+
+
+def test_categories_must_be_text_or_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", {"day": DATES, "n": np.arange(ROWS)})
+    refused(lambda: load_table(path, categorical=["day"]), "'day' is date32", "write them as text", "--drop 'day'")
+
+
+def test_whole_numbers_are_kept_up_to_what_float32_can(tmp_path: Path) -> None:
+    """Half of 2^24 on both sides of the mean."""
+    for top, kept in ((2**24 - 2, True), (2**27, False)):
+        found = write(tmp_path / "t.parquet", {"n": [0, 1, top - 1, top] * 15})
+        if kept:
+            load_table(found)
+        else:
+            refused(lambda found=found: load_table(found), "of 'n', ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        ({"label": "sick"}, ("--label must name columns", "height, year", "given 'sick'")),
+        ({"categorical": ["twon"]}, ("--categorical must name columns", "given 'twon'")),
+        ({"drop": ["x"]}, ("--drop must name columns", "given 'x'")),
+        (
+            {"label": "ill", "positive": "maybe"},
+            ("--positive-class must be a value", "'ill'", "no, yes; given 'maybe'"),
+        ),
+        ({"positive": "yes"}, ("--positive-class needs --label",)),
+        ({"label": "ill", "drop": ["ill"]}, ("--drop has 'ill' too",)),
+        ({"label": "height"}, ("'height' is double", "number the classes")),
+        ({"drop": [*columns(), "rare"]}, ("leaves", "none: drop fewer")),
+        (
+            {"label": "rare", "positive": "1", "drop": ["town", "ill"]},
+            ("at least 2 rows whose rare is 1", "validation of"),
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_asked_of_a_table_must_be_there(asked: dict[str, Any], parts: tuple[str, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", {**columns(), "rare": [int(row < 15) for row in range(ROWS)]})
+    refused(lambda: load_table(path, **asked), *parts)
+
+
+def test_a_category_that_only_held_out_rows_have(tmp_path: Path) -> None:
+    """Of one class only, if only its rows are learnt."""
+    found = pa.table({"n": np.arange(40.0), "kind": ["a", "b"] * 20, "ill": [0, 0, 1, 1] * 10})
+    odd = pa.table({"n": np.arange(8.0), "kind": ["a", "c"] * 4, "ill": [0, 0, 1, 1] * 2})
+    for name, rows in (("train", found), ("validation", found), ("test", odd)):
+        write(tmp_path / f"{name}.parquet", rows)
+    parts = ("of 'kind'", "the test split has 'c'", "--drop 'kind'")
+    refused(lambda: load_table(tmp_path, categorical=["kind"]), *parts)
+    refused(lambda: load_table(tmp_path, "ill", "1", ["kind"]), *parts)
+
+
+def test_files_must_agree_on_their_columns(tmp_path: Path) -> None:
+    found = pa.table(columns())
+    write(tmp_path / "a.parquet", found)
+    write(tmp_path / "b.parquet", found.drop_columns("town"))
+    refused(lambda: load_table(tmp_path), "b.parquet and a.parquet differ by 'town'", "add or drop it")
+    write(tmp_path / "b.parquet", found.set_column(4, "town", pa.array(np.arange(ROWS))))
+    refused(lambda: load_table(tmp_path), "one type in all files", "town")
+
+
+def test_names_must_differ(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,a\n1,2,3\n4,5,6\n")
+    refused(lambda: load_table(tmp_path / "t.csv"), "'a' is there twice", "rename one")
+
+
+def test_a_path_or_name_that_is_none(tmp_path: Path) -> None:
+    refused(lambda: load_table("brest-cancer"), "Parquet or CSV file", "one of breast-cancer", "brest-cancer does not")
+    refused(lambda: load_table(""), "--data must name a Parquet or CSV file", "it is empty")
+    refused(lambda: load_table(tmp_path), "must hold *.parquet or *.csv files")
+    (tmp_path / "t.csv").write_text("a,b\n1\n")
+    refused(lambda: load_table(tmp_path / "t.csv"), "must be a whole CSV file")
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    few = write(tmp_path / "t.parquet", pa.table(columns()).slice(0, 19))
+    refused(
+        lambda: load_table(few, categorical=["town", "ill"]), "at least 2 rows", "validation of", "has 1 of 19 rows"
+    )
+    (tmp_path / "t.csv").write_text("a,b\n")
+    refused(lambda: load_table(tmp_path / "t.csv"), "has 0 of 0 rows")
+
+
+def test_a_gap_in_csv_is_an_empty_cell_and_no_word(tmp_path: Path) -> None:
+    """NA may be a country."""
+    lines = [f"{row / 3},{['NA', 'DE'][row % 2]}" for row in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["n,land", *lines]))
+    assert coding_of(load_table(tmp_path / "t.csv", categorical=["land"])).columns[1].values == ("DE", "NA")
+    (tmp_path / "t.csv").write_text("\n".join(["n,land", *lines[:7], "1.5,", *lines[8:]]))
+    refused(lambda: load_table(tmp_path / "t.csv", categorical=["land"]), "'land'", "row 7 of")

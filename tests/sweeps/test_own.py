@@ -1,0 +1,74 @@
+"""The example of networks, data and a metric of one's own: a sweep of two lanes a process, and what is taken from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.results import open_results
+from sweeps.engine.spool import Spool, Step
+from tests.sweeps.processes import ROOT, Surroundings
+from wgan_core import checkpoint as checkpoints
+from wgan_core.folder import Folder
+from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
+
+pytestmark = pytest.mark.slow
+METRIC, NAME = "eval/energy_distance", "own-smoke"
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person's copy, in a folder where nothing else is: no worker can import it."""
+    return Path(shutil.copy(ROOT / "sweeps" / "own.py", tmp_path_factory.mktemp("mine") / "my_sweep.py"))
+
+
+@pytest.fixture(scope="module")
+def storage(surroundings: Surroundings, script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    options = ("--smoke", "--trials", 3, "--lanes", 2, "--max-concurrent", 1, "--storage", folder)
+    surroundings.start(sys.executable, script, *map(str, options), cwd=script.parent).succeeded()
+    return folder
+
+
+def test_every_trial_is_scored_by_the_metric_beside_those_that_suit_the_data(storage: Path) -> None:
+    results = open_results(str(storage), NAME)
+    assert results.plan.objective == METRIC
+    assert {row.state for row in results.rows} <= {"COMPLETE", "PRUNED"}
+    for number in range(3):
+        spool = Spool(Folder.at(storage / NAME / "trials" / str(number)))
+        steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+        assert steps
+        assert all({METRIC, W1_NAME, SLICED_NAME} <= set(step.metrics) for step in steps)
+
+
+def test_checkpoints_hold_the_networks(storage: Path) -> None:
+    kept = checkpoints.latest(Folder.at(storage / NAME / "trials" / "0" / "checkpoints"))
+    assert kept is not None
+    assert kept.structure.networks == "trefoil"
+    assert "body.1.linear.weight" in kept.state.critic.parameters
+
+
+def test_the_best_needs_no_script_and_the_generator_does(
+    storage: Path, script: Path, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    best = surroundings.sweeps("best", NAME, "--storage", storage, "--json").succeeded()
+    assert json.loads(best.out)["objective"] == METRIC
+    export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out")
+    surroundings.sweeps(*export).refused("given 'trefoil'", "--script FILE")
+    surroundings.sweeps(*export, "--script", script).succeeded()
+    check = f"import torch; print(torch.export.load('{tmp_path}/out/generator.pt2').module()(torch.zeros(5, 8)).shape)"
+    said = surroundings.start(sys.executable, "-c", check, cwd=tmp_path).succeeded()
+    assert "torch.Size([5, 2])" in said.out
+
+
+def test_a_script_that_is_not_there_or_fails_is_refused(
+    storage: Path, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out", "--script")
+    surroundings.sweeps(*export, tmp_path / "none.py").refused("--script must be a Python file", "none.py")
+    (tmp_path / "bad.py").write_text("import no_such_module\n")
+    surroundings.sweeps(*export, tmp_path / "bad.py").refused("--script", "no_such_module")

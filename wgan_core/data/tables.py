@@ -1,0 +1,353 @@
+"""Any table of numbers and categories: Parquet, CSV, or one that scikit-learn brings along.
+
+N rows, D entries of a sample
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import types
+
+from wgan_core.coding import Coding, Column, Value
+from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.splits import allot, check_rows, data_files, located, read_table, split_names
+from wgan_core.errors import UserError, one_line
+
+SUFFIXES = (".parquet", ".csv")
+# Tables of scikit-learn by the names that they have here, and what their target is called.
+BUNDLED = {"breast-cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
+# What an error shows of a table's columns.
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it was read: its name and origin, and its parts, which are splits, or `all`."""
+
+    name: str
+    origin: str
+    parts: Mapping[str, pa.Table]
+
+    @property
+    def columns(self) -> list[str]:
+        """Their names, in order."""
+        return next(iter(self.parts.values())).column_names
+
+
+def load_table(
+    path_or_name: str | Path,
+    label: str | None = None,
+    positive: str | None = None,
+    categorical: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> Dataset:
+    """The rows of a table as samples, float32 (N, D): a name of `BUNDLED`, or Parquet or CSV, a file or a folder.
+
+    Numeric columns are standardised by the mean and standard deviation of the training split; columns of true or false,
+    of a dictionary type, or named in `categorical` are one-hot, their values sorted. `drop`: columns to leave out.
+    `label`: the column that tells classes apart, one-hot too; with `positive`, a value of it as text, only rows of that
+    class are kept, after the splits were made over all rows, and the label is left out. `split_rows` says how splits
+    are made.
+
+    Raises `UserError` for what cannot be read, for a column that is text, a date or nested, has gaps, or is constant in
+    training, for a category that only held-out rows have, for whole numbers that float32 cannot keep apart, for a name
+    or value that is not there, and for too few rows.
+    """
+    if positive is not None and label is None:
+        raise UserError(f"--positive-class needs --label, the column that it is a value of; given {positive!r} alone")
+    table = read(path_or_name)
+    _check_names(table, {"--label": [label] if label else [], "--categorical": categorical, "--drop": drop})
+    if label is not None and label in drop:
+        raise UserError(f"the label must stay in the table; --drop has {label!r} too: name it in one of the two")
+    splits = split_rows(table, label, drop)
+    check_rows({name: len(rows) for name, rows in splits.items()}, table.origin)
+    named = {*categorical, *([label] if label is not None else [])}
+    if label is None or positive is None:
+        coding = fit(splits["train"], named, label or "")
+        return _dataset(table.name, splits, coding)
+    value = _value(splits["train"][label], label, positive)
+    # What comes with the other classes is met by the classifiers that these rows are made for.
+    _dataset(table.name, splits, fit(splits["train"], named, label))
+    only = {name: of_class(rows, label, value) for name, rows in splits.items()}
+    check_rows({name: len(rows) for name, rows in only.items()}, table.origin, f"rows whose {label} is {positive}")
+    coding = fit(only["train"], named, label, value)
+    return _dataset(f"{table.name} {label}={positive}", only, coding)
+
+
+def read(path_or_name: str | Path) -> Table:
+    """A table of `BUNDLED`, or the files in its stead. Raises `UserError` for what is no table."""
+    if path_or_name in BUNDLED:
+        name = str(path_or_name)
+        return Table(f"table:{name}", name, {"all": _bundled(name)})
+    given = located(path_or_name, SUFFIXES)
+    found = [(part, file, read_table(file)) for part, file in split_names(data_files(given, SUFFIXES, list(BUNDLED)))]
+    _, first, header = found[0]
+    twice = [name for name, count in Counter(header.column_names).items() if count > 1]
+    if twice:
+        raise UserError(f"each column of {first} must have a name of its own; {twice[0]!r} is there twice: rename one")
+    for _, file, each in found:
+        if sorted(each.column_names) != sorted(header.column_names):
+            odd = sorted({*each.column_names} ^ {*header.column_names}) or ["one that is there twice"]
+            raise UserError(
+                f"all files in {given} must have the same columns; {file.name} and {first.name} differ by {odd[0]!r}: "
+                "add or drop it"
+            )
+    try:  # so that a column has one type, which a CSV file does not say
+        whole = pa.concat_tables(
+            [each.select(header.column_names) for _, _, each in found], promote_options="permissive"
+        )
+    except pa.ArrowException as error:
+        raise UserError(
+            f"a column must have one type in all files of {given}; {one_line(error)}: convert or drop it"
+        ) from error
+    parts: dict[str, list[pa.Table]] = {}
+    start = 0
+    for part, _, each in found:
+        parts.setdefault(part, []).append(whole.slice(start, len(each)))
+        start += len(each)
+    return Table(f"table:{given.stem}", str(given), {part: pa.concat_tables(each) for part, each in parts.items()})
+
+
+def _bundled(name: str) -> pa.Table:
+    from sklearn import datasets  # takes a second, and only these need it
+
+    options = {"scaled": False} if name == "diabetes" else {}
+    found = getattr(datasets, f"load_{name.replace('-', '_')}")(**options)
+    columns = {each: _number_column(found.data[:, index]) for index, each in enumerate(found.feature_names)}
+    target = _number_column(found.target)
+    if "target_names" in found:
+        target = pa.DictionaryArray.from_arrays(pa.array(found.target), [str(each) for each in found.target_names])
+    return pa.table({**columns, BUNDLED[name]: target})
+
+
+def _number_column(values: NDArray[Any]) -> pa.Array:
+    """Whole numbers as such, which scikit-learn has as floats beside others."""
+    return pa.array(values.astype(np.int64) if np.array_equal(values, np.rint(values)) else values)
+
+
+def _check_names(table: Table, named: Mapping[str, Sequence[str]]) -> None:
+    for option, names in named.items():
+        for name in names:
+            if name not in table.columns:
+                shown = ", ".join(table.columns[:SHOWN]) + (", ..." if len(table.columns) > SHOWN else "")
+                raise UserError(
+                    f"{option} must name columns of {table.origin}, which has {shown}; given {name!r}: check the name"
+                )
+
+
+def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ()) -> dict[str, pa.Table]:
+    """The rows of the three splits as they were read, without the columns `drop`.
+
+    Files whose names begin with `train`, `validation` or `test` are those splits, and a held-out split that is not
+    there is a tenth of `train`. Otherwise a tenth of all rows is held out for each, shuffled with a constant seed; with
+    a `label`, a tenth of each class.
+
+    Raises `UserError` for gaps in what is left, and for a label that is no class.
+    """
+    left = [name for name in table.columns if name not in drop]
+    if not left:
+        raise UserError(f"a table must have columns; --drop leaves {table.origin} none: drop fewer")
+    parts = {part: rows.select(left) for part, rows in table.parts.items()}
+    for part, rows in parts.items():
+        for name in left:
+            _check_gaps(rows[name], name, table.origin if part == "all" else f"{part} of {table.origin}")
+    strata = None
+    if label is not None:
+        column = next((parts[part][label] for part in ("all", "train") if part in parts), None)
+        if column is not None:
+            _check_label(column.type, label)
+            strata = _classes(column)
+    chosen = allot({part: len(rows) for part, rows in parts.items()}, table.origin, strata)
+    return {split: parts[part].take(pa.array(rows)) for split, (part, rows) in chosen.items()}
+
+
+def _check_gaps(column: pa.ChunkedArray, name: str, where: str) -> None:
+    gaps = column.is_null(nan_is_null=True)
+    if types.is_floating(column.type):
+        gaps = pc.or_(gaps, pc.fill_null(pc.is_inf(column), False))
+    row = pc.index(gaps, True).as_py()
+    if row >= 0:
+        found = column[row].as_py()
+        raise UserError(
+            f"the column {name!r} must have a finite value in each row; row {row} of {where} has "
+            f"{'none' if found is None else found}: fill or drop the rows, or leave the column out by --drop {name!r}"
+        )
+
+
+def _check_label(kind: pa.DataType, label: str) -> None:
+    kind = _held(kind)
+    if not (_is_text(kind) or types.is_integer(kind) or types.is_boolean(kind)):
+        raise UserError(
+            f"--label must name a column of whole numbers, text or true and false; {label!r} is {kind}: name another, "
+            "or number the classes"
+        )
+
+
+def _classes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The values (N,) numbered in their order, whatever the order of the rows."""
+    values = _values(column)
+    number = {value: index for index, value in enumerate(sorted(set(values)))}
+    return np.array([number[value] for value in values], dtype=np.int64)
+
+
+def _value(column: pa.ChunkedArray, label: str, text: str) -> Value:
+    """The value that a person writes so. Raises `UserError` if the column has none."""
+    known = {as_text(value): value for value in sorted(set(_values(column)))}
+    if text not in known:
+        shown = ", ".join([*known][:SHOWN]) + (", ..." if len(known) > SHOWN else "")
+        raise UserError(
+            f"--positive-class must be a value that {label!r} has in the training split: {shown}; given {text!r}: "
+            "name one of those"
+        )
+    return known[text]
+
+
+def as_text(value: Value) -> str:
+    """As files and people write it: true, not True."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def of_class(rows: pa.Table, label: str, value: Value) -> pa.Table:
+    """The rows of this class, without the label."""
+    column = rows[label]
+    kind = _held(column.type)
+    return rows.filter(pc.equal(column.cast(kind), pa.scalar(value, kind))).drop_columns(label)
+
+
+def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value | None = None) -> Coding:
+    """The coding of a table's columns by its training rows (N).
+
+    categorical: the columns that are such whatever their type. Raises `UserError` for a column that cannot be coded.
+    """
+    columns = tuple(_column(name, train[name], name in categorical) for name in train.column_names)
+    return Coding(columns, label, positive)
+
+
+def _column(name: str, column: pa.ChunkedArray, categorical: bool) -> Column:
+    kind = column.type
+    if categorical or types.is_boolean(kind) or types.is_dictionary(kind):
+        held = _held(kind)
+        if not (_is_text(held) or _is_number(held) or types.is_boolean(held)):
+            raise UserError(
+                f"categories must be text, numbers, or true and false; {name!r} is {held}: write them as text, or "
+                f"leave the column out by --drop {name!r}"
+            )
+        values = tuple(sorted(set(_values(column))))
+        if len(values) == 1:
+            raise _constant(name, values[0])
+        return Column(name, values=values)
+    if _is_text(kind):
+        raise UserError(
+            f"a column of text must be one of categories; {name!r} is {kind}: --categorical {name!r} makes its values "
+            f"such, --drop {name!r} leaves it out"
+        )
+    if not (_is_number(kind) or types.is_decimal(kind)):
+        raise UserError(
+            f"a column must be numbers, true and false, or categories; {name!r} is {kind}: write it as a number, or "
+            f"leave it out by --drop {name!r}"
+        )
+    lowest, highest = pc.min_max(column).as_py().values()
+    if lowest == highest:
+        raise _constant(name, lowest)
+    numbers = _numbers(column)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean, sd = float(numbers.mean()), float(numbers.std())
+    if not (np.isfinite(mean) and 0 < sd < np.inf):
+        raise UserError(
+            f"the spread of a column must be a number of double precision; that of {name!r}, {lowest} to "
+            f"{highest}, is not: change its unit, or leave it out by --drop {name!r}"
+        )
+    return Column(name, mean, sd, whole=types.is_integer(kind))
+
+
+def _constant(name: str, value: object) -> UserError:
+    return UserError(
+        f"a column must have more than one value in the training split; {name!r} is always {value}: leave it out by "
+        f"--drop {name!r}"
+    )
+
+
+def _held(kind: pa.DataType) -> pa.DataType:
+    """The type of the values of a column."""
+    return kind.value_type if types.is_dictionary(kind) else kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return types.is_integer(kind) or types.is_floating(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    return column.to_pylist()
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    # Not safe: whole numbers above 2^53 are rounded, and found by `_check_kept`.
+    return column.cast(pa.float64(), safe=False).to_numpy()
+
+
+def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
+    """Samples (N, D) of rows that have the coding's columns, in any order; where: what an error calls the rows.
+
+    Raises `UserError` for a category that the coding does not know.
+    """
+    parts = [_entries(rows[column.name], column, where) for column in coding.columns]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+
+
+def _entries(column: pa.ChunkedArray, known: Column, where: str) -> NDArray[np.float64]:
+    """(N, width)."""
+    if not known.values:
+        return ((_numbers(column) - known.mean) / known.sd)[:, None]
+    index = {value: position for position, value in enumerate(known.values)}
+    values = _values(column)
+    unseen = next((value for value in values if value not in index), None)
+    if unseen is not None:
+        raise UserError(
+            f"each category must be in the training split; of {known.name!r}, {where} has {unseen!r}, which is not: "
+            f"drop those rows or put some into training, or leave the column out by --drop {known.name!r}"
+        )
+    return np.eye(len(index))[[index[value] for value in values]]
+
+
+def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Dataset:
+    coded = {}
+    for split, rows in splits.items():
+        samples = encode(rows, coding, f"the {split} split")
+        _check_kept(rows, samples, coding)
+        coded[split] = Split(samples, None)
+    return Dataset.of(name, coded["train"], coded["validation"], coded["test"], coding)
+
+
+def _check_kept(rows: pa.Table, samples: NDArray[np.float32], coding: Coding) -> None:
+    """Raises `UserError` unless the samples (N, D) are finite, and whole numbers come back from them as they were."""
+    start = 0
+    for column in coding.columns:
+        entries, start = samples[:, start].astype(np.float64), start + column.width
+        if not np.isfinite(entries).all():
+            value = rows[column.name][int(np.argmin(np.isfinite(entries)))].as_py()
+            raise UserError(
+                f"a value must be within float32 once it is standardised; of {column.name!r}, {value} is not, beside a "
+                f"spread of {column.sd:g}: drop its row, or leave the column out by --drop {column.name!r}"
+            )
+        if column.whole:
+            kept = np.rint(entries * column.sd + column.mean)
+            lost = np.nonzero(kept != _numbers(rows[column.name]))[0]
+            if lost.size:
+                raise UserError(
+                    "whole numbers must be so few apart that float32 keeps them, about 2^23 from their mean; of "
+                    f"{column.name!r}, {rows[column.name][int(lost[0])].as_py()} is not: write it as floating-point "
+                    f"numbers or in a larger unit, or leave the column out by --drop {column.name!r}"
+                )
