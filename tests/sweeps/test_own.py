@@ -1,4 +1,4 @@
-"""The example of networks, data and a metric of one's own: a sweep of two lanes a process, and what is taken from it."""
+"""The example of networks, data and a metric of one's own: a sweep of two lanes a process, and what it leaves."""
 
 from __future__ import annotations
 

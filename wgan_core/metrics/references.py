@@ -177,7 +177,7 @@ class TwoSampleReference:
         found = [nearest_neighbour_accuracies(self.real, drawn.values.flatten(1)[: len(self.real)]) for drawn in draws]
         on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
         measured = {
-            specs.C2ST_NAME: max(abs(on_real - 0.5), abs(on_fake - 0.5)),
+            specs.C2ST_NAME: (abs(on_real - 0.5) + abs(on_fake - 0.5)) / 2,
             specs.ACCURACY_REAL_NAME: on_real,
             specs.ACCURACY_FAKE_NAME: on_fake,
         }

@@ -161,8 +161,8 @@ _TWO_SAMPLE_SOURCE = "Lopez-Paz and Oquab 2017; reals and fakes apart: Xu et al.
 TWO_SAMPLE = (
     MetricSpec(
         C2ST_NAME,
-        "how far from a half the 1-nearest-neighbour classifier's leave-one-out accuracy is, on real or on generated "
-        "samples, whichever is farther; 0 to .5",
+        "how far from a half the 1-nearest-neighbour classifier's leave-one-out accuracies on real and on generated "
+        "samples are, the mean of both distances; 0 to .5",
         "minimize",
         _TWO_SAMPLE_DEPENDS,
         _TWO_SAMPLE_SOURCE,
