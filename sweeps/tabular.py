@@ -10,7 +10,7 @@ import argparse
 import sys
 from functools import partial
 
-from sweeps.engine.options import parse
+from sweeps.engine.options import names, parse
 from sweeps.engine.presets_tabular import TABULAR
 from sweeps.engine.run import run_script, run_sweep
 from wgan_core.config import Structure
@@ -21,11 +21,6 @@ TABLES = (
     f"Parquet or CSV file or folder, or a table of scikit-learn: {', '.join(BUNDLED)} (default: {DEFAULT}); "
     "files train*, validation*, test* are those splits, else a tenth of the rows is held out for each of two"
 )
-
-
-def names(text: str) -> list[str]:
-    """The type of an argument that is a list of names."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:

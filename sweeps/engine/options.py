@@ -86,6 +86,11 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number such as 0.5; given {text!r}") from None
 
 
+def names(text: str) -> list[str]:
+    """The type of an argument that is a list of names."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 # The environment is read after the arguments are, as `--help` shows their defaults: a URI may hold a password.
 
 

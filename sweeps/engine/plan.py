@@ -163,5 +163,5 @@ def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-    elif before != json.loads(json.dumps(now)):
+    elif json.loads(json.dumps(before)) != json.loads(json.dumps(now)):  # a file has lists for tuples
         yield f"{path} was {before} and is {now}"

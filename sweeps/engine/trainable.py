@@ -167,9 +167,9 @@ class _Runner:
         structure = self._plan.structure
         columns = COLUMNS if structure.classes else None
         told = grid_labels(structure, COLUMNS)
-        count = samples_in_picture(structure.sample_shape) if told is None else len(told)
+        count = samples_in_picture(structure.sample_shape, structure.coding) if told is None else len(told)
         samples = self._cohort.samples(trial.number, grid_z(structure, trial, count), told)
-        return samples_png(samples, self._data, columns)
+        return samples_png(samples, self._data, columns, structure.coding)
 
     def _judge(self, values: dict[int, tuple[int, float]], seconds: dict[int, float]) -> None:
         """Report (step, value) of some trials, all before any is judged, and end those that are stopped or done."""

@@ -29,7 +29,7 @@ SIZES: dict[str, list[tuple[int, ...]]] = {
     "conv": [(1, 4, 8), *IMAGES],
     "dcgan": IMAGES,
     "residual": IMAGES,
-    "sequence": [(1, 4), (3, 64), (2, 100)],
+    "sequence": [(1, 4), (2, 7), (3, 64), (2, 100)],
 }
 UNBOUNDED = ("ffpred", "sequence")
 
@@ -76,6 +76,7 @@ CASES = {
     "residual normalised": small("residual", (3, 28, 28), {"layer_norm": True}),
     "sequence": small("sequence", (2, 12)),
     "sequence bounded": small("sequence", (2, 12), None, {"output": "tanh"}),
+    "sequence whole": small("sequence", (2, 13), {"hidden": 5}, {"hidden": 5, "batch_norm": False}),
 }
 every_case = pytest.mark.parametrize("structure", CASES.values(), ids=CASES)
 

@@ -1,4 +1,4 @@
-"""Pictures show what there is: images in a grid, points on the axes of the real data, other rows beside real ones."""
+"""Pictures show what there is: images in a grid, points and sequences on real axes, other rows in grey."""
 
 import io
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from wgan_core.coding import Coding, Column
 from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
 from wgan_core.pictures import BLUE, GREY, SIDE, grid_png, samples_in_picture, samples_png
@@ -68,7 +69,7 @@ def test_data_that_is_one_point_has_a_picture() -> None:
     assert is_colour(pixels(samples_png(torch.ones(3, 2), torch.ones(7, 2))), BLUE).sum() == 4
 
 
-@pytest.mark.parametrize("shape", [(1,), (3,), (258,), (2, 30), (2, 5, 5), (4, 4, 4, 4)])
+@pytest.mark.parametrize("shape", [(1,), (3,), (258,), (2, 5, 5), (4, 4, 4, 4)])
 def test_anything_else_is_rows_of_grey_beside_real_rows(shape: tuple[int, ...]) -> None:
     """The extremes of each column of the real data are black and white; what is not finite stands for 0."""
     values = torch.rand(500, *shape)
@@ -80,6 +81,126 @@ def test_anything_else_is_rows_of_grey_beside_real_rows(shape: tuple[int, ...]) 
     assert {int(picture[:, :half].min()), int(picture[:, :half].max())} == {0, 255}
     samples[0] = torch.nan
     assert pixels(samples_png(samples, values)).shape == picture.shape
+
+
+def halves(picture: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the left half is blue and where the right half is grey, to one level of antialiasing."""
+    middle = picture.shape[1] // 2
+    drawn = picture.astype(int)
+    blue, dark = drawn[:, :middle], drawn[:, middle:]
+    return (blue[..., 2] - blue[..., 0] > 100), (dark.max(axis=2) < 140)
+
+
+def test_sequences_are_lines_beside_as_many_real_ones() -> None:
+    """The very same sequences on both sides: the same strokes, in blue and in grey."""
+    values = torch.randn(24, 1, 64, generator=torch.Generator().manual_seed(1)).cumsum(2)
+    assert samples_in_picture((1, 64)) == 24
+    picture = pixels(samples_png(values, values))
+    left, right = halves(picture)
+    left, right = left[80:], right[80:]  # below the row of the words
+    found = [np.nonzero(side.any(axis=1))[0] for side in (left, right)]
+    assert abs(found[0].min() - found[1].min()) <= 1
+    assert abs(found[0].max() - found[1].max()) <= 1
+    offset = np.nonzero(right.any(axis=0))[0].min() - np.nonzero(left.any(axis=0))[0].min()
+    moved = np.roll(right, -offset, axis=1)
+    assert (moved & left).sum() > 0.8 * min(moved.sum(), left.sum())
+
+
+def test_the_axis_of_a_channel_is_that_of_the_real_ones() -> None:
+    """A sequence on the real range's middle is in its track's middle, however far others are; those are on the edge."""
+    real = torch.stack([torch.linspace(-1, 1, 10).expand(50, 10), torch.linspace(100, 300, 10).expand(50, 10)], dim=1)
+    flat = torch.stack([torch.zeros(10), torch.full((10,), 200.0)])
+    samples = torch.stack([flat, flat + 1e6, flat - 1e6])
+    left, _ = halves(pixels(samples_png(samples, real, columns=3)))
+    top = int(np.nonzero(pixels(samples_png(samples, real, columns=3))[:, 60, 0] == 225)[0].min())
+    rows = [np.nonzero(left[top + 1 :, at : at + 60].any(axis=1))[0] for at in (60, 180, 310)]
+    middles, high, low = rows
+    assert np.allclose([middles.min(), middles.max()], [15, 47], atol=2)
+    assert np.allclose([high.min(), high.max()], [1, 33], atol=2)
+    assert np.allclose([low.min(), low.max()], [29, 61], atol=2)
+
+
+def test_steps_that_are_not_finite_are_left_out_and_the_others_are_drawn() -> None:
+    real = torch.linspace(-1, 1, 40).expand(50, 1, 40)
+    broken = torch.zeros(1, 1, 40)
+    broken[0, 0, 10:30] = torch.nan
+    broken[0, 0, 35] = torch.inf
+    whole, _ = halves(pixels(samples_png(torch.zeros(1, 1, 40), real)))
+    part, _ = halves(pixels(samples_png(broken, real)))
+    drawn, kept = (side[25:, 40:].any(axis=0).sum() for side in (whole, part))
+    assert 0.2 * drawn < kept < 0.6 * drawn
+    assert not halves(pixels(samples_png(torch.full((4, 1, 40), torch.nan), real)))[0][25:].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4, 100), (12, 30), (40, 7)], ids=str)
+def test_any_sequences_have_a_picture_of_whole_rows(shape: tuple[int, int]) -> None:
+    count = samples_in_picture(shape)
+    assert count % 4 == 0
+    values = torch.rand(count, *shape)
+    picture = pixels(samples_png(values, values[:1]))
+    assert picture.shape[1] == 1060
+    assert picture.shape[0] >= 20 + 30 * shape[0]
+    one = pixels(samples_png(torch.ones(2, *shape), torch.ones(3, *shape)))  # a real range of no width
+    assert halves(one)[0].any()
+
+
+def test_a_row_of_a_picture_of_sequences_may_be_a_class() -> None:
+    """With 8 columns, 16 sequences are two rows of 8, beside as many real ones."""
+    values = torch.rand(16, 1, 20)
+    eight, four = (pixels(samples_png(values, values, columns)).shape for columns in (8, None))
+    assert eight[0] < four[0]
+    assert eight[1] > 1.8 * four[1]
+
+
+COLUMNS = (
+    Column("age", mean=40.0, sd=10.0, whole=True),
+    Column("grade", values=("low", "middle", "high")),
+    Column("Größe"),
+)
+
+
+def rows_of(ages: list[float], grades: list[int], sizes: list[float]) -> Tensor:
+    """Rows of `COLUMNS`, as samples (N, 5)."""
+    age = (torch.tensor(ages) - 40) / 10
+    return torch.cat([age[:, None], torch.eye(3)[grades], torch.tensor(sizes)[:, None]], dim=1)
+
+
+def panel_heights(picture: NDArray[np.uint8], panel: int, colour: tuple[int, int, int]) -> NDArray[np.intp]:
+    """In one panel of a picture of columns, how many of its pixels have a colour, by column of pixels."""
+    left = 14 + panel * 214
+    heights: NDArray[np.intp] = is_colour(picture[44:124, left : left + 200], colour).sum(axis=0)
+    return heights
+
+
+def test_a_table_is_drawn_column_by_column() -> None:
+    """A third of the real rows has each grade, and all generated ones the last: grey bars of one height."""
+    real = rows_of([20.0, 30, 40] * 20, [0, 1, 2] * 20, [0.0, 0.5, 1] * 20)
+    made = rows_of([40.0] * 50, [2] * 50, [float("nan")] + [9.0] * 49)
+    coding = Coding(COLUMNS)
+    assert samples_in_picture((5,), coding) == 2_000
+    assert samples_in_picture((5,)) == 64
+    picture = pixels(samples_png(made, real, coding=coding))
+    grey = panel_heights(picture, 1, GREY)
+    assert grey[5:60].min() == grey[5:60].max() == pytest.approx(80 / 1.4, abs=2)
+    blue = is_colour(picture[44:124, 14 + 214 : 14 + 414], BLUE)
+    assert blue[:60, 140:195].any(axis=0).all()  # over the last third
+    assert not blue[:70, :120].any()
+    for panel in (0, 2):  # values at the last bin, and those outside counted at the edge
+        heights = is_colour(picture[44:124, 14 + panel * 214 : 214 + panel * 214], BLUE)[:70].any(axis=0)
+        assert heights[193:199].all()
+        assert not heights[:180].any()
+    moved = pixels(samples_png(rows_of([30.0] * 50, [0] * 50, [0.2] * 50), real, coding=coding))
+    assert (panel_heights(moved, 1, GREY) > 0).sum() > 150  # the axes are still those of the real rows
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 40])
+def test_a_table_of_any_width_has_a_picture(count: int) -> None:
+    """Columns after the 16th are left out; a column may be constant, and no generated row finite."""
+    coding = Coding(tuple(Column(f"a column with a long name, {n}") for n in range(count)))
+    real = torch.randn(30, count)
+    real[:, 0] = 3.0
+    picture = pixels(samples_png(torch.full((20, count), torch.nan), real, coding=coding))
+    assert picture.shape == (29 + 124 * -(-min(count, 16) // 4), 870, 3)
 
 
 def test_a_grid_is_of_images() -> None:

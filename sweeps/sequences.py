@@ -1,0 +1,56 @@
+"""Search the hyper-parameters of a GAN of sequences, such as series in time, with one or several channels.
+
+--data names what it learns: sines (the default) of random amplitude, frequency and phase; membrane, windows of a
+recorded voltage; or sequences of your own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+from sweeps.engine.options import names, parse
+from sweeps.engine.presets_sequences import SEQUENCES
+from sweeps.engine.run import run_script, run_sweep
+from wgan_core.data.membrane import load_membrane
+from wgan_core.data.sequences import load_sequences
+from wgan_core.data.sines import load_sines
+from wgan_core.errors import UserError
+
+DEFAULT = "sines"
+BUNDLED = {DEFAULT: load_sines, "membrane": load_membrane}
+DATA = (
+    f"{' or '.join(BUNDLED)} (default: {DEFAULT}), or a Parquet file or folder with columns of lists of numbers, all "
+    "of one length; files train*, validation*, test* are those splits, else a tenth of the rows is held out for each "
+    "of two"
+)
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """What files of sequences need to be told of."""
+    group.add_argument(
+        "--columns",
+        type=names,
+        metavar="A,B",
+        help="columns of lists, each a channel, or one of lists of lists (default: all that hold lists of numbers)",
+    )
+
+
+def main() -> None:
+    read = partial(parse, description=__doc__ or "", trials=12, budget=6_000, presets=SEQUENCES, data=DATA)
+    options = read("sequences", own=add_options)
+    data = DEFAULT if options.data is None else options.data
+    columns = options.own["columns"]
+    if data in BUNDLED and columns is not None:
+        raise UserError(f"--columns is for files; {data} has none: leave it out, or give --data PATH")
+    dataset = BUNDLED[data]() if data in BUNDLED else load_sequences(data, columns)
+    if data in BUNDLED and data != DEFAULT:
+        options = read(f"sequences-{data}", own=add_options)  # a name for each: else one would find the other's sweep
+    preset = SEQUENCES[options.preset]
+    structure = preset.structure_for(dataset.sample_shape, options.networks, coding=dataset.coding)
+    run_sweep(options, dataset, structure, preset.space)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,54 @@
+"""A recorded series: the membrane voltage of a cell that fires, which Matplotlib ships for its examples."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wgan_core.data.dataset import Dataset
+from wgan_core.data.sequences import standardised
+from wgan_core.data.splits import SPLITS
+from wgan_core.errors import UserError
+
+FILE = "matplotlib/mpl-data/sample_data/membrane.dat"
+SHA256 = "ab795b429201a5bb575c6370d5e17090dfcfc317431aa9382f8e881366f43357"
+LENGTH, STRIDE = 64, 2
+# The recording's steps in which the cell fires steadily, once in 144 steps; before it adapts, after it falters.
+STEADY = range(3_000, 7_100)
+# Of those steps, in order of time.
+SHARES = dict(zip(SPLITS, (0.6, 0.2, 0.2), strict=True))
+
+
+def load_membrane() -> Dataset:
+    """Windows of 64 steps, every second one, of the steady stretch: 1,199 to train, 379 to validate, 379 to test.
+
+    float32 (N, 1, 64), standardised. The splits follow each other in time, and no step is in two of them. Raises
+    `UserError` where the recording is not there or is another one.
+    """
+    voltage = recording()
+    ends = STEADY.start + np.rint(len(STEADY) * np.cumsum([0, *SHARES.values()])).astype(int)
+    splits = {name: windows(voltage[ends[at] : ends[at + 1]]) for at, name in enumerate(SPLITS)}
+    return standardised("membrane", splits, ["voltage"], [False])
+
+
+def recording() -> NDArray[np.float64]:
+    """All 12,000 steps of the recording. It is found without an import of Matplotlib, which takes a while."""
+    try:
+        file = Path(str(distribution("matplotlib").locate_file(FILE)))
+        content = file.read_bytes()
+    except (PackageNotFoundError, OSError) as error:
+        raise UserError(
+            f"the membrane data is in the files of Matplotlib; there are none: {error}: install matplotlib with pip"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise UserError(f"{file} must be Matplotlib's recording; its content is another: install matplotlib again")
+    return np.frombuffer(content, dtype="<f4").astype(np.float64)
+
+
+def windows(series: NDArray[np.float64], length: int = LENGTH, stride: int = STRIDE) -> NDArray[np.float64]:
+    """(N, 1, length): all stretches of so many steps of a series (T,) that begin at a multiple of `stride`."""
+    return np.lib.stride_tricks.sliding_window_view(series, length)[::stride, None]

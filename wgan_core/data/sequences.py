@@ -1,0 +1,206 @@
+"""Sequences of numbers, all of one length: Parquet with list columns, each a channel, or one column of lists of lists.
+
+Each channel is standardised by the training split, as a numeric column of a table is.
+
+    N sequences, C channels, L steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from wgan_core.coding import Coding, Column
+from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.splits import SPLITS, allot, check_rows, data_files, located, read_table, split_names
+from wgan_core.errors import UserError
+
+Numbers = NDArray[np.float64]
+
+
+def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Dataset:
+    """The sequences of a Parquet file, or of all Parquet files in a folder and below: float32 (N, C, L), standardised.
+
+    A channel is a column of lists of numbers; or one column holds lists of C lists. columns: which, in order; None: all
+    columns of lists of numbers, and the others are left out. Each channel is shifted and scaled by its mean and its
+    standard deviation over the training split. Splits are as `wgan_core.data.images` has them.
+
+    Raises `UserError` for a path that leads nowhere, a file that is not Parquet, columns that are not such lists, gaps,
+    numbers that are not finite, sequences of different lengths, channels that do not vary, and too few rows.
+    """
+    given = located(path)
+    reader = _Reader(columns)
+    found: dict[str, list[_Channels]] = {}
+    for name, file in split_names(data_files(given)):
+        found.setdefault(name, []).append(reader.read(file))
+    chosen = allot({name: sum(len(part.values) for part in parts) for name, parts in found.items()}, given)
+    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences")
+    together = {name: np.concatenate([part.values for part in parts]) for name, parts in found.items()}
+    splits = {name: together[part][rows] for name, (part, rows) in chosen.items()}
+    files = [part for parts in found.values() for part in parts]
+    whole = [all(flags) for flags in zip(*(part.whole for part in files), strict=True)]
+    return standardised(f"sequences:{given.stem}", splits, files[0].names, whole)
+
+
+def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[str], whole: Sequence[bool]) -> Dataset:
+    """A data set of sequences (N, C, L) in their own units, one array a split of `SPLITS`.
+
+    channels: their C names. whole: which of them hold whole numbers only. Raises `UserError` for a channel that does
+    not vary while training, or by more than a float64 can square.
+    """
+    train = splits["train"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sd = train.mean(axis=(0, 2)), train.std(axis=(0, 2))
+    for index, channel in enumerate(channels):
+        least, most = train[:, index].min(), train[:, index].max()
+        if least == most:
+            raise UserError(
+                f"each channel must vary in the training split; {channel!r} of {name} is {least:g} throughout: "
+                "leave it out"
+            )
+        if not 0 < sd[index] < np.inf:
+            raise UserError(
+                f"the numbers of a channel must have a finite spread; those of {channel!r} of {name} are {least:g} to "
+                f"{most:g}: choose another unit"
+            )
+    values = {split: ((splits[split] - mean[:, None]) / sd[:, None]).astype(np.float32, order="C") for split in SPLITS}
+    described = zip(channels, mean.tolist(), sd.tolist(), whole, strict=True)
+    coding = Coding(tuple(Column(*each) for each in described))
+    ready = {split: Split(values[split], None) for split in SPLITS}
+    return Dataset.of(name, ready["train"], ready["validation"], ready["test"], coding)
+
+
+class _Alike:
+    """A count that all rows must have, and where it was first seen."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._count, self._where = what, -1, ""
+
+    def check(self, counts: NDArray[np.int64], rows: NDArray[np.int64], at: str) -> int:
+        """The count. counts, rows: (M,) each; at: the column and its file. Raises `UserError` for another count."""
+        if self._count < 0:
+            self._count, self._where = int(counts[0]), f"row {rows[0]} of {at}"
+        for index in np.flatnonzero(counts != self._count)[:1]:
+            raise UserError(
+                f"all sequences must have as many {self._what}; row {rows[index]} of {at} has {counts[index]}, "
+                f"{self._where} has {self._count}: cut or pad them"
+            )
+        if not self._count:
+            raise UserError(f"a sequence must have {self._what}; {self._where} is empty: leave that column out")
+        return self._count
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """What one file holds.
+
+    Attributes:
+        values: (N, C, L), in their own units.
+        names: of the channels; of lists of lists, the column's with the place in it, as in x[0].
+        whole: of which channels all numbers are whole by their type.
+    """
+
+    values: Numbers
+    names: tuple[str, ...]
+    whole: tuple[bool, ...]
+
+
+class _Reader:
+    """Reads one file after the other; all have the columns and the shape of the first."""
+
+    def __init__(self, columns: Sequence[str] | None) -> None:
+        self._columns = columns
+        self._channels, self._steps = _Alike("channels"), _Alike("steps")
+
+    def read(self, file: Path) -> _Channels:
+        table = read_table(file)
+        if not len(table):
+            raise UserError(f"each file must have at least one row; {file} has none: leave it out")
+        self._columns = columns = _chosen(table.schema, file, self._columns)
+        kinds = [table.schema.field(name).type for name in columns]
+        whole = tuple(pa.types.is_integer(_leaf(kind)) for kind in kinds)
+        arrays = [self._values(table.column(name), f"column {name!r} of {file}") for name in columns]
+        if _depth(kinds[0]) > 1:
+            (values,) = arrays
+            places = range(values.shape[1])
+            return _Channels(values, tuple(f"{columns[0]}[{index}]" for index in places), whole * len(places))
+        return _Channels(np.concatenate(arrays, axis=1), tuple(columns), whole)
+
+    def _values(self, column: pa.ChunkedArray, at: str) -> Numbers:
+        """One column as (N, C, L), C 1 unless its lists hold lists."""
+        rows, channels = np.arange(len(column)), 1
+        _refuse(column.is_null(), rows, at, "is missing")
+        if _depth(column.type) > 1:
+            channels = self._channels.check(_lengths(column), rows, at)
+            column, rows = pc.list_flatten(column), rows.repeat(channels)
+            _refuse(column.is_null(), rows, at, "has a channel that is missing")
+        steps = self._steps.check(_lengths(column), rows, at)
+        numbers, rows = pc.list_flatten(column), rows.repeat(steps)
+        _refuse(numbers.is_null(), rows, at, "has a step that is missing")
+        values = numbers.cast(pa.float64(), safe=False).to_numpy()
+        _refuse(~np.isfinite(values), rows, at, "has a step that is no finite number")
+        return values.reshape(-1, channels, steps)
+
+
+def _refuse(wrong: pa.ChunkedArray | NDArray[np.bool_], rows: NDArray[np.int64], at: str, what: str) -> None:
+    found = np.flatnonzero(wrong)
+    if len(found):
+        raise UserError(
+            f"a sequence must be numbers without gaps; row {rows[found[0]]} of {at} {what}: fill it in or drop the row"
+        )
+
+
+def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return pc.list_value_length(column).to_numpy().astype(np.int64)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    """The type of what the innermost lists hold."""
+    return _leaf(kind.value_type) if _is_list(kind) else kind
+
+
+def _depth(kind: pa.DataType) -> int:
+    """How many lists are in each other."""
+    return 1 + _depth(kind.value_type) if _is_list(kind) else 0
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    leaf = _leaf(kind)
+    return pa.types.is_integer(leaf) or pa.types.is_floating(leaf) or pa.types.is_decimal(leaf)
+
+
+def _chosen(schema: pa.Schema, file: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns that are read. Raises `UserError` for those asked for that cannot be, and where there are none."""
+    there = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    if asked is None:
+        fitting = [field for field in schema if _depth(field.type) in (1, 2) and _holds_numbers(field.type)]
+        asked = [field.name for field in fitting]
+    if not asked:
+        raise UserError(
+            f"{file} must have a column of lists of numbers; its columns are {there}: write each sequence as a list"
+        )
+    for name in asked:
+        index = schema.get_field_index(name)  # -1 also where two have the name
+        kind = schema.field(index).type if index >= 0 else pa.null()
+        if _depth(kind) not in (1, 2) or not _holds_numbers(kind):
+            raise UserError(
+                f"each of --columns must be a column of lists of numbers; given {name!r}, and the columns of {file} "
+                f"are {there}: name others"
+            )
+    nested = [name for name in asked if _depth(schema.field(name).type) > 1]
+    if len(set(asked)) < len(asked) or (nested and len(asked) > 1):
+        raise UserError(
+            "the channels must be columns of lists, each once, or one column of lists of lists; given "
+            f"{', '.join(asked)} of {file}: choose with --columns"
+        )
+    return tuple(asked)

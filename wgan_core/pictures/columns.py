@@ -1,0 +1,90 @@
+"""Rows of a table, a panel a column: how the real values are spread, grey, and the generated ones, a blue outline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from wgan_core.coding import Coding, Column
+from wgan_core.pictures.canvas import BLUE, FRAME, GREY, WHITE, Pixels
+
+SHOWN, ACROSS = 16, 4
+# Pixels: of a panel, of the words above and below it, and between panels.
+WIDTH, HEIGHT, WORDS, SPACE = 200, 80, 15, 14
+BINS = 25
+ROOM = 1.4  # the height of a panel, in that of its highest real bar
+
+Numbers = NDArray[np.float64]
+
+
+def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:
+    """Pixels (H, W, 3) of the first 16 columns of generated rows (N, D) and of real ones (M, D).
+
+    A bar is the share of the rows in a bin, or with a value. The axes are those of the real rows: a generated value
+    outside is counted at the edge, and what is not finite is not drawn.
+    """
+    columns = coding.columns[:SHOWN]
+    known, made = coding.decode(real), coding.decode(samples[samples.isfinite().all(dim=1)])
+    down = math.ceil(len(columns) / ACROSS)
+    cell = HEIGHT + 2 * WORDS + SPACE
+    size = (ACROSS * (WIDTH + SPACE) + SPACE, WORDS + SPACE + down * cell)
+    picture = Image.new("RGB", size, WHITE)
+    drawing = ImageDraw.Draw(picture)
+    drawing.text((SPACE, 6), f"{len(columns)} of {len(coding.columns)} columns:  generated", fill=BLUE)
+    drawing.text((SPACE + 190, 6), "real", fill=FRAME)
+    for index, column in enumerate(columns):
+        left, top = SPACE + index % ACROSS * (WIDTH + SPACE), WORDS + SPACE + index // ACROSS * cell
+        low, high, bars = _shares(column, known[column.name], made[column.name])
+        drawing.text((left, top), _fitting(drawing, column.name, WIDTH), fill=FRAME)
+        _panel(drawing, left, top + WORDS, *bars)
+        drawing.text((left, top + WORDS + HEIGHT + 1), _fitting(drawing, low, WIDTH // 2), fill=FRAME)
+        last = _fitting(drawing, high, WIDTH // 2)
+        drawing.text((left + WIDTH - drawing.textlength(last), top + WORDS + HEIGHT + 1), last, fill=FRAME)
+    return np.asarray(picture)
+
+
+def _shares(column: Column, real: Sequence[Any], made: Sequence[Any]) -> tuple[str, str, tuple[Numbers, Numbers]]:
+    """What stands at both ends of a column's axis, and the real and the generated shares of its bins."""
+    if column.values:
+        edges = np.arange(len(column.values) + 1) - 0.5
+        places = {value: place for place, value in enumerate(column.values)}
+        real, made = ([places[value] for value in side] for side in (real, made))
+        low, high = str(column.values[0]), str(column.values[-1])
+    else:
+        least, most = float(min(real)), float(max(real))
+        low, high = f"{least:.4g}", f"{most:.4g}"
+        half = 0.5 if column.whole or least == most else 0.0
+        bins = min(BINS, round(most - least) + 1) if column.whole else BINS
+        edges = np.linspace(least - half, most + half, bins + 1)
+    counts = (np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] for side in (real, made))
+    known, found = (count / max(1, count.sum()) for count in counts)
+    return low, high, (known, found)
+
+
+def _panel(drawing: ImageDraw.ImageDraw, left: int, top: int, real: Numbers, made: Numbers) -> None:
+    """Bars of the real shares, (B,), and the outline of the generated ones, on a height that the real ones settle."""
+    edges = np.rint(left + WIDTH * np.arange(len(real) + 1) / len(real)).astype(int)
+    bottom = top + HEIGHT
+    ends = [np.rint(bottom - HEIGHT * np.clip(side / (ROOM * real.max()), 0, 1)).astype(int) for side in (real, made)]
+    for at, height in enumerate(ends[0]):
+        if height < bottom:
+            drawing.rectangle((int(edges[at]), int(height), int(edges[at + 1]) - 1, bottom), fill=GREY)
+    outline = [(int(edges[0]), bottom)]
+    for at, height in enumerate(ends[1]):
+        outline += [(int(edges[at]), int(height)), (int(edges[at + 1]), int(height))]
+    drawing.line([*outline, (int(edges[-1]), bottom)], fill=BLUE, width=2)
+    drawing.line((left, bottom, left + WIDTH, bottom), fill=FRAME)
+
+
+def _fitting(drawing: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """The text in ASCII, which any font has, cut so that it is no wider."""
+    text = text.encode("ascii", "replace").decode()
+    while drawing.textlength(text) > width:
+        text = f"{text.removesuffix('...')[:-1]}..."
+    return text

@@ -1,0 +1,34 @@
+"""Images in a grid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import Tensor
+
+from wgan_core.data.dataset import to_pixels
+from wgan_core.errors import UserError
+from wgan_core.pictures.canvas import GAP, png
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Whether samples of this shape are images, grey or colour."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def grid_png(samples: Tensor, columns: int | None = None) -> bytes:
+    """A PNG of images (N, C, H, W) in [-1, 1], C 1 or 3, row by row; as near to a square as N allows.
+
+    Raises `UserError` for samples that are not images.
+    """
+    if not is_image(tuple(samples.shape[1:])):
+        raise UserError(f"a picture needs samples of shape (N, 1 or 3, height, width); given {tuple(samples.shape)}")
+    count, channels, height, width = samples.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    canvas = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), dtype=np.uint8)
+    for index, pixels in enumerate(to_pixels(samples).permute(0, 2, 3, 1).cpu().numpy()):
+        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        canvas[top : top + height, left : left + width] = pixels
+    return png(canvas.squeeze(2) if channels == 1 else canvas)

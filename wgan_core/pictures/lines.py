@@ -1,0 +1,99 @@
+"""Sequences as lines: generated ones, blue, beside real ones, grey.
+
+Drawn larger and averaged, which makes them smooth.
+
+    N sequences, C channels, L steps
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from wgan_core.pictures.canvas import BLUE, FRAME, MARGIN, WHITE, Pixels, spread
+
+# Pixels: of a panel, which holds a sequence, and of a channel in it; between panels, between the two halves, and above.
+WIDTH, ALONE, STACKED = 120, 64, 30
+SPACE, APART, HEAD = 8, 28, 20
+COLUMNS, HEIGHT = 4, 480
+FINE = 3  # pixels are drawn so many times smaller, and averaged
+REAL, EDGE = (90, 90, 90), (225, 225, 225)
+
+Numbers = NDArray[np.float64]
+
+
+def sequences_in_picture(channels: int) -> int:
+    """How many generated sequences of so many channels fill a picture: whole rows of `COLUMNS`."""
+    return COLUMNS * max(1, HEIGHT // (_panel_height(channels) + SPACE))
+
+
+def lines(samples: Tensor, real: Tensor, columns: int | None = None) -> Pixels:
+    """Pixels (H, W, 3) of generated sequences (N, C, L) on the left and as many real ones (M, C, L) on the right.
+
+    A panel is a sequence, its channels under each other. The axis of a channel is the range of the real ones, which
+    stands in the first panel; a step outside it is drawn on its edge, one that is not finite not at all.
+    """
+    known, made = real.cpu().double().numpy(), samples.detach().cpu().double().numpy()
+    columns = min(columns or COLUMNS, len(made))
+    low, high = known.min(axis=(0, 2)), known.max(axis=(0, 2))
+    margin = MARGIN * np.where(high > low, high - low, 1.0)
+    low, high = low - margin, high + margin
+    tall = _panel_height(known.shape[1])
+    half = columns * (WIDTH + SPACE)
+    rows = math.ceil(len(made) / columns)
+    size = (2 * half + APART + SPACE, HEAD + rows * (tall + SPACE))
+    fine = Image.new("RGB", (FINE * size[0], FINE * size[1]), WHITE)
+    drawing = ImageDraw.Draw(fine)
+    shown = spread(real, len(made)).cpu().double().numpy()
+    for left, sequences, colour in ((SPACE, made, BLUE), (SPACE + half + APART, shown, REAL)):
+        for index, sequence in enumerate(sequences):
+            at = left + index % columns * (WIDTH + SPACE), HEAD + index // columns * (tall + SPACE)
+            _panel(drawing, at, tall, (sequence - low[:, None]) / (high - low)[:, None], colour)
+    picture = fine.resize(size, Image.Resampling.BOX)
+    _words(ImageDraw.Draw(picture), half, tall, low, high)
+    return np.asarray(picture)
+
+
+def _panel_height(channels: int) -> int:
+    return max(ALONE, STACKED * channels)
+
+
+def _panel(
+    drawing: ImageDraw.ImageDraw, at: tuple[int, int], tall: int, shares: Numbers, colour: tuple[int, ...]
+) -> None:
+    """Draw one sequence (C, L), in shares of each channel's axis, in a frame whose upper left corner is `at`."""
+    left, top = at
+    box = [FINE * left, FINE * top, FINE * (left + WIDTH) - 1, FINE * (top + tall) - 1]
+    drawing.rectangle(box, outline=EDGE, width=FINE)
+    track = tall / len(shares)
+    for channel, share in enumerate(shares):
+        if channel:
+            edge = FINE * round(top + track * channel)
+            drawing.line([box[0], edge, box[2], edge], fill=EDGE, width=FINE)
+        across = FINE * (left + 2 + (WIDTH - 4) * np.linspace(0, 1, len(share)))
+        down = FINE * (top + track * channel + 2 + (track - 4) * (1 - share.clip(0, 1)))
+        for run in _finite_runs(share):
+            drawing.line(list(zip(across[run], down[run], strict=True)), fill=colour, width=FINE, joint="curve")
+
+
+def _finite_runs(values: Numbers) -> Iterator[slice]:
+    """The stretches of at least two steps without one that is not finite."""
+    ends = np.flatnonzero(~np.isfinite(values))
+    for start, end in zip([0, *(ends + 1)], [*ends, len(values)], strict=True):
+        if end - start > 1:
+            yield slice(start, end)
+
+
+def _words(drawing: ImageDraw.ImageDraw, half: int, tall: int, low: Numbers, high: Numbers) -> None:
+    """Which half is which, and the axis of each channel in the first panel."""
+    drawing.text((SPACE, 4), "generated", fill=BLUE)
+    drawing.text((SPACE + half + APART, 4), "real", fill=REAL)
+    for channel, (least, most) in enumerate(zip(low, high, strict=True)):
+        top, bottom = (round(tall * place / len(low)) + HEAD for place in (channel, channel + 1))
+        drawing.text((SPACE + 4, top + 1), f"{most:.3g}", fill=FRAME)
+        drawing.text((SPACE + 4, bottom - 14), f"{least:.3g}", fill=FRAME)
