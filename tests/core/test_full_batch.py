@@ -1,0 +1,78 @@
+"""Full batches: every update sees every sample once, alone and beside other trials; columns of a table too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.reference import textbook
+from wgan_core.batches import Batches
+from wgan_core.coding import Coding, Column
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.errors import UserError
+from wgan_core.loop import Cohort
+from wgan_core.networks import initialise
+
+CPU = torch.device("cpu")
+ROWS = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+CODING = Coding((Column("x"), Column("kind", values=("a", "b", "c")), Column("y")))
+STRUCTURE = Structure(
+    "ffpred",
+    (5,),
+    latent_dim=4,
+    batch_size=30,
+    dtype="float64",
+    network_options={"critic": {"width": 7}, "generator": {"width": 8}},
+    full_batch=True,
+    coding=CODING,
+)
+TRIALS = [Trial(n, 10 + n, Hyper(lam, 1e-4, 1e-4, n + 1, 0.5, 0.9)) for n, lam in enumerate((0.1, 10.0, 1.0))]
+
+
+def test_each_update_has_all_of_the_data_in_order_and_noise_of_its_own() -> None:
+    batches = Batches(STRUCTURE, ROWS, [10, 11])
+    for updates in ([0, 0], [1, 40], [2, 41]):
+        batch = batches.critic(updates)
+        assert torch.equal(batch.real, ROWS.expand(2, 30, 5))
+        assert not torch.equal(batch.z[0], batch.z[1])
+    assert not torch.equal(batches.critic([0, 0]).z, batches.critic([1, 1]).z)
+
+
+def test_a_batch_of_another_size_is_not_full() -> None:
+    with pytest.raises(ValueError, match="full batch of 29 samples is no batch of 30"):
+        Batches(STRUCTURE, ROWS[:29], [0])
+
+
+def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
+    """The critic's penalty and the generator's gradient go through the softmax of the categorical column."""
+    cohort = Cohort(STRUCTURE, ROWS, [4], CPU)
+    cohort.add(TRIALS[0])
+    (report,) = cohort.advance()
+    oracle = textbook(STRUCTURE, TRIALS[0], initialise)
+    oracle.run(Batches(STRUCTURE, ROWS, [TRIALS[0].seed]), range(4))
+    ours = cohort.state_of(0).tensors()
+    for name, tensor in oracle.tensors().items():
+        assert torch.allclose(ours[name][0], tensor, rtol=0, atol=1e-9), name
+    losses = [update["critic_loss"] for update in oracle.history]
+    assert report.means["critic_loss"] == pytest.approx(sum(losses) / 4, rel=1e-9)
+
+
+def test_lanes_equal_the_same_trials_alone() -> None:
+    together = Cohort(STRUCTURE, ROWS, [6], CPU, width=3)
+    for trial in TRIALS:
+        together.add(trial)
+    together.advance()
+    for trial in TRIALS:
+        alone = Cohort(STRUCTURE, ROWS, [6], CPU)
+        alone.add(trial)
+        alone.advance()
+        expected = alone.state_of(trial.number).tensors()
+        for name, tensor in together.state_of(trial.number).tensors().items():
+            assert torch.allclose(tensor, expected[name], rtol=0, atol=1e-12), name
+
+
+def test_true_or_false_is_asked_for() -> None:
+    with pytest.raises(UserError, match="full_batch must be true or false; given 1"):
+        replace(STRUCTURE, full_batch=1)  # type: ignore[arg-type]
