@@ -30,10 +30,12 @@ from sweeps.engine.spool import End, Spool, Start, Step
 from sweeps.engine.tracking_note import best_key
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core import checkpoint as checkpoints
+from wgan_core.config import Trial
+from wgan_core.data.mnist import load_mnist
 from wgan_core.draws import trial_seed
 from wgan_core.folder import Folder
 from wgan_core.generator import averaged_generator, read_generator
-from wgan_core.loop import grid_z, report_grid
+from wgan_core.loop import Cohort, grid_z, report_grid
 from wgan_core.metrics import known_metrics
 from wgan_core.pictures import grid_png
 
@@ -413,3 +415,17 @@ def test_export_makes_the_same_samples_with_torch_alone(
         torch.testing.assert_close(torch.tensor(samples), kept(z), rtol=0, atol=1e-6)
 
     surroundings.sweeps("export", NAME, "--out", out, "--storage", sweep.storage).refused("--out", str(out))
+
+
+def test_a_trial_is_what_its_point_of_the_search_trains_to(sweep: Finished) -> None:
+    """Each again, by the core alone, from what Optuna says of it: every searched value reached its optimiser."""
+    plan = read_plan(Folder.at(sweep.folder))
+    data = torch.from_numpy(load_mnist().train.values)
+    for trial in sweep.optuna:
+        kept = sweep.best_checkpoint(trial.number)
+        cohort = Cohort(plan.structure, data, [kept.critic_updates], torch.device("cpu"))
+        cohort.add(Trial(trial.number, trial_seed(plan.seed, trial.number), plan.space.hyper(trial.params)))
+        cohort.advance()
+        again = cohort.state_of(trial.number).tensors()
+        for name, tensor in kept.state.tensors().items():
+            torch.testing.assert_close(tensor, again[name], rtol=1e-3, atol=1e-5, msg=f"{name} of trial {trial.number}")
