@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.networks import build
 
@@ -32,7 +33,13 @@ def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
     # On the meta device nothing is drawn and nothing allocated: the tensors are put in its place.
     with torch.device("meta"):
         _, generator = build(structure)
-    generator.load_state_dict(tensors, assign=True)
+    try:
+        generator.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"a checkpoint's networks must be those that are known as {structure.networks!r}; its generator's weights "
+            f"do not fit them: {one_line(error)}: give the script that trained it with --script"
+        ) from error
     return generator.eval().requires_grad_(False)
 
 

@@ -5,6 +5,7 @@ K lanes, N samples in a batch
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,30 @@ def register(name: str, pair: Pair) -> None:
 def own_pair(name: str) -> Pair | None:
     """The pair of this name, if it is registered and not one that is shipped."""
     return None if name in SHIPPED else PAIRS.get(name)
+
+
+def own_digest(structure: Structure) -> str:
+    """SHA-256 of what a pair of a person's own is made of: layers, shapes, and the text of its classes; "" of others.
+
+    So that a sweep is not continued with other networks of the same name.
+    """
+    pair = own_pair(structure.networks)
+    if pair is None:
+        return ""
+    with torch.device("meta"):
+        networks = build(structure)
+    kinds = {type(module) for network in networks for module in network.modules()}
+    own = [kind for kind in kinds if not kind.__module__.startswith(("torch.", "wgan_core."))]
+    texts = sorted(_text(each) for each in (*own, pair.critic, pair.generator))
+    shapes = [str({name: tuple(tensor.shape) for name, tensor in each.state_dict().items()}) for each in networks]
+    return hashlib.sha256("\n".join([*map(str, networks), *shapes, *texts]).encode()).hexdigest()
+
+
+def _text(made: object) -> str:
+    try:
+        return inspect.getsource(made)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # as of what is typed into a prompt
+        return ""
 
 
 class Network:
@@ -136,8 +161,8 @@ def _check(critic: nn.Module, generator: nn.Module) -> None:
     for name, module in critic.named_modules():
         if isinstance(module, _BatchNorm):
             raise UserError(
-                "a critic must not normalise over the batch: a gradient penalty is on each sample's own gradient, and "
-                "real and generated samples pass in one batch, whose statistics they would share; given batch "
+                "a critic must not normalise over the batch: real and generated samples pass in one batch, whose "
+                "statistics they would share, and a gradient penalty is on each sample's own gradient; given batch "
                 f"normalisation at {name!r}: take layer normalisation"
             )
     for network in (critic, generator):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from wgan_core.config import Hyper, Structure
 from wgan_core.errors import UserError, one_line
@@ -25,49 +28,65 @@ def check_fit(structure: Structure, lanes: int) -> None:
     if structure.networks in SHIPPED:
         build(structure)
         return
-    _check_shapes(structure)
-    _check_independence(structure)
-    try:
+    with _told(f"networks must be made from a structure and their options; {structure.networks!r} fails", "mend them"):
+        critic, generator = initialise(structure, 0)
+    _check_network("generator", generator, structure, (structure.latent_dim,), structure.sample_shape)
+    _check_network("critic", critic, structure, structure.sample_shape, ())
+    _check_independence(critic, structure)
+    beside = f", {lanes} trials side by side" if lanes > 1 else ""
+    what = f"networks must be trainable by the objective {structure.objective!r}{beside}; of {structure.networks!r}"
+    with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
         _update(replace(structure, batch_size=SAMPLES, full_batch=False), min(lanes, SAMPLES))
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        beside = f", {lanes} trials side by side" if lanes > 1 else ""
+
+
+@contextmanager
+def _told(what: str, remedy: str) -> Iterator[None]:
+    """Says of any error what it means: a person's own code may raise whatever it likes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {one_line(error)}: {remedy}") from error
+
+
+def _check_network(
+    name: str, network: nn.Module, structure: Structure, given: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    """Whether a network maps samples of one shape to another, and twice to the same."""
+    inputs, outputs = (SAMPLES, *given), (SAMPLES, *wanted)
+    what = f"the {name} of {structure.networks!r}"
+    with _told(
+        f"{what} must take inputs of shape {inputs}; it fails",
+        "mend it, or the latent_dim and the data that it is given",
+    ):
+        first, second = (network(torch.zeros(inputs, dtype=structure.torch_dtype), *_labels(structure)) for _ in "12")
+    if not isinstance(first, torch.Tensor):
+        raise UserError(f"{what} must give one tensor; it gives a {type(first).__name__}: return the tensor alone")
+    if tuple(first.shape) != outputs:
         raise UserError(
-            f"networks must be trainable by the objective {structure.objective!r}{beside}; of {structure.networks!r} "
-            f"an update fails: {one_line(error)}: mend them" + (", or give --lanes 1" if lanes > 1 else "")
-        ) from error
+            f"{what} must give, for inputs of shape {inputs}, outputs of shape {outputs}; it gives "
+            f"{tuple(first.shape)}: reshape them"
+        )
+    if not torch.equal(first, second):
+        raise UserError(
+            f"a network must give the same outputs for the same inputs, so that an update can be repeated bit for bit; "
+            f"{what} does not: take out its random draws"
+        )
 
 
-def _check_shapes(structure: Structure) -> None:
-    critic, generator = build(structure)
-    labels = (torch.zeros(SAMPLES, dtype=torch.int64),) if structure.classes else ()
-    wanted = {"generator": (SAMPLES, *structure.sample_shape), "critic": (SAMPLES,)}
-    given = {"generator": (SAMPLES, structure.latent_dim), "critic": wanted["generator"]}
-    for name, network in (("generator", generator), ("critic", critic)):
-        network.to(structure.torch_dtype)
-        try:
-            found = tuple(network(torch.zeros(given[name], dtype=structure.torch_dtype), *labels).shape)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise UserError(
-                f"the {name} of {structure.networks!r} must take inputs of shape {given[name]}; it fails: "
-                f"{one_line(error)}: mend it, or the latent_dim and the data that it is given"
-            ) from error
-        if found != wanted[name]:
-            raise UserError(
-                f"the {name} of {structure.networks!r} must give, for inputs of shape {given[name]}, outputs of shape "
-                f"{wanted[name]}; it gives {found}: reshape them"
-            )
+def _labels(structure: Structure) -> tuple[torch.Tensor, ...]:
+    return (torch.zeros(SAMPLES, dtype=torch.int64),) if structure.classes else ()
 
 
-def _check_independence(structure: Structure) -> None:
+def _check_independence(critic: nn.Module, structure: Structure) -> None:
     """A gradient penalty is on each sample's own gradient, and real and generated samples pass in one batch."""
-    critic, _ = initialise(structure, 0)
-    labels = (torch.zeros(SAMPLES, dtype=torch.int64),) if structure.classes else ()
     shape, noise = (SAMPLES, *structure.sample_shape), torch.Generator().manual_seed(0)
     one, other = (torch.randn(shape, generator=noise, dtype=structure.torch_dtype) for _ in range(2))
     other[0] = one[0]
     with torch.no_grad():
-        alike = torch.allclose(critic(one, *labels)[0], critic(other, *labels)[0], rtol=1e-4, atol=1e-5)
-    if not alike:
+        beside_one, beside_other = (critic(each, *_labels(structure))[0] for each in (one, other))
+    if not torch.allclose(beside_one, beside_other, rtol=1e-4, atol=1e-5):
         raise UserError(
             f"a critic must score each sample by itself; that of {structure.networks!r} gives one sample another score "
             "beside another sample: take out what mixes the batch"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import runpy
+import sys
 from pathlib import Path
 
 from wgan_core.errors import UserError, one_line
@@ -22,6 +23,7 @@ def read_script(given: str | None) -> None:
         return
     if not Path(given).is_file():
         raise UserError(f"--script must be a Python file; given {given!r}, which is none: check the path")
+    sys.path.insert(0, str(Path(given).resolve().parent))  # as Python itself does for a script
     try:
         runpy.run_path(given, run_name=RUN_NAME)
     except Exception as error:

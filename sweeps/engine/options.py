@@ -28,7 +28,8 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
-    own: the options of one script only, by name.
+    published: critic updates of the preset's published schedule, if there is one. own: the options of one script only,
+    by name.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Options:
     tracking_uri: str | None
     smoke: bool
     decay: bool = False
+    published: int | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -126,7 +128,7 @@ def parse(
     Raises `UserError` for a bad value.
     """
     parser = Parser(prog=f"{name}.py", description=description)
-    parser.set_defaults(preset="", full=False, data=None)
+    parser.set_defaults(preset="", full=False, data=None, published=None)
     _add_search(parser, name, trials, budget, data)
     if presets:
         _add_presets(parser, presets)
@@ -143,8 +145,9 @@ def parse(
     if presets and given.full:
         given.budget = _published(given.preset, presets[given.preset])
         parts.append("full")
-    if presets and given.objective is None:
-        given.objective = presets[given.preset].objective
+    if presets:
+        given.published = presets[given.preset].published_updates
+        given.objective = given.objective or presets[given.preset].objective
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
         parts.append("smoke")

@@ -31,7 +31,7 @@ class Plan:
 
     id: tells sweeps of the same name apart where they share a server. trials: sweep trials in all.
     budget: critic updates of a trial. objective: the metric that is minimised. protocol: how that metric
-    is measured. floors: real-against-real values of the metrics.
+    is measured. floors: real-against-real values of the metrics. networks_digest: of networks of a person's own.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Plan:
     data_digest: str
     protocol: Mapping[str, Any]
     floors: Mapping[str, float]
+    networks_digest: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -90,6 +91,7 @@ class Plan:
             "data_digest": self.data_digest,
             "protocol": dict(self.protocol),
             "floors": dict(self.floors),
+            "networks_digest": self.networks_digest,
         }
 
     @classmethod

@@ -78,6 +78,24 @@ PLAIN = Space(
     presets=({"lr": 2e-4, "n_critic": 1, "beta1": 0.5, "one_minus_beta2": 0.001},),
 )
 
+
+def _point(lr: float, beta1: float, one_minus_beta2: float, n_critic: int) -> dict[str, float]:
+    return {"lambda_gp": 10.0, "lr": lr, "n_critic": n_critic, "beta1": beta1, "one_minus_beta2": one_minus_beta2}
+
+
+# Miyato et al. 2018 (SN-GAN), table 1: settings A to F, of which C is the usual one of Radford et al. 2016.
+SN_GAN = replace(
+    WGAN_GP,
+    presets=(
+        _point(1e-4, 0.5, 0.1, 5),
+        _point(1e-4, 0.5, 0.001, 1),
+        _point(2e-4, 0.5, 0.001, 1),
+        _point(1e-3, 0.5, 0.1, 5),
+        _point(1e-3, 0.5, 0.001, 5),
+        _point(1e-3, 0.9, 0.001, 5),
+    ),
+)
+
 _ARJOVSKY = "Arjovsky et al. 2017, Algorithm 1, on the MLP pair"
 _RADFORD = "with Adam as in Radford et al. 2016, on the MLP pair"
 
@@ -94,16 +112,34 @@ MNIST: Mapping[str, Preset] = {
     "wgan-gp": Preset("Gulrajani et al. 2017, Algorithm 1, on the MLP pair", WGAN_GP, published_updates=1_000_000),
     # 100 epochs of 60,000 images in batches of 64.
     "mlp-blog": Preset("an MLP WGAN-GP with two learning rates, as blogs have it", TWO_RATES, published_updates=93_700),
+    # Their script trains for 200,000 generator updates.
+    "dcgan": Preset(
+        "Gulrajani et al. 2017, the authors' script for MNIST, on the DCGAN pair",
+        replace(WGAN_GP, presets=(_point(1e-4, 0.5, 0.1, 5),)),
+        {"networks": "dcgan", "batch_size": 50},
+        1_000_000,
+    ),
+    # 100,000 generator updates.
+    "residual": Preset(
+        "Gulrajani et al. 2017, the authors' ResNet for CIFAR-10, on the residual pair",
+        replace(WGAN_GP, presets=(_point(2e-4, 0.0, 0.1, 5),)),
+        {"networks": "residual"},
+        500_000,
+    ),
+    "sn-gan": Preset("the six settings of Miyato et al. 2018, table 1, with a penalty, on the MLP pair", SN_GAN),
     "wgan-lp": Preset("Petzka et al. 2018, on the MLP pair", WGAN_GP, {"objective": "wgan-lp"}),
     "wgan-clip": Preset(_ARJOVSKY, CLIPPED, {"objective": "wgan-clip", "optimiser": "rmsprop"}),
     "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"objective": "gan"}),
     "gan-saturating": Preset(f"Goodfellow et al. 2014, eq. 1, {_RADFORD}", PLAIN, {"objective": "gan-saturating"}),
     "gan-r1": Preset(
         "R1 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
-        replace(
-            WGAN_GP, presets=({"lambda_gp": 10.0, "lr": 1e-4, "n_critic": 1, "beta1": 0.0, "one_minus_beta2": 0.01},)
-        ),
+        replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
         {"objective": "gan-r1"},
+    ),
+    "gan-r2": Preset(
+        "R2 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
+        replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
+        {"objective": "gan-r2"},
     ),
     "hinge": Preset(f"hinge loss, {_RADFORD}", PLAIN, {"objective": "hinge"}),
 }

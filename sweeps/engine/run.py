@@ -38,7 +38,7 @@ from wgan_core.data import Dataset
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.metrics import Evaluator, OwnMetric
-from wgan_core.networks import own_pair
+from wgan_core.networks import own_digest, own_pair
 from wgan_core.preflight import check_fit
 
 SAMPLES = 5000
@@ -138,6 +138,9 @@ def _ask(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric]
 ) -> tuple[Plan, Evaluator]:
     print(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate", flush=True)
+    if options.published:
+        share = options.budget / options.published
+        print(f"{options.budget} critic updates a trial, {share:.1%} of the published {options.published}", flush=True)
     size = SMOKE_SAMPLES if options.smoke else SAMPLES
     features = None if options.features is None else Path(options.features)
     evaluator = Evaluator.build(dataset, sample_size=size, features=features, classes=structure.classes, own=metrics)
@@ -155,6 +158,7 @@ def _ask(
         data_digest=dataset.digest,
         protocol=evaluator.protocol,
         floors=evaluator.floors,
+        networks_digest=own_digest(structure),
     )
     return plan, evaluator
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from wgan_core.data import Dataset, Split, to_model
+from wgan_core.data.dataset import count_classes
 from wgan_core.data.mnist import load_mnist
+from wgan_core.errors import UserError
 from wgan_core.metrics import Evaluator, known_metrics
 from wgan_core.metrics.by_class import ByClass, OnDirections
 from wgan_core.metrics.digits import classify
@@ -119,3 +121,16 @@ def test_more_classes_than_can_be_looked_at_have_their_mean_only() -> None:
     values, labels = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 25
     reference = ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 25)
     assert set(reference.scores([Drawn(values, labels)])) == {"m"}
+
+
+def test_held_out_samples_without_two_of_a_class_are_refused() -> None:
+    values, labels = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    with pytest.raises(UserError, match="needs a class with 2 held-out samples; of 5 in 5 classes none has: give more"):
+        ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 5)
+
+
+def test_a_split_without_labels_beside_a_labelled_one_is_refused() -> None:
+    values = np.zeros((4, 2), dtype=np.float32)
+    labelled = Split(values, np.array([0, 1, 0, 1]))
+    with pytest.raises(UserError, match="the validation split of d has none: add the column 'label'"):
+        count_classes(Dataset.of("d", labelled, Split(values, None), labelled))

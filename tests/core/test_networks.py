@@ -95,7 +95,7 @@ def test_batch_normalisation_in_a_critic_is_refused_with_both_reasons(
     """Also without a penalty: real and generated samples would share their statistics."""
     critic = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1), nn.Flatten(0))
     monkeypatch.setitem(PAIRS, "normalised", Pair(lambda _: critic, mlp_generator))
-    said = r"each sample's own gradient, and real and generated .* share; given .* at '1': take layer normalisation"
+    said = r"real and generated .* share, and .* each sample's own gradient; given .* at '1': take layer normalisation"
     with pytest.raises(UserError, match=said):
         build(Structure("normalised", (4,), objective=objective))
 

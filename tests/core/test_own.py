@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from wgan_core.data import Dataset, Split
 from wgan_core.errors import UserError
 from wgan_core.metrics import Evaluator, OwnMetric, known_metrics
 from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
-from wgan_core.networks import PAIRS, Pair, own_pair, register
+from wgan_core.networks import PAIRS, Pair, own_digest, own_pair, register
 from wgan_core.preflight import check_fit
 
 STRUCTURE = Structure("own", (2,), latent_dim=3)
@@ -144,3 +146,78 @@ def test_a_changed_metric_is_another_protocol() -> None:
 def test_a_metric_has_a_name_that_can_be_typed(name: str) -> None:
     with pytest.raises(UserError, match="lower-case letters"):
         OwnMetric(name, mean_difference, "m")
+
+
+# What a person's own code may do wrong
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (Pair(lambda: nn.Linear(2, 1), generator), r"made from a structure and their options; 'own' fails: TypeError"),
+        (Pair(lambda structure: nn.Linear(-1, 1), generator), r"'own' fails: RuntimeError: .*: mend them"),
+        (Pair(lambda structure: Pairs(), generator), r"critic of 'own' must give one tensor; it gives a tuple"),
+        (Pair(lambda structure: Scored(missing), generator), r"critic of 'own' .* it fails: AttributeError"),
+        (Pair(lambda structure: Scored(noisy), generator), r"critic of 'own' does not: take out its random draws"),
+    ],
+    ids=["signature", "constructor", "tuple", "attribute", "random"],
+)
+def test_whatever_own_networks_raise_is_one_line(made: Pair, said: str) -> None:
+    register("own", made)
+    with pytest.raises(UserError, match=said) as caught:
+        check_fit(STRUCTURE, 1)
+    assert "\n" not in str(caught.value)
+
+
+class Pairs(nn.Module):
+    """A critic that returns its hidden layer too."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, 0], x
+
+
+def missing(x: Tensor) -> Tensor:
+    return x.no_such_method()  # type: ignore[no-any-return,operator]
+
+
+def noisy(x: Tensor) -> Tensor:
+    return x + torch.randn_like(x)
+
+
+def test_a_digest_tells_networks_of_one_name_apart() -> None:
+    register("own", pair(torch.tanh))
+    first = own_digest(STRUCTURE)
+    assert first == own_digest(STRUCTURE)
+    PAIRS["own"] = Pair(lambda structure: Scored(torch.sigmoid), generator)
+    assert own_digest(STRUCTURE) != first
+    assert own_digest(Structure("mlp", (2,))) == ""
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "w1", "intra_fid", "sliced_wasserstein", "c2st"])
+def test_a_metric_may_not_have_the_name_of_a_shipped_one(name: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' is a shipped one: rename it"):
+        OwnMetric(name, mean_difference, "m")
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (lambda real, fake: fake.nothing, "'m' fails: AttributeError"),
+        (lambda real, fake: fake.mean(0), "must give a number .* 'm' fails: ValueError"),
+        (lambda real, fake: math.nan, "finite number for real samples on both sides; 'm' is nan"),
+    ],
+)
+def test_a_metric_that_fails_on_real_samples_is_refused(measure: Callable[[Tensor, Tensor], float], said: str) -> None:
+    values = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).numpy()
+    dataset = Dataset.of("mine", *(Split(values[:10], None) for _ in range(3)))
+    with pytest.raises(UserError, match=said):
+        Evaluator.build(dataset, own=[OwnMetric("m", measure, "m")])
+
+
+def test_own_data_must_be_pixels_or_finite_floats() -> None:
+    values = np.zeros((4, 2), dtype=np.float32)
+    values[2, 1] = np.nan
+    with pytest.raises(UserError, match="must be finite; sample 2 has nan: fill or drop it"):
+        Split(values, None)
+    with pytest.raises(UserError, match="uint8 pixels or floats; given int64: convert them"):
+        Split(np.zeros((4, 2), dtype=np.int64), None)

@@ -72,3 +72,23 @@ def test_a_script_that_is_not_there_or_fails_is_refused(
     surroundings.sweeps(*export, tmp_path / "none.py").refused("--script must be a Python file", "none.py")
     (tmp_path / "bad.py").write_text("import no_such_module\n")
     surroundings.sweeps(*export, tmp_path / "bad.py").refused("--script", "no_such_module")
+
+
+def test_a_script_may_import_its_neighbours(storage: Path, script: Path, surroundings: Surroundings) -> None:
+    """As it may when Python runs it; from another folder too."""
+    text = script.read_text()
+    (script.parent / "neighbour.py").write_text("WIDTH = 64\n")
+    (script.parent / "importing.py").write_text(text.replace("import sys\n", "import sys\nimport neighbour\n", 1))
+    export = ("export", NAME, "--storage", storage, "--out", script.parent / "out", "--script")
+    surroundings.sweeps(*export, script.parent / "importing.py").succeeded()
+
+
+def test_other_networks_of_the_same_name_are_refused(
+    storage: Path, script: Path, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    edited = tmp_path / "edited.py"
+    edited.write_text(script.read_text().replace("width: int = 64", "width: int = 32"))
+    export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out", "--script", edited)
+    surroundings.sweeps(*export).refused("weights do not fit", "give the script that trained it")
+    options = ("--smoke", "--trials", "3", "--lanes", "2", "--storage", storage)
+    surroundings.start(sys.executable, edited, *options).refused("networks_digest was", "give another --name")

@@ -54,11 +54,30 @@ def test_each_search_has_a_name_of_its_own(options: list[str], name: str, budget
     assert (found.name, found.budget) == (name, budget)
 
 
+def test_a_short_schedule_knows_its_published_one() -> None:
+    assert parse("mnist", "", 12, 900, ["--preset", "mlp-blog"], MNIST).published == 93_700
+    assert parse("mnist", "", 12, 900, ["--preset", "gan"], MNIST).published is None
+
+
+def test_sn_gans_settings() -> None:
+    """Table 1 of Miyato et al. 2018: (rate, beta1, beta2, n_critic) of A to F."""
+    space = MNIST["sn-gan"].space
+    found = [space.hyper(point) for point in space.presets]
+    assert [(each.lr_critic, each.beta1, round(each.beta2, 3), each.n_critic) for each in found] == [
+        (1e-4, 0.5, 0.9, 5),
+        (1e-4, 0.5, 0.999, 1),
+        (2e-4, 0.5, 0.999, 1),
+        (1e-3, 0.5, 0.9, 5),
+        (1e-3, 0.5, 0.999, 5),
+        (1e-3, 0.9, 0.999, 5),
+    ]
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        parse("mnist", "", 12, 900, ["--preset", "dcgan"], MNIST)
+        parse("mnist", "", 12, 900, ["--preset", "stylegan"], MNIST)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "'dcgan'" in line
+    assert "'stylegan'" in line
     assert all(name in line for name in MNIST)
 
 
@@ -75,6 +94,7 @@ def test_a_preset_sweeps(
     """The published point first, with rates that fall if that was asked; a leaderboard and a best checkpoint."""
     options = ("--data", small_data, "--preset", preset, "--smoke", "--trials", 2, *more)
     ran = surroundings.script(tmp_path, *options).succeeded()
+    assert "published" not in ran.out  # of neither game
     name = f"mnist-{preset}-smoke" + "-decay" * len(more)
     best = open_results(str(tmp_path), name).best_as_json()
     assert best["params"]["decay_updates"] == 45 * len(more)

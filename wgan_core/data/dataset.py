@@ -33,6 +33,16 @@ class Split:
     def __post_init__(self) -> None:
         if not self.values.flags.c_contiguous:
             raise ValueError("the values of a split must be C-contiguous; use numpy.ascontiguousarray")
+        floats = np.issubdtype(self.values.dtype, np.floating)
+        if not floats and self.values.dtype != np.uint8:
+            raise UserError(
+                f"the values of a split must be uint8 pixels or floats; given {self.values.dtype}: convert them"
+            )
+        if floats and not np.isfinite(self.values).all():
+            where = np.unravel_index(np.argmin(np.isfinite(self.values)), self.values.shape)
+            raise UserError(
+                f"the values of a split must be finite; sample {where[0]} has {self.values[where]}: fill or drop it"
+            )
         if self.labels is not None and self.labels.shape != self.values.shape[:1]:
             raise ValueError(f"a split of {len(self.values)} samples has labels of shape {self.labels.shape}")
 
@@ -117,7 +127,12 @@ def count_classes(dataset: Dataset) -> int:
             f"{', '.join(map(str, found[:10]))}{', ...' if len(found) > 10 else ''}: number the classes anew"
         )
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
-        unseen = np.setdiff1d(split.labels if split.labels is not None else [], found)
+        if split.labels is None:
+            raise UserError(
+                f"each split must have labels if the training split has; the {name} split of {dataset.name} has none: "
+                "add the column 'label' to its files"
+            )
+        unseen = np.setdiff1d(split.labels, found)
         if unseen.size:
             raise UserError(
                 f"each label of the {name} split must be in the training split; of {dataset.name}, {unseen[0]} is not: "

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from wgan_core.errors import UserError
 from wgan_core.metrics import specs
 from wgan_core.metrics.digits import classify
 from wgan_core.metrics.distances import Projections, frechet_distance, in_order, sliced_wasserstein
@@ -87,11 +88,21 @@ class ByClass:
 
     @classmethod
     def fit(cls, name: str, short: str, view: View, real: Drawn, classes: int) -> ByClass:
+        """Raises `UserError` if no class has two held-out samples."""
         seen = view.of(real.values)
-        return cls((name,), short, view, tuple(seen[_labels(real) == label] for label in range(classes)))
+        parts = tuple(seen[_labels(real) == label] for label in range(classes))
+        if max(map(len, parts)) < LEAST:
+            raise UserError(
+                f"a score within classes needs a class with {LEAST} held-out samples; of {len(real.values)} in "
+                f"{classes} classes none has: give more data, or another --objective"
+            )
+        return cls((name,), short, view, parts)
 
     def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
-        """The mean over the classes that have two samples on both sides; which those are, the labels alone decide."""
+        """The mean over the classes that have two samples on both sides; which those are, the labels alone decide.
+
+        NaN if there are none.
+        """
         by_class: dict[int, list[float]] = {}
         for drawn in draws:
             seen, labels = self.view.of(drawn.values), _labels(drawn)
@@ -101,7 +112,10 @@ class ByClass:
                     by_class.setdefault(label, []).append(self.view.distance(real, fake))
         means = {label: statistics.fmean(found) for label, found in by_class.items()}
         (name,) = self.names
-        return {name: statistics.fmean(means.values()), **_shown(means, self.short, len(self.real))}
+        return {
+            name: statistics.fmean(means.values()) if means else math.nan,
+            **_shown(means, self.short, len(self.real)),
+        }
 
     def protocol(self) -> dict[str, Any]:
         return {name: {"classes": len(self.real), **self.view.protocol()} for name in self.names}

@@ -100,10 +100,10 @@ class Evaluator:
         preferred to all.
 
         Where a split is smaller than `sample_size`, both sides take as many samples as the smaller of it and the
-        training split has, and the generated side several times as many, in draws of so many.
+        training split has; the generated side, where that is at most 500, in several draws of so many.
 
-        Raises `UserError` for a metric that is unknown or does not suit the data, for too few samples, and for a
-        feature extractor that cannot be used.
+        Raises `UserError` for a metric that is unknown or does not suit the data, for too few samples, for a feature
+        extractor that cannot be used, and for a metric of one's own that fails on real samples.
         """
         held_out = {"validation": dataset.validation, "test": dataset.test}[split]
         size = min(sample_size, len(held_out), len(dataset.train))
@@ -124,6 +124,12 @@ class Evaluator:
         floors = measure(references, [draw(dataset.train, size, FLOOR_SEED + part) for part in range(draws)])
         on_features = [floors[name] for name in chosen if specs.ON_FEATURES.fullmatch(name)]
         require_finite(torch.tensor(on_features), "the program")
+        for each in own:
+            if each.spec.name in chosen and not math.isfinite(floors[each.spec.name]):
+                raise UserError(
+                    f"a metric must be a finite number for real samples on both sides; {each.name!r} is "
+                    f"{floors[each.spec.name]}: mend it"
+                )
         return cls(
             names=chosen,
             sample_size=size * draws,

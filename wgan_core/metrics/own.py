@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
+from wgan_core.metrics.objective import full_name
 from wgan_core.metrics.references import OfOne
 from wgan_core.metrics.specs import MetricSpec
 
@@ -24,7 +25,7 @@ class OwnMetric:
     name: of lower-case letters, digits and `_`; the metric is called `eval/<name>`. meaning: in one sentence, with its
     unit.
 
-    Raises `UserError` for another name.
+    Raises `UserError` for another name, and for that of a shipped metric.
     """
 
     name: str
@@ -37,6 +38,8 @@ class OwnMetric:
                 "a metric's name must be up to 40 lower-case letters, digits and '_', the first a letter; given "
                 f"{self.name!r}: rename it"
             )
+        if full_name(self.name) != self.name:
+            raise UserError(f"a metric must have a name of its own; {self.name!r} is a shipped one: rename it")
 
     @property
     def spec(self) -> MetricSpec:
@@ -56,7 +59,14 @@ class OwnReference(OfOne):
         return (self.metric.spec.name,)
 
     def score(self, values: Tensor) -> dict[str, float]:
-        return {self.metric.spec.name: float(self.metric.measure(self.real, values))}
+        """Raises `UserError` if the function fails, or gives no number."""
+        try:
+            return {self.metric.spec.name: float(self.metric.measure(self.real, values))}
+        except Exception as error:  # a person's own code may raise whatever it likes
+            raise UserError(
+                f"a metric must give a number for real and generated samples of shape {tuple(values.shape)}; "
+                f"{self.metric.name!r} fails: {one_line(error)}: mend it"
+            ) from error
 
     def protocol(self) -> dict[str, Any]:
         return {self.metric.spec.name: {"meaning": self.metric.meaning, "source_sha256": _digest(self.metric.measure)}}
