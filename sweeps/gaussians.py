@@ -6,24 +6,27 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from sweeps.engine.options import parse
 from sweeps.engine.presets import GAUSSIANS
 from sweeps.engine.run import run_script, run_sweep
-from wgan_core.data.toy import load_toy
+from wgan_core.data.toy import DRAWS, load_toy
 
 DEFAULT = "8gaussians"
 POINTS = f"8gaussians, 25gaussians or swissroll (default: {DEFAULT})"
 
 
 def main() -> None:
-    read = partial(parse, description=__doc__ or "", trials=12, budget=2_700, presets=GAUSSIANS, data=POINTS)
-    options = read("gaussians")
-    data = DEFAULT if options.data is None else options.data
-    dataset = load_toy(data)
-    if data != DEFAULT:
-        options = read(f"gaussians-{data}")  # a name for each data: else one would find the other's sweep
+    options = parse(
+        "gaussians",
+        __doc__ or "",
+        trials=12,
+        budget=2_700,
+        presets=GAUSSIANS,
+        data=POINTS,
+        apart=DRAWS.keys() - {DEFAULT},
+    )
+    dataset = load_toy(DEFAULT if options.data is None else options.data)
     preset = GAUSSIANS[options.preset]
     run_sweep(options, dataset, preset.structure_for(dataset.sample_shape, options.networks), preset.space)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 
 from sweeps.engine.options import names, parse
 from sweeps.engine.presets_sequences import SEQUENCES
@@ -38,15 +37,21 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 
 
 def main() -> None:
-    read = partial(parse, description=__doc__ or "", trials=12, budget=6_000, presets=SEQUENCES, data=DATA)
-    options = read("sequences", own=add_options)
+    options = parse(
+        "sequences",
+        __doc__ or "",
+        trials=12,
+        budget=6_000,
+        presets=SEQUENCES,
+        data=DATA,
+        own=add_options,
+        apart=BUNDLED.keys() - {DEFAULT},
+    )
     data = DEFAULT if options.data is None else options.data
     columns = options.own["columns"]
     if data in BUNDLED and columns is not None:
         raise UserError(f"--columns is for files; {data} has none: leave it out, or give --data PATH")
     dataset = BUNDLED[data]() if data in BUNDLED else load_sequences(data, columns)
-    if data in BUNDLED and data != DEFAULT:
-        options = read(f"sequences-{data}", own=add_options)  # a name for each: else one would find the other's sweep
     preset = SEQUENCES[options.preset]
     structure = preset.structure_for(dataset.sample_shape, options.networks, coding=dataset.coding)
     run_sweep(options, dataset, structure, preset.space)

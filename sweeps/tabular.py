@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 
 from sweeps.engine.options import names, parse
 from sweeps.engine.presets_tabular import TABULAR
 from sweeps.engine.run import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data.tables import BUNDLED, load_table
+from wgan_core.errors import UserError
 
 DEFAULT, DEFAULT_POSITIVE = "breast-cancer", "malignant"
 TABLES = (
@@ -40,16 +40,28 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 
 
 def main() -> None:
-    read = partial(parse, description=__doc__ or "", trials=12, budget=2_700, presets=TABULAR, data=TABLES)
-    options = read("tabular", own=add_options)
+    options = parse(
+        "tabular",
+        __doc__ or "",
+        trials=12,
+        budget=2_700,
+        presets=TABULAR,
+        data=TABLES,
+        own=add_options,
+        apart=BUNDLED.keys() - {DEFAULT},
+    )
     data = DEFAULT if options.data is None else options.data
-    label, positive = options.own["label"], options.own["positive_class"]
+    label, positive, drop = options.own["label"], options.own["positive_class"], options.own["drop"] or ()
     if label is None:
         positive = DEFAULT_POSITIVE if data == DEFAULT and positive is None else positive
         label = None if positive is None else BUNDLED.get(data)
-    dataset = load_table(data, label, positive, options.own["categorical"] or (), options.own["drop"] or ())
-    if data != DEFAULT and data in BUNDLED:
-        options = read(f"tabular-{data}", own=add_options)  # else one would find the other's sweep
+        if label in drop:
+            raise UserError(
+                f"--drop must leave {label!r}: without --label it tells the classes of {data} apart, and the rows of "
+                f"{positive} are learnt without it; given {','.join(drop)}: take it out of --drop, or name another "
+                "--label"
+            )
+    dataset = load_table(data, label, positive, options.own["categorical"] or (), drop)
     preset, rows = TABULAR[options.preset], len(dataset.train)
     full = options.own["full_batch"] or preset.structure.get("full_batch", False)
     structure = preset.structure_for(

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint, sampler
 from sweeps.engine.options import whole_number
-from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure
 from wgan_core.data.rows import WRITERS, check_rows_file, rows_of, write_rows
 from wgan_core.errors import UserError
@@ -18,6 +18,7 @@ from wgan_core.pictures import grid_png, is_image
 
 HELP = "samples from a sweep's best checkpoint, or from any: a picture of images, or rows of a table"
 PICTURE, ROWS = "samples.png", "rows.parquet"
+COUNT = 64
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a sweep in --storage, for its best checkpoint; or a checkpoint's folder, a path or URI as `sweeps best` "
         "prints it",
     )
-    parser.add_argument("--n", type=whole_number, default=64, help="samples; without --label as many of each class")
+    parser.add_argument(
+        "--n",
+        type=whole_number,
+        help="samples; without --label class by class, rounded down to as many of each, and at least one (default: "
+        f"{COUNT}, or one of each class if they are more)",
+    )
     parser.add_argument("--label", type=whole_number, help="the class, if the generator is told one (default: all)")
     parser.add_argument(
         "--out", help=f"file to write: PNG of images, .parquet or .csv of rows (default: {PICTURE}, or {ROWS})"
@@ -36,7 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    check_count(given.n)
+    if given.n is not None:
+        check_count(given.n)
     check_seed(given.seed)
     found = named_checkpoint(given)
     structure = found.structure
@@ -44,14 +51,21 @@ def run(given: argparse.Namespace) -> None:
         raise UserError(
             f"--label needs a generator that is told classes; this one is not; given {given.label}: leave it out"
         )
+    told = _told(structure, given.label, given.n)
+    count = len(told) if told is not None else given.n or COUNT
     if structure.coding is not None:
         out = Path(ROWS if given.out is None else given.out)
         check_rows_file(out)
-        write_rows(rows_of(sampler(found)(given.n, given.seed), structure.coding), out)
-        print(f"{given.n} rows in {out}")
+        write_rows(rows_of(sampler(found)(count, given.seed, told), structure.coding), out)
+        print(f"{count} rows in {out}")
     elif is_image(structure.sample_shape):
         out = Path(PICTURE if given.out is None else given.out)
-        print(f"{_draw(found, given, out)} samples in {out}")
+        if out.suffix in WRITERS:
+            raise UserError(f"--out must be a PNG file, as these samples are images; given {out}: give --out {PICTURE}")
+        # A row of the picture is a class.
+        columns = count // structure.classes if structure.classes and given.label is None else None
+        _write(grid_png(sampler(found)(count, given.seed, told), columns), out)
+        print(f"{count} samples in {out}")
     else:
         raise UserError(
             f"sweeps sample draws images, and writes rows of tables; these samples have the shape "
@@ -59,13 +73,7 @@ def run(given: argparse.Namespace) -> None:
         )
 
 
-def _draw(found: Checkpoint, given: argparse.Namespace, out: Path) -> int:
-    """Write a picture; how many samples it shows."""
-    if out.suffix in WRITERS:
-        raise UserError(f"--out must be a PNG file, as these samples are images; given {out}: give --out {PICTURE}")
-    told, columns = _told(found.structure, given.label, given.n)
-    count = given.n if told is None else len(told)
-    picture = grid_png(sampler(found)(count, given.seed, told), columns)
+def _write(picture: bytes, out: Path) -> None:
     try:
         out.write_bytes(picture)
     except OSError as error:
@@ -73,17 +81,23 @@ def _draw(found: Checkpoint, given: argparse.Namespace, out: Path) -> int:
             f"--out must be a file that can be written; {out}: {error.strerror}: "
             "name one in a folder that is there and yours"
         ) from error
-    return count
 
 
-def _told(structure: Structure, label: int | None, count: int) -> tuple[torch.Tensor | None, int | None]:
-    """The labels of so many samples, if the generator is told any, and the columns of their picture: a row a class."""
+def _told(structure: Structure, label: int | None, count: int | None) -> Tensor | None:
+    """The labels of so many samples, if the generator is told any; without `label` as many of each class, in order."""
+    if not structure.classes:
+        return None
     if label is None:
-        columns = max(1, count // structure.classes) if structure.classes else None
-        return (grid_labels(structure, columns) if columns else None), columns
+        count = max(COUNT, structure.classes) if count is None else count
+        if count < structure.classes:
+            raise UserError(
+                f"--n must be at least the number of classes, {structure.classes}, without --label; given {count}: "
+                f"give --n {structure.classes}, or one class by --label"
+            )
+        return grid_labels(structure, count // structure.classes)
     if not 0 <= label < structure.classes:
         raise UserError(
             f"--label must be a class that the generator knows, 0 to {structure.classes - 1}; given {label}: "
             "name one of those"
         )
-    return torch.full((count,), label), None
+    return torch.full((COUNT if count is None else count,), label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,10 +120,12 @@ def parse(
     presets: Mapping[str, Preset] | None = None,
     data: str | None = IMAGES,
     own: Callable[[argparse._ArgumentGroup], None] | None = None,
+    apart: Collection[str] = (),
 ) -> Options:
     """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
 
     data: the help of --data; None: the script has data of its own. own: adds options of the script's own to a group.
+    apart: values of --data that make the sweep another, and are part of its name.
 
     Raises `UserError` for a bad value.
     """
@@ -139,7 +141,7 @@ def parse(
     given = parser.parse_args(arguments)
     if not presets and given.networks is None:
         given.networks = DEFAULT_NETWORKS
-    parts = [name]
+    parts = [name, *([given.data] if given.data in apart else [])]
     if presets and given.preset != next(iter(presets)):
         parts.append(given.preset)
     if presets and given.full:

@@ -22,6 +22,8 @@ from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 from wgan_core.generator import averaged_generator, program, read_generator, write_generator
 from wgan_core.loop import Cohort, evaluation_labels, grid_labels
+from wgan_core.metrics.objective import check_objective
+from wgan_core.metrics.specs import INTRA_SLICED_NAME, SLICED_NAME, fid_name, kid_name
 from wgan_core.networks import build, initialise
 from wgan_core.state import State
 
@@ -163,6 +165,19 @@ def test_classes_are_those_of_the_training_split() -> None:
     ):
         with pytest.raises(UserError, match=said):
             count_classes(labelled(train, test))
+
+
+def test_what_a_metric_of_classes_wants_is_said() -> None:
+    """Networks that are told classes; where they are, features of images that are no digits."""
+    for measured in ((fid_name(), kid_name(), SLICED_NAME), (SLICED_NAME,)):
+        for name in ("intra_fid", "intra_sliced_wasserstein"):
+            with pytest.raises(
+                UserError, match=r"; it is for scripts whose networks are told classes, such as"
+            ) as info:
+                check_objective(name, measured)
+            assert "--features" not in str(info.value)
+    with pytest.raises(UserError, match=r"with --features$"):
+        check_objective("intra_fid", (INTRA_SLICED_NAME, SLICED_NAME))
 
 
 def test_classes_need_labels() -> None:

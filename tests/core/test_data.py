@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
+from wgan_core.data.dataset import Dataset, Split, count_classes, to_model, to_pixels
 from wgan_core.data.images import load_images
 from wgan_core.data.mnist import CACHED, cache_folder, cached_arrays, load_mnist
 from wgan_core.data.mnist_files import SHA256, Mirror, NpmPackage, check_file, fetch_files
@@ -243,7 +243,7 @@ def test_the_digest_tells_values_labels_shapes_and_types_apart() -> None:
         Split(values, labels),
         Split(values, other_labels),
         Split(values.reshape(4, 2, 1), None),
-        Split(values.view(np.int32), None),
+        Split(values.astype(">f4"), None),
         Split(values + 1, None),
     ]
     digests = {Dataset.of("t", split, splits[0], splits[0]).digest for split in splits}
@@ -280,6 +280,12 @@ def write(path: Path, images: Sequence[bytes | None], labels: Any = None) -> Pat
 HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
+def places(values: np.ndarray, pixels: np.ndarray) -> list[int]:
+    """Where each of these images is among the pixels."""
+    known = [image.tobytes() for image in pixels]
+    return [known.index(image.tobytes()) for image in values]
+
+
 def grey(count: int, side: int = 6) -> np.ndarray:
     return RNG.integers(0, 256, (count, side, side + 2), np.uint8)
 
@@ -287,7 +293,8 @@ def grey(count: int, side: int = 6) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_file_of_images_is_read_and_split(channels: int, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (50, 6, 8, channels), np.uint8)
-    path = write(tmp_path / "t.parquet", [encoded(image.squeeze()) for image in pixels], range(50))
+    labels = np.arange(50) % 5
+    path = write(tmp_path / "t.parquet", [encoded(image.squeeze()) for image in pixels], labels)
     dataset = load_images(path)
     assert dataset.name == "images:t"
     assert dataset.sample_shape == (channels, 6, 8)
@@ -296,8 +303,9 @@ def test_a_file_of_images_is_read_and_split(channels: int, tmp_path: Path) -> No
     for split in (dataset.train, dataset.validation, dataset.test):
         assert split.labels is not None
         assert split.values.flags.c_contiguous
-        np.testing.assert_array_equal(split.values, pixels[split.labels].transpose(0, 3, 1, 2))
-        seen += split.labels.tolist()
+        rows = places(split.values, pixels.transpose(0, 3, 1, 2))
+        np.testing.assert_array_equal(split.labels, labels[rows])
+        seen += rows
     assert sorted(seen) == list(range(50))
     assert load_images(str(path)).digest == dataset.digest
 
@@ -326,16 +334,29 @@ def test_a_folder_with_named_splits_keeps_them(tmp_path: Path) -> None:
 
 
 def test_a_held_out_split_that_is_not_there_is_taken_from_train(tmp_path: Path) -> None:
-    images = [encoded(image) for image in grey(35)]
-    write(tmp_path / "train.parquet", images[:30], range(30))
-    write(tmp_path / "test.parquet", images[30:], range(30, 35))
+    pixels = grey(35)
+    images = [encoded(image) for image in pixels]
+    write(tmp_path / "train.parquet", images[:30], np.arange(30) % 2)
+    write(tmp_path / "test.parquet", images[30:], range(5))
     dataset = load_images(tmp_path)
-    assert dataset.train.labels is not None
     assert dataset.validation.labels is not None
     assert dataset.test.labels is not None
-    assert sorted([*dataset.train.labels, *dataset.validation.labels]) == list(range(30))
-    assert len(dataset.validation) == 3
-    assert dataset.test.labels.tolist() == list(range(30, 35))
+    kept, held_out = (places(split.values[:, 0], pixels) for split in (dataset.train, dataset.validation))
+    assert sorted(kept + held_out) == list(range(30))
+    assert dataset.validation.labels.tolist().count(0) == dataset.validation.labels.tolist().count(1) == 1
+    assert dataset.test.labels.tolist() == list(range(5))
+
+
+def test_a_tenth_of_each_class_is_held_out_and_none_of_a_small_one(tmp_path: Path) -> None:
+    """A network that is told classes must have met each that it is scored on."""
+    labels = np.repeat([0, 1, 2, 3], [100, 39, 9, 1])
+    dataset = load_images(write(tmp_path / "t.parquet", [encoded(image) for image in grey(149)], labels))
+    for split, counts in ((dataset.train, [80, 33, 9, 1]), (dataset.validation, [10, 3]), (dataset.test, [10, 3])):
+        assert split.labels is not None
+        assert np.bincount(split.labels).tolist() == counts
+    assert count_classes(dataset) == 4
+    small = write(tmp_path / "small.parquet", [encoded(image) for image in grey(36)], np.arange(36) % 4)
+    refused(small, "validation of", "has 0 of 36 rows", "in classes of 10 or more if they have a label")
 
 
 def test_a_folder_without_split_names_is_one_set(tmp_path: Path) -> None:

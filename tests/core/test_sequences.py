@@ -185,6 +185,16 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str] | None, str]] = {
         None,
         r"finite spread; those of 'a' of sequences:s are .*e\+.*: choose another unit",
     ),
+    "a missing list of fixed size": (
+        {"a": lists([None, *A[1:]], TYPES["fixed_size_list"])},
+        None,
+        r"Parquet file without missing lists of a fixed size; .*; fill them in, write lists of any size, or fetch",
+    ),
+    "whole numbers far apart": (
+        {"n": [[row, row * row, row + 2**60] for row in range(ROWS)]},
+        None,
+        r"must be .*float32 keeps them.*; of 'n', \d+ is not, beside a mean of .*: .*leave the channel out",
+    ),
     "few rows": ({"a": lists(A[:9])}, None, r"at least 2 sequences; .* of .*s.parquet has 0 of 9 rows"),
     "no rows": ({"a": lists(A[:0], pa.list_(pa.float64()))}, None, r"at least one row; .*s.parquet has none"),
 }
@@ -198,6 +208,13 @@ def test_other_files_are_refused_with_column_and_row(
     with pytest.raises(UserError, match=said) as info:
         load_sequences(path, asked)
     assert "\n" not in str(info.value)
+
+
+def test_numbers_of_held_out_sequences_must_be_within_float32(tmp_path: Path) -> None:
+    for name, rows in (("train", A), ("validation", B), ("test", A * 1e39)):
+        write(tmp_path / f"{name}.parquet", {"a": lists(rows)})
+    with pytest.raises(UserError, match=r"within float32 .*; of 'a', \S+e\+\d\d is not, beside a spread of 2"):
+        load_sequences(tmp_path)
 
 
 def test_files_of_other_lengths_or_columns_are_refused(tmp_path: Path) -> None:

@@ -245,14 +245,23 @@ COLUMNS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (with_gap("height", float("nan")), ("'height'", "row 17 of", "has nan")),
     (with_gap("height", float("-inf")), ("'height'", "row 17 of", "has -inf")),
     (with_gap("colour", None, 0), ("'colour'", "row 0 of", "has none")),
-    ({"one": [1.5] * ROWS, **columns()}, ("'one' is always 1.5", "--drop 'one'")),
+    ({"one": [1.5] * ROWS, "n": range(ROWS)}, ("'one' is always 1.5", "--drop 'one'")),
     ({"one": ["x"] * ROWS, **columns()}, ("'one' is string",)),
-    ({"yes": [True] * ROWS, **columns()}, ("'yes' is always True", "--drop 'yes'")),
+    ({"yes": [True] * ROWS, "n": range(ROWS)}, ("'yes' is always True", "--drop 'yes'")),
     ({"day": DATES, **columns()}, ("'day' is date32", "write it as a number", "--drop 'day'")),
     ({"path": [[1.0, 2.0]] * ROWS, **columns()}, ("'path' is list<", "--drop 'path'")),
+    (
+        {"tags": pa.array([["a"]] * ROWS, pa.list_(pa.string_view())), **columns()},
+        ("'tags' is list<", "--drop 'tags'"),
+    ),
+    (
+        {"raw": pa.array([b"a"] * ROWS, pa.binary_view()), **columns()},
+        ("text must be UTF-8", "'raw' is binary_view", "--drop 'raw'"),
+    ),
     ({"big": [10.0**300 * (row % 3) for row in range(ROWS)]}, ("that of 'big'", "change its unit")),
     ({"id": list(range(0, ROWS << 40, 1 << 40))[::-1]}, ("float32 keeps them", "of 'id', ", "--drop 'id'")),
     ({"id": [2**62 + row for row in range(ROWS)]}, ("that of 'id'", "change its unit")),
+    ({"id": [2**54 + 99 * row for row in range(ROWS)]}, ("must be below 2^53", "of 'id', ", "--drop 'id'")),
 ]
 
 
@@ -284,12 +293,16 @@ def test_whole_numbers_are_kept_up_to_what_float32_can(tmp_path: Path) -> None:
         ({"categorical": ["twon"]}, ("--categorical must name columns", "given 'twon'")),
         ({"drop": ["x"]}, ("--drop must name columns", "given 'x'")),
         (
-            {"label": "ill", "positive": "maybe"},
+            {"label": "ill", "positive": "maybe", "categorical": ["town"]},
             ("--positive-class must be a value", "'ill'", "no, yes; given 'maybe'"),
         ),
-        ({"positive": "yes"}, ("--positive-class needs --label",)),
+        ({"positive": "yes"}, ("--positive-class needs --label", "name the column by --label too")),
+        (
+            {"label": "ill", "positive": "yes", "drop": ["height", "year", "smoker", "colour", "town", "rare"]},
+            ("must have columns besides 'ill'", "none left", "drop fewer"),
+        ),
         ({"label": "ill", "drop": ["ill"]}, ("--drop has 'ill' too",)),
-        ({"label": "height"}, ("'height' is double", "number the classes")),
+        ({"label": "height", "drop": ["town", "ill"]}, ("'height' is double", "number the classes")),
         ({"drop": [*columns(), "rare"]}, ("leaves", "none: drop fewer")),
         (
             {"label": "rare", "positive": "1", "drop": ["town", "ill"]},
@@ -309,9 +322,65 @@ def test_a_category_that_only_held_out_rows_have(tmp_path: Path) -> None:
     odd = pa.table({"n": np.arange(8.0), "kind": ["a", "c"] * 4, "ill": [0, 0, 1, 1] * 2})
     for name, rows in (("train", found), ("validation", found), ("test", odd)):
         write(tmp_path / f"{name}.parquet", rows)
-    parts = ("of 'kind'", "the test split has 'c'", "--drop 'kind'")
+    parts = ("must be in the training split", "of 'kind'", "the test split has 'c'", "--drop 'kind'")
     refused(lambda: load_table(tmp_path, categorical=["kind"]), *parts)
     refused(lambda: load_table(tmp_path, "ill", "1", ["kind"]), *parts)
+    # Training has the category, though not in that class.
+    write(tmp_path / "train.parquet", found.set_column(1, "kind", pa.array(["c", "b", "a", "b"] * 10)))
+    of_class = "the rows of the training split whose 'ill' is 1"
+    refused(lambda: load_table(tmp_path, "ill", "1", ["kind"]), f"must be in {of_class}", *parts[1:])
+
+
+def test_a_column_that_is_constant_in_the_class_that_is_learnt(tmp_path: Path) -> None:
+    found = {"n": np.arange(ROWS), "m": np.arange(ROWS) % 2 * np.arange(ROWS), "ill": np.arange(ROWS) % 2}
+    path = write(tmp_path / "t.parquet", found)
+    said = "more than one value in the rows of the training split whose 'ill' is 0; 'm' is always 0 there"
+    refused(lambda: load_table(path, "ill", "0"), said, "--drop 'm'")
+    load_table(path, "ill", "0", drop=["m"])
+
+
+def test_a_label_is_not_to_be_dropped(tmp_path: Path) -> None:
+    """What an error proposes instead can be done."""
+    remedy = "name another --label, or give --drop 'ill' in place of --label"
+    path = write(tmp_path / "t.parquet", {"n": range(ROWS), "ill": ["yes"] * ROWS})
+    refused(lambda: load_table(path, "ill"), "'ill' is always yes", remedy)
+    gap = write(tmp_path / "gap.parquet", {"n": range(ROWS), "ill": [None, *["yes", "no", "no"] * 19, "no", "no"]})
+    refused(lambda: load_table(gap, "ill"), "row 0 of", "has none", remedy)
+    for each in (path, gap):
+        load_table(each, drop=["ill"])
+    for name, labels in (("train", ["no", "yes"]), ("validation", ["no", "no"]), ("test", ["no", "maybe"])):
+        write(tmp_path / "folder" / f"{name}.parquet", {"n": range(ROWS), "ill": labels * (ROWS // 2)})
+    refused(lambda: load_table(tmp_path / "folder", "ill"), "of 'ill', the test split has 'maybe'", remedy)
+    load_table(tmp_path / "folder", drop=["ill"])
+
+
+def test_types_for_which_pyarrow_lacks_functions(tmp_path: Path) -> None:
+    """As the same values in types that are more common."""
+    numbers, words = columns()["height"].astype(np.float16), columns()["ill"]
+    found = {"n": pa.array(numbers), "ill": pa.array(words, pa.string_view())}
+    dataset = load_table(write(tmp_path / "t.parquet", found), "ill", "yes")
+    common = {"n": pa.array(numbers.astype(np.float32)), "ill": pa.array(words)}
+    wanted = load_table(write(tmp_path / "other.parquet", common), "ill", "yes")
+    assert (dataset.digest, dataset.coding) == (wanted.digest, wanted.coding)
+
+
+def test_csv_files_must_be_utf_8(tmp_path: Path) -> None:
+    lines = "\n".join(f"{row},caf\xe9 {row % 2}" for row in range(ROWS))
+    path = tmp_path / "t.csv"
+    path.write_text(f"n,place\n{lines}", encoding="latin-1")
+    said = ("text must be UTF-8", "'place' is binary", "save the file as UTF-8")
+    refused(lambda: load_table(path), *said)
+    refused(lambda: load_table(path, categorical=["place"]), *said)
+    refused(lambda: load_table(path, "place"), *said)
+    load_table(path, drop=["place"])
+    path.write_text(f"n,plac\xe9\n{lines}", encoding="latin-1")
+    refused(lambda: load_table(path), "a CSV file must be UTF-8", "the first line of", "save it as UTF-8")
+
+
+def test_the_train_split_that_is_wanted_is_of_the_files_kind(tmp_path: Path) -> None:
+    for name in ("test.csv", "validation.csv"):
+        write(tmp_path / name, {"n": range(ROWS)})
+    refused(lambda: load_table(tmp_path), "must include a train split", "there is test, validation", "add train*.csv")
 
 
 def test_files_must_agree_on_their_columns(tmp_path: Path) -> None:

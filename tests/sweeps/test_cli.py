@@ -271,6 +271,61 @@ def test_coded_samples_are_rows(
         assert "'a' is a column of sequences" in refused("sample", folder, "--out", "rows.csv")
 
 
+def told(shape: tuple[int, ...], classes: int, coding: Coding | None = None) -> Structure:
+    return Structure("mlp", shape, latent_dim=3, classes=classes, coding=coding)
+
+
+@pytest.mark.parametrize(
+    ("options", "classes", "count"),
+    [((), 3, 63), ((), 70, 70), (("--n", "11"), 3, 9), (("--n", "3"), 3, 3), (("--n", "2", "--label", "1"), 3, 2)],
+    ids=str,
+)
+def test_as_many_of_each_class(
+    sweep: tuple[Path, Study],
+    make_plan: Callable[..., Plan],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    classes: int,
+    count: int,
+) -> None:
+    folder = checkpoint_in(sweep, 10, make_plan(structure=told((1, 4, 4), classes)))
+    out = tmp_path / "x.png"
+    assert main(["sample", str(folder), *options, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{count} samples in {out}\n"
+
+
+def test_fewer_samples_than_classes(
+    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    folder = checkpoint_in(sweep, 10, make_plan(structure=told((1, 4, 4), 10)))
+    line = refused("sample", folder, "--n", "5", "--out", tmp_path / "x.png")
+    assert "--n must be at least the number of classes, 10, without --label; given 5: give --n 10, or one" in line
+
+
+def test_rows_of_a_generator_that_is_told_classes(
+    refused: Callable[..., str],
+    sweep: tuple[Path, Study],
+    make_plan: Callable[..., Plan],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All of the class that is asked for, else class by class, from the same noise."""
+    coding = Coding((Column("a", 100.0, 2.0), Column("b", 7.0)))
+    folder = checkpoint_in(sweep, 10, make_plan(structure=told((2,), 3, coding)))
+    out = tmp_path / "rows.parquet"
+
+    def drawn(*options: str) -> np.ndarray:
+        assert main(["sample", str(folder), *options, "--out", str(out)]) == 0
+        return parquet.read_table(out).to_pandas().to_numpy()
+
+    each = [drawn("--n", "6", "--label", str(label)) for label in range(3)]
+    assert not np.allclose(each[0], each[1])
+    np.testing.assert_allclose(drawn("--n", "8"), np.concatenate([each[k][2 * k : 2 * k + 2] for k in range(3)]))
+    capsys.readouterr()
+    assert "0 to 2; given 3" in refused("sample", folder, "--label", "3", "--out", out)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -394,7 +449,11 @@ def test_the_help_names_the_environment_and_not_what_is_in_it(
         assert "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)" in text
     if command == "sample":
         assert "a sweep in --storage, for its best checkpoint; or a checkpoint's folder" in text
-        for default in ("(default: 64)", "(default: samples.png, or rows.parquet)", "(default: 0)"):
+        for default in (
+            "(default: 64, or one of each class if",
+            "(default: samples.png, or rows.parquet)",
+            "(default: 0)",
+        ):
             assert text.count(default) == 1
     for named in ("$WGAN_STORAGE", "$WGAN_STUDY_STORAGE"):
         assert text.count(named) == 1
@@ -413,6 +472,14 @@ def test_defaults_and_units_are_in_the_help(capsys: pytest.CaptureFixture[str]) 
     assert "None" not in text
     assert text.count("(default: MNIST") == 1
     assert text.count("(default: 1.0)") == 1
+
+
+def test_other_data_at_hand_has_a_sweep_of_its_own() -> None:
+    """Else one would find the other's; a file is told apart by --name."""
+    for data, name in (("wine", "mine-wine-smoke"), ("iris.csv", "mine-smoke")):
+        assert parse("mine", "", 12, 4500, ["--data", data, "--smoke"], apart=["wine", "iris"]).name == name
+    assert parse("mine", "", 12, 4500, [], apart=["wine"]).name == "mine"
+    assert parse("mine", "", 12, 4500, ["--data", "wine", "--name", "other"], apart=["wine"]).name == "other"
 
 
 def test_a_smoke_is_no_longer_than_it_must_be() -> None:

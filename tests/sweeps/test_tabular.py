@@ -131,6 +131,15 @@ def test_networks_named_for_a_table_are_linear(asked: Asked, monkeypatch: pytest
         (["--label", "stage"], "--label must name columns of breast-cancer"),
         (["--positive-class", "ill"], "'diagnosis' has in the training split: benign, malignant; given 'ill'"),
         (["--drop", "mean radius,x"], "--drop must name columns"),
+        (
+            ["--drop", "diagnosis"],
+            "must leave 'diagnosis': without --label it tells the classes of breast-cancer apart, and the rows of",
+        ),
+        (
+            ["--data", "wine", "--positive-class", "class_1", "--drop", "hue,cultivar"],
+            "the rows of class_1 are learnt without it; given hue,cultivar: take it out of --drop",
+        ),
+        (["--label", "diagnosis", "--drop", "diagnosis"], "--drop has 'diagnosis' too: name it in one of the two"),
     ],
     ids=str,
 )

@@ -21,7 +21,8 @@ def load_images(path: str | Path) -> Dataset:
     A table has a column `image`, a struct with `bytes` (an encoded PNG, JPEG, ...) as Hugging Face
     `datasets` writes it, and may have an integer column `label`. Files whose names begin with `train`,
     `validation` or `test` are those splits, and a held-out split that is not there is taken from
-    `train`, a tenth of it. Otherwise all rows are shuffled (a constant seed) and split 80/10/10.
+    `train`, a tenth of it. Otherwise all rows are shuffled (a constant seed) and split 80/10/10. With
+    labels it is a tenth of each class, rounded down: a class of fewer than ten images is in training alone.
 
     Raises `UserError` for a path that leads nowhere, a file that is not Parquet, a table without images, a row
     that cannot be decoded, images of different sizes or modes, and too few rows.
@@ -32,7 +33,8 @@ def load_images(path: str | Path) -> Dataset:
     for name, file in split_names(data_files(given)):
         parts.setdefault(name, []).append(read_images(file, reference))
     found = {name: joined(each, given) for name, each in parts.items()}
-    chosen = allot({name: len(split) for name, split in found.items()}, given)
+    strata = next(found[name].labels for name in ("all", "train") if name in found)
+    chosen = allot({name: len(split) for name, split in found.items()}, strata)
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
     splits = {name: taken(found[part], rows) for name, (part, rows) in chosen.items()}
     # The prefix keeps a file called mnist.parquet apart from MNIST itself, which has metrics of its own.

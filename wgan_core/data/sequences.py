@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wgan_core.coding import Coding, Column
 from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.kept import check_kept
 from wgan_core.data.splits import SPLITS, allot, check_rows, data_files, located, read_table, split_names
 from wgan_core.errors import UserError
 
@@ -29,17 +30,18 @@ def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Da
 
     A channel is a column of lists of numbers; or one column holds lists of C lists. columns: which, in order; None: all
     columns of lists of numbers, and the others are left out. Each channel is shifted and scaled by its mean and its
-    standard deviation over the training split. Splits are as `wgan_core.data.images` has them.
+    standard deviation over the training split. Splits are as `wgan_core.data.images` has them without labels.
 
     Raises `UserError` for a path that leads nowhere, a file that is not Parquet, columns that are not such lists, gaps,
-    numbers that are not finite, sequences of different lengths, channels that do not vary, and too few rows.
+    numbers that are not finite, sequences of different lengths, channels that do not vary, numbers that float32 does
+    not keep, and too few rows.
     """
     given = located(path)
     reader = _Reader(columns)
     found: dict[str, list[_Channels]] = {}
     for name, file in split_names(data_files(given)):
         found.setdefault(name, []).append(reader.read(file))
-    chosen = allot({name: sum(len(part.values) for part in parts) for name, parts in found.items()}, given)
+    chosen = allot({name: sum(len(part.values) for part in parts) for name, parts in found.items()})
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences")
     together = {name: np.concatenate([part.values for part in parts]) for name, parts in found.items()}
     splits = {name: together[part][rows] for name, (part, rows) in chosen.items()}
@@ -52,7 +54,7 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
     """A data set of sequences (N, C, L) in their own units, one array a split of `SPLITS`.
 
     channels: their C names. whole: which of them hold whole numbers only. Raises `UserError` for a channel that does
-    not vary while training, or by more than a float64 can square.
+    not vary while training, or by more than a float64 can square, and as `check_kept` does.
     """
     train = splits["train"]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -69,9 +71,15 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
                 f"the numbers of a channel must have a finite spread; those of {channel!r} of {name} are {least:g} to "
                 f"{most:g}: choose another unit"
             )
-    values = {split: ((splits[split] - mean[:, None]) / sd[:, None]).astype(np.float32, order="C") for split in SPLITS}
+    with np.errstate(over="ignore"):  # found by `check_kept`
+        values = {
+            split: ((splits[split] - mean[:, None]) / sd[:, None]).astype(np.float32, order="C") for split in SPLITS
+        }
     described = zip(channels, mean.tolist(), sd.tolist(), whole, strict=True)
     coding = Coding(tuple(Column(*each) for each in described))
+    for split in SPLITS:
+        for index, column in enumerate(coding.columns):
+            check_kept(splits[split][:, index], values[split][:, index], column, "leave the channel out")
     ready = {split: Split(values[split], None) for split in SPLITS}
     return Dataset.of(name, ready["train"], ready["validation"], ready["test"], coding)
 

@@ -69,7 +69,7 @@ def _kinds(suffixes: Sequence[str]) -> str:
 def split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
     """Each file with the split that it belongs to; `all` where names say nothing or there is one file.
 
-    Raises `UserError` where some names say it and others do not.
+    Raises `UserError` where some names say it and others do not, and where none says `train`.
     """
     if len(files) == 1:
         return [("all", files[0])]
@@ -81,42 +81,59 @@ def split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
             f"file names in a data folder must all begin with {', '.join(SPLITS)}, or none may; "
             f"{stray[0].name} does not and others do; rename or move it"
         )
-    return [(match[1], file) for match, file in named if match is not None]
+    found = [(match[1], file) for match, file in named if match is not None]
+    there = sorted({name for name, _ in found})
+    if "train" not in there:
+        raise UserError(
+            f"the files in {files[0].parent} must include a train split; there is {', '.join(there)}; "
+            f"add train*{files[0].suffix}"
+        )
+    return found
 
 
 def read_table(file: Path) -> pa.Table:
-    """A file whose name ends in .csv as CSV, its first line the names of the columns; any other as Parquet.
+    """A file whose name ends in .csv as CSV in UTF-8, its first line the names of the columns; any other as Parquet.
 
-    Raises `UserError` for a file that is neither.
+    Cells that are not UTF-8 are binary. Raises `UserError` for a file that is neither, and for other names of columns.
     """
-    is_csv = file.suffix == ".csv"
+    return _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
+
+
+def _read_csv(file: Path) -> pa.Table:
+    # Only a cell that is empty and not quoted is a gap: "NA" may be a value.
+    options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
     try:
-        # Only a cell that is empty and not quoted is a gap: "NA" may be a value.
-        options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
-        return csv.read_csv(file, convert_options=options) if is_csv else parquet.read_table(file)
+        table = csv.read_csv(file, convert_options=options)
+        _ = table.column_names  # decoded here
+    except UnicodeDecodeError as error:
+        raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file} must be a whole CSV file; {one_line(error)}; copy or fetch it again") from error
+    return table
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    fixed = False
+    try:
+        fixed = any("fixed_size_list" in str(field.type) for field in parquet.read_schema(file))
+        return parquet.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        # pyarrow writes a missing list of fixed size, and cannot read it.
+        without = " without missing lists of a fixed size" if fixed else ""
+        remedy = "fill them in, write lists of any size, or" if fixed else "copy or"
         raise UserError(
-            f"{file} must be a whole {KINDS['.csv' if is_csv else '.parquet']} file; {one_line(error)}; "
-            "copy or fetch it again"
+            f"{file} must be a whole Parquet file{without}; {one_line(error)}; {remedy} fetch it again"
         ) from error
 
 
-def allot(
-    rows: Mapping[str, int], given: Path | str, strata: NDArray[np.int64] | None = None
-) -> dict[str, tuple[str, Rows]]:
+def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> dict[str, tuple[str, Rows]]:
     """For each of `SPLITS` the part that it is taken from and which of that part's rows it has, in order.
 
     rows: how many rows each part has that was found: splits, or `all`. A held-out split that was not found is a tenth
     of `train`, or of `all`, shuffled with a constant seed. strata: a class (N,) for each row of that one, of each of
-    which a tenth is held out.
-
-    Raises `UserError` where there is nothing to train on.
+    which a tenth is held out, rounded down: a class of fewer than ten rows is in training alone.
     """
-    source = next((name for name in ("all", "train") if name in rows), None)
-    if source is None:
-        raise UserError(
-            f"the files in {given} must include a train split; there is {', '.join(rows)}; add train*.parquet"
-        )
+    source = next(name for name in ("all", "train") if name in rows)
     missing = [name for name in SPLITS[1:] if name not in rows]
     if not missing:
         return {name: (name, np.arange(rows[name])) for name in SPLITS}
@@ -137,5 +154,6 @@ def check_rows(rows: Mapping[str, int], given: Path | str, what: str = "rows") -
         if count < LEAST_ROWS:
             raise UserError(
                 f"each split must have at least {LEAST_ROWS} {what}; {name} of {given} has {count} of "
-                f"{sum(rows.values())} rows; give at least {LEAST_ROWS * HELD_OUT_SHARE} rows, or files for each split"
+                f"{sum(rows.values())} rows; give at least {LEAST_ROWS * HELD_OUT_SHARE} rows, in classes of "
+                f"{HELD_OUT_SHARE} or more if they have a label, or files for each split"
             )

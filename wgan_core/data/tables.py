@@ -19,6 +19,7 @@ from pyarrow import types
 
 from wgan_core.coding import Coding, Column, Value
 from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.kept import check_kept
 from wgan_core.data.splits import allot, check_rows, data_files, located, read_table, split_names
 from wgan_core.errors import UserError, one_line
 
@@ -27,6 +28,8 @@ SUFFIXES = (".parquet", ".csv")
 BUNDLED = {"breast-cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
 # What an error shows of a table's columns.
 SHOWN = 10
+# Types for which pyarrow cannot do all that is done here, and those that hold the same values.
+PLAIN = {pa.string_view(): pa.string(), pa.float16(): pa.float32()}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Table:
     def columns(self) -> list[str]:
         """Their names, in order."""
         return next(iter(self.parts.values())).column_names
+
+    def kind(self, name: str) -> pa.DataType:
+        """The type of a column, which is one in all parts."""
+        return next(iter(self.parts.values())).schema.field(name).type
 
 
 def load_table(
@@ -63,14 +70,27 @@ def load_table(
     or value that is not there, and for too few rows.
     """
     if positive is not None and label is None:
-        raise UserError(f"--positive-class needs --label, the column that it is a value of; given {positive!r} alone")
+        raise UserError(
+            f"--positive-class needs --label, the column that it is a value of; given {positive!r} alone: name the "
+            "column by --label too, or leave both out to learn all rows"
+        )
     table = read(path_or_name)
     _check_names(table, {"--label": [label] if label else [], "--categorical": categorical, "--drop": drop})
     if label is not None and label in drop:
         raise UserError(f"the label must stay in the table; --drop has {label!r} too: name it in one of the two")
+    left = _left(table, drop)
+    if positive is not None and left == [label]:
+        raise UserError(
+            f"rows of one class must have columns besides {label!r}; {table.origin} has none left: add some, or drop "
+            "fewer"
+        )
+    named = {*categorical, *([label] if label is not None else [])}
+    for name in left:
+        _check_gaps(table, name, label)
+    for name in left:
+        _check_kind(table.kind(name), name, name in named, label)
     splits = split_rows(table, label, drop)
     check_rows({name: len(rows) for name, rows in splits.items()}, table.origin)
-    named = {*categorical, *([label] if label is not None else [])}
     if label is None or positive is None:
         coding = fit(splits["train"], named, label or "")
         return _dataset(table.name, splits, coding)
@@ -89,7 +109,8 @@ def read(path_or_name: str | Path) -> Table:
         name = str(path_or_name)
         return Table(f"table:{name}", name, {"all": _bundled(name)})
     given = located(path_or_name, SUFFIXES)
-    found = [(part, file, read_table(file)) for part, file in split_names(data_files(given, SUFFIXES, list(BUNDLED)))]
+    files = split_names(data_files(given, SUFFIXES, list(BUNDLED)))
+    found = [(part, file, _plain(read_table(file))) for part, file in files]
     _, first, header = found[0]
     twice = [name for name, count in Counter(header.column_names).items() if count > 1]
     if twice:
@@ -115,6 +136,14 @@ def read(path_or_name: str | Path) -> Table:
         parts.setdefault(part, []).append(whole.slice(start, len(each)))
         start += len(each)
     return Table(f"table:{given.stem}", str(given), {part: pa.concat_tables(each) for part, each in parts.items()})
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The table without the types of `PLAIN`."""
+    for index, field in enumerate(table.schema):
+        if field.type in PLAIN:
+            table = table.set_column(index, field.name, table.column(index).cast(PLAIN[field.type]))
+    return table
 
 
 def _bundled(name: str) -> pa.Table:
@@ -144,43 +173,54 @@ def _check_names(table: Table, named: Mapping[str, Sequence[str]]) -> None:
                 )
 
 
-def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ()) -> dict[str, pa.Table]:
-    """The rows of the three splits as they were read, without the columns `drop`.
-
-    Files whose names begin with `train`, `validation` or `test` are those splits, and a held-out split that is not
-    there is a tenth of `train`. Otherwise a tenth of all rows is held out for each, shuffled with a constant seed; with
-    a `label`, a tenth of each class.
-
-    Raises `UserError` for gaps in what is left, and for a label that is no class.
-    """
+def _left(table: Table, drop: Sequence[str]) -> list[str]:
+    """The columns that are learnt."""
     left = [name for name in table.columns if name not in drop]
     if not left:
         raise UserError(f"a table must have columns; --drop leaves {table.origin} none: drop fewer")
+    return left
+
+
+def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ()) -> dict[str, pa.Table]:
+    """The rows of the three splits as they were read, without the columns `drop`, of a table that `load_table` takes.
+
+    Files whose names begin with `train`, `validation` or `test` are those splits, and a held-out split that is not
+    there is a tenth of `train`. Otherwise a tenth of all rows is held out for each, shuffled with a constant seed; with
+    a `label`, a tenth of each class, rounded down.
+
+    Raises `UserError` for a label that is no class.
+    """
+    left = _left(table, drop)
     parts = {part: rows.select(left) for part, rows in table.parts.items()}
-    for part, rows in parts.items():
-        for name in left:
-            _check_gaps(rows[name], name, table.origin if part == "all" else f"{part} of {table.origin}")
     strata = None
     if label is not None:
-        column = next((parts[part][label] for part in ("all", "train") if part in parts), None)
-        if column is not None:
-            _check_label(column.type, label)
-            strata = _classes(column)
-    chosen = allot({part: len(rows) for part, rows in parts.items()}, table.origin, strata)
+        column = next(parts[part][label] for part in ("all", "train") if part in parts)
+        _check_label(column.type, label)
+        strata = _classes(column)
+    chosen = allot({part: len(rows) for part, rows in parts.items()}, strata)
     return {split: parts[part].take(pa.array(rows)) for split, (part, rows) in chosen.items()}
 
 
-def _check_gaps(column: pa.ChunkedArray, name: str, where: str) -> None:
-    gaps = column.is_null(nan_is_null=True)
-    if types.is_floating(column.type):
-        gaps = pc.or_(gaps, pc.fill_null(pc.is_inf(column), False))
-    row = pc.index(gaps, True).as_py()
-    if row >= 0:
-        found = column[row].as_py()
-        raise UserError(
-            f"the column {name!r} must have a finite value in each row; row {row} of {where} has "
-            f"{'none' if found is None else found}: fill or drop the rows, or leave the column out by --drop {name!r}"
-        )
+def _leave_out(name: str, label: str | None) -> str:
+    """How a column is not learnt, as an error proposes it: the label cannot be dropped."""
+    if name == label:
+        return f"name another --label, or give --drop {name!r} in place of --label and --positive-class"
+    return f"leave the column out by --drop {name!r}"
+
+
+def _check_gaps(table: Table, name: str, label: str | None) -> None:
+    for part, rows in table.parts.items():
+        column = rows[name]
+        gaps = column.is_null(nan_is_null=True)
+        if types.is_floating(column.type):
+            gaps = pc.or_(gaps, pc.fill_null(pc.is_inf(column), False))
+        row = pc.index(gaps, True).as_py()
+        if row >= 0:
+            found, where = column[row].as_py(), "" if part == "all" else f"{part} of "
+            raise UserError(
+                f"the column {name!r} must have a finite value in each row; row {row} of {where}{table.origin} has "
+                f"{'none' if found is None else found}: fill or drop the rows, or {_leave_out(name, label)}"
+            )
 
 
 def _check_label(kind: pa.DataType, label: str) -> None:
@@ -194,14 +234,14 @@ def _check_label(kind: pa.DataType, label: str) -> None:
 
 def _classes(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """The values (N,) numbered in their order, whatever the order of the rows."""
-    values = _values(column)
+    values = column.to_pylist()
     number = {value: index for index, value in enumerate(sorted(set(values)))}
     return np.array([number[value] for value in values], dtype=np.int64)
 
 
 def _value(column: pa.ChunkedArray, label: str, text: str) -> Value:
     """The value that a person writes so. Raises `UserError` if the column has none."""
-    known = {as_text(value): value for value in sorted(set(_values(column)))}
+    known = {as_text(value): value for value in sorted(set(column.to_pylist()))}
     if text not in known:
         shown = ", ".join([*known][:SHOWN]) + (", ..." if len(known) > SHOWN else "")
         raise UserError(
@@ -223,41 +263,61 @@ def of_class(rows: pa.Table, label: str, value: Value) -> pa.Table:
     return rows.filter(pc.equal(column.cast(kind), pa.scalar(value, kind))).drop_columns(label)
 
 
-def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value | None = None) -> Coding:
-    """The coding of a table's columns by its training rows (N).
-
-    categorical: the columns that are such whatever their type. Raises `UserError` for a column that cannot be coded.
-    """
-    columns = tuple(_column(name, train[name], name in categorical) for name in train.column_names)
-    return Coding(columns, label, positive)
-
-
-def _column(name: str, column: pa.ChunkedArray, categorical: bool) -> Column:
-    kind = column.type
-    if categorical or types.is_boolean(kind) or types.is_dictionary(kind):
-        held = _held(kind)
+def _check_kind(kind: pa.DataType, name: str, categorical: bool, label: str | None) -> None:
+    """Raises `UserError` unless a column of this type can be coded; categorical: whatever its type, by its name."""
+    held, remedy = _held(kind), _leave_out(name, label)
+    if types.is_null(held):  # each row is a gap
+        return
+    if _is_binary(held):
+        raise UserError(
+            f"text must be UTF-8; {name!r} is {held}, as text in another encoding is read: save the file as UTF-8, or "
+            f"{remedy}"
+        )
+    if categorical or _is_category(kind):
         if not (_is_text(held) or _is_number(held) or types.is_boolean(held)):
             raise UserError(
                 f"categories must be text, numbers, or true and false; {name!r} is {held}: write them as text, or "
-                f"leave the column out by --drop {name!r}"
+                f"{remedy}"
             )
-        values = tuple(sorted(set(_values(column))))
-        if len(values) == 1:
-            raise _constant(name, values[0])
-        return Column(name, values=values)
-    if _is_text(kind):
+    elif _is_text(kind):
         raise UserError(
             f"a column of text must be one of categories; {name!r} is {kind}: --categorical {name!r} makes its values "
             f"such, --drop {name!r} leaves it out"
         )
-    if not (_is_number(kind) or types.is_decimal(kind)):
+    elif not (_is_number(kind) or types.is_decimal(kind)):
         raise UserError(
             f"a column must be numbers, true and false, or categories; {name!r} is {kind}: write it as a number, or "
-            f"leave it out by --drop {name!r}"
+            f"{remedy}"
         )
+
+
+def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value | None = None) -> Coding:
+    """The coding of a table's columns by its training rows (N), of types that `load_table` takes.
+
+    categorical: the columns that are such whatever their type. positive: the value of the label that all rows have, if
+    they are those of one class. Raises `UserError` for a column that does not vary, or by too much.
+    """
+    where = _training(label, positive)
+    columns = tuple(_column(name, train[name], name in categorical, label, where) for name in train.column_names)
+    return Coding(columns, label, positive)
+
+
+def _training(label: str, positive: Value | None) -> str:
+    """What an error calls the rows that are learnt: all of the training split, or those of one class."""
+    if positive is None:
+        return "the training split"
+    return f"the rows of the training split whose {label!r} is {as_text(positive)}"
+
+
+def _column(name: str, column: pa.ChunkedArray, categorical: bool, label: str, where: str) -> Column:
+    if categorical or _is_category(column.type):
+        values = tuple(sorted(set(column.to_pylist())))
+        if len(values) == 1:
+            raise _constant(name, values[0], label, where)
+        return Column(name, values=values)
     lowest, highest = pc.min_max(column).as_py().values()
     if lowest == highest:
-        raise _constant(name, lowest)
+        raise _constant(name, lowest, label, where)
     numbers = _numbers(column)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         mean, sd = float(numbers.mean()), float(numbers.std())
@@ -266,13 +326,13 @@ def _column(name: str, column: pa.ChunkedArray, categorical: bool) -> Column:
             f"the spread of a column must be a number of double precision; that of {name!r}, {lowest} to "
             f"{highest}, is not: change its unit, or leave it out by --drop {name!r}"
         )
-    return Column(name, mean, sd, whole=types.is_integer(kind))
+    return Column(name, mean, sd, whole=types.is_integer(column.type))
 
 
-def _constant(name: str, value: object) -> UserError:
+def _constant(name: str, value: object, label: str, where: str) -> UserError:
     return UserError(
-        f"a column must have more than one value in the training split; {name!r} is always {value}: leave it out by "
-        f"--drop {name!r}"
+        f"a column must have more than one value in {where}; {name!r} is always {value} there: "
+        f"{_leave_out(name, label)}"
     )
 
 
@@ -286,15 +346,20 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    return column.to_pylist()
+def _is_binary(kind: pa.DataType) -> bool:
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+
+
+def _is_category(kind: pa.DataType) -> bool:
+    """Whether a column of this type is one of categories though nobody says so."""
+    return types.is_boolean(kind) or types.is_dictionary(kind)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    # Not safe: whole numbers above 2^53 are rounded, and found by `_check_kept`.
+    # Not safe: whole numbers above 2^53 are rounded, and found by `check_kept`.
     return column.cast(pa.float64(), safe=False).to_numpy()
 
 
@@ -303,21 +368,22 @@ def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
 
     Raises `UserError` for a category that the coding does not know.
     """
-    parts = [_entries(rows[column.name], column, where) for column in coding.columns]
+    parts = [_entries(rows[column.name], column, coding, where) for column in coding.columns]
     return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
 
 
-def _entries(column: pa.ChunkedArray, known: Column, where: str) -> NDArray[np.float64]:
+def _entries(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) -> NDArray[np.float64]:
     """(N, width)."""
     if not known.values:
         return ((_numbers(column) - known.mean) / known.sd)[:, None]
     index = {value: position for position, value in enumerate(known.values)}
-    values = _values(column)
+    values = column.to_pylist()
     unseen = next((value for value in values if value not in index), None)
     if unseen is not None:
         raise UserError(
-            f"each category must be in the training split; of {known.name!r}, {where} has {unseen!r}, which is not: "
-            f"drop those rows or put some into training, or leave the column out by --drop {known.name!r}"
+            f"each category must be in {_training(coding.label, coding.positive)}; of {known.name!r}, "
+            f"{where} has {unseen!r}, which is not: drop those rows or put some into training, or "
+            f"{_leave_out(known.name, coding.label)}"
         )
     return np.eye(len(index))[[index[value] for value in values]]
 
@@ -326,28 +392,16 @@ def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Datas
     coded = {}
     for split, rows in splits.items():
         samples = encode(rows, coding, f"the {split} split")
-        _check_kept(rows, samples, coding)
+        _check_numbers(rows, samples, coding)
         coded[split] = Split(samples, None)
     return Dataset.of(name, coded["train"], coded["validation"], coded["test"], coding)
 
 
-def _check_kept(rows: pa.Table, samples: NDArray[np.float32], coding: Coding) -> None:
-    """Raises `UserError` unless the samples (N, D) are finite, and whole numbers come back from them as they were."""
+def _check_numbers(rows: pa.Table, samples: NDArray[np.float32], coding: Coding) -> None:
+    """Raises `UserError` unless the samples (N, D) keep the numbers of the rows, as `check_kept` has it."""
     start = 0
     for column in coding.columns:
-        entries, start = samples[:, start].astype(np.float64), start + column.width
-        if not np.isfinite(entries).all():
-            value = rows[column.name][int(np.argmin(np.isfinite(entries)))].as_py()
-            raise UserError(
-                f"a value must be within float32 once it is standardised; of {column.name!r}, {value} is not, beside a "
-                f"spread of {column.sd:g}: drop its row, or leave the column out by --drop {column.name!r}"
-            )
-        if column.whole:
-            kept = np.rint(entries * column.sd + column.mean)
-            lost = np.nonzero(kept != _numbers(rows[column.name]))[0]
-            if lost.size:
-                raise UserError(
-                    "whole numbers must be so few apart that float32 keeps them, about 2^23 from their mean; of "
-                    f"{column.name!r}, {rows[column.name][int(lost[0])].as_py()} is not: write it as floating-point "
-                    f"numbers or in a larger unit, or leave the column out by --drop {column.name!r}"
-                )
+        if not column.values:
+            remedy = _leave_out(column.name, coding.label)
+            check_kept(_numbers(rows[column.name]), samples[:, start], column, remedy)
+        start += column.width

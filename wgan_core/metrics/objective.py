@@ -91,7 +91,10 @@ def check_objective(name: str, available: Collection[str], own: Sequence[MetricS
 
 
 def hint(spec: MetricSpec, available: Collection[str]) -> str:
-    """How FID and KID come to be measured where the digit classifier knows nothing of the data."""
+    """What a metric wants that is not measured: networks that are told classes, or features of other images."""
+    told = any("classes" in each.depends_on for name, each in known_metrics(available).items() if name in available)
+    if "classes" in spec.depends_on and not told:
+        return "; it is for scripts whose networks are told classes, such as conditional.py"
     wanting = "digit classifier" in spec.depends_on and own_label(available) is None
     return "; for FID and KID of other images name a feature extractor with --features" if wanting else ""
 
