@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+FROM ?=
 # Debian packages without which some tests cannot run; `chromium` belongs here from the first test marked needs_browser.
 TEST_PACKAGES ?=
 
@@ -10,7 +11,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv mnist mnist-long data test lint types format test-deps wheel bench-step bench-sweep clean
+.PHONY: help .venv mnist mnist-long data test lint types format test-deps wheel cluster.yaml bench-step bench-sweep clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +80,18 @@ wheel: $(STAMP) ## build dist/*.whl
 	@echo "Building the wheel into dist"
 	@$(PIP) wheel --no-deps --no-build-isolation -w dist .
 	@ls dist/*.whl
+
+# Phony, so that a file that is there is refused rather than taken for up to date.
+cluster.yaml: ## a cluster's file from cluster/FROM.yaml, with what is to be filled in
+	@if [ ! -f "cluster/$(FROM).yaml" ]; then \
+	    echo "error: FROM must name a template, one of $$(cd cluster && ls *.yaml | sed 's/.yaml$$//' | xargs);" \
+	         "given '$(FROM)': make cluster.yaml FROM=ssh" >&2; exit 2; fi
+	@if [ -e cluster.yaml ]; then \
+	    echo "error: cluster.yaml is there already, and is not overwritten: move it away first" >&2; exit 2; fi
+	@cp "cluster/$(FROM).yaml" cluster.yaml
+	@echo "cluster.yaml is a copy of cluster/$(FROM).yaml; fill in, by line:"
+	@grep -n FILL_IN cluster.yaml | grep -v '^[0-9]*: *#'
+	@echo "then: .venv/bin/sweeps check-cluster cluster.yaml; docs/cluster.md says what comes next"
 
 bench-step: $(STAMP) ## time one training step, lanes against the textbook loop
 	$(BIN)/python benchmarks/step.py $(ARGS)

@@ -1,11 +1,12 @@
-"""The `sweeps` command: take away what a sweep found."""
+"""The `sweeps` command: see how a sweep stands, take away what it found, and check a cluster's file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
-from sweeps.commands import best, downstream, export, sample
+from sweeps.commands import best, check_cluster, downstream, export, sample, status
 from sweeps.commands.script import add_script, read_script
 from sweeps.engine.options import Parser, add_storage
 from wgan_core.errors import UserError
@@ -26,14 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (best, sample, export, downstream):
-        name = command.__name__.rpartition(".")[2]
-        own = commands.add_parser(name, help=command.HELP)
+    for command in (best, status, sample, export, downstream):
+        own = commands.add_parser(_name(command), help=command.HELP)
         command.add_options(own)
         add_storage(own)
         add_script(own)
         own.set_defaults(run=command.run)
+    own = commands.add_parser(_name(check_cluster), help=check_cluster.HELP)
+    check_cluster.add_options(own)
+    own.set_defaults(run=check_cluster.run, script=None)
     return parser
+
+
+def _name(command: ModuleType) -> str:
+    return command.__name__.rpartition(".")[2].replace("_", "-")
 
 
 if __name__ == "__main__":

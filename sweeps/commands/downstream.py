@@ -13,6 +13,7 @@ from sweeps.commands.trained import best_checkpoint, check_count, check_seed, sa
 from sweeps.engine.options import whole_number
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import open_results
+from sweeps.engine.table import table
 from wgan_core.coding import Coding
 from wgan_core.data.rows import rows_of
 from wgan_core.data.tables import BUNDLED, as_text, load_table, read, split_rows
@@ -45,8 +46,9 @@ def run(given: argparse.Namespace) -> None:
     if given.draws < 1:
         raise UserError(f"--draws must be a whole number >= 1; given {given.draws}: give --draws {DRAWS}, for example")
     results = open_results(given.storage, given.name, given.study_storage)
-    coding = results.plan.structure.coding
-    if coding is None or len(results.plan.structure.sample_shape) > 1:
+    structure = results.plan.structure
+    coding = structure.coding
+    if coding is None or structure.classes or len(structure.sample_shape) > 1:
         raise UserError(
             f"sweeps downstream is for rows of a table; {given.name!r} is a sweep on {results.plan.data}: "
             "name one of sweeps/tabular.py"
@@ -90,6 +92,4 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     for each in outcomes:
         figures = (f"{each.means[name]:.3f} ± {each.sds[name]:.3f}" for name in METRICS)
         lines.append((each.classifier, each.training, str(each.rows), str(each.generated), *figures))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+    return "\n".join(table(lines, str.ljust))

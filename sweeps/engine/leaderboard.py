@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sweeps.engine.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.plan import Plan
 from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.table import table
 from wgan_core.checkpoint import folder_name
 from wgan_core.config import Hyper
 from wgan_core.folder import Folder
@@ -37,11 +38,8 @@ def checkpoint_of(folder: Folder, row: Row) -> Folder:
 def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     """The table, and below it why failed trials failed."""
     lines = [header(plan), *(_cells(plan, row) for row in sort_rows(rows))]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text.insert(1, "-" * max(map(len, text)))
-    text += [f"trial {row.number} failed: {row.reason}" for row in rows if row.state == "FAIL"]
-    return "\n".join(text)
+    failed = [f"trial {row.number} failed: {row.reason}" for row in rows if row.state == "FAIL"]
+    return "\n".join([*table(lines), *failed])
 
 
 def header(plan: Plan) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
+import signal
 import socket
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,28 @@ FILE = "lease.json"
 BEAT_S = 5.0
 STALE_S = 60.0
 SETTLE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The process that took a sweep last and has not given it back.
+
+    renewed: seconds since 1970, UTC, when it last said that it lives. may_live: whether it still may.
+    """
+
+    session: str
+    host: str
+    pid: int
+    renewed: float
+    may_live: bool
+
+
+def driver_of(folder: Folder) -> Driver | None:
+    """Who holds the sweep in this folder, or None. Raises `OSError` if its file cannot be read."""
+    found = _read(folder)
+    if not found:
+        return None
+    return Driver(found["session"], found["host"], found["pid"], float(found["beat"]), _may_live(found))
 
 
 class Lease:
@@ -37,18 +60,18 @@ class Lease:
 
     def acquire(self) -> None:
         """Raises `UserError` if another driver, that may still live, has the sweep."""
-        self._refuse(self._read())
+        self._refuse(_read(self._folder))
         self._beat()
         # Of two that began at once, both have written by now, and the later one stays.
         self._stopping.wait(SETTLE_S)
-        self._refuse(self._read())
+        self._refuse(_read(self._folder))
         self._thread.start()
 
     def release(self) -> None:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-            if self._read().get("session") == self.session:
+            if _read(self._folder).get("session") == self.session:
                 self._folder.delete(FILE)
 
     def _refuse(self, other: dict[str, Any]) -> None:
@@ -58,19 +81,12 @@ class Lease:
                 f"{other['host']}: wait for it, end it, or give another --name"
             )
 
-    def _read(self) -> dict[str, Any]:
-        """What the file says; empty if there is none, or none that a driver wrote whole."""
-        try:
-            found = json.loads(self._folder.read(FILE))
-            return found if {"session", "host", "place", "pid", "started", "beat"} <= found.keys() else {}
-        except (FileNotFoundError, ValueError, AttributeError):
-            return {}
-
     def _renew(self) -> None:
         while not self._stopping.wait(BEAT_S):
             try:
-                if self._read().get("session", self.session) != self.session:
-                    _thread.interrupt_main()
+                if _read(self._folder).get("session", self.session) != self.session:
+                    # A signal, not `interrupt_main`: that would not wake a main thread that waits.
+                    signal.pthread_kill(_main_thread(), signal.SIGINT)
                     return
                 self._beat()
             except OSError:  # the storage may be back at the next beat
@@ -87,6 +103,21 @@ class Lease:
             "beat": time.time(),
         }
         self._folder.write(FILE, json.dumps(content).encode())
+
+
+def _main_thread() -> int:
+    identity = threading.main_thread().ident
+    assert identity is not None
+    return identity
+
+
+def _read(folder: Folder) -> dict[str, Any]:
+    """What the file says; empty if there is none, or none that a driver wrote whole."""
+    try:
+        found = json.loads(folder.read(FILE))
+        return found if {"session", "host", "place", "pid", "started", "beat"} <= found.keys() else {}
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
 
 
 def _place() -> str:

@@ -50,7 +50,10 @@ class Released:
 
 @dataclass(frozen=True)
 class Row:
-    """How a trial of the sweep stands. `value` is its best, at `best_step`; NaN and 0 before its first report."""
+    """How a trial of the sweep stands. `value` is its best, at `best_step`; NaN and 0 before its first report.
+
+    session: that of the driver which last handed it out; empty if it was given back.
+    """
 
     number: int
     state: str
@@ -60,6 +63,7 @@ class Row:
     step: int
     seconds: float
     reason: str
+    session: str = ""
 
 
 class Study:
@@ -259,6 +263,7 @@ def row(frozen: FrozenTrial) -> Row:
         step=frozen.last_step or 0,
         seconds=frozen.user_attrs.get(SECONDS, 0.0),
         reason=frozen.user_attrs.get(REASON, ""),
+        session=frozen.user_attrs.get(HOLDER, "").partition("/")[0],
     )
 
 

@@ -74,6 +74,7 @@ def test_a_sweep_that_is_not_there(refused: Callable[..., str], sweep: tuple[Pat
 COMMANDS = [
     ("best", "sweep"),
     ("best", "sweep", "--json"),
+    ("status", "sweep"),
     ("export", "sweep", "--out", "out"),
     ("sample", "sweep"),
     ("downstream", "sweep"),

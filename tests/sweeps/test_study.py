@@ -349,5 +349,14 @@ def test_rows_before_the_first_report(opened: Callable[..., Study]) -> None:
     assert study.rows() == []
     claim = one(study)
     (row,) = study.rows()
-    assert row == Row(0, "RUNNING", claim.params, row.value, 0, 0, 0.0, "")
+    assert row == Row(0, "RUNNING", claim.params, row.value, 0, 0, 0.0, "", row.session)
     assert math.isnan(row.value)
+
+
+def test_rows_name_the_session_that_holds_them(opened: Callable[..., Study]) -> None:
+    """Until it gives them back."""
+    study = opened(session="first")
+    study.claim("a", 1)
+    assert [row.session for row in study.rows()] == ["first"]
+    study.release("a", died=False)
+    assert [row.session for row in study.rows()] == [""]

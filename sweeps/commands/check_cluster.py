@@ -1,0 +1,19 @@
+"""`sweeps check-cluster`: whether a cluster's file is ready, before any machine starts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sweeps.engine.cluster_file import check_cluster_file
+
+HELP = "whether a cluster's file is filled in, and what it copies is there"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="such as cluster.yaml")
+
+
+def run(given: argparse.Namespace) -> None:
+    check_cluster_file(Path(given.file))
+    print(f"{given.file} is filled in, and what it copies is there")

@@ -1,0 +1,75 @@
+"""`sweeps status`: how far a sweep is, wherever it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from sweeps.engine.results import open_results
+from sweeps.engine.status import Status, TrialStatus, read_status
+from sweeps.engine.table import table
+
+HELP = "what each trial of a sweep does, how far it is, and whether a driver runs the sweep"
+TITLES = ("trial", "state", "does", "updates", "done", "last score", "best", "last sign")
+AGAIN = "the same command again continues the sweep"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("--json", action="store_true", help="all of it, as JSON; times in seconds since 1970")
+
+
+def run(given: argparse.Namespace) -> None:
+    results = open_results(given.storage, given.name, given.study_storage)
+    status = read_status(results.folder, results.plan, results.rows)
+    if given.json:
+        print(json.dumps(status.as_json(), indent=1))
+        return
+    print(_summary(status))
+    print(_driver(status))
+    if status.trials:
+        print("\n" + "\n".join(table([TITLES, *(_cells(trial, status) for trial in status.trials)])))
+    for trial in status.trials:
+        if trial.state == "FAIL":
+            print(f"trial {trial.number} failed: {trial.reason}")
+
+
+def _summary(status: Status) -> str:
+    parts = [f"{status.name}: {status.ended} of {status.asked} trials ended"]
+    parts += [f"{status.count(does)} {does}" for does in ("training", "waiting") if status.count(does)]
+    if status.asked > len(status.trials):
+        parts.append(f"{status.asked - len(status.trials)} not begun")
+    return ", ".join(parts)
+
+
+def _driver(status: Status) -> str:
+    driver = status.driver
+    if driver is None:
+        return "no driver: it has ended" if status.ended == status.asked else f"no driver: {AGAIN}"
+    who, ago = f"process {driver.pid} on {driver.host}", _ago(status.now - driver.renewed)
+    if driver.may_live:
+        return f"driver: {who}, which renewed its lease {ago}"
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(driver.renewed))
+    return f"driver lost: {who}, which has not renewed its lease since {since}, {ago}: {AGAIN}"
+
+
+def _cells(trial: TrialStatus, status: Status) -> tuple[str, ...]:
+    return (
+        str(trial.number),
+        trial.state,
+        trial.does,
+        str(trial.critic_updates),
+        f"{trial.critic_updates / status.budget:.0%}",
+        "-" if trial.score is None else f"{trial.score:.4g}",
+        "-" if trial.best is None else f"{trial.best:.4g}",
+        "-" if trial.last_sign is None else _ago(status.now - trial.last_sign),
+    )
+
+
+def _ago(seconds: float) -> str:
+    whole = max(0, round(seconds))  # another machine's clock may be ahead
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if whole >= 2 * length:
+            return f"{whole // length} {unit} ago"
+    return f"{whole} s ago"

@@ -1,0 +1,91 @@
+"""A cluster's file, `cluster.yaml`: what has to be filled in, and what would go wrong once machines are started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from wgan_core.errors import UserError, one_line
+
+MARK = "FILL_IN"
+# user:password@ in a URL.
+_PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value of the file: its path, such as `provider.worker_ips[0]`, its line, counted from 1, and its text."""
+
+    path: str
+    line: int
+    text: str
+
+
+def check_cluster_file(path: Path) -> None:
+    """Raises `UserError` that names the fields not filled in, a password in a URL, or files to be copied that are not.
+
+    Files that are to be copied to the cluster are looked for from the working folder, as `ray up` does.
+    """
+    fields = list(_fields(path))
+    unfilled = [f"{field.path} (line {field.line})" for field in fields if MARK in field.text]
+    if unfilled:
+        raise UserError(f"{path} must have no {MARK} left; it has {', '.join(unfilled)}: fill them in")
+    secret = next((field for field in fields if _PASSWORD.search(field.text)), None)
+    if secret is not None:
+        raise UserError(
+            f"{path} must hold no password; {secret.path} (line {secret.line}) has a URL with one: "
+            "leave it out, and give it as docs/cluster.md says"
+        )
+    for field in fields:
+        if field.path.startswith("file_mounts.") and not Path(field.text).expanduser().exists():
+            raise UserError(
+                f"{path} must name files that are there; {field.path} (line {field.line}) names {field.text}, which is "
+                f"not: {_maker(field.text)}"
+            )
+    if any(field.path.startswith("file_mounts.") and field.text == "dist" for field in fields) and not any(
+        Path("dist").glob("*.whl")
+    ):
+        raise UserError(f"{path} copies the wheel from dist; there is none in it: run make wheel")
+
+
+def _maker(mounted: str) -> str:
+    if mounted == "dist":
+        return "run make wheel"
+    if mounted.endswith("auth_token"):
+        return "run ray get-auth-token --generate"
+    return "run this in the folder of the repository"
+
+
+def _fields(path: Path) -> Iterator[Field]:
+    """The scalar values of all documents. Raises `UserError` for a file that is not YAML, or no mapping."""
+    try:
+        documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+    except OSError as error:
+        raise UserError(
+            f"a cluster's file must be there to be read; {path}: {error.strerror}: make cluster.yaml FROM=ssh"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} must be YAML; {one_line(error)}: mend it") from error
+    if not documents or not all(isinstance(document, yaml.MappingNode) for document in documents):
+        raise UserError(f"{path} must be a YAML mapping, as those in cluster/ are: make cluster.yaml FROM=ssh")
+    seen: set[int] = set()  # what is referred to by an alias stands in the file once
+    for document in documents:
+        yield from _below(document, "", seen)
+
+
+def _below(node: yaml.Node, path: str, seen: set[int]) -> Iterator[Field]:
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _below(value, f"{path}.{key.value}".removeprefix("."), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _below(value, f"{path}[{index}]", seen)
+    else:
+        yield Field(path, node.start_mark.line + 1, node.value)
