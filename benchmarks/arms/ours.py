@@ -7,7 +7,7 @@ use them: the class that it makes the study's actor of, and the evaluator that i
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import optuna
@@ -36,8 +36,8 @@ def main(task: Task) -> None:
     space = replace(WGAN_GP, presets=task.points)
     build = Evaluator.build
 
-    def timed_build(dataset: Dataset, sample_size: int, features: Path | None) -> Evaluator:
-        return tasks.timed(build(dataset, sample_size=task.samples), task)
+    def timed_build(dataset: Dataset, **others: Any) -> Evaluator:
+        return tasks.timed(build(dataset, **{**others, "sample_size": task.samples}), task)
 
     with patch.object(run, "Study", Unpruned), patch.object(Evaluator, "build", timed_build):
         structure = Structure(options.networks or "mlp", dataset.sample_shape)

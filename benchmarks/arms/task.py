@@ -85,9 +85,9 @@ class TimedEvaluator(Evaluator):
 
     log: str = ""
 
-    def scores(self, samples: Tensor) -> dict[str, float]:
+    def scores(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         started = time.perf_counter()
-        scores = super().scores(samples)
+        scores = super().scores(samples, labels)
         append(Path(self.log), time.perf_counter() - started)
         return scores
 

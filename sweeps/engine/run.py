@@ -139,8 +139,8 @@ def _ask(
 ) -> tuple[Plan, Evaluator]:
     print(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate", flush=True)
     if options.published:
-        share = options.budget / options.published
-        print(f"{options.budget} critic updates a trial, {share:.1%} of the published {options.published}", flush=True)
+        share = f"{100 * options.budget / options.published:.2g} %"
+        print(f"budget: {options.budget} critic updates, {share} of the published {options.published}", flush=True)
     size = SMOKE_SAMPLES if options.smoke else SAMPLES
     features = None if options.features is None else Path(options.features)
     evaluator = Evaluator.build(dataset, sample_size=size, features=features, classes=structure.classes, own=metrics)
