@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ def marked_lines(text: str) -> list[int]:
     return [n for n, line in enumerate(text.splitlines(), 1) if MARK in line and not line.lstrip().startswith("#")]
 
 
-def filled(template: str, but: int | None = None) -> str:
-    """A template with its fields filled in, all but one if so asked."""
-    lines, values = text_of(template).splitlines(), FILLED[template]
+def filled(template: str, but: int | None = None, own: Sequence[str] = ()) -> str:
+    """A template with its fields filled in, all but one if so asked; with values of one's own instead of `FILLED`."""
+    lines, values = text_of(template).splitlines(), own or FILLED[template]
     marked = marked_lines(text_of(template))
     assert len(marked) == len(values)
     for index, (number, value) in enumerate(zip(marked, values, strict=True)):
