@@ -141,22 +141,12 @@ def parse(
     given = parser.parse_args(arguments)
     if not presets and given.networks is None:
         given.networks = DEFAULT_NETWORKS
-    parts = [name, *([given.data] if given.data in apart else [])]
-    if presets and given.preset != next(iter(presets)):
-        parts.append(given.preset)
-    if presets and given.full:
-        given.budget = _published(given.preset, presets[given.preset])
-        parts.append("full")
     if presets:
-        given.published = presets[given.preset].published_updates
-        given.objective = given.objective or presets[given.preset].objective
+        _settle_preset(given, presets[given.preset])
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
-        parts.append("smoke")
-    if given.decay:
-        parts.append("decay")
-    if given.name is None:  # a name a search: else one would find the other, which it does not continue
-        given.name = "-".join(parts)
+    if given.name is None:
+        given.name = _name_of(given, name, presets or {}, apart)
     given.lanes = 1 if given.lanes == "auto" else _lanes(given.lanes)
     given.storage = storage_of(given.storage)
     given.study_storage = study_storage_of(given.study_storage)
@@ -182,6 +172,27 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
         "--study-storage",
         help="Optuna storage URL (default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)",
     )
+
+
+def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
+    """What the preset settles where the person has not."""
+    if given.full:
+        given.budget = _published(given.preset, preset)
+    given.published = preset.published_updates
+    given.objective = given.objective or preset.objective
+
+
+def _name_of(given: argparse.Namespace, name: str, presets: Mapping[str, Preset], apart: Collection[str]) -> str:
+    """A name a search: else one would find the other, which it does not continue."""
+    parts = (
+        (True, name),
+        (given.data in apart, given.data),
+        (bool(presets) and given.preset != next(iter(presets)), given.preset),
+        (given.full, "full"),
+        (given.smoke, "smoke"),
+        (given.decay, "decay"),
+    )
+    return "-".join(part for is_told, part in parts if is_told)
 
 
 def _published(name: str, preset: Preset) -> int:
