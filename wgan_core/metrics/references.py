@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -54,15 +55,15 @@ class Reference(Protocol):
     def protocol(self) -> dict[str, Any]: ...
 
 
-class OfOne:
+class OfOne(ABC):
     """A reference whose scores are the mean over draws of those of each draw's values."""
 
     def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
         found = [self.score(drawn.values) for drawn in draws]
         return {name: statistics.fmean(scores[name] for scores in found) for name in found[0]}
 
-    def score(self, values: Tensor) -> dict[str, float]:
-        raise NotImplementedError
+    @abstractmethod
+    def score(self, values: Tensor) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True)
