@@ -13,7 +13,7 @@ _HIDDEN = {"hidden": 256}
 _PAIR = {"critic": _HIDDEN, "generator": {**_HIDDEN, "batch_norm": False}}
 _GENERATOR = {"widths": [256, 256], "output": "linear", "batch_norm": False}
 _MLP = {**_SHORT, "networks": "mlp", "network_options": {"critic": {"widths": [256]}, "generator": _GENERATOR}}
-# What a search on sines came to, in round numbers, then Gulrajani et al. 2017, Algorithm 1.
+# A point at which short searches on sines come far (docs/systems.md), then Gulrajani et al. 2017, Algorithm 1.
 _POINT = {"lambda_gp": 2.0, "lr": 2e-3, "n_critic": 1, "beta1": 0.2, "one_minus_beta2": 0.15}
 _PENALISED = replace(WGAN_GP, presets=(_POINT, WGAN_GP.presets[0]))
 _CLIPPED = replace(CLIPPED, presets=(*CLIPPED.presets, {"clip": 0.03, "lr": 5e-4, "n_critic": 2}))
