@@ -50,6 +50,7 @@ class Options:
     tracking_uri: str | None
     smoke: bool
     decay: bool = False
+    pruning: bool = True
     published: int | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
 
@@ -58,7 +59,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Adds defaults to the help, but not that of an option whose help says what happens without it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        said = action.default is None or action.default is False
+        said = action.default is None or isinstance(action.default, bool)
         return action.help if said else super()._get_help_string(action)
 
 
@@ -191,6 +192,7 @@ def _name_of(given: argparse.Namespace, name: str, presets: Mapping[str, Preset]
         (given.full, "full"),
         (given.smoke, "smoke"),
         (given.decay, "decay"),
+        (not given.pruning, "unpruned"),
     )
     return "-".join(part for is_told, part in parts if is_told)
 
@@ -219,8 +221,8 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
-        help="of the sweep; the same name again continues it; other presets, --full, --smoke and --decay have names of "
-        f"their own (default: {name})",
+        help="of the sweep; the same name again continues it; other presets, --full, --smoke, --decay and --no-pruning "
+        f"have names of their own (default: {name})",
     )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
@@ -230,6 +232,9 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     )
     group.add_argument(
         "--decay", action="store_true", help="let both learning rates fall linearly to 0 over the budget"
+    )
+    group.add_argument(
+        "--no-pruning", dest="pruning", action="store_false", help="train every trial for the whole budget"
     )
     group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
     group.add_argument(

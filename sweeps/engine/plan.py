@@ -32,6 +32,7 @@ class Plan:
     id: tells sweeps of the same name apart where they share a server. trials: sweep trials in all.
     budget: critic updates of a trial. objective: the metric that is minimised. protocol: how that metric
     is measured. floors: real-against-real values of the metrics. networks_digest: of networks of a person's own.
+    pruning: whether trials are stopped early.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Plan:
     protocol: Mapping[str, Any]
     floors: Mapping[str, float]
     networks_digest: str = ""
+    pruning: bool = True
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -92,6 +94,7 @@ class Plan:
             "protocol": dict(self.protocol),
             "floors": dict(self.floors),
             "networks_digest": self.networks_digest,
+            "pruning": self.pruning,
         }
 
     @classmethod

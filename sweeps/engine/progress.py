@@ -84,7 +84,8 @@ class Progress:
         if pace <= 0:
             return "time left not known yet"
         # As if two trials had ended at the usual length before, so that the first to end do not decide alone.
-        usual = (sum(row.step for row in ended) + 2 * USUAL_LENGTH * self._plan.budget) / (len(ended) + 2)
+        expected = USUAL_LENGTH if self._plan.pruning else 1.0
+        usual = (sum(row.step for row in ended) + 2 * expected * self._plan.budget) / (len(ended) + 2)
         open_updates = sum(self._open(row.step, usual) for row in rows if row not in ended)
         open_updates += usual * (self._plan.trials - len(rows))
         return f"about {_clock(open_updates / pace)} left"

@@ -159,6 +159,7 @@ def _ask(
         protocol=evaluator.protocol,
         floors=evaluator.floors,
         networks_digest=own_digest(structure),
+        pruning=options.pruning,
     )
     return plan, evaluator
 

@@ -76,7 +76,7 @@ class Study:
         """
         self._plan, self._session = Plan.from_json(plan_json), session
         self._notes: dict[str, str] = {}
-        pruner = HalvingPruner(self._plan.grid, ETA)
+        pruner = HalvingPruner(self._plan.grid, ETA) if self._plan.pruning else optuna.pruners.NopPruner()
         self._study = open_study(self._plan.study_name, storage_url, pruner)
         self._distributions = {name: _distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
 

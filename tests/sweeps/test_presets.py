@@ -45,6 +45,7 @@ def test_the_published_points() -> None:
         (["--full"], "mnist-full", 1_000_000),
         (["--preset", "gan", "--smoke"], "mnist-gan-smoke", 45),
         (["--decay"], "mnist-decay", 900),
+        (["--no-pruning"], "mnist-unpruned", 900),
         (["--preset", "gan", "--name", "mine", "--budget", "50"], "mine", 50),
     ],
     ids=str,

@@ -269,6 +269,15 @@ def test_all_of_a_cohort_are_recorded_before_any_is_judged(opened: Callable[...,
                 study.finish("a", number, "PRUNED", "")
 
 
+def test_nobody_is_stopped_without_pruning(opened: Callable[..., Study]) -> None:
+    """Not even those that are last at every rung."""
+    for pruning, ends in ((True, {"COMPLETE", "PRUNED"}), (False, {"COMPLETE"})):
+        study = opened(pruning=pruning, id=str(pruning), trials=6)
+        for claim in study.claim("a", 6):
+            train(study, claim)
+        assert {row.state for row in study.rows()} == ends
+
+
 def test_nobody_is_stopped_at_the_end_of_the_budget(opened: Callable[..., Study]) -> None:
     study = opened(budget=1)
     claims = study.claim("a", 3)
