@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from safetensors import SafetensorError
@@ -19,9 +19,12 @@ from safetensors.torch import load, save
 from wgan_core.config import Structure, Trial
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
+from wgan_core.means import Sums
 from wgan_core.state import State
 
-FORMAT = 2
+FORMAT = 3
+# Format 2 has none that were saved between reports.
+OLDER = (1, 2)
 # What a state's tensors were called in format 1, which is otherwise the same.
 RENAMED = {".adam_first.": ".first.", ".adam_second.": ".second."}
 MANIFEST = "manifest.json"
@@ -38,7 +41,11 @@ class DamagedCheckpoint(UserError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial at a step of its report grid: the held-out metrics there, by name, and seconds of training so far."""
+    """A trial: the held-out metrics there, by name, and seconds of training so far.
+
+    Saved between two steps of its report grid it has no scores, and `since_report` is what it takes to finish the means
+    of the training metrics: by name, the sum and the number of updates since the last report.
+    """
 
     trial: Trial
     structure: Structure
@@ -46,6 +53,7 @@ class Checkpoint:
     state: State
     scores: dict[str, float]
     seconds: float = 0.0
+    since_report: Sums = field(default_factory=dict)
 
 
 def folder_name(critic_updates: int) -> str:
@@ -60,6 +68,7 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
         "critic_updates": checkpoint.critic_updates,
         "scores": checkpoint.scores,
         "seconds": checkpoint.seconds,
+        "since_report": checkpoint.since_report,
         "structure": checkpoint.structure.as_json(),
         "trial": checkpoint.trial.as_json(),
     }
@@ -87,7 +96,7 @@ def read(folder: Folder) -> Checkpoint:
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
     described = json.loads(contents[TRIAL])
-    if described.get("format") not in (1, FORMAT):
+    if described.get("format") not in (*OLDER, FORMAT):
         raise UserError(
             f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
             "read it with the version that wrote it"
@@ -106,8 +115,9 @@ def read(folder: Folder) -> Checkpoint:
             state=State.from_tensors(tensors),
             scores=described["scores"],
             seconds=described["seconds"],
+            since_report={name: (total, count) for name, (total, count) in described.get("since_report", {}).items()},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedCheckpoint(
             f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
         ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from wgan_core import draws
 from wgan_core.batches import Batches
 from wgan_core.config import Structure, Trial
 from wgan_core.draws import Stream
-from wgan_core.means import Means
+from wgan_core.means import Means, Sums
 from wgan_core.state import State
 from wgan_core.step import Step
 
@@ -94,8 +94,13 @@ class Cohort:
         """The trials on the lanes, in order."""
         return [lane.trial for _, lane in self._occupied]
 
-    def add(self, trial: Trial, state: State | None = None, critic_updates: int = 0) -> None:
-        """Put a trial on a vacant lane: from its seed, or from a state of one lane at a count of critic updates."""
+    def add(
+        self, trial: Trial, state: State | None = None, critic_updates: int = 0, since_report: Sums | None = None
+    ) -> None:
+        """Put a trial on a vacant lane: from its seed, or from a state of one lane at a count of critic updates.
+
+        since_report: what `since_report` gave of it there, if that is no step of the grid.
+        """
         if None not in self._lanes:
             raise ValueError(f"no lane is vacant: the {len(self._lanes)} hold {[t.number for t in self.trials]}")
         index = self._lanes.index(None)
@@ -105,7 +110,7 @@ class Cohort:
         else:
             self._state.put(index, start)
         self._lanes[index] = _Lane(trial, critic_updates)
-        self._means.clear(index)
+        self._means.put(index, since_report or {})
         self._batches = None
 
     def drop(self, number: int) -> None:
@@ -119,6 +124,12 @@ class Cohort:
         """A copy of the state of one trial, as a single lane."""
         return self._held.lanes([self._index(number)])
 
+    def since_report(self, number: int) -> tuple[int, float, Sums]:
+        """Critic updates of one trial in all, and since its last report seconds of training and sums of its means."""
+        index = self._index(number)
+        lane = dict(self._occupied)[index]
+        return lane.critic_updates, lane.seconds, self._means.so_far(index)
+
     def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
         state, parts = self.state_of(number), []
@@ -128,16 +139,22 @@ class Cohort:
             parts.append(self._step.samples(state, z[None, at].to(self.device), told)[0])
         return torch.cat(parts).cpu()
 
-    def advance(self) -> list[Report]:
-        """Train all lanes until at least one stands at its next report step; the reports of those that do."""
+    def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
+        """Train all lanes until at least one stands at its next report step; the reports of those that do.
+
+        interrupted: asked before every update; if it says so, training stops there, maybe without any report.
+        """
         occupied = [lane for _, lane in self._occupied]
         ticks = min(self._next_report(lane) - lane.critic_updates for lane in occupied)
-        started = time.perf_counter()
-        for _ in range(ticks):
+        started, left = time.perf_counter(), ticks
+        while left and not interrupted():
             self._tick()
+            left -= 1
         share = (time.perf_counter() - started) / len(occupied)
         for lane in occupied:
             lane.seconds += share
+        if left:
+            return []
         return [self._report(index, lane) for index, lane in self._occupied if lane.critic_updates in self.grid]
 
     def _tick(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +17,13 @@ from typing import Any, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeps.engine.drain import draining_nodes
+from sweeps.engine.placement import Placement
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
 ANSWER_S = 5.0
+LOOK_S = 1.0
 # A reused worker trains each trial in a new thread, and glibc would keep freed memory for each of them; and large
 # pages spare the processor look-ups (docs/log.md has both measured).
 MALLOC = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
@@ -34,6 +39,9 @@ def connected() -> Iterator[list[dict[str, float]]]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # How many trials wait for a node is for `Room` to say; Tune alone would let one wait at a time, and a cluster that
+    # grows from nothing would get one node after another.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")
     # What goes wrong in a worker comes back to the study, with its reason.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     _check_address(os.environ.get("RAY_ADDRESS", ""))
@@ -52,6 +60,20 @@ def connected() -> Iterator[list[dict[str, float]]]:
         yield [node["Resources"] for node in _nodes()]
     finally:
         ray.shutdown()
+
+
+class Room:
+    """How many processes a sweep should have at once, as nodes come and go; asked often, so it looks once a second."""
+
+    def __init__(self, places: Placement) -> None:
+        self._places, self._room, self._looked = places, 0, -math.inf
+
+    def now(self) -> int:
+        if time.monotonic() - self._looked > LOOK_S:
+            leaving = draining_nodes()
+            self._room = self._places.room([node["Resources"] for node in _nodes() if node["NodeID"] not in leaving])
+            self._looked = time.monotonic()
+        return self._room
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:

@@ -48,6 +48,10 @@ class Kept:
         if self._best is None or value < self._best.value:
             self._best = Best(step, value, checkpoints.folder_name(step))
 
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a state between two reports, to go on from; whatever else is kept stays as it is."""
+        checkpoints.write(self._checkpoints, checkpoint)
+
     def tidy(self) -> None:
         """Delete all checkpoints but the last two and the best; once the study knows which that is."""
         best = {self._best.checkpoint} if self._best else set()
@@ -74,8 +78,8 @@ class Kept:
                 scores, step = checkpoints.read_scores(self._checkpoints / name)
             except DamagedCheckpoint:
                 continue
-            value = scores[self._objective]
-            if best is None or value < best.value:
+            value = scores.get(self._objective)  # None: saved between two reports
+            if value is not None and (best is None or value < best.value):
                 best = Best(step, value, name)
         return best
 

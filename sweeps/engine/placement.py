@@ -1,45 +1,84 @@
-"""How many trials fit on a cluster."""
+"""What each process of a sweep takes, and how many fit on a cluster, as it is and as it may become."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeps.engine.growth import NONE, Growth
 from wgan_core.errors import UserError
+
+Resources = Mapping[str, float]
+"""A node's: "CPU" and "GPU" by amount."""
+# Processes that are asked for before their nodes are there; as many again as fit by then, where that is more.
+AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Placement:
-    """GPUs of each process, and how many processes run at once."""
+    """CPUs and GPUs of each process; how many may run at once, 0 for as many as fit; what the cluster may grow by."""
 
+    cpus_per_trial: float
     gpus_per_trial: float
-    concurrent: int
+    max_concurrent: int = 0
+    growth: Growth = NONE
+
+    def room(self, nodes: Sequence[Resources]) -> int:
+        """How many processes to have at once, those that wait for a node to come among them.
+
+        A trial that waits was asked for without knowing what its predecessors came to. So no more of them wait than
+        it takes for the cluster to double.
+        """
+        fitting = self.fitting(nodes)
+        room = min(max(fitting, self._grown()), fitting + max(fitting, AHEAD))
+        return min(room, self.max_concurrent or room)
+
+    def fitting(self, nodes: Sequence[Resources]) -> int:
+        """How many processes fit on these nodes."""
+        return sum(self._fitting(node) for node in nodes)
+
+    def _grown(self) -> int:
+        """How many fit on all the nodes that may come."""
+        left, found = self.growth.most, 0
+        for kind in sorted(self.growth.kinds, key=lambda kind: self._fitting(kind.resources), reverse=True):
+            count = kind.most if left is None else min(kind.most, left)
+            left = None if left is None else left - count
+            found += count * self._fitting(kind.resources)
+        return found
+
+    def _fitting(self, node: Resources) -> int:
+        by_cpu = _times(self.cpus_per_trial, node.get("CPU", 0.0))
+        gpus = int(node.get("GPU", 0.0))
+        if not self.gpus_per_trial:
+            return by_cpu
+        if self.gpus_per_trial > 1:
+            return min(by_cpu, gpus // int(self.gpus_per_trial))
+        # A fraction of a GPU never straddles two.
+        return min(by_cpu, gpus * _times(self.gpus_per_trial, 1.0))
 
 
 def placement(
-    cpus_per_trial: float, gpus_per_trial: float | None, max_concurrent: int, nodes: Sequence[Mapping[str, float]]
+    cpus_per_trial: float,
+    gpus_per_trial: float | None,
+    max_concurrent: int,
+    nodes: Sequence[Resources],
+    growth: Growth = NONE,
 ) -> Placement:
-    """What fits on nodes with these resources ("CPU", "GPU" by amount). A fraction of a GPU never straddles two.
+    """The placement on a cluster of these nodes; None for the GPUs is one where nodes have or will have any.
 
-    Raises `UserError` if not even one trial fits.
+    Raises `UserError` if not even one trial fits on a node that there is or may be.
     """
-    has_gpus = any(node.get("GPU", 0.0) for node in nodes)
+    kinds = [*nodes, *(kind.resources for kind in growth.kinds)]
+    has_gpus = any(kind.get("GPU", 0.0) for kind in kinds)
     per_trial = float(gpus_per_trial) if gpus_per_trial is not None else float(has_gpus)
-    fitting = sum(_fitting(cpus_per_trial, per_trial, node) for node in nodes)
-    if fitting < 1:
-        largest = ", ".join(f"{node.get('CPU', 0.0):g} and {node.get('GPU', 0.0):g}" for node in nodes)
+    found = Placement(cpus_per_trial, per_trial, max_concurrent, growth)
+    if found.room(nodes) < 1:
+        largest = ", ".join(f"{kind.get('CPU', 0.0):g} and {kind.get('GPU', 0.0):g}" for kind in kinds)
         raise UserError(
             f"a trial needs {cpus_per_trial:g} CPUs and {per_trial:g} GPUs on one node; the nodes have {largest}: "
             "ask for less with --cpus-per-trial and --gpus-per-trial"
         )
-    return Placement(per_trial, min(fitting, max_concurrent or fitting))
-
-
-def _fitting(cpus_per_trial: float, gpus_per_trial: float, node: Mapping[str, float]) -> int:
-    by_cpu = _times(cpus_per_trial, node.get("CPU", 0.0))
-    if not gpus_per_trial:
-        return by_cpu
-    return min(by_cpu, int(node.get("GPU", 0.0)) * _times(gpus_per_trial, 1.0))
+    return found
 
 
 def _times(share: float, whole: float) -> int:

@@ -16,7 +16,8 @@ from typing import Any, cast
 import ray
 from ray import tune
 
-from sweeps.engine.cluster import check_storage, connected, on_this_node
+from sweeps.engine.cluster import Room, check_storage, connected, on_this_node
+from sweeps.engine.growth import growth
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
@@ -93,7 +94,9 @@ def run_sweep(
         opened = beside.submit(tracker.open, first_start=first)
         try:
             with connected() as nodes:
-                places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes)
+                places = placement(
+                    options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, growth()
+                )
                 check_storage(folder)
                 study = _study_actor(plan, url, session)
                 opened.result()
@@ -234,9 +237,8 @@ def _fit(
             tune.with_resources(trainable, {"CPU": options.cpus_per_trial, "GPU": places.gpus_per_trial}),
             param_space={name: tune.uniform(0, 1) for name in columns},
             tune_config=tune.TuneConfig(
-                search_alg=CohortSearch(study, options.lanes, folder, plan.objective),
+                search_alg=CohortSearch(study, options.lanes, folder, plan.objective, Room(places).now),
                 num_samples=-1,
-                max_concurrent_trials=places.concurrent,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import ray
@@ -17,24 +18,32 @@ from wgan_core.folder import Folder
 class CohortSearch(Searcher):
     """Hands each Tune trial a cohort, and what died back to the study."""
 
-    def __init__(self, study: ActorHandle[Any], lanes: int, folder: Folder, objective: str) -> None:
+    def __init__(
+        self, study: ActorHandle[Any], lanes: int, folder: Folder, objective: str, room: Callable[[], int]
+    ) -> None:
+        """room: how many cohorts the cluster should have now; it changes as nodes come and go."""
         # Without a metric: Tune would demand it of every trial, and one that fails at its first report has none.
         super().__init__()
         self._study, self._lanes, self._folder, self._objective = study, lanes, folder, objective
+        self._room, self._live = room, set[str]()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         # Tune's space holds the names of the columns only: what is searched is the study's.
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if len(self._live) >= self._room():
+            return None
         claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes)))
         if claims:
+            self._live.add(trial_id)
             return config_of(claims)
         # A running trial may yet come back to be trained again, so the search is over only when all have ended.
         done = ray.get(self._study.is_done.remote())
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._live.discard(trial_id)
         for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error))):
             if trial.has_failed:
                 Kept(trial_folder(self._folder, trial.number), self._objective).end("FAIL", trial.reason, trial.step)

@@ -40,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Released:
-    """A trial whose process ended after `step` critic updates; `has_failed`: for the third time."""
+    """A trial whose process ended after `step` critic updates; `has_failed`: it died for the third time."""
 
     number: int
     step: int
@@ -75,7 +75,7 @@ class Study:
         Raises `UserError` if the storage cannot be opened.
         """
         self._plan, self._session = Plan.from_json(plan_json), session
-        self._notes: dict[str, str] = {}
+        self._notes: dict[str, tuple[str, bool]] = {}
         pruner = HalvingPruner(self._plan.grid, ETA) if self._plan.pruning else optuna.pruners.NopPruner()
         self._study = open_study(self._plan.study_name, storage_url, pruner)
         self._distributions = {name: _distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
@@ -131,20 +131,20 @@ class Study:
         value = _best(self._frozen(number))[1] if state == "COMPLETE" else None
         self._study.tell(trial, value, TrialState[state])
 
-    def note(self, holder: str, reason: str) -> None:
-        """Why this holder's process is about to end, if it can still say so."""
-        self._notes[holder] = reason
+    def note(self, holder: str, reason: str, leaves: bool = False) -> None:
+        """Why this holder's process is about to end, if it can still say so; `leaves`: by no fault of its trials."""
+        self._notes[holder] = reason, leaves
 
     def release(self, holder: str, died: bool) -> list[Released]:
         """What the holder still holds waits again, or FAILs if its process died for the third time."""
         released = []
-        why = self._notes.pop(holder, "killed, or out of memory")
+        why, leaves = self._notes.pop(holder, ("killed, or out of memory", False))
         for frozen in [trial for trial in self._running() if self._is_held(trial, holder)]:
             trial = self._trial(frozen)
-            faults = frozen.user_attrs.get(FAULTS, 0) + int(died)
+            faults = frozen.user_attrs.get(FAULTS, 0) + int(died and not leaves)
             trial.set_user_attr(FAULTS, faults)
             trial.set_user_attr(HOLDER, "")
-            reason = f"its process died {faults} times, the last time: {why}"
+            reason = why if leaves else f"its process died {faults} times, the last time: {why}"
             if faults >= MAX_FAULTS:
                 trial.set_user_attr(REASON, reason)
                 self._study.tell(trial, state=TrialState.FAIL)

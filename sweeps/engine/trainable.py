@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ray import tune
 from ray.actor import ActorHandle
 
+from sweeps.engine.drain import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.plan import Plan
@@ -65,10 +66,18 @@ def train_cohort(
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
         runner = _Runner(work, study, holder, data, told, evaluator, device)
         runner.start(ray.get(study.held.remote(holder)))
-        runner.run()
+        with Notice() as notice:
+            runner.run(notice.given)
     except Exception as error:
-        ray.get(study.note.remote(holder, one_line(error)))
+        ray.get(study.note.remote(holder, one_line(error), isinstance(error, Leaving)))
         raise
+
+
+class Leaving(Exception):
+    """This node is about to leave the cluster; every trial's state is kept."""
+
+    def __str__(self) -> str:
+        return "its node is leaving the cluster"
 
 
 _resident: dict[tuple[str, str], torch.Tensor] = {}
@@ -118,14 +127,18 @@ class _Runner:
             if found is None:
                 self._cohort.add(claim.trial)
             else:
-                self._cohort.add(claim.trial, found.state, found.critic_updates)
+                self._cohort.add(claim.trial, found.state, found.critic_updates, found.since_report)
                 # The process may have died between the checkpoint and the report: the same value again does nothing.
-                self._judge({number: (found.critic_updates, found.scores[self._plan.objective])}, {})
+                if self._plan.objective in found.scores:
+                    self._judge({number: (found.critic_updates, found.scores[self._plan.objective])}, {})
 
-    def run(self) -> None:
-        """Train until no trial is left to claim."""
+    def run(self, leaves: Callable[[], bool]) -> None:
+        """Train until no trial is left to claim. Raises `Leaving`, with all that is on the lanes kept, if `leaves`."""
         while self._cohort.trials:
-            reports = self._cohort.advance()
+            if leaves():
+                self._save()
+                raise Leaving
+            reports = self._cohort.advance(leaves)
             values: dict[int, tuple[int, float]] = {}
             for report in reports:
                 value = math.nan if report.problem else self._score(report)
@@ -140,6 +153,16 @@ class _Runner:
                 self._kept[number].tidy()
             self._tell_tune(values)
             self._refill()
+
+    def _save(self) -> None:
+        """Keep the state of each trial that has trained since its last report."""
+        for trial in self._cohort.trials:
+            number = trial.number
+            step, seconds, since_report = self._cohort.since_report(number)
+            if step and step not in self._plan.grid:
+                state, total = self._cohort.state_of(number), self._seconds[number] + seconds
+                saved = Checkpoint(trial, self._plan.structure, step, state, {}, total, since_report)
+                self._kept[number].save(saved)
 
     def _score(self, report: Report) -> float:
         """Score a trial, draw its samples and keep its state; the value of the objective."""

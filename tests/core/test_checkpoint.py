@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-3, lr_generator=5e-4, n_critic=3, beta1=0.5, beta2=0.9)
 # At the interruption, trials stand in the midst of a round of critic updates and of a block of draws.
-INTERRUPTED, END = 5, 20
+INTERRUPTED, BETWEEN, END = 5, 12, 20
 CASES = {
     f"{networks}-{lanes}": (networks, [Trial(n, 40 + n, replace(HYPER, n_critic=3 - n)) for n in range(lanes)])
     for networks in ("mlp", "conv")
@@ -65,13 +65,33 @@ def whole(folder: Folder) -> None:
             advance_and_write(cohort, folder / "whole" / case)
 
 
-def resumed(folder: Folder) -> None:
+def stopped(folder: Folder) -> None:
+    """Up to a report, on from it, and stopped between two."""
     for case, (networks, trials) in CASES.items():
         cohort = empty_cohort(networks, len(trials))
         for trial in trials:
-            kept = checkpoint.read(folder / "whole" / case / str(trial.number) / folder_name(INTERRUPTED))
-            cohort.add(kept.trial, kept.state, kept.critic_updates)
-        advance_and_write(cohort, folder / "resumed" / case)
+            cohort.add(trial)
+        cohort.advance()
+        still = iter(range(BETWEEN - INTERRUPTED))
+        assert cohort.advance(lambda still=still: next(still, None) is None) == []
+        assert cohort.advance(lambda: True) == [], "what was reported is reported again"
+        for trial in trials:
+            step, seconds, since_report = cohort.since_report(trial.number)
+            assert step == BETWEEN
+            assert seconds > 0
+            state = cohort.state_of(trial.number)
+            kept = Checkpoint(trial, cohort.structure, step, state, {}, since_report=since_report)
+            checkpoint.write(folder / "stopped" / case / str(trial.number), kept)
+
+
+def resumed(folder: Folder) -> None:
+    for case, (networks, trials) in CASES.items():
+        for before, step in (("whole", INTERRUPTED), ("stopped", BETWEEN)):
+            cohort = empty_cohort(networks, len(trials))
+            for trial in trials:
+                kept = checkpoint.read(folder / before / case / str(trial.number) / folder_name(step))
+                cohort.add(kept.trial, kept.state, kept.critic_updates, kept.since_report)
+            advance_and_write(cohort, folder / f"resumed after {before}" / case)
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +99,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which one process has trained all cases without a break, and another has resumed them."""
     folder = tmp_path_factory.mktemp("trained")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for role in ("whole", "resumed"):
+    for role in ("whole", "stopped", "resumed"):
         command = [sys.executable, __file__, role, str(folder)]
         subprocess.run(command, check=True, env=environment, timeout=300)
     return folder
 
 
+@pytest.mark.parametrize("before", ["whole", "stopped"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_resumed_trial_equals_the_uninterrupted_one_bit_for_bit(trained: Path, case: str) -> None:
-    """Networks, moments, average, and the means that it reports."""
+def test_a_resumed_trial_equals_the_uninterrupted_one_bit_for_bit(trained: Path, case: str, before: str) -> None:
+    """Networks, moments, average, and the means that it reports; resumed at a report, and between two."""
     for trial in CASES[case][1]:
         expected, found = (
-            trained / role / case / str(trial.number) / folder_name(END) for role in ("whole", "resumed")
+            trained / role / case / str(trial.number) / folder_name(END)
+            for role in ("whole", f"resumed after {before}")
         )
         assert (found / STATE).read_bytes() == (expected / STATE).read_bytes(), trial
         assert (found / TRIAL).read_bytes() == (expected / TRIAL).read_bytes(), trial
@@ -197,7 +219,7 @@ def rewrite(target: Folder, name: str, content: bytes) -> None:
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     target = checkpoint.write(Folder.at(tmp_path), made())
     rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 99}).encode())
-    with pytest.raises(UserError, match=r"reads checkpoint format 2; .* has format 99: read it with the version"):
+    with pytest.raises(UserError, match=r"reads checkpoint format 3; .* has format 99: read it with the version"):
         checkpoint.read(target)
 
 
@@ -299,4 +321,4 @@ def test_keep_deletes_all_others(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"whole": whole, "resumed": resumed}[sys.argv[1]](Folder.at(sys.argv[2]))
+    {"whole": whole, "stopped": stopped, "resumed": resumed}[sys.argv[1]](Folder.at(sys.argv[2]))
