@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sweeps.commands import best, check_cluster, downstream, export, sample, status
+from sweeps.commands import best, check_cluster, downstream, drain, export, sample, status
 from sweeps.commands.script import add_script, read_script
 from sweeps.engine.options import Parser, add_storage
 from wgan_core.errors import UserError
@@ -33,9 +33,10 @@ def _parser() -> Parser:
         add_storage(own)
         add_script(own)
         own.set_defaults(run=command.run)
-    own = commands.add_parser(_name(check_cluster), help=check_cluster.HELP)
-    check_cluster.add_options(own)
-    own.set_defaults(run=check_cluster.run, script=None)
+    for command in (check_cluster, drain):
+        own = commands.add_parser(_name(command), help=command.HELP)
+        command.add_options(own)
+        own.set_defaults(run=command.run, script=None)
     return parser
 
 

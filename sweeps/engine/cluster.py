@@ -17,7 +17,7 @@ from typing import Any, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.engine.drain import draining_nodes
+from sweeps.engine.drain_notice import draining_nodes
 from sweeps.engine.placement import Placement
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
@@ -60,6 +60,12 @@ def connected() -> Iterator[list[dict[str, float]]]:
         yield [node["Resources"] for node in _nodes()]
     finally:
         ray.shutdown()
+
+
+def has_cluster() -> bool:
+    """Whether there is one to join, rather than one to start."""
+    left = _left_address()
+    return bool(os.environ.get("RAY_ADDRESS")) or (bool(left) and _answers(left))
 
 
 class Room:

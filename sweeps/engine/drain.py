@@ -1,62 +1,68 @@
-"""Whether a node is about to leave the cluster, which Ray calls draining, and how one says so."""
+"""Drain a node: it gets no more work, and leaves once nothing runs on it."""
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any, cast
 
 import ray
 from ray import _raylet
-from ray._private.state import state
-from ray.core.generated import autoscaler_pb2
+from ray.core.generated import autoscaler_pb2, gcs_pb2
 
-POLL_S = 1.0
+from sweeps.engine.cluster import connected, has_cluster
+from wgan_core.errors import UserError
 
-
-def draining_nodes() -> set[str]:
-    """The ids of the nodes that take no more work. Raises `RuntimeError` if the cluster does not answer."""
-    # Ray has no public call for it; its own training library asks in this way.
-    return set(state.get_draining_nodes())
+LOOK_S = 0.25
 
 
-def drain(address: str, node_id: str, reason: str, deadline_s: float) -> str:
-    """Ask the cluster at `address` to give a node no more work; why it declines, or an empty string.
+def drain_node(name: str | None, deadline_s: float) -> None:
+    """Ask the cluster to give a node no more work, and wait until it has left, at most until the deadline, in seconds.
 
-    The node leaves by itself once nothing runs on it; nothing ends it when the deadline, in seconds, has passed.
+    name: its host name, address or id; None for this one. A node leaves by itself once nothing runs on it.
+
+    Raises `UserError` if there is no cluster, no such node, if the cluster declines, or if work is still done there at
+    the deadline.
     """
+    if deadline_s <= 0:
+        raise UserError(f"--deadline must be a number of seconds > 0; given {deadline_s:g}: give --deadline 120")
+    address, node_id, host = _find(name)
+    why_not = _ask(address, node_id, deadline_s)
+    if why_not:
+        raise UserError(f"the cluster must agree that {host} is drained; it declines: {why_not}")
+    print(f"{host} gets no more trials; those it trains are saved and go on elsewhere", flush=True)
+    began = time.monotonic()
+    while node_id in _alive(address):
+        if time.monotonic() - began > deadline_s:
+            raise UserError(f"work must have left {host} within {deadline_s:.0f} s; it has not: look with ray status")
+        time.sleep(LOOK_S)
+    print(f"{host} has left the cluster after {time.monotonic() - began:.1f} s")
+
+
+def _find(name: str | None) -> tuple[str, str, str]:
+    """The cluster's address, and id and host name of the node."""
+    if not has_cluster():
+        raise UserError("there must be a cluster that this machine is part of; there is none: set RAY_ADDRESS")
+    with connected():
+        own, address = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().gcs_address
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+    wanted = name or own
+    for node in nodes:
+        if wanted in (node["NodeID"], node["NodeManagerHostname"], node["NodeManagerAddress"]):
+            return address, node["NodeID"], node["NodeManagerHostname"]
+    known = ", ".join(sorted({node["NodeManagerHostname"] for node in nodes}))
+    raise UserError(f"a node is named by its host name, address or id; given {wanted!r}, and there are: {known}")
+
+
+def _alive(address: str) -> set[str]:
+    """The ids of all nodes that have not left. Not by `ray.nodes`: what is connected by a node ends with it."""
+    found = cast("Any", _raylet).GcsClient(address=address).get_all_node_info()
+    return {info.node_id.hex() for info in found.values() if info.state == cast("Any", gcs_pb2).GcsNodeInfo.ALIVE}
+
+
+def _ask(address: str, node_id: str, deadline_s: float) -> str:
+    """Why the cluster declines, or an empty string."""
     # Neither has type hints. Ray declines to drain a node that is not idle for any reason but this one.
     gcs, preempted = cast("Any", _raylet).GcsClient, cast("Any", autoscaler_pb2).DRAIN_NODE_REASON_PREEMPTION
     until_ms = round((time.time() + deadline_s) * 1000)
-    accepted, why_not = gcs(address=address).drain_node(node_id, preempted, reason, until_ms)
+    accepted, why_not = gcs(address=address).drain_node(node_id, preempted, "sweeps drain", until_ms)
     return "" if accepted else why_not or "no reason given"
-
-
-class Notice:
-    """Watches, from a thread, whether the node of this process is draining; `given` costs nothing to ask."""
-
-    def __init__(self) -> None:
-        self._node = ray.get_runtime_context().get_node_id()
-        self._given, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="notice", daemon=True)
-
-    def __enter__(self) -> Notice:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def given(self) -> bool:
-        return self._given.is_set()
-
-    def _watch(self) -> None:
-        while not self._given.is_set():
-            try:
-                if self._node in draining_nodes():
-                    self._given.set()
-            except Exception:  # the cluster may answer the next time
-                pass
-            if self._stopping.wait(POLL_S):
-                return

@@ -33,6 +33,13 @@ class Placement:
         room = min(max(fitting, self._grown()), fitting + max(fitting, AHEAD))
         return min(room, self.max_concurrent or room)
 
+    def line(self, nodes: Sequence[Resources]) -> str:
+        """What a person is told of it."""
+        share = f"{self.cpus_per_trial:g} CPU" + (f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else "")
+        now, room = self.fitting(nodes), self.room(nodes)
+        waits = f", {now} until nodes have come" if now < room else ""
+        return f"nodes: {len(nodes)}; processes at a time: {room}, with {share} each{waits}"
+
     def fitting(self, nodes: Sequence[Resources]) -> int:
         """How many processes fit on these nodes."""
         return sum(self._fitting(node) for node in nodes)

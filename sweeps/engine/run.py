@@ -98,6 +98,7 @@ def run_sweep(
                     options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, growth()
                 )
                 check_storage(folder)
+                print(places.line(nodes), flush=True)
                 study = _study_actor(plan, url, session)
                 opened.result()
                 write_plan(folder, plan)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ray import tune
 from ray.actor import ActorHandle
 
-from sweeps.engine.drain import Notice
+from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.plan import Plan
@@ -68,16 +68,16 @@ def train_cohort(
         runner.start(ray.get(study.held.remote(holder)))
         with Notice() as notice:
             runner.run(notice.given)
+    except Leaving:
+        ray.get(study.note.remote(holder, "its node is leaving the cluster", leaves=True))
+        raise
     except Exception as error:
-        ray.get(study.note.remote(holder, one_line(error), isinstance(error, Leaving)))
+        ray.get(study.note.remote(holder, one_line(error)))
         raise
 
 
 class Leaving(Exception):
     """This node is about to leave the cluster; every trial's state is kept."""
-
-    def __str__(self) -> str:
-        return "its node is leaving the cluster"
 
 
 _resident: dict[tuple[str, str], torch.Tensor] = {}

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeps.engine.growth import Growth, growth
 from sweeps.engine.placement import placement
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
 from wgan_core.errors import UserError
@@ -29,26 +31,28 @@ from wgan_core.errors import UserError
         (0.1, 0.0, {"CPU": 2.0, "GPU": 1.0}, 0.0, 20),
         (0.3, None, {"CPU": 3.0}, 0.0, 10),
         (2.0, None, {"CPU": 5.0}, 0.0, 2),
+        (1.0, 2.0, {"CPU": 8.0, "GPU": 5.0}, 2.0, 2),
+        (4.0, 2.0, {"CPU": 4.0, "GPU": 4.0}, 2.0, 1),
     ],
 )
 def test_as_many_as_fit(
     cpus_per_trial: float, gpus_per_trial: float | None, cluster: dict[str, float], gpus: float, concurrent: int
 ) -> None:
     found = placement(cpus_per_trial, gpus_per_trial, 0, [cluster])
-    assert (found.gpus_per_trial, found.concurrent) == (gpus, concurrent)
+    assert (found.gpus_per_trial, found.room([cluster])) == (gpus, concurrent)
 
 
 @given(st.integers(1, 32), st.integers(1, 8), st.integers(1, 12), st.integers(0, 40))
 def test_never_more_than_asked_for_or_fit(cpus: int, gpus: int, share: int, most: int) -> None:
     """Fractions 1/n of a GPU fit n times on each."""
-    found = placement(1.0, 1 / share, most, [{"CPU": float(cpus), "GPU": float(gpus)}])
+    nodes = [{"CPU": float(cpus), "GPU": float(gpus)}]
     fitting = min(cpus, gpus * share)
-    assert found.concurrent == (min(fitting, most) if most else fitting)
+    assert placement(1.0, 1 / share, most, nodes).room(nodes) == (min(fitting, most) if most else fitting)
 
 
 @pytest.mark.parametrize(
     ("cpus_per_trial", "gpus_per_trial", "cluster"),
-    [(3.0, None, {"CPU": 2.0}), (1.0, 0.5, {"CPU": 2.0}), (1.0, None, {})],
+    [(3.0, None, {"CPU": 2.0}), (1.0, 0.5, {"CPU": 2.0}), (1.0, None, {}), (1.0, 2.0, {"CPU": 2.0, "GPU": 1.0})],
 )
 def test_not_even_one_fits(cpus_per_trial: float, gpus_per_trial: float | None, cluster: dict[str, float]) -> None:
     with pytest.raises(UserError, match="ask for less with --cpus-per-trial and --gpus-per-trial"):
@@ -58,10 +62,68 @@ def test_not_even_one_fits(cpus_per_trial: float, gpus_per_trial: float | None, 
 def test_nodes_are_counted_one_by_one() -> None:
     """Three CPUs do not fit on two nodes of two; a node's GPUs need its own CPUs."""
     two = [{"CPU": 2.0}, {"CPU": 2.0}]
-    assert placement(2.0, None, 0, two).concurrent == 2
+    assert placement(2.0, None, 0, two).room(two) == 2
     with pytest.raises(UserError, match="on one node; the nodes have 2 and 0, 2 and 0"):
         placement(3.0, None, 0, two)
-    assert placement(1.0, 0.5, 0, [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 4.0}]).concurrent == 1
+    lopsided = [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 4.0}]
+    assert placement(1.0, 0.5, 0, lopsided).room(lopsided) == 1
+    ones = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}]
+    with pytest.raises(UserError, match="1 CPUs and 2 GPUs on one node"):
+        placement(1.0, 2.0, 0, ones)
+
+
+HEAD = [{"CPU": 0.0}]
+KINDS = """
+small: {resources: {CPU: 4, GPU: 1}, max_workers: 64}
+large: {resources: {CPU: 48, GPU: 4}, max_workers: 4}
+head: {resources: {CPU: 0}, max_workers: 0}
+unknown: {resources: {}, max_workers: 8}
+"""
+
+
+def test_room_follows_the_nodes() -> None:
+    """A place for each that is there, and fewer when they go."""
+    found = placement(1.0, None, 0, [{"CPU": 2.0}])
+    assert [found.room([{"CPU": 2.0}] * nodes) for nodes in (1, 3, 0)] == [2, 6, 0]
+
+
+def test_a_cluster_that_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its GPUs are counted before they are there; trials wait for no more than as many again as there are places."""
+    monkeypatch.setenv("WGAN_NODE_TYPES", KINDS)
+    may = growth()
+    assert [(kind.resources, kind.most) for kind in may.kinds] == [
+        ({"CPU": 4.0, "GPU": 1.0}, 64),
+        ({"CPU": 48.0, "GPU": 4.0}, 4),
+    ]
+    found = placement(1.0, None, 0, HEAD, may)
+    assert found.gpus_per_trial == 1.0
+    one = {"CPU": 4.0, "GPU": 1.0}
+    assert [found.room(HEAD + [one] * nodes) for nodes in (0, 4, 20, 64, 100)] == [8, 12, 40, 80, 100]
+    assert placement(1.0, 0.5, 0, HEAD, may).room(HEAD + [one] * 64) == 160
+    assert placement(1.0, None, 6, HEAD, may).room(HEAD) == 6
+    with pytest.raises(UserError, match="64 CPUs and 1 GPUs on one node; the nodes have 0 and 0, 4 and 1, 48 and 4"):
+        placement(64.0, None, 0, HEAD, may)
+
+
+def test_what_ray_up_left_says_how_a_cluster_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its bound on all workers together, of which the largest are reckoned with first."""
+    monkeypatch.delenv("WGAN_NODE_TYPES", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert growth() == Growth()
+    file = tmp_path / "ray_bootstrap_config.yaml"
+    file.write_text(yaml.safe_dump({"max_workers": 5, "available_node_types": yaml.safe_load(KINDS)}))
+    busy = HEAD + [{"CPU": 48.0, "GPU": 4.0}] * 3
+    assert placement(1.0, None, 0, HEAD, growth()).room(busy) == 4 * 4 + 1
+    for others in ("", "[", "available_node_types: 3", "provider: {type: local}"):
+        file.write_text(others)
+        assert growth() == Growth()
+
+
+@pytest.mark.parametrize("given", ["[", "3", "{gpu: 4}", "{gpu: {resources: {CPU: many}, max_workers: 1}}"])
+def test_kinds_of_nodes_in_another_form_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WGAN_NODE_TYPES", given)
+    with pytest.raises(UserError, match="WGAN_NODE_TYPES must be kinds of nodes"):
+        growth()
 
 
 # Runs the product's own script; each process that trains notes the devices it sees, and waits until four have.

@@ -269,6 +269,16 @@ def test_all_of_a_cohort_are_recorded_before_any_is_judged(opened: Callable[...,
                 study.finish("a", number, "PRUNED", "")
 
 
+def test_a_trial_whose_node_leaves_waits_without_a_fault(opened: Callable[..., Study]) -> None:
+    """However often; and it may have company afterwards."""
+    study = opened()
+    for _ in range(MAX_FAULTS + 1):
+        one(study)
+        study.note("a", "its node is leaving the cluster", leaves=True)
+        assert study.release("a", died=True) == [Released(0, 0, "its node is leaving the cluster", False)]
+    assert not one(study).alone
+
+
 def test_nobody_is_stopped_without_pruning(opened: Callable[..., Study]) -> None:
     """Not even those that are last at every rung."""
     for pruning, ends in ((True, {"COMPLETE", "PRUNED"}), (False, {"COMPLETE"})):

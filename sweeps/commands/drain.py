@@ -1,0 +1,31 @@
+"""`sweeps drain`: a node leaves the cluster, and what it trains goes on elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+
+from sweeps.engine.drain import drain_node
+from sweeps.engine.options import number
+from sweeps.engine.preemption import CLOUDS, wait_for_notice
+
+HELP = "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster"
+DEADLINE_S = 120.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", nargs="?", help="its host name, address or Ray id (default: the node this runs on)")
+    parser.add_argument(
+        "--deadline", type=number, help=f"seconds until it is switched off (default: {DEADLINE_S:.0f}, or the cloud's)"
+    )
+    parser.add_argument("--on-notice", choices=sorted(CLOUDS), help="wait until this cloud says it takes the node back")
+    parser.add_argument("--metadata", help="URL of the cloud's metadata server, if it is not the usual one")
+
+
+def run(given: argparse.Namespace) -> None:
+    deadline_s = DEADLINE_S
+    if given.on_notice:
+        cloud = CLOUDS[given.on_notice]
+        deadline_s = cloud.deadline_s
+        wait_for_notice(cloud, given.metadata)
+        print(f"{given.on_notice} takes this node back within {deadline_s:.0f} s", flush=True)
+    drain_node(given.node, given.deadline or deadline_s)

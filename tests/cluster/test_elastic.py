@@ -1,0 +1,92 @@
+"""Nodes that come and go while a sweep runs: those that join take trials, those that are drained give them back."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+
+from tests.cluster.local import STORE_BYTES, LocalCluster, autoscaling, free_port
+from tests.sweeps.processes import Surroundings, wait_for
+
+pytestmark = pytest.mark.slow
+
+BUDGET = 1800
+
+
+def study(storage: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{storage}/{name}/study.db").get_trials()
+
+
+def between_reports(storage: Path, name: str) -> bool:
+    """Whether a trial has a checkpoint that is not of a report."""
+    steps = [int(file.parent.name) for file in (storage / name).glob("trials/*/checkpoints/*/manifest.json")]
+    return any(step % (BUDGET // 9) for step in steps)
+
+
+def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Path, tmp_path: Path) -> None:
+    """It takes a trial, gives it back where it stands and leaves; the sweep is what it would have been."""
+    options = ("--data", small_data, "--no-pruning", "--trials", 2, "--budget", BUDGET, "--name", "moves")
+    cluster = LocalCluster(surroundings, "--num-cpus", "1")
+    sweep = surroundings.script(tmp_path / "moved", *options, **cluster.env)
+    wait_for(lambda: len(cluster.head.workers()) == 1 or sweep.process.poll() is not None, "a trial")
+    assert sweep.process.poll() is None, sweep.out + sweep.err
+    joined = cluster.add("127.0.0.2", "--num-cpus", "1")
+    wait_for(lambda: len(joined.workers()) == 1, "a trial on the node that joined")
+
+    def reports() -> int:
+        return sum(len(trial.intermediate_values) for trial in study(tmp_path / "moved", "moves"))
+
+    before = reports()
+    wait_for(lambda: reports() > before, "a report")
+    drain = surroundings.sweeps("drain", "127.0.0.2", "--deadline", 60, **cluster.env)
+    wait_for(lambda: between_reports(tmp_path / "moved", "moves"), "a state that is saved between two reports", 30)
+    assert "has left the cluster after" in drain.succeeded().out
+    sweep.succeeded(with_tracebacks=True)
+    assert len(re.findall(r"is trained again from its last checkpoint: its node is leaving", sweep.out)) == 1
+    found = study(tmp_path / "moved", "moves")
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 2
+    assert not any(trial.user_attrs.get("faults") for trial in found)
+    cluster.head.kill()
+
+    surroundings.script(tmp_path / "still", *options).succeeded()
+    still = study(tmp_path / "still", "moves")
+    assert [trial.intermediate_values for trial in found] == [trial.intermediate_values for trial in still]
+
+
+def test_a_cluster_without_workers_grows_and_shrinks(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path
+) -> None:
+    """Its file says what workers it may have: they come, with a declared GPU each, train, and go when idle."""
+    port = free_port()
+    worker = {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": STORE_BYTES}, "max_workers": 2}
+    file = autoscaling(surroundings.home, port, worker)
+    settings = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    cluster = LocalCluster(surroundings, "--num-cpus", "0", f"--autoscaling-config={file}", port=port, **settings)
+    storage = tmp_path / "storage"
+    sweep = surroundings.script(storage, "--data", small_data, "--smoke", **cluster.env)
+    most = 0
+    while sweep.process.poll() is None:
+        most = max(most, len(cluster.head.workers()))
+        time.sleep(0.1)
+    sweep.succeeded()
+    assert most == 2, "both workers that there may be train at once"
+    assert "nodes: 1; processes at a time: 2, with 1 CPU and 1 GPU each, 0 until nodes have come" in sweep.out
+    assert len(study(storage, "mnist-smoke")) == 4
+    wait_for(lambda: not raylets(cluster)[1:], "the workers to go", 120)
+    file.unlink()
+
+
+def raylets(cluster: LocalCluster) -> list[psutil.Process]:
+    """The processes that are nodes of the cluster, the head's first."""
+    found = []
+    for each in cluster.head.descendants():
+        with suppress(psutil.NoSuchProcess):
+            if each.name() == "raylet":
+                found.append(each)
+    return found
