@@ -17,13 +17,16 @@ TEMPLATE = {
     "metadata": {"labels": STRINGS, "annotations": STRINGS},
     "spec!": {
         "serviceAccountName": str,
+        "terminationGracePeriodSeconds": int,
         "nodeSelector": STRINGS,
         "tolerations": [{"key": str, "operator": str, "value": str, "effect": str}],
         "containers!": [
             {
                 "name!": str,
                 "image!": str,
+                "env": [{"name!": str, "value": str}],
                 "envFrom": [{"secretRef": {"name!": str}}],
+                "lifecycle": {"preStop": {"exec": {"command": [str]}}},
                 "resources": {"requests": STRINGS, "limits": STRINGS},
             }
         ],

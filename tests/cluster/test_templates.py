@@ -20,6 +20,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from sweeps.cli import main
 from sweeps.engine.cluster_file import MARK
+from sweeps.engine.growth import growth
+from sweeps.engine.placement import placement
 from tests.cluster.kuberay import VERSION, wrong
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +50,8 @@ FILLED: Mapping[str, tuple[str, ...]] = {
         "https://mlflow.example.org",
         "postgresql+psycopg://sweeps@db.example.org/sweeps",
     ),
-    "kuberay-cluster": ("registry/image:1", "8", '{gpu: "true"}', "kuberay-system"),
-    "kuberay-job": ("python -m sweeps.mnist", "registry/image:1", "8", '{gpu: "true"}', "kuberay-system"),
+    "kuberay-cluster": ("registry/image:1", "8", "8", '{gpu: "true"}', "kuberay-system"),
+    "kuberay-job": ("python -m sweeps.mnist", "registry/image:1", "8", "8", '{gpu: "true"}', "kuberay-system"),
 }
 LAUNCHED = ("ssh", "aws", "gcp")
 KUBERAY = ("kuberay-cluster", "kuberay-job")
@@ -287,8 +289,7 @@ def test_kubernetes_is_closed_and_scales_to_nothing(template: str) -> None:
     assert spec["enableInTreeAutoscaling"] is True
     head, (worker,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
     assert (head["serviceType"], head["rayStartParams"]["num-cpus"]) == ("ClusterIP", "0")
-    begun = 8 if template == "kuberay-job" else 0
-    assert (worker["replicas"], worker["minReplicas"], worker["maxReplicas"]) == (begun, 0, 8)
+    assert (worker["replicas"], worker["minReplicas"], worker["maxReplicas"]) == (0, 0, 8)
     images = set()
     for template_ in (head["template"], worker["template"]):
         assert template_["metadata"]["labels"].items() >= policy["spec"]["podSelector"]["matchLabels"].items()
@@ -296,6 +297,32 @@ def test_kubernetes_is_closed_and_scales_to_nothing(template: str) -> None:
         assert container["envFrom"] == [{"secretRef": {"name": "wgan-sweeps"}}]
         images.add(container["image"])
     assert len(images) == 1
+
+
+@pytest.mark.parametrize("template", KUBERAY)
+def test_kubernetes_says_what_may_come(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sweep on the head reckons with is what a worker asks Kubernetes for, and as many as there may be."""
+    first, _ = yaml.safe_load_all(filled(template))
+    spec = first["spec"].get("rayClusterSpec", first["spec"])
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    (group,) = spec["workerGroupSpecs"]
+    (worker,) = group["template"]["spec"]["containers"]
+    (variable,) = head["env"]
+    monkeypatch.setenv(variable["name"], variable["value"])
+    (kind,) = growth().kinds
+    asked = worker["resources"]["requests"]
+    assert kind.resources == {"CPU": float(asked["cpu"]), "GPU": float(asked["nvidia.com/gpu"])}
+    assert kind.most == group["maxReplicas"]
+
+
+@pytest.mark.parametrize("template", ["aws", "gcp"])
+def test_a_cloud_says_what_may_come(template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the cluster's file, as `ray up` leaves it on the head: GPUs, though none is there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(filled(template), encoding="utf-8")
+    found = placement(1.0, None, 0, [{"CPU": 0.0}], growth())
+    assert found.gpus_per_trial == 1.0
+    assert found.room([{"CPU": 0.0}]) == 8
 
 
 def pins(path: Path) -> dict[str, str]:
