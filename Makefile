@@ -3,11 +3,15 @@
 PYTHON ?= python3
 ARGS ?=
 FROM ?=
+# Test files at a time; each may start a Ray cluster of two processes.
+JOBS ?= 2
 # Debian packages without which some tests cannot run; `chromium` belongs here from the first test marked needs_browser.
-TEST_PACKAGES ?=
+TEST_PACKAGES ?= iproute2 openssh-client openssh-server postgresql rsync tmux
 
-# Takes minutes, root, and an SSH server's program.
-ON_HOSTS := tests/cluster/test_ssh.py
+# Take minutes, root, and an SSH server's program.
+ON_HOSTS := tests/cluster/test_ssh.py tests/cluster/test_faults.py
+# requirements.txt is what runs here; the others, what a cluster's nodes and the tracking server need beside it.
+PINS := requirements.txt cluster/requirements.txt cluster/mlflow/requirements.txt
 BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -24,7 +28,7 @@ help: ## list the targets
 	@:
 
 # The stamp is written last, so an interrupted set-up is taken up again and a finished one is not repeated.
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): $(PINS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: Python 3.11 or later is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
 	         "name another: make PYTHON=python3.11 .venv" >&2; exit 1; }
@@ -32,8 +36,8 @@ $(STAMP): requirements.txt pyproject.toml
 	    echo "error: $(PYTHON) has no venv or ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Creating .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
-	@echo "Installing the packages of requirements.txt into .venv (minutes; torch is the largest)"
-	@$(PIP) install -r requirements.txt
+	@echo "Installing the packages of $(PINS) into .venv (minutes; torch is the largest)"
+	@$(PIP) install $(addprefix -r ,$(PINS))
 	@echo "Installing this project into .venv, editable"
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
@@ -48,7 +52,7 @@ data: $(STAMP) ## fetch MNIST ahead of the first sweep
 	$(BIN)/python -m wgan_core.data.mnist $(ARGS)
 
 test: lint types ## lint, types and all tests but those of test-cluster; ARGS go to pytest
-	$(BIN)/python -m pytest --ignore=$(ON_HOSTS) $(ARGS)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS)) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: $(STAMP) ## cluster/ssh.yaml on three hosts made of namespaces: needs root, and CONTRIBUTING.md says what else
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(ON_HOSTS) $(ARGS)

@@ -55,6 +55,9 @@ def _seeded() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files with slow tests first: where files are shared out to processes, none is then left with a long one at the end.
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
     wanting = {
         "needs_gpu": None if torch.cuda.is_available() else NO_GPU,
         "needs_browser": None if chromium() else NO_BROWSER,
