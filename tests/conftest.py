@@ -55,7 +55,7 @@ def _seeded() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Files with slow tests first: where files are shared out to processes, none is then left with a long one at the end.
+    # Files with slow tests first: shared out to processes, none of which is then left with a long one at the end.
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
     wanting = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from sweeps.engine.growth import Growth, growth
 from sweeps.engine.placement import placement
-from tests.sweeps.processes import ROOT, Surroundings, wait_for
+from tests.cluster.local import LocalCluster
+from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.errors import UserError
 
 
@@ -156,23 +156,53 @@ def test_half_a_gpu_each_on_two(surroundings: Surroundings, small_data: Path, tm
 
     The sweep joins that cluster, since it finds four CPUs and two GPUs, which this machine need not have.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ray = Path(sys.executable).parent / "ray"
-    resources = ("--num-cpus", "4", "--num-gpus", "2", "--object-store-memory", "100000000")
-    network = ("--node-ip-address", "127.0.0.1", "--port", str(port), "--include-dashboard", "false")
-    cluster = surroundings.start(ray, "start", "--head", "--block", *network, *resources)
-    wait_for(lambda: "Ray runtime started" in cluster.out or cluster.process.poll() is not None, "the cluster", 120)
-    assert cluster.process.poll() is None, cluster.out + cluster.err
+    cluster = LocalCluster(surroundings, "--num-cpus", "4", "--num-gpus", "2")
     seen = tmp_path / "seen"
     seen.mkdir()
     options = ["--data", small_data, "--smoke", "--gpus-per-trial", "0.5", "--storage", tmp_path / "storage"]
-    surroundings.start(
-        sys.executable, "-c", WITNESSED, seen, *options, cwd=ROOT, RAY_ADDRESS=f"127.0.0.1:{port}"
-    ).succeeded()
+    surroundings.start(sys.executable, "-c", WITNESSED, seen, *options, cwd=ROOT, **cluster.env).succeeded()
     found = [json.loads(file.read_text()) for file in sorted(seen.glob("*.json"))]
     assert sorted(each["devices"] for each in found) == ["0", "0", "1", "1"]
     assert len({each["pid"] for each in found}) == 4
-    assert cluster.process.poll() is None, "the sweep ended a cluster that it did not start"
-    cluster.kill()
+    assert cluster.head.process.poll() is None, "the sweep ended a cluster that it did not start"
+    cluster.head.kill()
+
+
+# Reserves, share by share, what as many processes take as the cluster has room for; prints how many, and our reckoning.
+RESERVED = """
+import json, sys
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from sweeps.engine.placement import placement
+
+ray.init(logging_level="ERROR")
+nodes = [node["Resources"] for node in ray.nodes()]
+found = []
+for cpus, gpus in json.loads(sys.argv[1]):
+    taken = []
+    while True:
+        taken.append(placement_group([{"CPU": cpus, "GPU": gpus}]))
+        if not taken[-1].wait(2):
+            break
+    found.append((len(taken) - 1, placement(cpus, gpus, 0, nodes).room(nodes)))
+    for group in taken:
+        remove_placement_group(group)
+    free = lambda: ray.available_resources().get("GPU") == ray.cluster_resources()["GPU"]
+    while not free():
+        pass
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_room_is_what_ray_places(surroundings: Surroundings) -> None:
+    """Of fractions, whole and several GPUs, on nodes of which one has too few CPUs: nothing straddles two."""
+    cluster = LocalCluster(surroundings, "--num-cpus", "8", "--num-gpus", "3")
+    cluster.add("127.0.0.2", "--num-cpus", "2", "--num-gpus", "4")
+    shares = [(1, 0.4), (1, 0.5), (0.5, 0.3), (1, 1), (1, 2), (1, 3), (2, 2), (3, 1)]
+    ran = surroundings.start(sys.executable, "-c", RESERVED, json.dumps(shares), cwd=ROOT, **cluster.env).succeeded()
+    placed = json.loads(ran.out.splitlines()[-1])
+    assert [count for count, _ in placed] == [room for _, room in placed]
+    assert placed[0][0] == 6 + 2
+    assert placed[4][0] == 1 + 2
+    cluster.head.kill()
