@@ -79,7 +79,7 @@ def _trial(folder: Folder, plan: Plan, row: Row, driver: Driver | None) -> Trial
     return TrialStatus(
         number=row.number,
         state=row.state,
-        does=_does(row, driver),
+        does=_does(row, driver, has_begun=last_sign is not None),
         critic_updates=row.step,
         score=score,
         best=_finite(row.value),
@@ -88,11 +88,12 @@ def _trial(folder: Folder, plan: Plan, row: Row, driver: Driver | None) -> Trial
     )
 
 
-def _does(row: Row, driver: Driver | None) -> Does:
+def _does(row: Row, driver: Driver | None, has_begun: bool) -> Does:
     if row.state not in ("RUNNING", "WAITING"):
         return "ended"
     held = driver is not None and driver.may_live and row.session == driver.session
-    return "training" if held else "waiting"
+    # A trial that was handed out and has written nothing waits for a node to come.
+    return "training" if held and has_begun else "waiting"
 
 
 def _last(spool: Spool, objective: str) -> tuple[float | None, float | None]:

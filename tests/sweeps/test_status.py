@@ -122,6 +122,9 @@ def test_a_driver_on_another_host_is_known_by_its_lease(sweep: Sweep, status: Ca
     """Alive while it renews it; lost, with the time since when, once it has not for a minute."""
     sweep.study("s").claim("a", 1)
     hold(sweep, "s", time.time() - 4)
+    # Handed out, and no process has begun with it: its node is yet to come.
+    assert status(sweep.storage)["trials"][0]["does"] == "waiting"
+    sweep.spool(0).start(0, {}, 1, round(time.time() * 1000))
     assert status(sweep.storage)["trials"][0]["does"] == "training"
     assert "driver: process 7 on elsewhere, which renewed its lease" in status(sweep.storage, as_json=False)
 
