@@ -1,4 +1,4 @@
-"""The `sweeps` command: see how a sweep stands, take away what it found, and check a cluster's file."""
+"""The `sweeps` command: see how a sweep stands, take away what it found, and check what it runs on."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sweeps.commands import best, check_cluster, downstream, drain, export, sample, status
+from sweeps.commands import best, check_cluster, doctor, downstream, drain, export, sample, status
 from sweeps.commands.script import add_script, read_script
 from sweeps.engine.options import Parser, add_storage
 from wgan_core.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, or 2 with one line for what the person can mend."""
+    """Run one command; the exit status: 0, 2 with one line for what the person can mend, or the command's own."""
     given = _parser().parse_args(arguments)
     try:
         read_script(given.script)
-        given.run(given)
+        return given.run(given) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _parser() -> Parser:
@@ -33,10 +32,10 @@ def _parser() -> Parser:
         add_storage(own)
         add_script(own)
         own.set_defaults(run=command.run)
-    for command in (check_cluster, drain):
-        own = commands.add_parser(_name(command), help=command.HELP)
-        command.add_options(own)
-        own.set_defaults(run=command.run, script=None)
+    for without_sweep in (check_cluster, doctor, drain):
+        own = commands.add_parser(_name(without_sweep), help=without_sweep.HELP)
+        without_sweep.add_options(own)
+        own.set_defaults(run=without_sweep.run, script=None)
     return parser
 
 

@@ -19,10 +19,10 @@ PACKAGES = ("wgan_core", "sweeps")
 
 # Which modules may import a library, as patterns of their names; the longest prefix that is listed decides.
 ALLOWED = {
-    "mlflow": r"sweeps\.engine\.tracking\w*",
-    "optuna": r"sweeps\.engine\.(study|pruner|sampler|halving|importance)\w*",
+    "mlflow": r"sweeps\.engine\.(doctor\.)?tracking\w*",
+    "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|halving|importance)\w*",
     "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|halving|importance|space)\w*",
-    "ray": r"sweeps\.engine\.(search|trainable|cluster|drain|run)\w*",
+    "ray": r"sweeps\.engine\.(search|trainable|cluster|drain|nodes|run)\w*",
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.

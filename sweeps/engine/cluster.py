@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.engine.drain_notice import draining_nodes
+from sweeps.engine.nodes import Silence, alive, ask_each, check_same
 from sweeps.engine.placement import Placement
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
@@ -33,7 +33,34 @@ MALLOC = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
 def connected() -> Iterator[list[dict[str, float]]]:
     """Join the cluster there is, or start one on this machine, for as long as the block lasts; its nodes' resources.
 
-    Raises `UserError` if the cluster named by RAY_ADDRESS does not answer, or is not of our versions.
+    Raises `UserError` if the cluster named by RAY_ADDRESS does not answer or let us in, or is not of our versions.
+    """
+    address = running_cluster()
+    with joined(address):
+        nodes = alive()
+        if address:
+            check_same(nodes)
+        yield [node.resources for node in nodes]
+
+
+def running_cluster() -> str:
+    """The address of the cluster that a driver joins: RAY_ADDRESS, else what `ray start` has noted here; empty if none.
+
+    Raises `UserError` if RAY_ADDRESS names one that does not answer.
+    """
+    given = os.environ.get("RAY_ADDRESS", "")
+    if given:
+        _check_address(given)
+        return "" if given == "local" else given
+    noted = _noted_address()
+    return noted if _answers(noted) else ""
+
+
+@contextmanager
+def joined(address: str) -> Iterator[str]:
+    """Be a driver of the cluster at an address, or of a new one if that is empty; where its dashboard listens.
+
+    Raises `UserError` if it does not let us in.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -44,28 +71,26 @@ def connected() -> Iterator[list[dict[str, float]]]:
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")
     # What goes wrong in a worker comes back to the study, with its reason.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    _check_address(os.environ.get("RAY_ADDRESS", ""))
+    if _is_refused(address):
+        raise UserError(_refusal(address))
     try:
-        ray.init(
-            address=None if _answers(_left_address()) else "local",
+        context = ray.init(
+            address=address or "local",
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
             configure_logging=False,
             runtime_env={"env_vars": {"GLIBC_TUNABLES": MALLOC}},
         )
+    except ray.exceptions.AuthenticationError as error:
+        raise UserError(_refusal(address)) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"Ray must start, or its cluster let us in; {one_line(error)}") from error
+        why = " ".join(str(error).split()) if "Version mismatch" in str(error) else one_line(error)
+        raise UserError(f"Ray must start, or its cluster let us in; {why}") from error
     try:
-        yield [node["Resources"] for node in _nodes()]
+        yield str(context.dashboard_url or "")
     finally:
         ray.shutdown()
-
-
-def has_cluster() -> bool:
-    """Whether there is one to join, rather than one to start."""
-    left = _left_address()
-    return bool(os.environ.get("RAY_ADDRESS")) or (bool(left) and _answers(left))
 
 
 class Room:
@@ -77,9 +102,37 @@ class Room:
     def now(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
             leaving = draining_nodes()
-            self._room = self._places.room([node["Resources"] for node in _nodes() if node["NodeID"] not in leaving])
+            self._room = self._places.room([node.resources for node in alive() if node.id not in leaving])
             self._looked = time.monotonic()
         return self._room
+
+
+def _is_refused(address: str) -> bool:
+    """Whether a cluster wants another token than ours; `ray.init` would try for 20 s, and then not say so."""
+    if not _is_host_and_port(address):
+        return False
+    try:
+        # What Ray's own commands use. Its signature may change: then `ray.init` is left to find out.
+        from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+
+        ensure_token_if_auth_enabled(create_token_if_missing=False)
+        # With an id, though a wrong one, it asks once, instead of for the id until it is let in.
+        GcsClient(address=address, cluster_id="11" * 28).internal_kv_get(b"", None, timeout=ANSWER_S)
+    except ray.exceptions.AuthenticationError as error:
+        return "WrongClusterID" not in str(error)
+    except (ImportError, TypeError, ValueError, ray.exceptions.RayError):
+        return False
+    return False
+
+
+def _refusal(address: str) -> str:
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    set_mode = "" if mode.lower() == "token" else f"set RAY_AUTH_MODE=token (it is {mode or 'not set'}), and "
+    return (
+        f"the Ray cluster must let us in; {address} wants its token and was given another or none: {set_mode}"
+        "copy the cluster's into ~/.ray/auth_token, or set RAY_AUTH_TOKEN to it"
+    )
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
@@ -89,20 +142,17 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 
 def check_storage(folder: Folder) -> None:
     """Raises `UserError` if a node does not see what this one writes to the folder."""
-    nodes = _nodes()
+    nodes = alive()
     if len(nodes) == 1:
         return
     name, content = ".visible", uuid.uuid4().hex.encode()
     folder.write(name, content)
-    probe: Any = ray.remote(num_cpus=0)(_reads)
-    asked = {
-        node["NodeManagerHostname"]: probe.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(folder, name)
-        for node in nodes
-    }
-    blind = [host for host, reference in asked.items() if ray.get(reference) != content]
+    found = ask_each(nodes, _reads, folder, name)
     folder.delete(name)
+    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, Silence)]
+    if silent:
+        raise UserError(f"every node must see the storage; {'; '.join(silent)}: `ray status` shows the nodes")
+    blind = [str(node) for node, each in found if each != content]
     if blind:
         raise UserError(
             f"every node must see the storage; {', '.join(blind)} does not see {folder} as this node does: "
@@ -117,14 +167,8 @@ def _reads(folder: Folder, name: str) -> bytes:
         return b""
 
 
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in cast("list[dict[str, Any]]", ray.nodes()) if node["Alive"]]
-
-
-def _left_address() -> str:
-    """Where `ray start` on this machine has noted its cluster, for a driver without RAY_ADDRESS; empty if nowhere."""
-    if os.environ.get("RAY_ADDRESS"):
-        return ""
+def _noted_address() -> str:
+    """Where `ray start` on this machine has noted its cluster; empty if nowhere."""
     noted = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
     return noted.read_text().strip() if noted.exists() else ""
 
@@ -149,6 +193,11 @@ def _answers(address: str) -> bool:
 
 def _reach(address: str) -> None:
     """Raises `OSError` if nothing listens at an address `host:port`; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal() and "://" not in address:
+    if _is_host_and_port(address):
+        host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+
+
+def _is_host_and_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdecimal() and "://" not in address

@@ -9,7 +9,8 @@ import ray
 from ray import _raylet
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 
-from sweeps.engine.cluster import connected, has_cluster
+from sweeps.engine.cluster import joined, running_cluster
+from sweeps.engine.nodes import alive
 from wgan_core.errors import UserError
 
 LOOK_S = 0.25
@@ -39,17 +40,18 @@ def drain_node(name: str | None, deadline_s: float) -> None:
 
 
 def _find(name: str | None) -> tuple[str, str, str]:
-    """The cluster's address, and id and host name of the node."""
-    if not has_cluster():
+    """The cluster's address, and the node's id and what people know it by."""
+    address = running_cluster()
+    if not address:
         raise UserError("there must be a cluster that this machine is part of; there is none: set RAY_ADDRESS")
-    with connected():
+    with joined(address):
         own, address = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().gcs_address
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = alive()
     wanted = name or own
     for node in nodes:
-        if wanted in (node["NodeID"], node["NodeManagerHostname"], node["NodeManagerAddress"]):
-            return address, node["NodeID"], node["NodeManagerHostname"]
-    known = ", ".join(sorted({node["NodeManagerHostname"] for node in nodes}))
+        if wanted in (node.id, node.host, node.address):
+            return address, node.id, str(node)
+    known = ", ".join(map(str, nodes))
     raise UserError(f"a node is named by its host name, address or id; given {wanted!r}, and there are: {known}")
 
 

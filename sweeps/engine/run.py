@@ -22,6 +22,7 @@ from sweeps.engine.kept import Kept
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
 from sweeps.engine.lease import Lease
+from sweeps.engine.nodes import inventory
 from sweeps.engine.options import SMOKE_SAMPLES, Options
 from sweeps.engine.placement import Placement, placement
 from sweeps.engine.plan import Plan, read_plan, settle, write_plan
@@ -222,7 +223,7 @@ def _fit(
 ) -> None:
     threads = max(1, math.floor(options.cpus_per_trial))
     pair = own_pair(plan.structure.networks)
-    work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial, pair)
+    work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial, inventory(), pair)
     trainable = tune.with_parameters(
         train_cohort,
         work=work,

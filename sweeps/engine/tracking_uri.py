@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 ANSWER_S = 5.0
 """How long a server may take to answer when it is first asked, in seconds."""
@@ -39,11 +39,19 @@ def is_http(uri: str) -> bool:
 
 
 def shown(uri: str) -> str:
-    """A tracking URI without the password that may stand in it."""
+    """A URI, of tracking or of a database, without the passwords that may stand in it."""
+    return without_password(uri, uri)
+
+
+def without_password(text: str, uri: str) -> str:
+    """What an error says of a URI, without the passwords that may stand in that."""
     parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))
+    if parts.password:
+        text = text.replace(f":{parts.password}@", ":***@")
+    for name, value in parse_qsl(parts.query):
+        if value and any(secret in name.lower() for secret in ("password", "token", "secret")):
+            text = text.replace(f"{name}={value}", f"{name}=***").replace(f"{name}={quote(value)}", f"{name}=***")
+    return text
 
 
 def answers(uri: str) -> bool:

@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
+from sweeps.engine.nodes import check_here
 from sweeps.engine.plan import Plan
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
@@ -36,13 +37,17 @@ COLUMNS = 8
 
 @dataclass(frozen=True)
 class Work:
-    """What all cohorts of a sweep share. `pair`: the networks, if they are a person's own, which no worker knows."""
+    """What all cohorts of a sweep share.
+
+    inventory: what the driver would train with. pair: the networks, if they are a person's own, which no worker knows.
+    """
 
     plan_json: Mapping[str, Any]
     folder: Folder
     lanes: int
     threads: int
     gpu_share: float
+    inventory: dict[str, str]
     pair: Pair | None = None
 
 
@@ -60,6 +65,7 @@ def train_cohort(
     device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
     holder = tune.get_context().get_trial_id()
     try:
+        check_here(work.inventory)
         if work.pair is not None:
             PAIRS[work.plan_json["structure"]["networks"]] = work.pair
         data = resident(values, work.plan_json["data_digest"], device)

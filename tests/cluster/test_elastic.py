@@ -11,7 +11,8 @@ import optuna
 import psutil
 import pytest
 
-from tests.cluster.local import STORE_BYTES, LocalCluster, autoscaling, free_port
+from tests.cluster.grows import autoscaling
+from tests.sweeps.clusters import Head, free_ports, head
 from tests.sweeps.processes import Surroundings, wait_for
 
 pytestmark = pytest.mark.slow
@@ -32,9 +33,9 @@ def between_reports(storage: Path, name: str) -> bool:
 def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Path, tmp_path: Path) -> None:
     """It takes a trial, gives it back where it stands and leaves; the sweep is what it would have been."""
     options = ("--data", small_data, "--no-pruning", "--trials", 2, "--budget", BUDGET, "--name", "moves")
-    cluster = LocalCluster(surroundings, "--num-cpus", "1")
+    cluster = head(surroundings, "--num-cpus", "1")
     sweep = surroundings.script(tmp_path / "moved", *options, **cluster.env)
-    wait_for(lambda: len(cluster.head.workers()) == 1 or sweep.process.poll() is not None, "a trial")
+    wait_for(lambda: len(cluster.process.workers()) == 1 or sweep.process.poll() is not None, "a trial")
     assert sweep.process.poll() is None, sweep.out + sweep.err
     joined = cluster.add("127.0.0.2", "--num-cpus", "1")
     wait_for(lambda: len(joined.workers()) == 1, "a trial on the node that joined")
@@ -52,7 +53,7 @@ def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Pat
     found = study(tmp_path / "moved", "moves")
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 2
     assert not any(trial.user_attrs.get("faults") for trial in found)
-    cluster.head.kill()
+    cluster.process.kill()
 
     surroundings.script(tmp_path / "still", *options).succeeded()
     still = study(tmp_path / "still", "moves")
@@ -63,16 +64,16 @@ def test_a_cluster_without_workers_grows_and_shrinks(
     surroundings: Surroundings, small_data: Path, tmp_path: Path
 ) -> None:
     """Its file says what workers it may have: they come, with a declared GPU each, train, and go when idle."""
-    port = free_port()
-    worker = {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": STORE_BYTES}, "max_workers": 2}
+    (port,) = free_ports(1)
+    worker = {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": 80_000_000}, "max_workers": 2}
     file = autoscaling(surroundings.home, port, worker)
     settings = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-    cluster = LocalCluster(surroundings, "--num-cpus", "0", f"--autoscaling-config={file}", port=port, **settings)
+    cluster = head(surroundings, "--num-cpus", "0", f"--autoscaling-config={file}", gcs_port=port, **settings)
     storage = tmp_path / "storage"
     sweep = surroundings.script(storage, "--data", small_data, "--smoke", **cluster.env)
     most = 0
     while sweep.process.poll() is None:
-        most = max(most, len(cluster.head.workers()))
+        most = max(most, len(cluster.process.workers()))
         time.sleep(0.1)
     sweep.succeeded()
     assert most == 2, "both workers that there may be train at once"
@@ -82,10 +83,10 @@ def test_a_cluster_without_workers_grows_and_shrinks(
     file.unlink()
 
 
-def raylets(cluster: LocalCluster) -> list[psutil.Process]:
+def raylets(cluster: Head) -> list[psutil.Process]:
     """The processes that are nodes of the cluster, the head's first."""
     found = []
-    for each in cluster.head.descendants():
+    for each in cluster.process.descendants():
         with suppress(psutil.NoSuchProcess):
             if each.name() == "raylet":
                 found.append(each)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeps.engine.growth import Growth, growth
 from sweeps.engine.placement import placement
-from tests.cluster.local import LocalCluster
+from tests.sweeps.clusters import head
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.errors import UserError
 
@@ -156,7 +156,7 @@ def test_half_a_gpu_each_on_two(surroundings: Surroundings, small_data: Path, tm
 
     The sweep joins that cluster, since it finds four CPUs and two GPUs, which this machine need not have.
     """
-    cluster = LocalCluster(surroundings, "--num-cpus", "4", "--num-gpus", "2")
+    cluster = head(surroundings, "--num-cpus", "4", "--num-gpus", "2")
     seen = tmp_path / "seen"
     seen.mkdir()
     options = ["--data", small_data, "--smoke", "--gpus-per-trial", "0.5", "--storage", tmp_path / "storage"]
@@ -164,8 +164,8 @@ def test_half_a_gpu_each_on_two(surroundings: Surroundings, small_data: Path, tm
     found = [json.loads(file.read_text()) for file in sorted(seen.glob("*.json"))]
     assert sorted(each["devices"] for each in found) == ["0", "0", "1", "1"]
     assert len({each["pid"] for each in found}) == 4
-    assert cluster.head.process.poll() is None, "the sweep ended a cluster that it did not start"
-    cluster.head.kill()
+    assert cluster.process.process.poll() is None, "the sweep ended a cluster that it did not start"
+    cluster.process.kill()
 
 
 # Reserves, share by share, what as many processes take as the cluster has room for; prints how many, and our reckoning.
@@ -197,7 +197,7 @@ print(json.dumps(found))
 @pytest.mark.slow
 def test_room_is_what_ray_places(surroundings: Surroundings) -> None:
     """Of fractions, whole and several GPUs, on nodes of which one has too few CPUs: nothing straddles two."""
-    cluster = LocalCluster(surroundings, "--num-cpus", "8", "--num-gpus", "3")
+    cluster = head(surroundings, "--num-cpus", "8", "--num-gpus", "3")
     cluster.add("127.0.0.2", "--num-cpus", "2", "--num-gpus", "4")
     shares = [(1, 0.4), (1, 0.5), (0.5, 0.3), (1, 1), (1, 2), (1, 3), (2, 2), (3, 1)]
     ran = surroundings.start(sys.executable, "-c", RESERVED, json.dumps(shares), cwd=ROOT, **cluster.env).succeeded()
@@ -205,4 +205,4 @@ def test_room_is_what_ray_places(surroundings: Surroundings) -> None:
     assert [count for count, _ in placed] == [room for _, room in placed]
     assert placed[0][0] == 6 + 2
     assert placed[4][0] == 1 + 2
-    cluster.head.kill()
+    cluster.process.kill()

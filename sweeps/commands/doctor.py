@@ -1,0 +1,43 @@
+"""`sweeps doctor`: whether a sweep could run here, and what is in its way."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+
+from sweeps.engine.doctor.check import Check
+from sweeps.engine.options import add_storage, storage_of, study_storage_of
+
+HELP = "whether the cluster's nodes, the storage and the servers are as a sweep needs them, and what to do if not"
+FAILED = 1
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_storage(parser)
+    parser.add_argument(
+        "--tracking-uri",
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
+    )
+    parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print what is found; 1 if something failed, else 0."""
+    # Here, as it brings Ray and torch along, which the other commands do without.
+    from sweeps.engine.doctor.examine import examine
+
+    tracking = os.environ.get("MLFLOW_TRACKING_URI") if given.tracking_uri is None else given.tracking_uri
+    found = []
+    for check in examine(storage_of(given.storage), tracking, study_storage_of(given.study_storage)):
+        found.append(check)
+        if not given.json:
+            print(_line(check), flush=True)
+    if given.json:
+        print(json.dumps([asdict(check) for check in found], indent=1))
+    return FAILED if any(check.state == "failed" for check in found) else 0
+
+
+def _line(check: Check) -> str:
+    return f"{check.state:<7}  {check.what:<9}  {check.found}" + (f": {check.remedy}" if check.remedy else "")

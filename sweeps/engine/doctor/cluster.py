@@ -1,0 +1,72 @@
+"""The cluster as a whole: its version, its token, its dashboard, and whether its nodes are alike."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+
+from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
+from sweeps.engine.doctor.machine import Seen
+from sweeps.engine.nodes import AGAIN, Node, Silence, ask_inventory, differences, inventory
+
+ANSWER_S = 2.0
+
+
+def check_token(machines: Sequence[Seen]) -> list[Check]:
+    """Whether the nodes' processes, and with them the cluster's own, were started to ask for a token."""
+    without = [each.name for each in machines if each.machine.auth_mode.lower() != "token"]
+    if not without:
+        mode = os.environ.get("RAY_AUTH_MODE", "")
+        return ok("token", f"every node asks for it (RAY_AUTH_MODE={mode} here)")
+    return warning(
+        "token",
+        f"{', '.join(without)}: Ray was started without RAY_AUTH_MODE=token, so whoever reaches it can run code there",
+        "`ray get-auth-token --generate`, the same ~/.ray/auth_token on every node, RAY_AUTH_MODE=token, start anew",
+    )
+
+
+def check_dashboard(address: str, heads: Sequence[str]) -> list[Check]:
+    """address: where the dashboard says that it listens. heads: addresses by which others reach its machine."""
+    if not address:
+        return ok("dashboard", "none")
+    host, _, port = address.rpartition(":")
+    open_at = [each for each in {host, *heads} if not _is_loopback(each) and _answers(each, int(port))]
+    if open_at:
+        return warning(
+            "dashboard",
+            f"it answers on {', '.join(f'{each}:{port}' for each in open_at)}",
+            "start the head with --dashboard-host=127.0.0.1; `ray dashboard cluster.yaml` brings it to you through SSH",
+        )
+    return ok("dashboard", f"{address} of the head, on its loopback alone")
+
+
+def check_versions(nodes: Sequence[Node]) -> list[Check]:
+    """Whether each node has what this process has."""
+    here, worse = inventory(), list[Check]()
+    for node, there in ask_inventory(nodes):
+        if isinstance(there, Silence):
+            worse += failed("versions", f"{node}: {there.reason}", "`ray status` shows the nodes")
+        elif unlike := differences(there, here):
+            worse += failed("versions", f"{node} has {', '.join(unlike)}", AGAIN)
+    return unless(worse, "versions", f"{counted(len(nodes))} with {describe(here)}")
+
+
+def describe(found: dict[str, str]) -> str:
+    return ", ".join(f"{what} {value}" for what, value in found.items())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host.strip("[]"), port), timeout=ANSWER_S).close()
+    except OSError:
+        return False
+    return True

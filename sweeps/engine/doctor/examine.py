@@ -1,0 +1,62 @@
+"""All checks, in the order in which one leans on another."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from sweeps.engine.cluster import joined, running_cluster
+from sweeps.engine.doctor.check import Check, counted, failed, ok
+from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, describe
+from sweeps.engine.doctor.machine import Seen, check_clocks, check_machines, look, seen
+from sweeps.engine.doctor.storage import check_storage
+from sweeps.engine.doctor.study import check_study
+from sweeps.engine.doctor.tracking import check_tracking
+from sweeps.engine.nodes import Node, alive, inventory
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+
+def examine(storage: str, tracking_uri: str | None, study_storage: str | None) -> Iterator[Check]:
+    """What is found, as it is found; of the cluster that a script would join here, else of this machine alone."""
+    folder = Folder.at(storage)
+    try:
+        address = running_cluster()
+        if address:
+            with joined(address) as dashboard:
+                yield from _cluster(address, dashboard, folder)
+        else:
+            yield from ok("ray", f"{version('ray')}; no cluster is known here, so this is about this machine alone")
+            yield from _alone(folder)
+    except UserError as error:
+        found, _, remedy = str(error).rpartition(": ")
+        yield from failed("ray", found, f"{remedy}; what follows is about this machine alone")
+        yield from _alone(folder)
+    yield from check_tracking(tracking_uri, folder)
+    yield from check_study(study_storage, folder)
+
+
+def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
+    nodes = alive()
+    yield from ok("ray", f"{version('ray')} at {address}, {counted(len(nodes))}")
+    yield from check_versions(nodes)
+    machines, silent = seen(nodes)
+    yield from silent
+    answering = [node for node in nodes if str(node) in {each.name for each in machines}]
+    yield from check_token(machines)
+    yield from check_dashboard(dashboard, _heads(nodes))
+    yield from check_clocks(answering)
+    yield from check_storage(folder, answering)
+    yield from check_machines(machines)
+
+
+def _alone(folder: Folder) -> Iterator[Check]:
+    yield from ok("versions", describe(inventory()))
+    yield from check_storage(folder, ())
+    yield from check_machines([Seen(socket.gethostname(), look())])
+
+
+def _heads(nodes: list[Node]) -> list[str]:
+    """Addresses of the node that Ray marks as the head."""
+    return [node.address for node in nodes if "node:__internal_head__" in node.resources]

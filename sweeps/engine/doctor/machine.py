@@ -1,0 +1,211 @@
+"""Each machine for itself: its GPUs, its room for Ray's files, how many files it may open, and its clock."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
+from sweeps.engine.nodes import Node, Silence, ask_each
+
+# Ray says of fewer that they are too few, and ends tasks on a node whose disk is fuller than that.
+FILES_LEAST, DISK_FULL, DISK_NEARLY_FULL = 8192, 0.95, 0.90
+# A driver's lease of a sweep is stale after 60 s by another machine's clock.
+SKEW_WARNING_S, SKEW_FAILED_S = 1.0, 30.0
+ROUNDS = 3
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """gpus: name and memory of each that torch sees. driver: of the GPUs, empty if not known. Sizes in bytes."""
+
+    auth_mode: str
+    torch: str
+    gpus: list[str]
+    driver: str
+    folder: str
+    free: int
+    size: int
+    shared_memory: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A machine, what it is called, and how many GPUs and bytes of memory for objects Ray declares for it."""
+
+    name: str
+    machine: Machine
+    declared_gpus: float = 0.0
+    object_store: float = 0.0
+
+
+def look() -> Machine:
+    """This machine, as a process of Ray's on it finds it."""
+    # Ray makes its folder there, below which its sessions lie.
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    disk = shutil.disk_usage(folder)
+    return Machine(
+        auth_mode=os.environ.get("RAY_AUTH_MODE", ""),
+        torch=torch.__version__,
+        gpus=[_gpu(index) for index in range(torch.cuda.device_count())],
+        driver=_driver(),
+        folder=folder,
+        free=disk.free,
+        size=disk.total,
+        shared_memory=shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.exists() else 0,
+        files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    )
+
+
+def clock() -> float:
+    """Seconds since 1970 by this machine's clock."""
+    return time.time()
+
+
+def seen(nodes: Sequence[Node]) -> tuple[list[Seen], list[Check]]:
+    """The machines of a cluster, and those that do not answer."""
+    machines, silent = [], []
+    for node, answer in ask_each(nodes, look):
+        if isinstance(answer, Silence):
+            silent += failed("nodes", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
+        else:
+            declared = node.resources.get("GPU", 0.0)
+            store = node.resources.get("object_store_memory", 0.0)
+            machines.append(Seen(str(node), answer, declared, store))
+    return machines, silent
+
+
+def check_machines(machines: Sequence[Seen]) -> list[Check]:
+    """GPUs, disk, shared memory and open files."""
+    return [
+        *_gpus(machines),
+        *unless([each for one in machines for each in _disk(one)], "disk", _least_room(machines)),
+        *unless([each for one in machines for each in _shared_memory(one)], "shm", _least_shared(machines)),
+        *unless([each for one in machines for each in _files(one)], "files", _least_files(machines)),
+    ]
+
+
+def check_clocks(nodes: Sequence[Node]) -> list[Check]:
+    """How far each node's clock is from this one's."""
+    nearest: dict[Node, tuple[float, float]] = {}
+    for node in nodes:
+        for _ in range(ROUNDS):
+            began = time.time()
+            ((_, there),) = ask_each([node], clock)
+            ended = time.time()
+            if isinstance(there, Silence):
+                break
+            # The answer was given somewhere on the way, so this is known to half the way only.
+            half = (ended - began) / 2
+            nearest[node] = min((half, there - (began + ended) / 2), nearest.get(node, (half + 1, 0.0)))
+    return skews({str(node): (skew, half) for node, (half, skew) in nearest.items()})
+
+
+def skews(clocks: dict[str, tuple[float, float]]) -> list[Check]:
+    """clocks: of each node, how far it is ahead of this one's, and how far that may be wrong; in seconds."""
+    worse, most = [], 0.0
+    for name, (skew, wrong) in clocks.items():
+        certain, most = abs(skew) - wrong, max(most, abs(skew) + wrong)
+        found = f"{name} is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this one"
+        remedy = "let one time server set all clocks; a sweep is lost to another driver by a clock 60 s off"
+        if certain > SKEW_FAILED_S:
+            worse += failed("clock", found, remedy)
+        elif certain > SKEW_WARNING_S:
+            worse += warning("clock", found, remedy)
+    return unless(worse, "clock", f"{counted(len(clocks))} within {most:.2g} s of this one")
+
+
+def _gpu(index: int) -> str:
+    found = torch.cuda.get_device_properties(index)
+    return f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+
+
+def _driver() -> str:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    with suppress(OSError, subprocess.SubprocessError):
+        command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
+        return said[0] if said else ""
+    return ""
+
+
+def _gpus(machines: Sequence[Seen]) -> list[Check]:
+    found = []
+    for each in machines:
+        one = each.machine
+        driver = f"driver {one.driver}" if one.driver else "no driver found"
+        if each.declared_gpus > len(one.gpus):
+            found += failed(
+                "gpus",
+                f"{each.name}: Ray declares {each.declared_gpus:g}, torch {one.torch} sees {len(one.gpus)} ({driver})",
+                "install the driver, and torch's build for CUDA; or start Ray with --num-gpus as many as there are",
+            )
+        elif each.object_store and each.declared_gpus < len(one.gpus):
+            found += warning(
+                "gpus",
+                f"{each.name}: Ray declares {each.declared_gpus:g} of {len(one.gpus)}: {'; '.join(one.gpus)}",
+                "the others stay idle: start Ray there without --num-gpus",
+            )
+        elif one.gpus:
+            found += ok("gpus", f"{each.name}: {'; '.join(one.gpus)} ({driver})")
+    return unless(found, "gpus", "none, and none declared: trials train on CPUs")
+
+
+def _disk(each: Seen) -> list[Check]:
+    one, used = each.machine, 1 - each.machine.free / each.machine.size
+    found = f"{each.name}: {one.folder}, where Ray keeps its files, is {used:.0%} full"
+    remedy = f"make room, or set RAY_TMPDIR to another folder before Ray starts; Ray stops at {DISK_FULL:.0%}"
+    if used >= DISK_FULL:
+        return failed("disk", found, remedy)
+    return warning("disk", found, remedy) if used >= DISK_NEARLY_FULL else []
+
+
+def _least_room(machines: Sequence[Seen]) -> str:
+    least = min(machines, key=lambda each: each.machine.free)
+    return f"{_gib(least.machine.free)} free for Ray's files in {least.machine.folder} ({least.name})"
+
+
+def _shared_memory(each: Seen) -> list[Check]:
+    size = each.machine.shared_memory
+    if not size or size >= each.object_store:
+        return []
+    return warning(
+        "shm",
+        f"{each.name}: /dev/shm has {_gib(size)}, Ray wants {_gib(each.object_store)} for objects",
+        "a container needs a larger --shm-size; else Ray uses the disk, which is slow",
+    )
+
+
+def _least_shared(machines: Sequence[Seen]) -> str:
+    least = min(machines, key=lambda each: each.machine.shared_memory)
+    return f"/dev/shm has {_gib(least.machine.shared_memory)} ({least.name})"
+
+
+def _files(each: Seen) -> list[Check]:
+    if not 0 <= each.machine.files < FILES_LEAST:  # -1: no limit
+        return []
+    found = f"{each.name}: a process may open {each.machine.files} files"
+    return warning("files", found, "`ulimit -n 65536` before `ray start`")
+
+
+def _least_files(machines: Sequence[Seen]) -> str:
+    limits = [each.machine.files for each in machines if each.machine.files >= 0]
+    return f"a process may open {min(limits)} files" if limits else "a process may open any number of files"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

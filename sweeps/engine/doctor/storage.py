@@ -1,0 +1,128 @@
+"""Whether all nodes see one storage: each writes what this one reads, and reads what this one writes."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from sweeps.engine.doctor.check import Check, counted, failed, unless, warning
+from sweeps.engine.nodes import Node, Silence, ask_each
+from wgan_core.errors import one_line
+from wgan_core.folder import Folder
+
+SHARE = "give --storage (or WGAN_STORAGE) a folder that all nodes see and may write to, or an object store"
+LEAST = 2**30
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.", "lustre", "ceph", "glusterfs", "afs", "beegfs", "gpfs")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a node read and wrote. Errors are empty if there was none; `free` is in bytes, None if it has no limit."""
+
+    not_read: str
+    written: str
+    not_written: str
+    free: int | None
+
+
+def check_storage(folder: Folder, nodes: Sequence[Node]) -> list[Check]:
+    """nodes: those of the cluster; none for this machine alone."""
+    mark = _name()
+    try:
+        folder.write(mark, mark.encode())
+    except OSError as error:
+        return failed("storage", f"{folder} cannot be written from here: {one_line(error)}", SHARE)
+    try:
+        found = [
+            each for node, answer in ask_each(nodes, exchange, folder, mark) for each in _judged(folder, node, answer)
+        ]
+        here = _room(str(folder), _free(folder))
+    finally:
+        folder.delete(mark)
+    who = counted(len(nodes)) if nodes else "this machine"
+    return [
+        *unless(found, "storage", f"{folder}: {who} can write there, and read what others wrote"),
+        *here,
+        *_file_system(folder),
+    ]
+
+
+def exchange(folder: Folder, mark: str) -> Exchange:
+    """On a node: read what the driver wrote, and write what it is to read."""
+    not_read, written, not_written = "", _name(), ""
+    try:
+        if folder.read(mark) != mark.encode():
+            not_read = "another content"
+    except OSError as error:
+        not_read = one_line(error)
+    try:
+        folder.write(written, written.encode())
+    except OSError as error:
+        not_written = one_line(error)
+    return Exchange(not_read, written, not_written, None if not_written else _free(folder))
+
+
+def _free(folder: Folder) -> int | None:
+    return shutil.disk_usage(folder.path).free if folder.is_local else None
+
+
+def _judged(folder: Folder, node: Node, answer: Exchange | Silence) -> list[Check]:
+    if isinstance(answer, Silence):
+        return failed("storage", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
+    not_seen = "" if answer.not_written else _take(folder, answer.written)
+    if not_seen:  # it lies where that node alone sees it
+        ask_each([node], _take, folder, answer.written)
+    if answer.not_read:
+        return failed("storage", f"{node} does not see what is in {folder} here: {answer.not_read}", SHARE)
+    if answer.not_written:
+        return failed("storage", f"{node} cannot write to {folder}: {answer.not_written}", SHARE)
+    if not_seen:
+        return failed("storage", f"what {node} writes to {folder} is not seen here: {not_seen}", SHARE)
+    return _room(f"{node}: {folder}", answer.free)
+
+
+def _take(folder: Folder, name: str) -> str:
+    """Read what was written under a name, and delete it; what is wrong with it, empty if nothing is."""
+    try:
+        content = folder.read(name)
+        folder.delete(name)
+    except OSError as error:
+        return one_line(error)
+    return "" if content == name.encode() else "another content"
+
+
+def _room(where: str, free: int | None) -> list[Check]:
+    if free is None or free >= LEAST:
+        return []
+    return warning("storage", f"{where} has {free / 2**20:.0f} MiB free", "make room: a trial keeps three checkpoints")
+
+
+def _file_system(folder: Folder) -> list[Check]:
+    """What SQLite needs of the file system that a sweep's databases lie on, unless servers are named."""
+    kind = network_file_system(folder)
+    if not kind:
+        return []
+    return warning(
+        "storage",
+        f"{folder} is on {kind}: SQLite's databases, of the search and of MLflow, lie there unless servers are named",
+        "run one driver a sweep, or give --study-storage and --tracking-uri",
+    )
+
+
+def network_file_system(folder: Folder) -> str:
+    """The type of the network file system that a local folder is on; empty if it is on none."""
+    if not folder.is_local:
+        return ""
+    mounts = {each.mountpoint: each.fstype for each in psutil.disk_partitions(all=True)}
+    path = Path(folder.path).resolve()
+    kind = next((mounts[str(each)] for each in (path, *path.parents) if str(each) in mounts), "")
+    return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else ""
+
+
+def _name() -> str:
+    return f".doctor-{uuid.uuid4().hex}"

@@ -1,0 +1,59 @@
+"""The database of the search: whether it is there, and its tables are those of this Optuna."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+
+from sweeps.engine.doctor.check import Check, failed, ok
+from sweeps.engine.tracking_uri import ANSWER_S, database, shown, without_password
+from wgan_core.errors import one_line
+from wgan_core.folder import Folder
+
+OTHER = "check --study-storage (or WGAN_STUDY_STORAGE)"
+
+
+def check_study(url: str | None, storage: Folder) -> list[Check]:
+    """url: what was asked for; None stands for a file in each sweep's folder, as it does for a sweep."""
+    if not url:
+        if storage.is_local:
+            return ok("study", f"study.db in each sweep's folder of {storage}")
+        return failed(
+            "study", f"an object store, {storage}, holds no database", "give --study-storage: a PostgreSQL URL"
+        )
+    file = database(url)
+    if file is not None and not file.exists():
+        return _absent(file)
+    try:
+        made = sqlalchemy.make_url(url)
+        if made.host:  # else the database's driver tries for minutes
+            socket.create_connection((made.host, made.port or _port(made.drivername)), timeout=ANSWER_S).close()
+        return _opened(url)
+    except Exception as error:  # of whichever driver the URL names
+        return failed("study", f"{shown(url)}: {without_password(one_line(error), url)}", OTHER)
+
+
+def _opened(url: str) -> list[Check]:
+    engine = sqlalchemy.create_engine(url)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    if not {"studies", "version_info", "alembic_version"} <= tables:
+        return ok("study", f"{shown(url)} is there; the first sweep makes its tables")
+    # Optuna's own check: its tables are there, so it writes nothing.
+    count = len(optuna.storages.RDBStorage(url, skip_table_creation=True).get_all_studies())
+    return ok("study", f"{shown(url)}, {count} sweeps, tables of Optuna {optuna.__version__}")
+
+
+def _absent(file: Path) -> list[Check]:
+    if file.parent.is_dir():
+        return ok("study", f"{file}, which the first sweep makes")
+    return failed("study", f"{file}: its folder is not there", f"make it, or {OTHER}")
+
+
+def _port(driver: str) -> int:
+    return 3306 if driver.startswith(("mysql", "mariadb")) else 5432

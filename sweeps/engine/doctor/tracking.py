@@ -1,0 +1,105 @@
+"""The MLflow store: whether it is there, lets us in, and takes us for who we are."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sweeps.engine.doctor.check import Check, failed, ok, warning
+from sweeps.engine.tracking_uri import (
+    ANSWER_S,
+    answers,
+    database,
+    is_http,
+    prepare_environment,
+    shown,
+    without_password,
+)
+from wgan_core.errors import one_line
+from wgan_core.folder import Folder
+
+OTHER = "check --tracking-uri (or MLFLOW_TRACKING_URI)"
+
+
+def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
+    """uri: what was asked for; None stands for a file in the storage, as it does for a sweep."""
+    if not uri and not storage.is_local:
+        return failed("tracking", f"an object store, {storage}, holds no database", "name a server with --tracking-uri")
+    uri = uri or f"sqlite:///{storage.path}/mlflow.db"
+    file = database(uri)
+    if file is not None:
+        return _file(file)
+    prepare_environment()
+    if not answers(uri):
+        return failed(
+            "tracking", f"{shown(uri)} does not answer within {ANSWER_S:.0f} s", f"start the server, or {OTHER}"
+        )
+    return _asked(uri)
+
+
+def _file(file: Path) -> list[Check]:
+    if not file.exists():
+        return ok("tracking", f"{file}, which the first sweep makes")
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=ANSWER_S)) as store:
+            (count,) = store.execute("SELECT COUNT(*) FROM experiments").fetchone()
+    except sqlite3.Error as error:
+        return failed("tracking", f"{file}: {one_line(error)}", f"it must be MLflow's database: {OTHER}")
+    if not os.access(file, os.W_OK):
+        return failed("tracking", f"{file} cannot be written", "let this user write to it")
+    return ok("tracking", f"{file}, {count} experiments")
+
+
+def _asked(uri: str) -> list[Check]:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+    except MlflowException as error:
+        said = without_password(one_line(error), uri)
+        if "Invalid Host header" in str(error):
+            return failed("tracking", f"{shown(uri)} knows itself by another name", "give the server --allowed-hosts")
+        if error.get_http_status_code() in (401, 403):
+            return failed("tracking", f"{shown(uri)} refuses {_credentials()}", REMEDY)
+        return failed("tracking", f"{shown(uri)}: {said}", OTHER)
+    except Exception as error:  # of a database's driver, of requests
+        return failed("tracking", f"{shown(uri)}: {without_password(one_line(error), uri)}", OTHER)
+    return _version(uri) if is_http(uri) else ok("tracking", shown(uri))
+
+
+REMEDY = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or write "
+    "~/.mlflow/credentials ([mlflow], mlflow_tracking_username = ..., mlflow_tracking_password = ...)"
+)
+
+
+def _credentials() -> str:
+    """Who MLflow's client says that it is, and where it has that from; no secret."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return "the token of MLFLOW_TRACKING_TOKEN"
+    found = read_mlflow_creds()
+    if not found.username:
+        return "a client without user and password"
+    place = "MLFLOW_TRACKING_USERNAME" if os.environ.get("MLFLOW_TRACKING_USERNAME") else "~/.mlflow/credentials"
+    return f"user {found.username!r} of {place}" + ("" if found.password else ", without a password")
+
+
+def _version(uri: str) -> list[Check]:
+    import mlflow
+    import requests
+
+    try:
+        there = requests.get(f"{uri.rstrip('/')}/version", timeout=ANSWER_S).text.strip()
+    except requests.exceptions.RequestException:
+        there = ""
+    here = mlflow.__version__
+    if not there[:1].isdecimal():  # behind a proxy that asks for a password
+        return ok("tracking", f"{shown(uri)} lets us in; its version is not told")
+    if there.split(".")[:2] == here.split(".")[:2]:
+        return ok("tracking", f"{shown(uri)} lets us in, MLflow {there}")
+    return warning("tracking", f"{shown(uri)} has MLflow {there}, this node {here}", "give both the same x.y")

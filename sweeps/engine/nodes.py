@@ -1,0 +1,184 @@
+"""The nodes of a cluster: what each has, asked by a task on it, and whether that is what this one has."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from wgan_core.errors import UserError, one_line
+
+Answer = TypeVar("Answer")
+
+WITHIN_S = 60.0
+"""How long a node may take to start a process and answer, in seconds."""
+
+# What computes a trial's numbers, or reads and writes them.
+PACKAGES = (
+    "wgan-sweeps",
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torchmetrics",
+    "POT",
+    "pyarrow",
+    "safetensors",
+    "pillow",
+    "ray",
+)
+# Their files too: two wheels of one version may differ.
+OWN = ("wgan_core", "sweeps")
+NONE = "none"
+AGAIN = "`make wheel`, then `ray up -y` again, which installs it on every node"
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Node:
+    """One that is alive: Ray's id of it, what people know it by, and its resources."""
+
+    id: str
+    host: str
+    address: str
+    resources: dict[str, float] = field(hash=False)
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.address})"
+
+
+@dataclass(frozen=True)
+class Silence:
+    """What came instead of a node's answer."""
+
+    reason: str
+
+
+def alive() -> list[Node]:
+    """The nodes of the cluster that this process has joined, by name."""
+    nodes = [
+        Node(each["NodeID"], each["NodeManagerHostname"], each["NodeManagerAddress"], each["Resources"])
+        for each in cast("list[dict[str, Any]]", ray.nodes())
+        if each["Alive"]
+    ]
+    return sorted(nodes, key=lambda node: (node.host, node.address))
+
+
+def ask_each(
+    nodes: Sequence[Node], question: Callable[..., Answer], *arguments: Any, within_s: float = WITHIN_S
+) -> list[tuple[Node, Answer | Silence]]:
+    """What a function returns on each node.
+
+    It takes no CPU, so that a node that is full answers too; one that is dead, stopped or raises gives `Silence`.
+    """
+    if not nodes:  # Ray would start, if there were none to ask
+        return []
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(question)
+    asked = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(*arguments)
+        for node in nodes
+    ]
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=within_s)
+    return [
+        (node, _answer(each, within_s) if each in answered else _given_up(each, within_s))
+        for node, each in zip(nodes, asked, strict=True)
+    ]
+
+
+def _answer(reference: Any, within_s: float) -> Any:
+    try:
+        return ray.get(reference, timeout=within_s)
+    except ray.exceptions.RayError as error:
+        return Silence(one_line(error))
+
+
+def _given_up(reference: Any, within_s: float) -> Silence:
+    ray.cancel(reference, force=True)
+    return Silence(f"no answer within {within_s:.0f} s")
+
+
+def check_same(nodes: Sequence[Node]) -> None:
+    """Raises `UserError` if a node does not answer, or has other versions or other code than this process."""
+    here, found = inventory(), ask_inventory(nodes)
+    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, Silence)]
+    if silent:
+        raise UserError(
+            f"every node must answer; {_some(silent)}: `ray status` shows the nodes: mend it, or stop Ray on it"
+        )
+    others = [
+        f"{node} has {', '.join(unlike)}"
+        for node, each in found
+        if not isinstance(each, Silence) and (unlike := differences(each, here))
+    ]
+    if others:
+        raise UserError(f"every node must have what this one, {socket.gethostname()}, has; {_some(others)}: {AGAIN}")
+
+
+def check_here(drivers: dict[str, str]) -> None:
+    """For a node that joined later: raises `UserError` if it has other than what the driver's `inventory` says."""
+    unlike = differences(inventory(), drivers)
+    if unlike:
+        host = socket.gethostname()
+        raise UserError(f"every node must have what the driver's has; {host} has {', '.join(unlike)}: {AGAIN}")
+
+
+@cache
+def inventory() -> dict[str, str]:
+    """What this process would train with: versions, and digests of the code, by name; `none` for what is not there."""
+    return _inventory()(PACKAGES, OWN)
+
+
+def ask_inventory(nodes: Sequence[Node]) -> list[tuple[Node, dict[str, str] | Silence]]:
+    """The same of each node."""
+    return ask_each(nodes, _inventory(), PACKAGES, OWN)
+
+
+def differences(there: dict[str, str], here: dict[str, str]) -> list[str]:
+    """What a node has otherwise than this one."""
+    return [
+        f"no {what} (here {ours})" if there.get(what, NONE) == NONE else f"{what} {there[what]} (here {ours})"
+        for what, ours in here.items()
+        if there.get(what, NONE) != ours
+    ]
+
+
+def _some(said: Sequence[str]) -> str:
+    more = f"; and {len(said) - SHOWN} more nodes" if len(said) > SHOWN else ""
+    return "; ".join(said[:SHOWN]) + more
+
+
+def _inventory() -> Callable[[tuple[str, ...], tuple[str, ...]], dict[str, str]]:
+    """The function that looks, made here so that it travels by value: a node may not have this module."""
+
+    def look(packages: tuple[str, ...], own: tuple[str, ...]) -> dict[str, str]:
+        import hashlib
+        import platform
+        from importlib import metadata, util
+        from pathlib import Path
+
+        # Ray itself wants the same x.y.z, unless it was told to be content with x.y, with which functions travel.
+        found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+        for name in packages:
+            try:
+                # Not its local part: torch for CUDA and torch for the CPU are of one version.
+                found[name] = metadata.version(name).partition("+")[0]
+            except metadata.PackageNotFoundError:
+                found[name] = "none"
+        for name in own:
+            package = util.find_spec(name)
+            folders = [] if package is None else list(package.submodule_search_locations or ())
+            digest = hashlib.sha256()
+            for folder in map(Path, folders[:1]):
+                for file in sorted(folder.rglob("*")):
+                    if file.suffix in (".py", ".safetensors"):
+                        digest.update(f"{file.relative_to(folder).as_posix()}\n".encode())
+                        digest.update(hashlib.sha256(file.read_bytes()).digest())
+            found[f"{name} code"] = digest.hexdigest()[:12] if folders else "none"
+        return found
+
+    return look
