@@ -3,13 +3,16 @@
 The study is the truth of a sweep. Every trial it has asked is COMPLETE, PRUNED or FAIL in the end;
 until then it is held by one cohort, or waits to be held again. One object of this class serves all
 cohorts (as a Ray actor), so its methods need no locks.
+
+Where the storage is a server that goes away, each method waits for it and is then done again. So each first reads what
+it starts from and then writes, and to write once more what has arrived already changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.engine.patience import Patience
 from sweeps.engine.plan import ETA, RANDOM_TRIALS, Plan
 from sweeps.engine.pruner import HalvingPruner
 from sweeps.engine.space import Range
@@ -72,9 +76,10 @@ class Study:
     def __init__(self, plan_json: Mapping[str, Any], storage_url: str, session: str) -> None:
         """`session` names the driver: what an earlier one held waits to be held again.
 
-        Raises `UserError` if the storage cannot be opened.
+        Raises `UserError` if the storage cannot be opened; every method raises `ConnectionError` if it stays away.
         """
         self._plan, self._session = Plan.from_json(plan_json), session
+        self._patience = Patience(_place(storage_url))
         self._notes: dict[str, tuple[str, bool]] = {}
         pruner = HalvingPruner(self._plan.grid, ETA) if self._plan.pruning else optuna.pruners.NopPruner()
         self._study = open_study(self._plan.study_name, storage_url, pruner)
@@ -86,19 +91,31 @@ class Study:
         A trial whose process died before is handed out alone, and to a holder that has no other, so that
         no neighbour suffers again.
         """
-        waiting = [trial for trial in self._running() if not self._is_held(trial)]
+        before = {claim.trial.number for claim in self.held(holder)}
+        return self._patience.wait(lambda: self._claim_more(holder, count, before))
+
+    def _claim_more(self, holder: str, count: int, before: Container[int]) -> list[Claim]:
+        """What the holder holds beside `before`, made up to `count`."""
+        running = self._running()
+        held = [trial for trial in running if self._is_held(trial, holder)]
+        claims = [self._hold(trial, holder) for trial in held if trial.number not in before]
+        if any(claim.alone for claim in claims):
+            return claims
+        waiting = [trial for trial in running if not self._is_held(trial)]
         faulted = [trial for trial in waiting if trial.user_attrs.get(FAULTS, 0)]
-        if faulted and not self.held(holder):
+        if faulted and not held:
             return [self._hold(faulted[0], holder)]
         sound = [trial for trial in waiting if trial not in faulted]
-        claims = [self._hold(trial, holder) for trial in sound[:count]]
+        claims += [self._hold(trial, holder) for trial in sound[: count - len(claims)]]
         while len(claims) < count and (asked := self._ask()) is not None:
             claims.append(self._hold(asked, holder))
         return claims
 
     def held(self, holder: str) -> list[Claim]:
         """The unfinished trials of this holder."""
-        return [self._claim(trial) for trial in self._running() if self._is_held(trial, holder)]
+        return self._patience.wait(
+            lambda: [self._claim(trial) for trial in self._running() if self._is_held(trial, holder)]
+        )
 
     def report(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
@@ -109,27 +126,54 @@ class Study:
         is its verdict: a trial that resumes does not meet those that reported since. Raises `PermissionError`
         if the holder no longer holds a trial.
         """
-        trials = {number: self._fenced(holder, number) for number in values}
-        for number, (step, value) in values.items():
-            trial, frozen = trials[number], self._frozen(number)
-            if step not in frozen.intermediate_values:
-                trial.report(value, step)
-                trial.set_user_attr(SECONDS, frozen.user_attrs.get(SECONDS, 0.0) + seconds.get(number, 0.0))
-        return {number: self._verdict(trials[number], step) for number, (step, _) in values.items()}
+        totals = self._patience.wait(lambda: self._totals(holder, values, seconds))
+        return self._patience.wait(lambda: self._report(values, totals))
 
-    def _verdict(self, trial: optuna.Trial, step: int) -> bool:
-        judged: dict[str, bool] = trial.user_attrs.get(VERDICTS, {})
+    def _totals(
+        self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
+    ) -> dict[int, float]:
+        """Seconds of training, with those of this report, of each trial for which it is new."""
+        trials = {number: self._fenced(holder, number) for number in values}
+        return {
+            number: trial.user_attrs.get(SECONDS, 0.0) + seconds.get(number, 0.0)
+            for number, trial in trials.items()
+            if values[number][0] not in trial.intermediate_values
+        }
+
+    def _report(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
+        for number, total in totals.items():
+            step, value = values[number]
+            trial_id = self._frozen(number)._trial_id
+            # Before the value, without which it counts as not reported yet.
+            self._study._storage.set_trial_user_attr(trial_id, SECONDS, total)
+            self._study._storage.set_trial_intermediate_value(trial_id, step, float(value))
+        return {number: self._verdict(self._frozen(number), step) for number, (step, _) in values.items()}
+
+    def _verdict(self, frozen: FrozenTrial, step: int) -> bool:
+        judged: dict[str, bool] = frozen.user_attrs.get(VERDICTS, {})
         if str(step) not in judged:
-            judged = {**judged, str(step): step < self._plan.budget and trial.should_prune()}
-            trial.set_user_attr(VERDICTS, judged)
+            stop = step < self._plan.budget and self._study.pruner.prune(self._study, frozen)
+            judged = {**judged, str(step): stop}
+            self._study._storage.set_trial_user_attr(frozen._trial_id, VERDICTS, judged)
         return judged[str(step)]
 
     def finish(self, holder: str, number: int, state: str, reason: str) -> None:
-        """End a trial: COMPLETE with its best value, PRUNED, or FAIL. Raises `PermissionError` as `report` does."""
-        trial = self._fenced(holder, number)
+        """End a trial: COMPLETE with its best value, PRUNED, or FAIL. Raises `PermissionError` as `report` does.
+
+        To say the same again does nothing.
+        """
+        self._patience.wait(lambda: self._finish(holder, number, state, reason))
+
+    def _finish(self, holder: str, number: int, state: str, reason: str) -> None:
+        told = self._frozen(number)
+        if told.state.name == state and self._is_held(told, holder) and told.user_attrs.get(REASON) == reason:
+            return
+        self._end(self._fenced(holder, number), TrialState[state], reason)
+
+    def _end(self, frozen: FrozenTrial, state: TrialState, reason: str) -> None:
+        trial = self._trial(frozen)
         trial.set_user_attr(REASON, reason)
-        value = _best(self._frozen(number))[1] if state == "COMPLETE" else None
-        self._study.tell(trial, value, TrialState[state])
+        self._study.tell(trial, _best(frozen)[1] if state is TrialState.COMPLETE else None, state)
 
     def note(self, holder: str, reason: str, leaves: bool = False) -> None:
         """Why this holder's process is about to end, if it can still say so; `leaves`: by no fault of its trials."""
@@ -137,28 +181,40 @@ class Study:
 
     def release(self, holder: str, died: bool) -> list[Released]:
         """What the holder still holds waits again, or FAILs if its process died for the third time."""
-        released = []
         why, leaves = self._notes.pop(holder, ("killed, or out of memory", False))
+        released = self._patience.wait(lambda: self._to_release(holder, died and not leaves, why))
+        for trial, faults in released:
+            self._patience.wait(lambda trial=trial, faults=faults: self._release(trial, faults))  # type: ignore[misc]
+        return [trial for trial, _ in released]
+
+    def _to_release(self, holder: str, died: bool, why: str) -> list[tuple[Released, int]]:
+        """With the faults that each trial has then."""
+        found = []
         for frozen in [trial for trial in self._running() if self._is_held(trial, holder)]:
-            trial = self._trial(frozen)
-            faults = frozen.user_attrs.get(FAULTS, 0) + int(died and not leaves)
-            trial.set_user_attr(FAULTS, faults)
-            trial.set_user_attr(HOLDER, "")
-            reason = why if leaves else f"its process died {faults} times, the last time: {why}"
-            if faults >= MAX_FAULTS:
-                trial.set_user_attr(REASON, reason)
-                self._study.tell(trial, state=TrialState.FAIL)
-            released.append(Released(frozen.number, frozen.last_step or 0, reason, faults >= MAX_FAULTS))
-        return released
+            faults = frozen.user_attrs.get(FAULTS, 0) + int(died)
+            reason = f"its process died {faults} times, the last time: {why}" if died else why
+            trial = Released(frozen.number, frozen.last_step or 0, reason, faults >= MAX_FAULTS)
+            found.append((trial, faults))
+        return found
+
+    def _release(self, released: Released, faults: int) -> None:
+        frozen = self._frozen(released.number)
+        if frozen.state.is_finished():
+            return
+        trial = self._trial(frozen)
+        trial.set_user_attr(FAULTS, faults)
+        trial.set_user_attr(HOLDER, "")
+        if released.has_failed:
+            self._end(frozen, TrialState.FAIL, released.reason)
 
     def is_done(self) -> bool:
         """Whether all trials have been asked and have ended."""
-        trials = self._trials()
+        trials = self._patience.wait(self._trials)
         return len(trials) >= self._plan.trials and all(trial.state.is_finished() for trial in trials)
 
     def rows(self) -> list[Row]:
         """How each trial stands, by number."""
-        return [row(trial) for trial in self._trials()]
+        return self._patience.wait(lambda: [row(trial) for trial in self._trials()])
 
     def _ask(self) -> FrozenTrial | None:
         trials = self._trials()
@@ -166,12 +222,10 @@ class Study:
         number = waiting[0] if waiting else len(trials)
         if number >= self._plan.trials:
             return None
-        presets = self._plan.space.presets
-        if number < len(presets) and not waiting:
-            self._study.enqueue_trial(dict(presets[number]))
         self._study.sampler = self._sampler(number)
-        asked = self._study.ask(self._distributions)
-        return self._frozen(asked.number)
+        self._study.ask()
+        # If its answer was lost on the way, Optuna has made another one beside it, which is taken up later.
+        return self._frozen(number)
 
     def _sampler(self, number: int) -> BaseSampler:
         """A new sampler for every trial, seeded by its number: a search that starts again does not repeat its draws."""
@@ -185,12 +239,21 @@ class Study:
         return self._claim(self._complete(frozen))
 
     def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
-        """The trial with all its parameters: a session may have ended while it asked for them one by one."""
+        """The trial with all its parameters, some of which it may have: they are drawn and stored one by one."""
         if len(frozen.params) < len(self._distributions):
-            self._study.sampler = self._sampler(frozen.number)
+            sampler = self._study.sampler = self._sampler(frozen.number)
+            presets = self._plan.space.presets
+            preset = presets[frozen.number] if frozen.number < len(presets) else {}
             trial = self._trial(frozen)
             for name, distribution in self._distributions.items():
-                trial._suggest(name, distribution)
+                if name in preset:
+                    internal = distribution.to_internal_repr(preset[name])
+                    self._study._storage.set_trial_param(frozen._trial_id, name, internal, distribution)
+                elif name in frozen.params:
+                    # So that the next one is not the draw that this one was.
+                    sampler.sample_independent(self._study, frozen, name, distribution)
+                else:
+                    trial._suggest(name, distribution)
         return self._frozen(frozen.number)
 
     def _claim(self, frozen: FrozenTrial) -> Claim:
@@ -202,11 +265,11 @@ class Study:
         held_by: str = frozen.user_attrs.get(HOLDER, "")
         return held_by == f"{self._session}/{holder}" if holder is not None else held_by.startswith(f"{self._session}/")
 
-    def _fenced(self, holder: str, number: int) -> optuna.Trial:
+    def _fenced(self, holder: str, number: int) -> FrozenTrial:
         frozen = self._frozen(number)
         if frozen.state.is_finished() or not self._is_held(frozen, holder):
             raise PermissionError(f"trial {number} is no longer held by {holder}: it was handed to another process")
-        return self._trial(frozen)
+        return frozen
 
     def _trial(self, frozen: FrozenTrial) -> optuna.Trial:
         return optuna.Trial(self._study, frozen._trial_id)
@@ -218,7 +281,8 @@ class Study:
         return [trial for trial in self._trials() if trial.state is TrialState.RUNNING]
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        """Those of the plan: where a database went away, there may be one more."""
+        return self._study.get_trials(deepcopy=False)[: self._plan.trials]
 
 
 def open_study(name: str, storage_url: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
@@ -238,17 +302,20 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
+def _place(storage_url: str) -> str:
+    # What stands before @ may be a password.
+    return storage_url.split("@")[-1]
+
+
 @contextlib.contextmanager
 def _opening(storage_url: str) -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         yield
     except Exception as error:
-        # What stands before @ may be a password.
-        place = storage_url.split("@")[-1]
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"the search needs its Optuna storage; {place!r} gives: {reason}: check --study-storage"
+            f"the search needs its Optuna storage; {_place(storage_url)!r} gives: {reason}: check --study-storage"
         ) from error
 
 

@@ -1,5 +1,5 @@
-"""The surroundings and the small image tables of tests/sweeps, for tests that run sweeps on clusters."""
+"""What these tests share with those of the sweeps."""
 
-from tests.sweeps.conftest import small_data, surroundings
+from tests.sweeps.conftest import make_plan, small_data, surroundings
 
-__all__ = ["small_data", "surroundings"]
+__all__ = ["make_plan", "small_data", "surroundings"]

@@ -307,7 +307,7 @@ def test_kubernetes_says_what_may_come(template: str, monkeypatch: pytest.Monkey
     (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
     (group,) = spec["workerGroupSpecs"]
     (worker,) = group["template"]["spec"]["containers"]
-    (variable,) = head["env"]
+    variable = head["env"][0]
     monkeypatch.setenv(variable["name"], variable["value"])
     (kind,) = growth().kinds
     asked = worker["resources"]["requests"]

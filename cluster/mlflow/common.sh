@@ -1,0 +1,90 @@
+# shellcheck shell=bash disable=SC2034
+# What the scripts beside it share; sourced, not run. The first argument of each is the server's folder.
+set -euo pipefail
+umask 077
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# The interpreter of the environment that requirements.txt was installed into.
+PYTHON=${PYTHON:-python3}
+# Each is also the name of its role. The order in which they are backed up: `backup` says why.
+DATABASES="mlflow_auth sweeps mlflow"
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# The server's folder, which `setup` has made.
+open_folder() {
+    folder=${1:-}
+    [ -n "$folder" ] && [ -f "$folder/server.env" ] ||
+        fail "the first argument must be a folder that setup has made; given '$folder': run $here/setup $folder"
+    folder=$(cd "$folder" && pwd)
+    read_env "$folder/server.env"
+    read_env "$folder/settings.env"
+}
+
+# Lines of NAME=VALUE, as systemd reads them too. What stands in the environment already, stays.
+read_env() {
+    local name value
+    while IFS='=' read -r name value || [ -n "$name" ]; do
+        case "$name" in '' | '#'*) continue ;; esac
+        if [ -z "${!name+set}" ]; then export "$name=$value"; fi
+    done <"$1"
+}
+
+# Where a database is, for psql and its kin. The password is in a file, so this may be shown.
+uri() {
+    echo "postgresql://$1@$DATABASE_SERVER/$1?passfile=$folder/pgpass"
+}
+
+# The same for SQLAlchemy.
+sqlalchemy_uri() {
+    echo "postgresql+psycopg://$1@$DATABASE_SERVER/$1?passfile=$folder/pgpass"
+}
+
+query() {
+    psql --no-psqlrc --no-password --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 \
+        --dbname "$(uri "$1")" --command "$2"
+}
+
+# Backup, restore and clean-up exclude each other: what one reads, another deletes.
+lock() {
+    exec 9>"$folder/lock"
+    give_to_owner "$folder/lock"
+    flock --nonblock 9 || fail "one backup, restore or clean-up at a time: wait for the other one on $folder"
+}
+
+# The folder that artifacts are in; empty if it is a bucket.
+artifact_folder() {
+    case "$MLFLOW_ARTIFACTS_DESTINATION" in
+        file://*) echo "${MLFLOW_ARTIFACTS_DESTINATION#file://}" ;;
+        *://*) ;;
+        *) echo "$MLFLOW_ARTIFACTS_DESTINATION" ;;
+    esac
+}
+
+# A password of the environment, or one of 192 random bits.
+password() {
+    local given=${1:-}
+    if [ -z "$given" ]; then
+        head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n'
+    elif [[ $given =~ ^[A-Za-z0-9._~-]{12,}$ ]]; then
+        printf %s "$given"
+    else
+        fail "a password must have at least 12 letters, digits and . _ ~ - of ASCII, as it is read from several" \
+            "kinds of file; $2 has something else: choose another"
+    fi
+}
+
+# Makes an account, or gives one a new password, which is in ACCOUNT_PASSWORD.
+set_account() {
+    # What MLflow says while it starts is of no use here.
+    MLFLOW_AUTH_CONFIG_PATH=$folder/basic_auth.ini PYTHONWARNINGS=ignore MLFLOW_LOGGING_LEVEL=WARNING \
+        "$PYTHON" "$here/account.py" "$@"
+}
+
+# Files that root makes belong to whom the folder belongs.
+give_to_owner() {
+    if [ "$(id -u)" = 0 ]; then chown --reference="$folder" "$@"; fi
+}
