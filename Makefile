@@ -9,7 +9,7 @@ JOBS ?= 2
 TEST_PACKAGES ?= iproute2 openssh-client openssh-server postgresql rsync tmux
 
 # Take minutes, root, and an SSH server's program.
-ON_HOSTS := tests/cluster/test_ssh.py tests/cluster/test_faults.py
+ON_HOSTS := $(wildcard tests/cluster/test_ssh*.py)
 # requirements.txt is what runs here; the others, what a cluster's nodes and the tracking server need beside it.
 PINS := requirements.txt cluster/requirements.txt cluster/mlflow/requirements.txt
 BIN := .venv/bin

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +63,11 @@ def folder_name(critic_updates: int) -> str:
 
 
 def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
-    """Write a checkpoint below `folder`; the folder it is in."""
+    """Write a checkpoint below `folder`; the folder it is in.
+
+    One of the same step that is whole stays as it is: it has the same state, and may be another process's, on a node
+    that was given up for lost.
+    """
     described = {
         "format": FORMAT,
         "critic_updates": checkpoint.critic_updates,
@@ -75,6 +80,8 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
     tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.tensors().items()}
     files = {STATE: save(tensors), TRIAL: json.dumps(described, indent=1).encode()}
     target = folder / folder_name(checkpoint.critic_updates)
+    if _is_whole(target):
+        return target
     # Without a manifest first, so that a write over an older one is never taken for whole in between.
     target.delete(MANIFEST)
     for name, content in files.items():
@@ -151,8 +158,17 @@ def keep(folder: Folder, names: set[str]) -> None:
     """Delete all checkpoints below `folder` but these, interrupted writes too."""
     for name in folder.names():
         if name not in names:
-            (folder / name).delete(MANIFEST)
-            folder.delete(name)
+            # What another process deletes at the same time is gone all the same.
+            with suppress(FileNotFoundError):
+                (folder / name).delete(MANIFEST)
+                folder.delete(name)
+
+
+def _is_whole(folder: Folder) -> bool:
+    try:
+        return folder.exists(MANIFEST) and all(_verified(folder, *each) for each in _manifest(folder).items())
+    except DamagedCheckpoint:
+        return False
 
 
 def _renamed(name: str) -> str:
@@ -180,7 +196,7 @@ def _manifest(folder: Folder) -> dict[str, Any]:
     try:
         manifest = json.loads(folder.read(MANIFEST))
         return {name: {"bytes": manifest[name]["bytes"], "sha256": manifest[name]["sha256"]} for name in (STATE, TRIAL)}
-    except (ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(
             f"{MANIFEST} of checkpoint {folder} must name {STATE} and {TRIAL} by size and hash; it does not: "
             "delete the folder to go on from an older one"

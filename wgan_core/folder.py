@@ -7,6 +7,7 @@ locking, which an object store cannot do.
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import dataclass
 
 from pyarrow import fs
@@ -61,7 +62,8 @@ class Folder:
             with self.filesystem.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        part = f"{parent}/.{base}.{os.getpid()}.part"
+        # No process id: on another host, or in another container, it may be another process's.
+        part = f"{parent}/.{base}.{uuid.uuid4().hex}.part"
         with open(part, "wb") as file:
             file.write(content)
             file.flush()

@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
+from sweeps.engine.nodes import alive
 from sweeps.engine.study import Claim, Released
 from wgan_core.folder import Folder
 
@@ -44,7 +45,8 @@ class CohortSearch(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
-        for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error))):
+        nodes = {node.id for node in alive()} if error else None
+        for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, nodes))):
             if trial.has_failed:
                 Kept(trial_folder(self._folder, trial.number), self._objective).end("FAIL", trial.reason, trial.step)
             elif error:

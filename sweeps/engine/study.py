@@ -30,7 +30,10 @@ from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
 
 MAX_FAULTS = 3
-HOLDER, FAULTS, REASON, SECONDS, VERDICTS = "holder", "faults", "reason", "seconds", "verdicts"
+# A trial that takes its node down with it is stopped at last.
+MAX_LOSSES = 10
+HOLDER, FAULTS, LOSSES, REASON, SECONDS, VERDICTS = "holder", "faults", "losses", "reason", "seconds", "verdicts"
+MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Released:
-    """A trial whose process ended after `step` critic updates; `has_failed`: it died for the third time."""
+    """A trial whose process ended after `step` critic updates; `has_failed`: it died too often."""
 
     number: int
     step: int
@@ -81,6 +84,7 @@ class Study:
         self._plan, self._session = Plan.from_json(plan_json), session
         self._patience = Patience(_place(storage_url))
         self._notes: dict[str, tuple[str, bool]] = {}
+        self._nodes: dict[str, str] = {}
         pruner = HalvingPruner(self._plan.grid, ETA) if self._plan.pruning else optuna.pruners.NopPruner()
         self._study = open_study(self._plan.study_name, storage_url, pruner)
         self._distributions = {name: _distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
@@ -111,11 +115,20 @@ class Study:
             claims.append(self._hold(asked, holder))
         return claims
 
+    def began(self, holder: str, node: str) -> list[Claim]:
+        """The trials of this holder, which says on which node its process is."""
+        self._nodes[holder] = node
+        return self.held(holder)
+
     def held(self, holder: str) -> list[Claim]:
         """The unfinished trials of this holder."""
         return self._patience.wait(
             lambda: [self._claim(trial) for trial in self._running() if self._is_held(trial, holder)]
         )
+
+    def check(self, holder: str, numbers: Sequence[int]) -> None:
+        """Raises `PermissionError` if the holder no longer holds one of these trials."""
+        self._patience.wait(lambda: [self._fenced(holder, number) for number in numbers])
 
     def report(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
@@ -179,30 +192,44 @@ class Study:
         """Why this holder's process is about to end, if it can still say so; `leaves`: by no fault of its trials."""
         self._notes[holder] = reason, leaves
 
-    def release(self, holder: str, died: bool) -> list[Released]:
-        """What the holder still holds waits again, or FAILs if its process died for the third time."""
+    def release(self, holder: str, died: bool, nodes: Container[str] | None = None) -> list[Released]:
+        """What the holder still holds waits again, or FAILs if its process died for the third time.
+
+        nodes: those that are alive; None: all. A trial whose node was lost with its process has a loss, of which it may
+        have more than of deaths: as a rule it is not to blame.
+        """
         why, leaves = self._notes.pop(holder, ("killed, or out of memory", False))
-        released = self._patience.wait(lambda: self._to_release(holder, died and not leaves, why))
+        node = self._nodes.pop(holder, None)
+        is_lost = died and not leaves and node is not None and nodes is not None and node not in nodes
+        counted = LOSSES if is_lost else FAULTS
+        count = int(died and not leaves)
+        released = self._patience.wait(lambda: self._to_release(holder, counted, count, why))
         for trial, faults in released:
-            self._patience.wait(lambda trial=trial, faults=faults: self._release(trial, faults))  # type: ignore[misc]
+            self._patience.wait(  # type: ignore[misc]
+                lambda trial=trial, faults=faults: self._release(trial, counted, faults)
+            )
         return [trial for trial, _ in released]
 
-    def _to_release(self, holder: str, died: bool, why: str) -> list[tuple[Released, int]]:
-        """With the faults that each trial has then."""
+    def _to_release(self, holder: str, counted: str, count: int, why: str) -> list[tuple[Released, int]]:
+        """With the faults, or losses, that each trial has then."""
         found = []
         for frozen in [trial for trial in self._running() if self._is_held(trial, holder)]:
-            faults = frozen.user_attrs.get(FAULTS, 0) + int(died)
-            reason = f"its process died {faults} times, the last time: {why}" if died else why
-            trial = Released(frozen.number, frozen.last_step or 0, reason, faults >= MAX_FAULTS)
-            found.append((trial, faults))
+            times = frozen.user_attrs.get(counted, 0) + count
+            reason = why
+            if count and counted == LOSSES:
+                reason = f"its node was lost, for the {times}. time"
+            elif count:
+                reason = f"its process died {times} times, the last time: {why}"
+            trial = Released(frozen.number, frozen.last_step or 0, reason, times >= MOST[counted])
+            found.append((trial, times))
         return found
 
-    def _release(self, released: Released, faults: int) -> None:
+    def _release(self, released: Released, counted: str, times: int) -> None:
         frozen = self._frozen(released.number)
         if frozen.state.is_finished():
             return
         trial = self._trial(frozen)
-        trial.set_user_attr(FAULTS, faults)
+        trial.set_user_attr(counted, times)
         trial.set_user_attr(HOLDER, "")
         if released.has_failed:
             self._end(frozen, TrialState.FAIL, released.reason)

@@ -71,7 +71,7 @@ def train_cohort(
         data = resident(values, work.plan_json["data_digest"], device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
         runner = _Runner(work, study, holder, data, told, evaluator, device)
-        runner.start(ray.get(study.held.remote(holder)))
+        runner.start(ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
         with Notice() as notice:
             runner.run(notice.given)
     except Leaving:
@@ -145,6 +145,7 @@ class _Runner:
                 self._save()
                 raise Leaving
             reports = self._cohort.advance(leaves)
+            self._check([report.trial.number for report in reports])
             values: dict[int, tuple[int, float]] = {}
             for report in reports:
                 value = math.nan if report.problem else self._score(report)
@@ -160,8 +161,16 @@ class _Runner:
             self._tell_tune(values)
             self._refill()
 
+    def _check(self, numbers: list[int]) -> None:
+        """Before anything is written: whoever is cut off from the study waits here, while another trains the trial.
+
+        Raises `PermissionError` if another does.
+        """
+        ray.get(self._study.check.remote(self._holder, numbers))
+
     def _save(self) -> None:
         """Keep the state of each trial that has trained since its last report."""
+        self._check([trial.number for trial in self._cohort.trials])
         for trial in self._cohort.trials:
             number = trial.number
             step, seconds, since_report = self._cohort.since_report(number)

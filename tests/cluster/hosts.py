@@ -6,6 +6,7 @@ their mounts and networks. Nothing is named or mounted outside of it, and it die
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import shutil
@@ -20,7 +21,20 @@ import psutil
 
 from tests.sweeps.processes import Running
 
-NEEDED = ("ip", "nsenter", "rsync", "setpriv", "ssh", "ssh-keygen", "sshd", "unshare")
+NEEDED = (
+    "initdb",
+    "ip",
+    "nsenter",
+    "psql",
+    "rsync",
+    "runuser",
+    "setpriv",
+    "ssh",
+    "ssh-keygen",
+    "sshd",
+    "tmux",
+    "unshare",
+)
 USER = "sweeper"
 HOME = f"/home/{USER}"
 # A folder that all hosts and the launcher see under this path: it plays NFS.
@@ -84,12 +98,13 @@ StrictModes no
 
 def missing() -> list[str]:
     """The commands without which there can be no hosts, and `root` for want of its rights."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    database = ":".join(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # where Debian has what makes one
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin:{database}"
     return [name for name in NEEDED if shutil.which(name, path=path) is None] + ["root"] * (os.geteuid() != 0)
 
 
 class Host:
-    """A machine that answers on SSH, as long as it has power."""
+    """A machine that answers on SSH, as long as it has power and its link."""
 
     def __init__(self, lab: Lab, name: str, address: str) -> None:
         self.lab, self.name, self.address = lab, name, address
@@ -116,28 +131,75 @@ class Host:
             self._process = subprocess.Popen(
                 self.lab.enter(command), env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.lab.inside("ip", "link", "set", f"to-{self.name}", "up")
+        self.mend_link()
         answers = f"until (: </dev/tcp/{self.address}/22) 2>/dev/null; do sleep .05; done"
         self.lab.inside("timeout", "20", "bash", "-c", answers)
 
+    def ssh(self, command: str) -> Running:
+        """Run a command on it over SSH, as the person at the launcher does; its failure is an error."""
+        options = ["-i", "/srv/key", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-q"]
+        return self.lab.launch("ssh", *options, f"{USER}@{self.address}", command).succeeded()
+
+    def processes(self) -> list[psutil.Process]:
+        """What runs on it."""
+        assert self._process is not None
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self._process.pid).children(recursive=True)
+        return []
+
+    def running(self, *titles: str) -> list[psutil.Process]:
+        """Its processes in whose command line one of these stands."""
+        found = []
+        for each in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if any(title in " ".join(each.cmdline()) for title in titles):
+                    found.append(each)
+        return found
+
     def trains(self) -> bool:
         """Whether a trial is being trained on it now."""
-        assert self._process is not None
-        for each in psutil.Process(self._process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                title = " ".join(each.cmdline())
-                if "train_cohort" in title or "ImplicitFunc" in title:
-                    return True
-        return False
+        return bool(
+            self.running("ImplicitFunc.train")
+        )  # as Ray Tune calls it; one that waits for a trial lacks `.train`
+
+    def file(self, path: str) -> Path:
+        """One of its files or folders, as this machine sees it while the host has power."""
+        return Path(f"/proc/{self._first().pid}/root{path}")
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """Connections that this thread makes, or one that it starts, are made on the host."""
+        with open("/proc/thread-self/ns/net") as own, open(f"/proc/{self._first().pid}/ns/net") as there:
+            _enter_network(there.fileno())
+            try:
+                yield
+            finally:
+                _enter_network(own.fileno())
+
+    def cut_link(self) -> None:
+        """Its cable is pulled: it goes on running, and sees the shared folder as before."""
+        self.lab.inside("ip", "link", "set", f"to-{self.name}", "down")
+
+    def mend_link(self) -> None:
+        self.lab.inside("ip", "link", "set", f"to-{self.name}", "up")
 
     def cut_power(self) -> None:
         """End all its processes at once, and let no other host hear of it."""
         assert self._process is not None
-        self.lab.inside("ip", "link", "set", f"to-{self.name}", "down")
+        self.cut_link()
+        self._first().kill()
+        self._process.wait()
+
+    def wait(self) -> None:
+        """Until it has no power any more."""
+        if self._process is not None:
+            self._process.wait()
+
+    def _first(self) -> psutil.Process:
+        assert self._process is not None
         (namespace,) = psutil.Process(self._process.pid).children()
         (first,) = namespace.children()
-        first.kill()
-        self._process.wait()
+        return first
 
 
 class Lab:
@@ -147,9 +209,11 @@ class Lab:
         self.folder = folder
         self.key = folder / "key"
         self.hosts: list[Host] = []
-        self._launched = 0
-        (folder / "shared").mkdir()
-        (folder / "launcher" / "checkout").mkdir(parents=True)
+        self._launched: list[Running] = []
+        # The database's own user goes through it.
+        folder.chmod(0o755)
+        for name in ("shared", "launcher/checkout"):
+            (folder / name).mkdir(parents=True)
         _new_key(self.key)
         passwd = Path("/etc/passwd").read_text()
         # The first of its number, so that its home is this user's for whoever asks by number.
@@ -187,20 +251,44 @@ class Lab:
 
     def launch(self, *command: str | Path, **env: str) -> Running:
         """Start a command as the person at the launcher does, in the folder of the checkout there."""
-        self._launched += 1
         own = {"HOME": "/srv/launcher", "RAY_TMPDIR": "/srv/launcher/ray", "TERM": "dumb"}
-        return Running(
+        running = Running(
             self.enter([str(part) for part in command], "/srv/launcher/checkout"),
             cwd=Path("/"),
             env=environment() | own | env,
-            said=self.folder / f"said-{self._launched}",
+            said=self.folder / f"said-{len(self._launched)}",
         )
+        self._launched.append(running)
+        return running
+
+    def spaces(self) -> set[str]:
+        """The namespaces of its processes that are not this process's own."""
+        started = psutil.Process(self._process.pid).children(recursive=True)
+        return set[str]().union(*(_spaces(each.pid) for each in started)) - _spaces(os.getpid())
 
     def close(self) -> None:
         """End every process in it, whereby all its mounts and networks go."""
         self._process.kill()
         self._process.wait()
         self._first.wait(timeout=30)
+        for each in (*self.hosts, *self._launched):
+            each.wait()
+
+
+def inhabited() -> set[str]:
+    """All namespaces in which a process of this machine is."""
+    return set[str]().union(*(_spaces(pid) for pid in psutil.pids()))
+
+
+def _spaces(pid: int) -> set[str]:
+    with suppress(OSError):  # it has ended
+        return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "net", "pid")}
+    return set()
+
+
+def _enter_network(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def _new_key(path: Path) -> None:

@@ -21,12 +21,12 @@ MNIST = ROOT / "sweeps" / "mnist.py"
 LONGEST_S = 240.0
 
 
-def wait_for(happened: Callable[[], bool], what: str, deadline_s: float = LONGEST_S) -> None:
-    """Return as soon as something has happened; fail if it has not within so many seconds."""
+def wait_for(happened: Callable[[], bool], what: str, deadline_s: float = LONGEST_S, pause_s: float = 0.02) -> None:
+    """Return as soon as something has happened, which is asked after each pause; fail if it has not in the end."""
     deadline = time.monotonic() + deadline_s
     while not happened():
         assert time.monotonic() < deadline, f"waited {deadline_s:g} s for {what}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 class Running:

@@ -5,7 +5,6 @@ All sweeps here have the same search, so each is compared with one that nothing 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -16,80 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 import sweeps.mnist
 from sweeps.engine import run
 from sweeps.engine.run import run_script
-from sweeps.engine.spool import End, Spool
+from sweeps.engine.spool import End
 from tests.sweeps.processes import Running, Surroundings, wait_for
+from tests.sweeps.stored import Stored
 from wgan_core import checkpoint as checkpoints
 from wgan_core.folder import Folder
 
 NAME = "again"
-OBJECTIVE = "eval/sliced_wasserstein"
 # Three presets, five random ones, and one that the model chose.
 TRIALS, BUDGET = 9, 45
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Stored:
-    """What a sweep's storage holds."""
-
-    storage: Path
-
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        url = f"sqlite:///{self.storage}/{NAME}/study.db"
-        return optuna.load_study(study_name=None, storage=url).get_trials()
-
-    def search(self) -> list[tuple[str, dict[str, Any], dict[int, float]]]:
-        """State, parameters and reported values of each trial."""
-        return [(trial.state.name, trial.params, trial.intermediate_values) for trial in self.trials()]
-
-    def reports(self, number: int) -> int:
-        return sum(name[:9].isdecimal() and name[9:] == ".json" for name in self.spool(number).segments())
-
-    def spool(self, number: int) -> Spool:
-        return Spool(self.trial(number))
-
-    def trial(self, number: int) -> Folder:
-        return Folder.at(self.storage / NAME / "trials" / str(number))
-
-    def states(self) -> dict[str, str]:
-        """SHA-256 of every checkpoint's state, by its path."""
-        files = sorted((self.storage / NAME).glob("trials/*/checkpoints/*/state.safetensors"))
-        return {str(f.relative_to(self.storage)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-
-    def runs(self) -> dict[str | None, Run]:
-        """MLflow's runs by trial number, of which none may be double; the sweep's own by None."""
-        client, experiment = self._client()
-        runs = client.search_runs([experiment])
-        found = {run.data.tags.get("trial.number"): run for run in runs}
-        assert len(found) == len(runs), "a trial has two runs"
-        return found
-
-    def curves(self) -> dict[int, dict[int, float]]:
-        """The objective's curve by trial, each point once."""
-        client, _ = self._client()
-        found = {}
-        for number, stored in self.runs().items():
-            if number is not None:
-                points = client.get_metric_history(stored.info.run_id, OBJECTIVE)
-                found[int(number)] = {point.step: point.value for point in points}
-                assert len(found[int(number)]) == len(points), f"trial {number} has a point twice"
-        return found
-
-    def _client(self) -> tuple[MlflowClient, str]:
-        uri = f"sqlite:///{self.storage}/mlflow.db"
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment = client.get_experiment_by_name(NAME)
-        assert experiment is not None
-        return client, str(experiment.experiment_id)
 
 
 @dataclass
@@ -111,7 +52,7 @@ def options(small_data: Path) -> list[str | Path | int]:
 def undisturbed(
     surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
-    stored = Stored(tmp_path_factory.mktemp("undisturbed"))
+    stored = Stored(tmp_path_factory.mktemp("undisturbed"), NAME)
     surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
     run_ids = {number: run.info.run_id for number, run in stored.runs().items()}
     return Undisturbed(stored, stored.search(), stored.states(), run_ids)
@@ -151,7 +92,7 @@ def test_more_trials_extend_it(
     tmp_path: Path,
 ) -> None:
     """Those that ended stay as they are, and the new one is no repetition of any."""
-    stored = Stored(tmp_path)
+    stored = Stored(tmp_path, NAME)
     shutil.copytree(undisturbed.stored.storage / NAME, tmp_path / NAME)
     surroundings.script(tmp_path, *options, "--trials", TRIALS + 1).succeeded()
     assert stored.search()[:TRIALS] == undisturbed.search
@@ -210,7 +151,8 @@ def killed(
     surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
 ) -> Killed:
     """A sweep whose driver and Ray processes were killed while its first trial was trained; and a copy of it."""
-    stored, copy = Stored(tmp_path_factory.mktemp("killed")), Stored(tmp_path_factory.mktemp("copy"))
+    stored = Stored(tmp_path_factory.mktemp("killed"), NAME)
+    copy = Stored(tmp_path_factory.mktemp("copy"), NAME)
     running = surroundings.script(stored.storage, *options, "--trials", 3)
     wait_until(running, lambda: stored.reports(0) >= 3, "three reports of trial 0")
     running.kill()
@@ -256,7 +198,7 @@ def test_killed_between_a_trials_end_and_the_study_that_is_told(
     surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path, state: str
 ) -> None:
     """The trial stands at its last report already: its process has nothing to train, and Tune nothing to be told."""
-    stored = Stored(tmp_path)
+    stored = Stored(tmp_path, NAME)
     shutil.copytree(undisturbed.stored.storage, stored.storage, dirs_exist_ok=True)
     number = [kept for kept, _, _ in undisturbed.search].index(state)
     with closing(sqlite3.connect(stored.storage / NAME / "study.db")) as database, database:
@@ -297,7 +239,7 @@ def disturbed(
     surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Stored, Running, Running]:
     """A sweep that was started a second time while it ran, and whose worker was killed in its first trial."""
-    stored = Stored(tmp_path_factory.mktemp("disturbed"))
+    stored = Stored(tmp_path_factory.mktemp("disturbed"), NAME)
     running = surroundings.script(stored.storage, *options, "--trials", TRIALS)
     wait_until(running, (stored.storage / NAME / "lease.json").exists, "the lease")
     second = surroundings.script(stored.storage, *options, "--trials", TRIALS)
@@ -331,7 +273,7 @@ def test_lanes_side_by_side_give_the_values_of_one(
     Up to the first trial that the model chooses, parameters do not depend on the order of things. Verdicts do, so
     the steps that both have are compared.
     """
-    stored = Stored(tmp_path)
+    stored = Stored(tmp_path, NAME)
     surroundings.script(tmp_path, *options, "--trials", TRIALS - 1, "--lanes", 3).succeeded()
     trials = stored.search()
     assert len(trials) == TRIALS - 1

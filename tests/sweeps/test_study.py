@@ -12,7 +12,7 @@ import pytest
 from sweeps.engine.plan import RANDOM_TRIALS, Plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.pruner import HalvingPruner
-from sweeps.engine.study import MAX_FAULTS, Claim, Released, Row, Study, open_study, read_rows
+from sweeps.engine.study import MAX_FAULTS, MAX_LOSSES, Claim, Released, Row, Study, open_study, read_rows
 from wgan_core.config import Trial
 from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
@@ -166,6 +166,9 @@ def test_a_trial_is_written_by_its_holder_alone(opened: Callable[..., Study]) ->
         study.report("b", {number: (10, 1.0)}, {})
     with pytest.raises(PermissionError):
         study.finish("b", number, "COMPLETE", "")
+    study.check("a", [number])
+    with pytest.raises(PermissionError):
+        study.check("b", [number])
     later = opened("two")
     with pytest.raises(PermissionError):
         later.report("a", {number: (10, 1.0)}, {})
@@ -277,6 +280,22 @@ def test_a_trial_whose_node_leaves_waits_without_a_fault(opened: Callable[..., S
         study.note("a", "its node is leaving the cluster", leaves=True)
         assert study.release("a", died=True) == [Released(0, 0, "its node is leaving the cluster", False)]
     assert not one(study).alone
+
+
+def test_a_lost_node_is_no_fault_of_its_trials(opened: Callable[..., Study]) -> None:
+    """Counted apart, so that a spell of bad luck fails no trial, and one that takes its node down with it ends."""
+    study = opened()
+    for times in range(1, MAX_LOSSES + 1):
+        one(study)
+        (claim,) = study.began("a", "gone")
+        assert not claim.alone
+        expected = Released(0, 0, f"its node was lost, for the {times}. time", times == MAX_LOSSES)
+        assert study.release("a", died=True, nodes={"head"}) == [expected]
+    assert [row.state for row in study.rows()] == ["FAIL"]
+    one(study)
+    study.began("a", "head")
+    (released,) = study.release("a", died=True, nodes={"head"})
+    assert released.reason == "its process died 1 times, the last time: killed, or out of memory"
 
 
 def test_nobody_is_stopped_without_pruning(opened: Callable[..., Study]) -> None:
