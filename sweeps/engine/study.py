@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
@@ -204,10 +205,8 @@ class Study:
         counted = LOSSES if is_lost else FAULTS
         count = int(died and not leaves)
         released = self._patience.wait(lambda: self._to_release(holder, counted, count, why))
-        for trial, faults in released:
-            self._patience.wait(  # type: ignore[misc]
-                lambda trial=trial, faults=faults: self._release(trial, counted, faults)
-            )
+        for trial, times in released:
+            self._patience.wait(partial(self._release, trial, counted, times))
         return [trial for trial, _ in released]
 
     def _to_release(self, holder: str, counted: str, count: int, why: str) -> list[tuple[Released, int]]:
