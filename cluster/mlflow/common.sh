@@ -26,9 +26,10 @@ open_folder() {
 
 # Lines of NAME=VALUE, as systemd reads them too. What stands in the environment already, stays.
 read_env() {
-    local name value
-    while IFS='=' read -r name value || [ -n "$name" ]; do
-        case "$name" in '' | '#'*) continue ;; esac
+    local line name value
+    while read -r line || [ -n "$line" ]; do
+        case "$line" in '' | '#'*) continue ;; esac
+        name=${line%%=*} value=${line#*=}
         if [ -z "${!name+set}" ]; then export "$name=$value"; fi
     done <"$1"
 }

@@ -28,4 +28,4 @@ def run(given: argparse.Namespace) -> None:
         deadline_s = cloud.deadline_s
         wait_for_notice(cloud, given.metadata)
         print(f"{given.on_notice} takes this node back within {deadline_s:.0f} s", flush=True)
-    drain_node(given.node, given.deadline or deadline_s)
+    drain_node(given.node, deadline_s if given.deadline is None else given.deadline)

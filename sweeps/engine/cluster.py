@@ -16,8 +16,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.engine.drain_notice import draining_nodes
-from sweeps.engine.nodes import Silence, alive, ask_each, check_same
+from sweeps.engine.nodes import Silence, ask_each, check_same, working
 from sweeps.engine.placement import Placement
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
@@ -37,7 +36,7 @@ def connected() -> Iterator[list[dict[str, float]]]:
     """
     address = running_cluster()
     with joined(address):
-        nodes = alive()
+        nodes = working()
         if address:
             check_same(nodes)
         yield [node.resources for node in nodes]
@@ -101,8 +100,7 @@ class Room:
 
     def now(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
-            leaving = draining_nodes()
-            self._room = self._places.room([node.resources for node in alive() if node.id not in leaving])
+            self._room = self._places.room([node.resources for node in working()])
             self._looked = time.monotonic()
         return self._room
 
@@ -142,7 +140,7 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 
 def check_storage(folder: Folder) -> None:
     """Raises `UserError` if a node does not see what this one writes to the folder."""
-    nodes = alive()
+    nodes = working()
     if len(nodes) == 1:
         return
     name, content = ".visible", uuid.uuid4().hex.encode()

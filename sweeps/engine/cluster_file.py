@@ -13,7 +13,7 @@ from wgan_core.errors import UserError, one_line
 
 MARK = "FILL_IN"
 # user:password@ in a URL.
-_PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+_PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@|[?&]password=")
 
 
 @dataclass(frozen=True)

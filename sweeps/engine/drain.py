@@ -14,6 +14,9 @@ from sweeps.engine.nodes import alive
 from wgan_core.errors import UserError
 
 LOOK_S = 0.25
+ENDS_S = 60.0
+# A resource that Ray gives the head alone.
+HEAD = "node:__internal_head__"
 
 
 def drain_node(name: str | None, deadline_s: float) -> None:
@@ -39,6 +42,12 @@ def drain_node(name: str | None, deadline_s: float) -> None:
     print(f"{host} has left the cluster after {time.monotonic() - began:.1f} s")
 
 
+def drain_here() -> None:
+    """Have the node of this process, a trial's, get no more trials; whether the cluster agrees is not waited for."""
+    context = ray.get_runtime_context()
+    _ask(context.gcs_address, context.get_node_id(), ENDS_S)
+
+
 def _find(name: str | None) -> tuple[str, str, str]:
     """The cluster's address, and the node's id and what people know it by."""
     address = running_cluster()
@@ -50,6 +59,8 @@ def _find(name: str | None) -> tuple[str, str, str]:
     wanted = name or own
     for node in nodes:
         if wanted in (node.id, node.host, node.address):
+            if HEAD in node.resources:
+                raise UserError(f"the head cannot leave its cluster, and {node} is the head: name another node")
             return address, node.id, str(node)
     known = ", ".join(map(str, nodes))
     raise UserError(f"a node is named by its host name, address or id; given {wanted!r}, and there are: {known}")

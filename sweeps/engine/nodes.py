@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeps.engine.drain_notice import draining_nodes
 from wgan_core.errors import UserError, one_line
 
 Answer = TypeVar("Answer")
@@ -69,6 +70,12 @@ def alive() -> list[Node]:
     return sorted(nodes, key=lambda node: (node.host, node.address))
 
 
+def working() -> list[Node]:
+    """Those of them that take work: not draining."""
+    leaving = draining_nodes()
+    return [node for node in alive() if node.id not in leaving]
+
+
 def ask_each(
     nodes: Sequence[Node], question: Callable[..., Answer], *arguments: Any, within_s: float = WITHIN_S
 ) -> list[tuple[Node, Answer | Silence]]:
@@ -119,12 +126,16 @@ def check_same(nodes: Sequence[Node]) -> None:
         raise UserError(f"every node must have what this one, {socket.gethostname()}, has; {_some(others)}: {AGAIN}")
 
 
+class Unlike(UserError):
+    """A node has other versions or other code than the driver's."""
+
+
 def check_here(drivers: dict[str, str]) -> None:
-    """For a node that joined later: raises `UserError` if it has other than what the driver's `inventory` says."""
+    """For a node that joined later: raises `Unlike` if it has other than what the driver's `inventory` says."""
     unlike = differences(inventory(), drivers)
     if unlike:
         host = socket.gethostname()
-        raise UserError(f"every node must have what the driver's has; {host} has {', '.join(unlike)}: {AGAIN}")
+        raise Unlike(f"every node must have what the driver's has; {host} has {', '.join(unlike)}: {AGAIN}")
 
 
 @cache

@@ -16,6 +16,8 @@ PAUSE_S = 0.5
 # SQLSTATE of a server that cannot be reached, ends, or is not ready yet (PostgreSQL, appendix A). Without any, the
 # driver could not connect, or was cut off.
 _AWAY = ("08", "57P")
+# What PostgreSQL says of a connection that it refuses for good, which has no SQLSTATE when it is made.
+_NOT_AWAY = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 
 Result = TypeVar("Result")
 
@@ -58,6 +60,8 @@ def _away(error: BaseException | None) -> BaseException | None:
         if isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
             state: str | None = getattr(error.orig, "sqlstate", None)
             unreachable = state is None and isinstance(error, OperationalError | InterfaceError)
+            if any(said in str(error.orig) for said in _NOT_AWAY):
+                return None
             if error.connection_invalidated or unreachable or (state or "").startswith(_AWAY):
                 return error.orig
         error = error.__cause__ or error.__context__

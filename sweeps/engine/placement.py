@@ -30,7 +30,7 @@ class Placement:
         it takes for the cluster to double.
         """
         fitting = self.fitting(nodes)
-        room = min(max(fitting, self._grown()), fitting + max(fitting, AHEAD))
+        room = min(max(fitting, self._grown(nodes)), fitting + max(fitting, AHEAD))
         return min(room, self.max_concurrent or room)
 
     def line(self, nodes: Sequence[Resources]) -> str:
@@ -44,9 +44,10 @@ class Placement:
         """How many processes fit on these nodes."""
         return sum(self._fitting(node) for node in nodes)
 
-    def _grown(self) -> int:
-        """How many fit on all the nodes that may come."""
-        left, found = self.growth.most, 0
+    def _grown(self, nodes: Sequence[Resources]) -> int:
+        """How many fit on all the nodes that may come, and on those that are of no such kind, as the head."""
+        kinds = [_size(kind.resources) for kind in self.growth.kinds]
+        left, found = self.growth.most, self.fitting([node for node in nodes if _size(node) not in kinds])
         for kind in sorted(self.growth.kinds, key=lambda kind: self._fitting(kind.resources), reverse=True):
             count = kind.most if left is None else min(kind.most, left)
             left = None if left is None else left - count
@@ -86,6 +87,10 @@ def placement(
             "ask for less with --cpus-per-trial and --gpus-per-trial"
         )
     return found
+
+
+def _size(node: Resources) -> tuple[float, float]:
+    return node.get("CPU", 0.0), node.get("GPU", 0.0)
 
 
 def _times(share: float, whole: float) -> int:

@@ -72,7 +72,7 @@ def open_results(storage: str | None, name: str, study_storage: str | None = Non
         raise UserError(
             f"a sweep's Optuna study must be there; {file} is not: check --storage, or give the sweep's --study-storage"
         )
-    return Results(folder, plan, read_rows(plan.study_name, url))
+    return Results(folder, plan, read_rows(plan.study_name, url)[: plan.trials])
 
 
 def study_url(folder: Folder, given: str | None) -> str:

@@ -16,8 +16,8 @@ from typing import Any, cast
 import ray
 from ray import tune
 
-from sweeps.engine.cluster import Room, check_storage, connected, on_this_node
-from sweeps.engine.growth import growth
+from sweeps.engine.cluster import Room, check_storage, connected, on_this_node, running_cluster
+from sweeps.engine.growth import NONE, growth
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
@@ -94,9 +94,12 @@ def run_sweep(
         tracker = _tracker(options, folder, plan, first)
         opened = beside.submit(tracker.open, first_start=first)
         try:
+            is_cluster = bool(running_cluster())
             with connected() as nodes:
+                # A Ray that was started here does not grow, whatever file an earlier cluster has left.
+                may_come = growth() if is_cluster else NONE
                 places = placement(
-                    options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, growth()
+                    options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come
                 )
                 check_storage(folder)
                 print(places.line(nodes), flush=True)

@@ -26,27 +26,30 @@ class CohortSearch(Searcher):
         # Without a metric: Tune would demand it of every trial, and one that fails at its first report has none.
         super().__init__()
         self._study, self._lanes, self._folder, self._objective = study, lanes, folder, objective
-        self._room, self._live = room, set[str]()
+        self._room = room
+        # With the nodes that were alive when each cohort was handed out.
+        self._live: dict[str, set[str]] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         # Tune's space holds the names of the columns only: what is searched is the study's.
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        if len(self._live) >= self._room():
+        # One may wait for a node whatever the room: Tune, with nothing at all to wait for, would hear no interrupt.
+        if self._live and len(self._live) >= self._room():
             return None
         claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes)))
         if claims:
-            self._live.add(trial_id)
+            self._live[trial_id] = _alive()
             return config_of(claims)
         # A running trial may yet come back to be trained again, so the search is over only when all have ended.
         done = ray.get(self._study.is_done.remote())
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._live.discard(trial_id)
-        nodes = {node.id for node in alive()} if error else None
-        for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, nodes))):
+        before = self._live.pop(trial_id, set())
+        lost = before - _alive() if error else set()
+        for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, lost))):
             if trial.has_failed:
                 Kept(trial_folder(self._folder, trial.number), self._objective).end("FAIL", trial.reason, trial.step)
             elif error:
@@ -57,6 +60,10 @@ class CohortSearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage is the state."""
+
+
+def _alive() -> set[str]:
+    return {node.id for node in alive()}
 
 
 def config_of(claims: list[Claim]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from sweeps.engine.patience import Patience
 from sweeps.engine.plan import ETA, RANDOM_TRIALS, Plan
 from sweeps.engine.pruner import HalvingPruner
 from sweeps.engine.space import Range
+from sweeps.engine.tracking_uri import shown, without_password
 from wgan_core.config import Trial
 from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
@@ -193,15 +194,15 @@ class Study:
         """Why this holder's process is about to end, if it can still say so; `leaves`: by no fault of its trials."""
         self._notes[holder] = reason, leaves
 
-    def release(self, holder: str, died: bool, nodes: Container[str] | None = None) -> list[Released]:
+    def release(self, holder: str, died: bool, lost: Collection[str] = ()) -> list[Released]:
         """What the holder still holds waits again, or FAILs if its process died for the third time.
 
-        nodes: those that are alive; None: all. A trial whose node was lost with its process has a loss, of which it may
-        have more than of deaths: as a rule it is not to blame.
+        lost: nodes that were lost since it was handed out. A trial that was on one of them, or of which it is not known
+        where it was, has a loss, of which it may have more than of deaths: as a rule it is not to blame.
         """
         why, leaves = self._notes.pop(holder, ("killed, or out of memory", False))
         node = self._nodes.pop(holder, None)
-        is_lost = died and not leaves and node is not None and nodes is not None and node not in nodes
+        is_lost = node in lost if node is not None else bool(lost)
         counted = LOSSES if is_lost else FAULTS
         count = int(died and not leaves)
         released = self._patience.wait(lambda: self._to_release(holder, counted, count, why))
@@ -216,7 +217,7 @@ class Study:
             times = frozen.user_attrs.get(counted, 0) + count
             reason = why
             if count and counted == LOSSES:
-                reason = f"its node was lost, for the {times}. time"
+                reason = f"its node was lost ({times} so far)"
             elif count:
                 reason = f"its process died {times} times, the last time: {why}"
             trial = Released(frozen.number, frozen.last_step or 0, reason, times >= MOST[counted])
@@ -329,8 +330,7 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _place(storage_url: str) -> str:
-    # What stands before @ may be a password.
-    return storage_url.split("@")[-1]
+    return shown(storage_url).split("@")[-1]
 
 
 @contextlib.contextmanager
@@ -341,7 +341,8 @@ def _opening(storage_url: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"the search needs its Optuna storage; {_place(storage_url)!r} gives: {reason}: check --study-storage"
+            f"the search needs its Optuna storage; {_place(storage_url)!r} gives: "
+            f"{without_password(reason, storage_url)}: check --study-storage"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from ray import tune
 from ray.actor import ActorHandle
 
+from sweeps.engine.drain import drain_here
 from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.nodes import check_here
+from sweeps.engine.nodes import Unlike, check_here
 from sweeps.engine.plan import Plan
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
@@ -33,6 +35,8 @@ from wgan_core.pictures import samples_in_picture, samples_png
 
 # Of a picture with a row a class.
 COLUMNS = 8
+# How long a process whose node leaves waits for the study before it saves.
+SAVES_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,12 @@ def train_cohort(
     evaluator: Evaluator,
 ) -> None:
     """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes."""
+    holder = tune.get_context().get_trial_id()
+    # First of all, so that it is known what a node that is lost has had.
+    claims = cast("list[Claim]", ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
     process.configure(work.threads, work.gpu_share)
     # A process that was given no GPU may see them all the same.
     device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
-    holder = tune.get_context().get_trial_id()
     try:
         check_here(work.inventory)
         if work.pair is not None:
@@ -71,9 +77,13 @@ def train_cohort(
         data = resident(values, work.plan_json["data_digest"], device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
         runner = _Runner(work, study, holder, data, told, evaluator, device)
-        runner.start(ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
+        runner.start(claims)
         with Notice() as notice:
             runner.run(notice.given)
+    except Unlike as error:
+        drain_here()  # or it would take one trial after another
+        ray.get(study.note.remote(holder, str(error), leaves=True))
+        raise
     except Leaving:
         ray.get(study.note.remote(holder, "its node is leaving the cluster", leaves=True))
         raise
@@ -141,36 +151,41 @@ class _Runner:
     def run(self, leaves: Callable[[], bool]) -> None:
         """Train until no trial is left to claim. Raises `Leaving`, with all that is on the lanes kept, if `leaves`."""
         while self._cohort.trials:
+            reports = self._cohort.advance(leaves)
+            if reports:
+                self._report(reports)
             if leaves():
                 self._save()
                 raise Leaving
-            reports = self._cohort.advance(leaves)
-            self._check([report.trial.number for report in reports])
-            values: dict[int, tuple[int, float]] = {}
-            for report in reports:
-                value = math.nan if report.problem else self._score(report)
-                if math.isfinite(value):
-                    values[report.trial.number] = report.critic_updates, value
-                else:
-                    self._end(
-                        report.trial.number, report.critic_updates, "FAIL", report.problem or f"its score is {value}"
-                    )
-            self._judge(values, {report.trial.number: report.seconds for report in reports})
-            for number in values.keys() & self._kept.keys():
-                self._kept[number].tidy()
-            self._tell_tune(values)
             self._refill()
 
-    def _check(self, numbers: list[int]) -> None:
+    def _report(self, reports: list[Report]) -> None:
+        """Score and keep what stands at a report, and end what is stopped or done."""
+        self._check([report.trial.number for report in reports])
+        values: dict[int, tuple[int, float]] = {}
+        for report in reports:
+            value = math.nan if report.problem else self._score(report)
+            if math.isfinite(value):
+                values[report.trial.number] = report.critic_updates, value
+            else:
+                self._end(report.trial.number, report.critic_updates, "FAIL", report.problem or f"its score is {value}")
+        self._judge(values, {report.trial.number: report.seconds for report in reports})
+        for number in values.keys() & self._kept.keys():
+            self._kept[number].tidy()
+        self._tell_tune(values)
+
+    def _check(self, numbers: list[int], within_s: float | None = None) -> None:
         """Before anything is written: whoever is cut off from the study waits here, while another trains the trial.
 
         Raises `PermissionError` if another does.
         """
-        ray.get(self._study.check.remote(self._holder, numbers))
+        ray.get(self._study.check.remote(self._holder, numbers), timeout=within_s)
 
     def _save(self) -> None:
         """Keep the state of each trial that has trained since its last report."""
-        self._check([trial.number for trial in self._cohort.trials])
+        # The node will not wait for a study that is itself waiting for its database.
+        with suppress(ray.exceptions.GetTimeoutError):
+            self._check([trial.number for trial in self._cohort.trials], SAVES_S)
         for trial in self._cohort.trials:
             number = trial.number
             step, seconds, since_report = self._cohort.since_report(number)

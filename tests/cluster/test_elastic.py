@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.cluster.grows import autoscaling
+from tests.cluster.test_preemption import metadata
 from tests.sweeps.clusters import Head, free_ports, head
 from tests.sweeps.processes import Surroundings, wait_for
 
@@ -45,7 +46,13 @@ def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Pat
 
     before = reports()
     wait_for(lambda: reports() > before, "a report")
-    drain = surroundings.sweeps("drain", "127.0.0.2", "--deadline", 60, **cluster.env)
+    with metadata() as (url, taken, asked):
+        notice = ("--on-notice", "aws", "--metadata", url, "--deadline", 60)
+        drain = surroundings.sweeps("drain", "127.0.0.2", *notice, **cluster.env)
+        assert asked.wait(60), drain.err
+        assert joined.workers(), "drained without a notice"
+        taken.set()
+        wait_for(lambda: "takes this node back" in drain.out, "the notice")
     wait_for(lambda: between_reports(tmp_path / "moved", "moves"), "a state that is saved between two reports", 30)
     assert "has left the cluster after" in drain.succeeded().out
     sweep.succeeded(with_tracebacks=True)
@@ -70,7 +77,8 @@ def test_a_cluster_without_workers_grows_and_shrinks(
     settings = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     cluster = head(surroundings, "--num-cpus", "0", f"--autoscaling-config={file}", gcs_port=port, **settings)
     storage = tmp_path / "storage"
-    sweep = surroundings.script(storage, "--data", small_data, "--smoke", **cluster.env)
+    options = ("--data", small_data, "--no-pruning", "--trials", 4, "--budget", 900, "--name", "grows")
+    sweep = surroundings.script(storage, *options, **cluster.env)
     most = 0
     while sweep.process.poll() is None:
         most = max(most, len(cluster.process.workers()))
@@ -78,7 +86,7 @@ def test_a_cluster_without_workers_grows_and_shrinks(
     sweep.succeeded()
     assert most == 2, "both workers that there may be train at once"
     assert "nodes: 1; processes at a time: 2, with 1 CPU and 1 GPU each, 0 until nodes have come" in sweep.out
-    assert len(study(storage, "mnist-smoke")) == 4
+    assert len(study(storage, "grows")) == 4
     wait_for(lambda: not raylets(cluster)[1:], "the workers to go", 120)
     file.unlink()
 

@@ -152,7 +152,8 @@ def test_roles_have_a_database_each(server: Server) -> None:
     ("name", "given", "said"),
     [
         ("serve", {"MLFLOW_HOST": "0.0.0.0"}, "the names that clients use"),
-        ("serve", {"MLFLOW_HOST": "10.0.0.1", "MLFLOW_SERVER_ALLOWED_HOSTS": "a.example,*"}, "must name hosts, not *"),
+        ("serve", {"MLFLOW_HOST": "10.0.0.1", "MLFLOW_SERVER_ALLOWED_HOSTS": "a.example,*"}, "it has '*'"),
+        ("serve", {"MLFLOW_HOST": "10.0.0.1", "MLFLOW_SERVER_ALLOWED_HOSTS": "?*:5000"}, "it has '?*:5000'"),
         ("serve", {"MLFLOW_WORKERS": "8"}, "its max_connections is 100"),
         ("account", {"ACCOUNT_PASSWORD": "short"}, "at least 12"),
     ],
@@ -160,6 +161,10 @@ def test_roles_have_a_database_each(server: Server) -> None:
 def test_what_is_refused(server: Server, name: str, given: Mapping[str, str], said: str) -> None:
     env = {"PYTHON": sys.executable, "MLFLOW_WORKERS": str(WORKERS), **server.database.env, **given}
     server.around.start(SCRIPTS / name, server.folder, *(["carol"] if name == "account" else []), **env).refused(said)
+
+
+def test_the_admin_is_the_servers_own(server: Server) -> None:
+    server.script("account", "admin", "--new-password").refused("must not be admin")
 
 
 def test_who_is_let_in(server: Server) -> None:
@@ -384,6 +389,7 @@ def test_what_was_backed_up_is_what_is_restored(
 
     with postgres() as database:
         other = Server(server.around, database, tmp_path / "other")
+        other.script("setup", MLFLOW_AUTH_ADMIN_PASSWORD="short").refused("at least 12")
         other.script("setup").succeeded()
         damaged = Path(shutil.copytree(backup, tmp_path / "damaged"))
         with (damaged / "mlflow.dump").open("r+b") as dump:
@@ -397,6 +403,15 @@ def test_what_was_backed_up_is_what_is_restored(
         other.script("restore", damaged).refused("must have a MANIFEST")
         other.script("restore", backup).succeeded()
         other.script("restore", backup).refused("holds something")
+        # A dump that pg_restore cannot read, though it is what the MANIFEST says: nothing is lost by it.
+        unreadable = Path(shutil.copytree(backup, tmp_path / "unreadable"))
+        (unreadable / "mlflow.dump").write_bytes(b"PGDMP of another time")
+        lines = (unreadable / "MANIFEST").read_text().splitlines()
+        digest = hashlib.sha256((unreadable / "mlflow.dump").read_bytes()).hexdigest()
+        lines = [f"{digest}  ./mlflow.dump" if line.endswith("  ./mlflow.dump") else line for line in lines]
+        (unreadable / "MANIFEST").write_text("\n".join(lines) + "\n")
+        other.script("restore", unreadable, "--replace").refused("could not be restored and is as it was")
+        other.script("restore", backup).refused("the database 'mlflow_auth' holds something")
         other.script("restore", backup, "--replace").succeeded()
         shutil.copytree(server.folder / "accounts", other.folder / "accounts")
         other.start()

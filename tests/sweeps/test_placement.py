@@ -101,6 +101,9 @@ def test_a_cluster_that_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found.room(HEAD + [one] * nodes) for nodes in (0, 4, 20, 64, 100)] == [8, 12, 40, 80, 100]
     assert placement(1.0, 0.5, 0, HEAD, may).room(HEAD + [one] * 64) == 160
     assert placement(1.0, None, 6, HEAD, may).room(HEAD) == 6
+    # A head that trains too is reckoned beside what may come.
+    busy = [{"CPU": 8.0, "GPU": 2.0}]
+    assert placement(1.0, None, 0, busy, may).room(busy + [one] * 64) == 2 + 64 + 16
     with pytest.raises(UserError, match="64 CPUs and 1 GPUs on one node; the nodes have 0 and 0, 4 and 1, 48 and 4"):
         placement(64.0, None, 0, HEAD, may)
 

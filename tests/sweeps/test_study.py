@@ -289,13 +289,16 @@ def test_a_lost_node_is_no_fault_of_its_trials(opened: Callable[..., Study]) -> 
         one(study)
         (claim,) = study.began("a", "gone")
         assert not claim.alone
-        expected = Released(0, 0, f"its node was lost, for the {times}. time", times == MAX_LOSSES)
-        assert study.release("a", died=True, nodes={"head"}) == [expected]
+        expected = Released(0, 0, f"its node was lost ({times} so far)", times == MAX_LOSSES)
+        assert study.release("a", died=True, lost={"gone"}) == [expected]
     assert [row.state for row in study.rows()] == ["FAIL"]
     one(study)
     study.began("a", "head")
-    (released,) = study.release("a", died=True, nodes={"head"})
+    (released,) = study.release("a", died=True, lost={"gone"})
     assert released.reason == "its process died 1 times, the last time: killed, or out of memory"
+    one(study, "b")  # its process had not begun
+    (released,) = study.release("b", died=True, lost={"gone"})
+    assert released.reason == "its node was lost (1 so far)"
 
 
 def test_nobody_is_stopped_without_pruning(opened: Callable[..., Study]) -> None:

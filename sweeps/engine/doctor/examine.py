@@ -13,7 +13,7 @@ from sweeps.engine.doctor.machine import Seen, check_clocks, check_machines, loo
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
-from sweeps.engine.nodes import Node, alive, inventory
+from sweeps.engine.nodes import Node, inventory, working
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 
@@ -38,7 +38,7 @@ def examine(storage: str, tracking_uri: str | None, study_storage: str | None) -
 
 
 def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
-    nodes = alive()
+    nodes = working()
     yield from ok("ray", f"{version('ray')} at {address}, {counted(len(nodes))}")
     yield from check_versions(nodes)
     machines, silent = seen(nodes)
