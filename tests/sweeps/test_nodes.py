@@ -118,13 +118,13 @@ def test_a_node_that_joins_with_other_code_gets_no_trial(
     with (other / "wgan_core" / "objectives.py").open("a") as file:
         file.write("# another line\n")
     first = head(surroundings, "--num-cpus", "1")
-    options = ("--data", small_data, "--no-pruning", "--trials", 2, "--budget", 900, "--name", "joined")
+    options = ("--data", small_data, "--no-pruning", "--trials", 3, "--budget", 1800, "--name", "joined")
     sweep = surroundings.script(tmp_path / "storage", *options, **first.env)
     wait_for(lambda: bool(first.process.workers()) or sweep.process.poll() is not None, "a trial")
     first.add("127.0.0.2", "--num-cpus", "1", PYTHONPATH=str(other))
     sweep.succeeded(with_tracebacks=True)
     assert "is trained again from its last checkpoint: every node must have what the driver's has; " in sweep.out
     assert "wgan_core code " in sweep.out
-    assert "2 of 2 trials ended" in sweep.out
+    assert "3 of 3 trials ended" in sweep.out
     assert "died" not in sweep.out
     first.process.kill()
