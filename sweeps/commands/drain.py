@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from sweeps.engine.drain import drain_node
 from sweeps.engine.options import number
 from sweeps.engine.preemption import CLOUDS, wait_for_notice
 
@@ -22,6 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    # Here, as it brings Ray along, which other commands do without.
+    from sweeps.engine.drain import drain_node
+
     deadline_s = DEADLINE_S
     if given.on_notice:
         cloud = CLOUDS[given.on_notice]
