@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from sweeps.engine.options import number
 from sweeps.engine.preemption import CLOUDS, wait_for_notice
+from wgan_core.errors import UserError
 
 HELP = "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster"
 DEADLINE_S = 120.0
+AGAIN_S = 2.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +24,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    # Here, as it brings Ray along, which other commands do without.
-    from sweeps.engine.drain import drain_node
-
     deadline_s = DEADLINE_S
     if given.on_notice:
         cloud = CLOUDS[given.on_notice]
         deadline_s = cloud.deadline_s
         wait_for_notice(cloud, given.metadata)
         print(f"{given.on_notice} takes this node back within {deadline_s:.0f} s", flush=True)
-    drain_node(given.node, deadline_s if given.deadline is None else given.deadline)
+    _drain(given.node, deadline_s if given.deadline is None else given.deadline, bool(given.on_notice))
+
+
+def _drain(node: str | None, deadline_s: float, is_waiting: bool) -> None:
+    """is_waiting: nobody sees an error, so the cluster is asked again until the deadline, in seconds."""
+    # Here, as it brings Ray along, which other commands do without.
+    from sweeps.engine.drain import drain_node
+
+    ends = time.monotonic() + deadline_s
+    while True:
+        try:
+            return drain_node(node, deadline_s)
+        except UserError:
+            if not is_waiting or time.monotonic() + AGAIN_S > ends:
+                raise
+            time.sleep(AGAIN_S)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.plan import Plan
 from sweeps.engine.study import Row
+from wgan_core.errors import one_line
 
 REFRESH_S = 2.0
 LINE_EVERY_S = 15.0
@@ -48,7 +49,7 @@ class Progress:
         try:
             rows = list(self._rows())
         except Exception as error:  # a line that cannot be made now must not end the sweep
-            print(f"  progress is not known now: {type(error).__name__}", flush=True)
+            print(f"  progress is not known now: {one_line(error)}", flush=True)
             return
         text = self.line(rows, time.monotonic() - self._began)
         if self._terminal:

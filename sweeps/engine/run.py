@@ -44,6 +44,8 @@ from wgan_core.networks import own_digest, own_pair
 from wgan_core.preflight import check_fit
 
 SAMPLES = 5000
+# In which the study answers, unless it waits for its database.
+STUDY_S = 20.0
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
@@ -133,13 +135,21 @@ def _run(
     began = time.monotonic()
     tracker.start()
     try:
-        with Progress(plan, lambda: ray.get(study.rows.remote())):
+        with Progress(plan, lambda: _rows(study)):
             _fit(plan, folder, options, places, study, dataset, evaluator)
     finally:
         rows, done = ray.get([study.rows.remote(), study.is_done.remote()])
         _finish(tracker, plan, folder, rows, done)
     _print_end(tracker, plan, folder, rows, time.monotonic() - began)
     return rows, done
+
+
+def _rows(study: Any) -> list[Row]:
+    """For a person who watches. Raises `TimeoutError` while the study waits."""
+    try:
+        return cast("list[Row]", ray.get(study.rows.remote(), timeout=STUDY_S))
+    except ray.exceptions.GetTimeoutError:
+        raise TimeoutError("the search waits for its database, for ten minutes at most") from None
 
 
 def _ask(

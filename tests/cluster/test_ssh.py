@@ -30,6 +30,16 @@ def test_every_node_has_the_wheel_and_the_pins(lab: Lab, up: None, ray: Callable
         assert (host.home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_doctor_finds_nothing_in_the_way(lab: Lab, up: None, ray: Callable[..., Running]) -> None:
+    """Of three nodes, their storage, the tracking server and the database, by the credentials on the head."""
+    said = ray("exec", "cluster.yaml", "sweeps doctor --json").succeeded().out
+    checks = json.loads(said[said.index("[\n") : said.rindex("]") + 1])
+    assert [each for each in checks if each["state"] == "failed"] == []
+    well = {each["what"]: each["found"] for each in checks if each["state"] == "ok"}
+    assert {"versions", "token", "dashboard", "clock", "tracking", "study"} <= well.keys()
+    assert "all 3 nodes" in well["versions"]
+
+
 def test_a_sweep_runs_on_all_hosts(lab: Lab, undisturbed: Submitted) -> None:
     """And is on the tracking server, and its study in the database, when `ray submit` returns."""
     assert undisturbed.trained == {*HOSTS}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,7 @@ from sweeps.engine.cluster_file import MARK
 from sweeps.engine.growth import growth
 from sweeps.engine.placement import placement
 from tests.cluster.kuberay import VERSION, wrong
+from tests.sweeps.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -255,6 +258,27 @@ def test_the_environment_of_a_node(template: str, tmp_path: Path) -> None:
     if template != "ssh":
         assert found["MLFLOW_TRACKING_URI"] == "https://mlflow.example.org"
         assert found["WGAN_STUDY_STORAGE"] == "postgresql+psycopg://sweeps@db.example.org/sweeps"
+
+
+@pytest.mark.parametrize("template", ["aws", "gcp"])
+def test_a_worker_waits_for_the_clouds_notice(template: str, tmp_path: Path) -> None:
+    """As Ray runs commands: in the background, so that the connection ends, and once, however often Ray is started."""
+    (tmp_path / "wgan-cluster").mkdir()
+    stub = tmp_path / "sweeps"
+    stub.write_text('#!/bin/sh\necho "$$ $*" >> ~/called\nexec sleep 60\n')
+    stub.chmod(0o755)
+    env = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    (command,) = [each for each in parsed(template)["worker_start_ray_commands"] if "drain" in each]
+    called = tmp_path / "called"
+    for _ in range(2):
+        run = ["bash", "-c", f"export A=1 && ({command})"]
+        subprocess.run(run, env=env, check=True, timeout=20, capture_output=True)
+        wait_for(called.exists, "the command", 20)
+    time.sleep(0.5)  # for a second one, if there were any
+    (line,) = called.read_text().splitlines()
+    process, _, said = line.partition(" ")
+    os.kill(int(process), signal.SIGKILL)
+    assert said == f"drain --on-notice {template}"
 
 
 @pytest.mark.parametrize("template", KUBERAY)
