@@ -7,7 +7,7 @@ import json
 import time
 
 from sweeps.engine.results import open_results
-from sweeps.engine.status import Status, TrialStatus, read_status
+from sweeps.engine.status import Status, TrialStatus, ago, read_status
 from sweeps.engine.table import table
 
 HELP = "what each trial of a sweep does, how far it is, and whether a driver runs the sweep"
@@ -47,11 +47,11 @@ def _driver(status: Status) -> str:
     driver = status.driver
     if driver is None:
         return "no driver: it has ended" if status.ended == status.asked else f"no driver: {AGAIN}"
-    who, ago = f"process {driver.pid} on {driver.host}", _ago(status.now - driver.renewed)
+    who, renewed = f"process {driver.pid} on {driver.host}", ago(status.now - driver.renewed)
     if driver.may_live:
-        return f"driver: {who}, which renewed its lease {ago}"
+        return f"driver: {who}, which renewed its lease {renewed}"
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(driver.renewed))
-    return f"driver lost: {who}, which has not renewed its lease since {since}, {ago}: {AGAIN}"
+    return f"driver lost: {who}, which has not renewed its lease since {since}, {renewed}: {AGAIN}"
 
 
 def _cells(trial: TrialStatus, status: Status) -> tuple[str, ...]:
@@ -63,13 +63,5 @@ def _cells(trial: TrialStatus, status: Status) -> tuple[str, ...]:
         f"{trial.critic_updates / status.budget:.0%}",
         "-" if trial.score is None else f"{trial.score:.4g}",
         "-" if trial.best is None else f"{trial.best:.4g}",
-        "-" if trial.last_sign is None else _ago(status.now - trial.last_sign),
+        "-" if trial.last_sign is None else ago(status.now - trial.last_sign),
     )
-
-
-def _ago(seconds: float) -> str:
-    whole = max(0, round(seconds))  # another machine's clock may be ahead
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if whole >= 2 * length:
-            return f"{whole // length} {unit} ago"
-    return f"{whole} s ago"

@@ -62,7 +62,7 @@ def open_results(storage: str | None, name: str, study_storage: str | None = Non
     folder = sweep_folder(storage, name)
     plan = read_plan(folder)
     if plan is None:
-        known = _known(Folder.at(storage))
+        known = known_sweeps(Folder.at(storage))
         raise UserError(
             f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
         )
@@ -87,7 +87,8 @@ def study_url(folder: Folder, given: str | None) -> str:
     return f"sqlite:///{folder.path}/{STUDY_FILE}"
 
 
-def _known(storage: Folder) -> list[str]:
+def known_sweeps(storage: Folder) -> list[str]:
+    """The names of the sweeps in a storage. Raises `UserError` if it cannot be read."""
     try:
         return [name for name in storage.names() if (storage / name).exists(PLAN_FILE)]
     except OSError as error:

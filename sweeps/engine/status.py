@@ -112,3 +112,12 @@ def _last(spool: Spool, objective: str) -> tuple[float | None, float | None]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def ago(seconds: float) -> str:
+    """So long ago, in words."""
+    whole = max(0, round(seconds))  # another machine's clock may be ahead
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if whole >= 2 * length:
+            return f"{whole // length} {unit} ago"
+    return f"{whole} s ago"

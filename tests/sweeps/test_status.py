@@ -192,3 +192,29 @@ def test_a_real_sweep_that_runs_was_killed_and_has_ended(
     command = [sys.executable, "-c", without_ray, "status", "sweep", "--storage", str(copy)]
     ran = subprocess.run(command, env=surroundings.env, capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.splitlines()[:2] == ["sweep: 2 of 2 trials ended", "no driver: it has ended"]
+
+
+def test_the_sweeps_of_a_storage(
+    sweep: Sweep, make_plan: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with how far it is; one that cannot be read is named and hides no other; what is no sweep is not listed."""
+    study = sweep.study("s")
+    study.claim("a", 2)
+    study.report("a", {0: (45, 2.5)}, {})
+    sweep.spool(0).step(45, round(time.time() * 1000) - 7_200_000, {OBJECTIVE: 2.5})
+    study.finish("a", 1, "FAIL", "not finite")
+    write_plan(Folder.at(sweep.storage) / "broken", make_plan(name="broken"))
+    (sweep.storage / "no-sweep").mkdir()
+    assert main(["ls", "--storage", str(sweep.storage)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["sweep", "ended", "asked", "best", "floor", "objective", "driver", "last", "sign"]
+    assert [line.split()[0] for line in lines[2:]] == ["broken", "sweep", "broken"]
+    assert lines[3].split() == ["sweep", "1", "4", "2.5", "0.5", "a", "-", "2", "h", "ago"]
+    assert "study.db" in lines[4]
+
+    assert main(["ls", "--storage", str(sweep.storage), "--json"]) == 0
+    broken, whole = json.loads(capsys.readouterr().out)
+    assert broken["problem"]
+    assert (whole["name"], whole["best"], whole["problem"]) == ("sweep", 2.5, "")
+    assert main(["ls", "--storage", str(sweep.storage / "no-sweep")]) == 0
+    assert capsys.readouterr().out.startswith("no sweep in ")

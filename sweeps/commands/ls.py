@@ -1,0 +1,92 @@
+"""`sweeps ls`: the sweeps of a storage, and how each stands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+
+from sweeps.engine.leaderboard import best_row
+from sweeps.engine.options import storage_of
+from sweeps.engine.results import known_sweeps, open_results
+from sweeps.engine.status import ago, read_status
+from sweeps.engine.table import table
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+HELP = "the sweeps of a storage, and how each stands"
+TITLES = ("sweep", "ended", "asked", "best", "floor", "objective", "driver", "last sign")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A sweep in a list. best: its lowest score so far; last_sign: seconds since 1970; problem: why it cannot be read.
+
+    driver: "runs", "lost" (it ended without a word), or empty.
+    """
+
+    name: str
+    ended: int = 0
+    asked: int = 0
+    best: float | None = None
+    floor: float | None = None
+    objective: str = ""
+    driver: str = ""
+    last_sign: float | None = None
+    problem: str = ""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="all of it, as JSON; times in seconds since 1970")
+
+
+def run(given: argparse.Namespace) -> None:
+    storage = storage_of(given.storage)
+    found = [_listed(storage, name, given.study_storage) for name in known_sweeps(Folder.at(storage))]
+    if given.json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+        return
+    if not found:
+        print(f"no sweep in {storage}")
+        return
+    print("\n".join(table([TITLES, *(_cells(each) for each in found)], align=str.ljust)))
+    for each in found:
+        if each.problem:
+            print(f"{each.name} cannot be read: {each.problem}")
+
+
+def _listed(storage: str, name: str, study_storage: str | None) -> Listed:
+    """One that cannot be read must not hide the others."""
+    try:
+        results = open_results(storage, name, study_storage)
+        status = read_status(results.folder, results.plan, results.rows)
+    except UserError as error:
+        return Listed(name, problem=str(error))
+    best = best_row(results.rows)
+    driver = "" if status.driver is None else "runs" if status.driver.may_live else "lost"
+    return Listed(
+        name=name,
+        ended=status.ended,
+        asked=status.asked,
+        best=None if best is None else best.value,
+        floor=results.plan.floor,
+        objective=results.plan.objective.removeprefix("eval/"),
+        driver=driver,
+        last_sign=max((trial.last_sign for trial in status.trials if trial.last_sign), default=None),
+    )
+
+
+def _cells(each: Listed) -> tuple[str, ...]:
+    if each.problem:
+        return (each.name, *["-"] * (len(TITLES) - 1))
+    return (
+        each.name,
+        str(each.ended),
+        str(each.asked),
+        "-" if each.best is None else f"{each.best:.4g}",
+        f"{each.floor:.4g}",
+        each.objective,
+        each.driver or "-",
+        "-" if each.last_sign is None else ago(time.time() - each.last_sign),
+    )
