@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ray
@@ -100,7 +100,9 @@ class Room:
 
     def now(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
-            self._room = self._places.room([node.resources for node in working()])
+            # A cluster that does not answer just now is as it was.
+            with suppress(RuntimeError, ray.exceptions.RayError):
+                self._room = self._places.room([node.resources for node in working()])
             self._looked = time.monotonic()
         return self._room
 
