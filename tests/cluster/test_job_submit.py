@@ -66,7 +66,7 @@ def status(cluster: Head) -> dict[str, Any]:
 
 
 def test_a_job_is_stopped_and_the_same_submit_goes_on(cluster: Head, storage: Path, data: Path) -> None:
-    options = ("--name", "jobs", "--data", data, "--trials", "2", "--budget", "450")
+    options = ("--name", "jobs", "--data", data, "--trials", "2", "--budget", "900")
     sweep = ("--", "python", "-m", "sweeps.mnist", *options)
     said = job(cluster, "submit", "--no-wait", *sweep).succeeded().out
     (name,) = re.findall(r"Job '(\w+)' submitted successfully", said)
@@ -77,7 +77,8 @@ def test_a_job_is_stopped_and_the_same_submit_goes_on(cluster: Head, storage: Pa
     assert "interrupted: the same command again goes on from the last checkpoints" in logs.succeeded().out
     stopped = status(cluster)
     assert stopped["driver"] is None
-    assert {trial["does"] for trial in stopped["trials"]} == {"waiting"}
+    # How far it had come depends on the machine; not to its end.
+    assert [trial["does"] for trial in stopped["trials"]] in (["waiting"], ["ended"], ["ended", "waiting"])
 
     again = job(cluster, "submit", *sweep).succeeded()
     assert "best checkpoint" in again.out
