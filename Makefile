@@ -3,8 +3,8 @@
 PYTHON ?= python3
 ARGS ?=
 FROM ?=
-# Test files at a time. Each may start Ray clusters, which mostly wait: three keep two cores busy.
-JOBS ?= 3
+# Test files at a time; each may start Ray clusters. Three on two cores were only a twelfth quicker.
+JOBS ?= 2
 # Debian packages without which some tests cannot run; `chromium` belongs here from the first test marked needs_browser.
 TEST_PACKAGES ?= iproute2 openssh-client openssh-server postgresql rsync tmux
 
