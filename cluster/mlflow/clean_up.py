@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
+from mlflow.store.entities.paged_list import PagedList
 
 
 def main() -> None:
@@ -22,9 +26,10 @@ def main() -> None:
                 print(f"model {model.model_id} is deleted with its run")
 
 
-def _all(search, *what, **how):  # type: ignore[no-untyped-def]
+def _all(search: Callable[..., PagedList[Any]], *what: object, **how: object) -> list[Any]:
     """All pages of a search."""
-    found, token = [], None
+    found: list[Any] = []
+    token: str | None = None
     while True:
         page = search(*what, page_token=token, **how)
         found += page
