@@ -5,8 +5,8 @@ ARGS ?=
 FROM ?=
 # Test files at a time; each may start Ray clusters. Three on two cores were only a twelfth quicker.
 JOBS ?= 2
-# Debian packages without which some tests cannot run; `chromium` belongs here from the first test marked needs_browser.
-TEST_PACKAGES ?= iproute2 openssh-client openssh-server postgresql rsync tmux
+# Debian packages without which some tests cannot run.
+TEST_PACKAGES ?= chromium iproute2 openssh-client openssh-server postgresql rsync tmux
 
 # Take minutes, root, and an SSH server's program.
 ON_HOSTS := $(wildcard tests/cluster/test_ssh*.py)
