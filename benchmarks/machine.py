@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import time
 from pathlib import Path
 
 ALONE_WITHIN_S = 15.0
 LISTEN_S = 2.0
-
-
-def processor() -> str:
-    """The CPU's name, as Linux gives it where it does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (each.partition(":")[2].strip() for each in lines if each.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def disturbance() -> tuple[int, float]:

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import cores, processor
+from machine import cores
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
@@ -42,12 +42,14 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.dataset import Dataset
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.draws import trial_seed
-from wgan_core.loop import Cohort, evaluation_z, report_grid
+from wgan_core.loop import Cohort, report_grid
 from wgan_core.metrics import Evaluator
 from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODE_NAMES, MODES_NAME, W1_NAME
 from wgan_core.networks import PAIRS, Pair
 from wgan_core.objectives import OBJECTIVES, WASSERSTEIN, Objective
 from wgan_core.pictures import scatter
+from wgan_core.process import processor
+from wgan_core.sampling import evaluation_z
 from wgan_core.step import Step
 
 REPORTS, COUNTED, SHOWN = 9, 10_000, 2_000

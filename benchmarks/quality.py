@@ -26,8 +26,9 @@ from wgan_core.config import Trial
 from wgan_core.data.mnist import load_mnist
 from wgan_core.draws import trial_seed
 from wgan_core.generator import read_generator
-from wgan_core.loop import Cohort, evaluation_labels, evaluation_z
+from wgan_core.loop import Cohort
 from wgan_core.metrics import Evaluator, classify
+from wgan_core.sampling import evaluation_labels, evaluation_z
 
 COUNTED = 10_000
 
@@ -85,7 +86,7 @@ def train_preset(plan: Plan) -> float:
 def digits(results: Results) -> tuple[Tensor | None, Tensor]:
     """The labels that the best generator is told, if any, and the digits of its samples by the shipped classifier."""
     structure = results.plan.structure
-    generator = read_generator(trial_folder(results.folder, results.best.number) / MODEL)
+    generator = read_generator(trial_folder(results.folder, results.best.label) / MODEL)
     z = torch.randn(COUNTED, structure.latent_dim, generator=torch.Generator().manual_seed(1))
     asked = torch.arange(COUNTED) % structure.classes if structure.classes else None
     parts = torch.arange(COUNTED).split(500)

@@ -78,7 +78,7 @@ def generated(results: Results) -> Numbers:
     structure = results.plan.structure
     if results.plan.data != "sines" or structure.coding is None:
         raise UserError(f"the sweep must be of sines; {results.plan.name!r} is of {results.plan.data}: name another")
-    generator = read_generator(trial_folder(results.folder, results.best.number) / MODEL)
+    generator = read_generator(trial_folder(results.folder, results.best.label) / MODEL)
     z = torch.randn(FITTED, structure.latent_dim, generator=torch.Generator().manual_seed(SEED))
     (decoded,) = structure.coding.decode(generator(z)).values()
     return np.array(decoded)
@@ -99,7 +99,7 @@ def main() -> int:
     ]
     real, reference = (Fits.of(sequences) for sequences in held_out)
     print(
-        f"{datetime.date.today()}  {given.name}: trial {results.best.number} at critic update {results.best.best_step}"
+        f"{datetime.date.today()}  {given.name}: trial {results.best.label} at critic update {results.best.best_step}"
     )
     for side, fits in (("generated", Fits.of(generated(results))), ("real", real)):
         print(

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import processor
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,6 +39,7 @@ from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
 from wgan_core.linear import has_onednn, onednn_linear
 from wgan_core.loop import Cohort
+from wgan_core.process import processor
 
 BATCH, LATENT = 64, 100
 SHAPE = (1, 28, 28)

@@ -51,7 +51,9 @@ from pathlib import Path
 from typing import Any
 
 from arms.task import EVALUATIONS, MLFLOW_DB, POINTS, REPORTS, Record, Task, kept
-from machine import cores, disturbance, processor
+from machine import cores, disturbance
+
+from wgan_core.process import processor
 
 ARMS = {"a": "ours", "b": "loop", "c": "stock"}
 LABELS = {"a": "(a) sweep", "b": "(b) loop", "c": "(c) stock"}

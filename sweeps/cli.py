@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sweeps.commands import best, check_cluster, doctor, downstream, drain, export, ls, sample, status
+from sweeps.commands import best, check_cluster, confirm, doctor, downstream, drain, export, ls, sample, status
 from sweeps.commands.script import add_script, read_script
 from sweeps.engine.options import Parser, add_storage
 from wgan_core.errors import UserError
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ls, best, status, sample, export, downstream):
+    for command in (ls, best, status, confirm, sample, export, downstream):
         own = commands.add_parser(_name(command), help=command.HELP)
         command.add_options(own)
         add_storage(own)

@@ -22,7 +22,7 @@ ALLOWED = {
     "mlflow": r"sweeps\.engine\.(doctor\.)?tracking\w*",
     "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|halving|importance)\w*",
     "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|halving|importance|space)\w*",
-    "ray": r"sweeps\.engine\.(search|trainable|cluster|drain|nodes|run)\w*",
+    "ray": r"sweeps\.engine\.(search|trainable|training|cluster|drain|nodes|run)\w*",
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.

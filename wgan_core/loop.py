@@ -15,16 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgan_core import draws
 from wgan_core.batches import Batches
 from wgan_core.config import Structure, Trial
-from wgan_core.draws import Stream
 from wgan_core.means import Means, Sums
+from wgan_core.sampling import draw_samples
 from wgan_core.state import State
 from wgan_core.step import Step
-
-EVALUATION_SEED = 20170331
-SAMPLE_BATCH = 500
 
 
 def report_grid(budget: int, reports: int) -> tuple[int, ...]:
@@ -132,12 +128,7 @@ class Cohort:
 
     def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
-        state, parts = self.state_of(number), []
-        for start in range(0, len(z), SAMPLE_BATCH):
-            at = slice(start, start + SAMPLE_BATCH)
-            told = None if labels is None else labels[None, at].to(self.device)
-            parts.append(self._step.samples(state, z[None, at].to(self.device), told)[0])
-        return torch.cat(parts).cpu()
+        return draw_samples(self._step, self.state_of(number), z, labels, self.device)
 
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
         """Train all lanes until at least one stands at its next report step; the reports of those that do.
@@ -206,32 +197,3 @@ class Cohort:
         if self._state is None:
             raise ValueError("the cohort holds no trial: add one")
         return self._state
-
-
-def evaluation_z(structure: Structure, count: int) -> Tensor:
-    """z (count, Z) with which every trial of every sweep is scored."""
-    return _z(structure, EVALUATION_SEED, Stream.EVALUATION_Z, count)
-
-
-def evaluation_labels(structure: Structure, labels: Tensor, count: int) -> Tensor | None:
-    """Labels (count,) that go with `evaluation_z`, drawn from those of the data (M,); None where none are told."""
-    if not structure.classes:
-        return None
-    at = torch.zeros(1, 1, dtype=torch.int64)
-    rows = draws.indices(torch.tensor([EVALUATION_SEED]), Stream.EVALUATION_LABEL, at, count, len(labels))
-    return labels[rows[0, 0]]
-
-
-def grid_labels(structure: Structure, columns: int) -> Tensor | None:
-    """Labels of a trial's sample grids, a row of so many columns for each class; None where none are told."""
-    return torch.arange(structure.classes).repeat_interleave(columns) if structure.classes else None
-
-
-def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:
-    """z (count, Z) of a trial's sample grids, the same at every step."""
-    return _z(structure, trial.seed, Stream.GRID_Z, count)
-
-
-def _z(structure: Structure, seed: int, stream: Stream, count: int) -> Tensor:
-    updates = torch.arange(count)[None]
-    return draws.normal(torch.tensor([seed]), stream, updates, structure.latent_dim, structure.torch_dtype)[0]

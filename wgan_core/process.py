@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import torch
 
 
@@ -14,3 +17,21 @@ def configure(threads: int, gpu_share: float = 1.0) -> None:
     torch.set_flush_denormal(True)
     if 0 < gpu_share < 1 and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(gpu_share)
+
+
+def describe(device: torch.device) -> str:
+    """What a process trains on: the GPU's name, or the processor's with the threads that it uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def processor() -> str:
+    """The CPU's name, as Linux gives it where it does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (each.partition(":")[2].strip() for each in lines if each.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from sweeps.engine.leaderboard import checkpoint_of, leaderboard
+from sweeps.engine.leaderboard import checkpoint_of, standings
 from sweeps.engine.results import open_results
 
 HELP = "the leaderboard and the best checkpoint of a sweep"
@@ -21,6 +21,6 @@ def run(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(results.best_as_json(), indent=1))
         return
-    print(leaderboard(results.plan, results.rows))
+    print(standings(results.plan, results.rows, results.confirmation))
     print(f"\nreal against real {results.plan.floor:.4g} ({results.plan.objective})")
     print(f"best checkpoint   {checkpoint_of(results.folder, results.best)}")

@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from sweeps.engine.leaderboard import best_row
 from sweeps.engine.options import storage_of
 from sweeps.engine.results import known_sweeps, open_results
 from sweeps.engine.status import ago, read_status
@@ -60,10 +59,10 @@ def _listed(storage: str, name: str, study_storage: str | None) -> Listed:
     """One that cannot be read must not hide the others."""
     try:
         results = open_results(storage, name, study_storage)
-        status = read_status(results.folder, results.plan, results.rows)
+        status = read_status(results)
     except UserError as error:
         return Listed(name, problem=str(error))
-    best = best_row(results.rows)
+    best = results.best_so_far
     driver = "" if status.driver is None else "runs" if status.driver.may_live else "lost"
     return Listed(
         name=name,

@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     results = open_results(given.storage, given.name, given.study_storage)
-    status = read_status(results.folder, results.plan, results.rows)
+    status = read_status(results)
     if given.json:
         print(json.dumps(status.as_json(), indent=1))
         return
@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> None:
         print("\n" + "\n".join(table([TITLES, *(_cells(trial, status) for trial in status.trials)])))
     for trial in status.trials:
         if trial.state == "FAIL":
-            print(f"trial {trial.number} failed: {trial.reason}")
+            print(f"trial {trial.label} failed: {trial.reason}")
 
 
 def _summary(status: Status) -> str:
@@ -56,7 +56,7 @@ def _driver(status: Status) -> str:
 
 def _cells(trial: TrialStatus, status: Status) -> tuple[str, ...]:
     return (
-        str(trial.number),
+        trial.label,
         trial.state,
         trial.does,
         str(trial.critic_updates),

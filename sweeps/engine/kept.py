@@ -28,11 +28,11 @@ class Kept:
         self._checkpoints, self._spool = folder / CHECKPOINTS, Spool(folder)
         self._best = self._recall_best()
 
-    def start(self, claim: Claim) -> Checkpoint | None:
-        """Record that the trial is trained; its last checkpoint if it has been before."""
+    def start(self, claim: Claim, machine: str) -> Checkpoint | None:
+        """Record that the trial is trained, and on what; its last checkpoint if it has been before."""
         trial = claim.trial
         self._spool.reopen()  # an end that the study does not know of: the process died in between
-        self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms())
+        self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms(), machine)
         return checkpoints.latest(self._checkpoints)
 
     def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> None:
@@ -57,16 +57,25 @@ class Kept:
         best = {self._best.checkpoint} if self._best else set()
         checkpoints.keep(self._checkpoints, best | set(checkpoints.valid(self._checkpoints)[-2:]))
 
-    def end(self, state: State, reason: str, critic_updates: int) -> None:
-        """Write the best generator and record the end. The study is told after this, so an end is never lost."""
-        self._spool.end(state, reason, _now_ms(), critic_updates, self._best, self._write_model())
+    def end(self, state: State, reason: str, critic_updates: int, test: Mapping[str, float] | None = None) -> None:
+        """Write the best generator and record the end. The study is told after this, so an end is never lost.
 
-    def _write_model(self) -> str | None:
+        test: what the best checkpoint scores on the test split, if that was asked.
+        """
+        self._spool.end(state, reason, _now_ms(), critic_updates, self._best, self._write_model(), test)
+
+    def best(self) -> Checkpoint | None:
+        """The best checkpoint; None before the first score, or where it is damaged."""
         if self._best is None:
             return None
         try:
-            best = checkpoints.read(self._checkpoints / self._best.checkpoint)
-        except (UserError, OSError):  # damaged, which may be the very reason of the end
+            return checkpoints.read(self._checkpoints / self._best.checkpoint)
+        except (UserError, OSError):
+            return None
+
+    def _write_model(self) -> str | None:
+        best = self.best()
+        if best is None:  # it may be damaged, and that the very reason of the end
             return None
         write_generator(self._folder / MODEL, best)
         return MODEL

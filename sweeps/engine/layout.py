@@ -1,9 +1,14 @@
-"""Where things lie in a sweep's folder: `<storage>/<sweep>/trials/<number>/...`."""
+"""Where things lie in a sweep's folder: `<storage>/<sweep>/trials/<label>/...`."""
 
 from __future__ import annotations
 
+import re
+
 from wgan_core.folder import Folder
 
+TRIALS = "trials"
+# A number; with a letter, a confirming trial of the one of that number.
+LABEL = re.compile(r"(\d+)([a-z]?)")
 CHECKPOINTS, SAMPLES, MODEL = "checkpoints", "samples", "model"
 
 
@@ -11,8 +16,21 @@ def sweep_folder(storage: str, name: str) -> Folder:
     return Folder.at(storage) / name
 
 
-def trial_folder(sweep: Folder, number: int) -> Folder:
-    return sweep / "trials" / str(number)
+def trial_folder(sweep: Folder, label: str) -> Folder:
+    """Of the trial that the plan calls so."""
+    return sweep / TRIALS / label
+
+
+def trial_labels(sweep: Folder) -> list[str]:
+    """Of the trials that have a folder."""
+    return [name for name in (sweep / TRIALS).names() if LABEL.fullmatch(name)]
+
+
+def parts(label: str) -> tuple[int, str]:
+    """The number of a trial's label, and its letter or nothing: in this order trials are listed."""
+    found = LABEL.fullmatch(label)
+    assert found is not None, label
+    return int(found[1]), found[2]
 
 
 def sample_name(critic_updates: int) -> str:

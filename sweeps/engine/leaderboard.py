@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.plan import Plan
 from sweeps.engine.study import Row, sort_rows
@@ -32,14 +33,40 @@ def best_row(rows: Sequence[Row]) -> Row | None:
 
 def checkpoint_of(folder: Folder, row: Row) -> Folder:
     """Where the best checkpoint of a trial is."""
-    return trial_folder(folder, row.number) / CHECKPOINTS / folder_name(row.best_step)
+    return trial_folder(folder, row.label) / CHECKPOINTS / folder_name(row.best_step)
 
 
 def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     """The table, and below it why failed trials failed."""
     lines = [header(plan), *(_cells(plan, row) for row in sort_rows(rows))]
-    failed = [f"trial {row.number} failed: {row.reason}" for row in rows if row.state == "FAIL"]
+    failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
     return "\n".join([*table(lines), *failed])
+
+
+def standings(plan: Plan, rows: Sequence[Row], confirmation: Confirmation | None) -> str:
+    """The leaderboard of a search, and below it what the confirmation of its leaders says so far."""
+    board = leaderboard(plan, rows)
+    return board if confirmation is None else f"{board}\n\n{confirmation_table(confirmation)}"
+
+
+def confirmation_table(confirmation: Confirmation) -> str:
+    """Early and confirmed scores of the leaders side by side, that with the best validation mean first."""
+    settings = confirmation.settings
+    lines = [("trial", "early score", "validation", "test", "complete", "runs")]
+    lines += [
+        (
+            each.leader.label,
+            f"{each.leader.value:.4g}",
+            "-" if each.validation is None else str(each.validation),
+            "-" if each.test is None else str(each.test),
+            f"{len(each.complete)} of {len(each.runs)}",
+            " ".join(run.label for run in each.runs),
+        )
+        for each in settings
+    ]
+    failed = [f"trial {row.label} failed: {row.reason}" for row in confirmation.rows if row.state == "FAIL"]
+    title = "the leaders again, with fresh seeds: mean [95 % interval]; in the order of the validation split"
+    return "\n".join([title, "", *table(lines), *failed])
 
 
 def header(plan: Plan) -> tuple[str, ...]:
@@ -55,7 +82,7 @@ def _shown(plan: Plan) -> list[str]:
 def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
     known = not math.isnan(row.value)
     return (
-        str(row.number),
+        row.label,
         *_hyper_cells(plan, row),
         f"{row.value:.4g}" if known else "-",
         f"{plan.floor:.4g}",

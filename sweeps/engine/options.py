@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sweeps.engine.confirmation import Asked
 from sweeps.engine.presets import Preset
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
@@ -28,7 +30,8 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
-    published: critic updates of the preset's published schedule, if there is one. own: the options of one script only,
+    published: critic updates of the preset's published schedule, if there is one. script, arguments: the file that was
+    run, and what was given to it but for where things are kept. own: the options of one script only,
     by name.
     """
 
@@ -51,7 +54,10 @@ class Options:
     smoke: bool
     decay: bool = False
     pruning: bool = True
+    confirm: Asked | None = None
     published: int | None = None
+    script: str = ""
+    arguments: tuple[str, ...] = ()
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -148,6 +154,9 @@ def parse(
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
     if given.name is None:
         given.name = _name_of(given, name, presets or {}, apart)
+    given.confirm = None if given.confirm is None else Asked.read(given.confirm)
+    told = sys.argv[1:] if arguments is None else arguments
+    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _without_places(told)
     given.lanes = 1 if given.lanes == "auto" else _lanes(given.lanes)
     given.storage = storage_of(given.storage)
     given.study_storage = study_storage_of(given.study_storage)
@@ -173,6 +182,13 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
         "--study-storage",
         help="Optuna storage URL (default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)",
     )
+
+
+def _without_places(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Arguments but for those that say where things are kept, which may hold a password."""
+    places = argparse.ArgumentParser(add_help=False)
+    _add_places(places)
+    return tuple(places.parse_known_args(list(arguments))[1])
 
 
 def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
@@ -236,6 +252,11 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument(
         "--no-pruning", dest="pruning", action="store_false", help="train every trial for the whole budget"
     )
+    group.add_argument(
+        "--confirm",
+        metavar="LEADERSxSEEDS",
+        help="then train the leaders again with fresh seeds, such as 3x3, and score them on the test split",
+    )
     group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
     group.add_argument(
         "--objective",
@@ -261,6 +282,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Nothing else may hold a password."""
     group = parser.add_argument_group("places")
     add_storage(group)
     group.add_argument(

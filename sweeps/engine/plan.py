@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 from wgan_core.loop import report_grid
 
-FILE = "sweep.json"
+FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
 REPORTS = 9
 MOST_REPORTS = 81
 LEAST_STEP = 500
@@ -26,13 +27,30 @@ _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # what an error proposes
 
 
 @dataclass(frozen=True)
+class Started:
+    """How a sweep was started.
+
+    script: the path of the Python file; empty if it was none, as in a notebook. arguments: those given to it but for
+    where things are kept. tracking_uri: of its MLflow, without a password.
+    """
+
+    script: str = ""
+    arguments: tuple[str, ...] = ()
+    tracking_uri: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"script": self.script, "arguments": list(self.arguments), "tracking_uri": self.tracking_uri}
+
+
+@dataclass(frozen=True)
 class Plan:
     """One sweep. Everything but `id` and `trials` must be the same whenever the sweep is continued.
 
     id: tells sweeps of the same name apart where they share a server. trials: sweep trials in all.
     budget: critic updates of a trial. objective: the metric that is minimised. protocol: how that metric
     is measured. floors: real-against-real values of the metrics. networks_digest: of networks of a person's own.
-    pruning: whether trials are stopped early.
+    pruning: whether trials are stopped early. confirms: of a confirmation, which trial of the search each of its trials
+    trains again, by number; empty for a search.
     """
 
     id: str
@@ -49,6 +67,7 @@ class Plan:
     floors: Mapping[str, float]
     networks_digest: str = ""
     pruning: bool = True
+    confirms: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -73,11 +92,23 @@ class Plan:
     @property
     def study_name(self) -> str:
         """The name of its Optuna study."""
-        return f"{self.name}-{self.id}"
+        return f"{self.name}-{self.id}{'-confirm' if self.confirms else ''}"
 
     @property
     def floor(self) -> float:
         return self.floors[self.objective]
+
+    @property
+    def file(self) -> str:
+        """Where in the sweep's folder it is kept."""
+        return CONFIRM_FILE if self.confirms else FILE
+
+    def label(self, number: int) -> str:
+        """What the trial of this number is called: "7"; of a confirmation "7a", "7b", if they confirm trial 7."""
+        if not self.confirms:
+            return str(number)
+        leader = self.confirms[number]
+        return f"{leader}{string.ascii_lowercase[self.confirms[:number].count(leader)]}"
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -95,12 +126,19 @@ class Plan:
             "floors": dict(self.floors),
             "networks_digest": self.networks_digest,
             "pruning": self.pruning,
+            "confirms": list(self.confirms),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Plan:
         structure, space = Structure.from_json(values["structure"]), Space.from_json(values["space"])
-        return cls(**{**values, "structure": structure, "space": space})
+        confirms = tuple(values.get("confirms", ()))
+        return cls(**{**values, "structure": structure, "space": space, "confirms": confirms})
+
+
+def on_test_split(metric: str) -> str:
+    """What a metric on the held-out split is called on the test split: `eval/fid` is `test/fid`."""
+    return f"test/{metric.removeprefix('eval/')}"
 
 
 def is_name(text: str) -> bool:
@@ -118,19 +156,22 @@ def check_name(name: str) -> None:
         )
 
 
-def read_plan(folder: Folder) -> Plan | None:
-    """The plan of the sweep in this folder, or None. Raises `UserError` if it cannot be read."""
+def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
+    """The plan of the sweep in this folder, or that of its confirmation, or None.
+
+    Raises `UserError` if it cannot be read.
+    """
     try:
-        return Plan.from_json(json.loads(folder.read(FILE))["plan"]) if folder.exists(FILE) else None
+        return Plan.from_json(json.loads(folder.read(file))["plan"]) if folder.exists(file) else None
     except UserError:
         raise
     except OSError as error:
         raise UserError(
-            f"{folder}/{FILE} must be a file that can be read; {one_line(error)}: check --storage"
+            f"{folder}/{file} must be a file that can be read; {one_line(error)}: check --storage"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{folder}/{FILE} must say what was asked of the sweep, in the form of this version; "
+            f"{folder}/{file} must say what was asked of the sweep, in the form of this version; "
             f"{one_line(error)}: give another --name"
         ) from error
 
@@ -153,10 +194,18 @@ def settle(folder: Folder, asked: Plan) -> Plan:
     return asked
 
 
-def write_plan(folder: Folder, plan: Plan) -> None:
-    """Keep the plan, with the versions it runs on."""
-    described = {"plan": plan.as_json(), "versions": _versions()}
-    folder.write(FILE, json.dumps(described, indent=1).encode())
+def write_plan(folder: Folder, plan: Plan, started: Started = Started()) -> None:
+    """Keep the plan, with how it was started last and the versions it runs on."""
+    described = {"plan": plan.as_json(), **started.as_json(), "versions": _versions()}
+    folder.write(plan.file, json.dumps(described, indent=1).encode())
+
+
+def read_started(folder: Folder) -> Started:
+    """How the sweep in this folder was started last; empty where an older version did not say."""
+    described = json.loads(folder.read(FILE))
+    return Started(
+        described.get("script", ""), tuple(described.get("arguments", ())), described.get("tracking_uri", "")
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -67,10 +67,10 @@ class Progress:
         parts = [f"{_clock(elapsed_s)}  {len(ended)} of {self._plan.trials} trials ended"]
         if running:
             parts.append(
-                "running " + ", ".join(f"{row.number} ({row.step / self._plan.budget:.0%})" for row in running[:8])
+                "running " + ", ".join(f"{row.label} ({row.step / self._plan.budget:.0%})" for row in running[:8])
             )
         if best is not None:
-            parts.append(f"best {best.value:.4g} (trial {best.number})")
+            parts.append(f"best {best.value:.4g} (trial {best.label})")
         parts.append(self._left(rows, ended, elapsed_s))
         return "  |  ".join(parts)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.options import storage_of, study_storage_of
+from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan
 from sweeps.engine.plan import FILE as PLAN_FILE
-from sweeps.engine.plan import Plan, read_plan
 from sweeps.engine.study import Row, read_rows
 from sweeps.engine.tracking_note import read_note
 from sweeps.engine.tracking_uri import database
@@ -21,31 +23,46 @@ STUDY_FILE = "study.db"
 
 @dataclass(frozen=True)
 class Results:
-    """A sweep as it stands."""
+    """A sweep as it stands; `rows` are the trials of its search."""
 
     folder: Folder
     plan: Plan
     rows: list[Row]
+    confirmation: Confirmation | None = None
+
+    @property
+    def all_rows(self) -> list[Row]:
+        """The trials of the search, and those that confirm its leaders."""
+        return [*self.rows, *(self.confirmation.rows if self.confirmation is not None else ())]
+
+    @property
+    def best_so_far(self) -> Row | None:
+        """The best run of the best confirmed setting; if nothing is confirmed, the best trial; None before a score."""
+        confirmed = self.confirmation.best if self.confirmation is not None else None
+        return confirmed or best_row(self.rows)
 
     @property
     def best(self) -> Row:
-        """The best trial. Raises `UserError` if none has a score yet."""
-        row = best_row(self.rows)
+        """`best_so_far`. Raises `UserError` if no trial has a score yet."""
+        row = self.best_so_far
         if row is None:
             raise UserError(f"no trial of {self.plan.name!r} has a score yet: wait for its first report")
         return row
 
     def best_as_json(self) -> dict[str, Any]:
-        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of the best trial."""
+        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of the best trial.
+
+        Where it was confirmed, also what the runs of its setting score on the test split.
+        """
         row = self.best
         try:
-            tracked = read_note(trial_folder(self.folder, row.number))
+            tracked = read_note(trial_folder(self.folder, row.label))
         except OSError as error:
             raise UserError(
                 f"a trial's note must be a file that can be read; {one_line(error)}: check --storage"
             ) from error
         return {
-            "trial": row.number,
+            "trial": row.label,
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
             "objective": self.plan.objective,
             "value": row.value,
@@ -53,6 +70,18 @@ class Results:
             "checkpoint": str(checkpoint_of(self.folder, row)),
             "run_id": tracked.run_id,
             "model_uri": tracked.model_uri,
+            **self._confirmed_as_json(row),
+        }
+
+    def _confirmed_as_json(self, row: Row) -> dict[str, Any]:
+        if self.confirmation is None or row is not self.confirmation.best:
+            return {}
+        setting = self.confirmation.settings[0]
+        return {
+            "confirms": setting.leader.label,
+            "early_value": setting.leader.value,
+            "validation": None if setting.validation is None else setting.validation.as_json(),
+            "test": None if setting.test is None else setting.test.as_json(),
         }
 
 
@@ -72,7 +101,14 @@ def open_results(storage: str | None, name: str, study_storage: str | None = Non
         raise UserError(
             f"a sweep's Optuna study must be there; {file} is not: check --storage, or give the sweep's --study-storage"
         )
-    return Results(folder, plan, read_rows(plan.study_name, url)[: plan.trials])
+    rows = read_rows(plan, url)
+    return Results(folder, plan, rows, read_confirmation(folder, rows, url))
+
+
+def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Confirmation | None:
+    """How the confirmation of a sweep's leaders stands, if there is one; `searched` are the search's trials."""
+    plan = read_plan(folder, CONFIRM_FILE)
+    return None if plan is None else Confirmation(plan, read_rows(plan, url), searched)
 
 
 def study_url(folder: Folder, given: str | None) -> str:

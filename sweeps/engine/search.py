@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.nodes import alive
+from sweeps.engine.plan import Plan
 from sweeps.engine.study import Claim, Released
 from wgan_core.folder import Folder
 
@@ -20,12 +21,12 @@ class CohortSearch(Searcher):
     """Hands each Tune trial a cohort, and what died back to the study."""
 
     def __init__(
-        self, study: ActorHandle[Any], lanes: int, folder: Folder, objective: str, room: Callable[[], int]
+        self, study: ActorHandle[Any], lanes: int, folder: Folder, plan: Plan, room: Callable[[], int]
     ) -> None:
         """room: how many cohorts the cluster should have now; it changes as nodes come and go."""
         # Without a metric: Tune would demand it of every trial, and one that fails at its first report has none.
         super().__init__()
-        self._study, self._lanes, self._folder, self._objective = study, lanes, folder, objective
+        self._study, self._lanes, self._folder, self._plan = study, lanes, folder, plan
         self._room = room
         # With the nodes that were alive when each cohort was handed out.
         self._live: dict[str, set[str]] = {}
@@ -41,7 +42,7 @@ class CohortSearch(Searcher):
         claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes)))
         if claims:
             self._live[trial_id] = _alive()
-            return config_of(claims)
+            return config_of(claims, self._plan)
         # A running trial may yet come back to be trained again, so the search is over only when all have ended.
         done = ray.get(self._study.is_done.remote())
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
@@ -50,10 +51,12 @@ class CohortSearch(Searcher):
         before = self._live.pop(trial_id, set())
         lost = before - _alive() if error else set()
         for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, lost))):
+            label = self._plan.label(trial.number)
             if trial.has_failed:
-                Kept(trial_folder(self._folder, trial.number), self._objective).end("FAIL", trial.reason, trial.step)
+                kept = Kept(trial_folder(self._folder, label), self._plan.objective)
+                kept.end("FAIL", trial.reason, trial.step)
             elif error:
-                print(f"\ntrial {trial.number} is trained again from its last checkpoint: {trial.reason}", flush=True)
+                print(f"\ntrial {label} is trained again from its last checkpoint: {trial.reason}", flush=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage is the state."""
@@ -66,8 +69,8 @@ def _alive() -> set[str]:
     return {node.id for node in alive()}
 
 
-def config_of(claims: list[Claim]) -> dict[str, Any]:
+def config_of(claims: list[Claim], plan: Plan) -> dict[str, Any]:
     """What Tune shows of a cohort: a single trial's own values, or the numbers of several."""
     if len(claims) == 1:
-        return {"trial": claims[0].trial.number, **claims[0].params}
-    return {"trials": ",".join(str(claim.trial.number) for claim in claims)}
+        return {"trial": plan.label(claims[0].trial.number), **claims[0].params}
+    return {"trials": ",".join(plan.label(claim.trial.number) for claim in claims)}

@@ -18,7 +18,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from wgan_core.errors import UserError
@@ -37,12 +37,13 @@ _MAX_UPDATES = 999_999_999
 
 @dataclass(frozen=True)
 class Start:
-    """What a trial is. Times are milliseconds since 1970, UTC."""
+    """What a trial is, and the processor or GPU that it began on. Times are milliseconds since 1970, UTC."""
 
     trial: int
     params: dict[str, Param]
     seed: int
     started_ms: int
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Best:
 
 @dataclass(frozen=True)
 class End:
-    """How a trial ended; `model_dir` names the folder in the trial's own that holds the exported generator."""
+    """How a trial ended; `model_dir` names the folder in the trial's own that holds the exported generator.
+
+    test: what the best checkpoint scores on the test split, of a trial that confirms another.
+    """
 
     state: State
     reason: str
@@ -74,6 +78,7 @@ class End:
     critic_updates: int
     best: Best | None
     model_dir: str | None
+    test: dict[str, float] = field(default_factory=dict)
 
 
 Segment: TypeAlias = Start | Step | End
@@ -90,9 +95,9 @@ class Spool:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder / "spool"
 
-    def start(self, trial: int, params: Mapping[str, Param], seed: int, started_ms: int) -> bool:
+    def start(self, trial: int, params: Mapping[str, Param], seed: int, started_ms: int, machine: str = "") -> bool:
         """Record what the trial is. False if that was recorded before: then it is left as it is."""
-        return self._write_once(START_NAME, Start(trial, dict(params), seed, started_ms))
+        return self._write_once(START_NAME, Start(trial, dict(params), seed, started_ms, machine))
 
     def step(
         self, critic_updates: int, timestamp_ms: int, metrics: Mapping[str, float], image: str | None = None
@@ -123,14 +128,18 @@ class Spool:
         critic_updates: int,
         best: Best | None = None,
         model_dir: str | None = None,
+        test: Mapping[str, float] | None = None,
     ) -> bool:
         """Record how the trial ended. False if an end was recorded before: see `reopen`.
 
-        The model's files must be written before. Raises `UserError` for a state Optuna does not end with.
+        test: what the best checkpoint scores on the test split. The model's files must be written before. Raises
+        `UserError` for a state Optuna does not end with.
         """
         if state not in _STATES:
             raise UserError(f"a trial ends as one of {', '.join(_STATES)}; given {state!r}: give one of these")
-        return self._write_once(END_NAME, End(state, reason, ended_ms, critic_updates, best, model_dir))
+        return self._write_once(
+            END_NAME, End(state, reason, ended_ms, critic_updates, best, model_dir, dict(test or {}))
+        )
 
     def reopen(self) -> None:
         """Take the end back, for a trial that runs again; its steps stay. Nothing happens where it has not ended."""
@@ -163,8 +172,10 @@ def _json(segment: Segment) -> bytes:
     fields = asdict(segment)
     if isinstance(segment, Step):
         fields["metrics"] = {key: _plain(value) for key, value in segment.metrics.items()}
-    if isinstance(segment, End) and segment.best is not None:
-        fields["best"]["value"] = _plain(segment.best.value)
+    if isinstance(segment, End):
+        fields["test"] = {key: _plain(value) for key, value in segment.test.items()}
+        if segment.best is not None:
+            fields["best"]["value"] = _plain(segment.best.value)
     return json.dumps(fields, allow_nan=False, ensure_ascii=False).encode()
 
 
@@ -176,7 +187,7 @@ def _parse(name: str, fields: dict[str, Any]) -> Segment:
     if name == START_NAME:
         return Start(**fields)
     if name == END_NAME:
-        best = fields.pop("best")
-        return End(**fields, best=None if best is None else Best(**{**best, "value": float(best["value"])}))
+        best, test = fields.pop("best"), {key: float(value) for key, value in fields.pop("test", {}).items()}
+        return End(**fields, best=None if best is None else Best(**{**best, "value": float(best["value"])}), test=test)
     metrics = {key: float(value) for key, value in fields.pop("metrics").items()}
     return Step(**fields, metrics=metrics)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.lease import Driver, driver_of
 from sweeps.engine.plan import Plan
+from sweeps.engine.results import Results
 from sweeps.engine.spool import End, Spool, Start, Step
 from sweeps.engine.study import Row
 from wgan_core.errors import UserError, one_line
@@ -28,7 +28,7 @@ class TrialStatus:
     last_sign: when it last wrote a record: its start, a report or its end.
     """
 
-    number: int
+    label: str
     state: str
     does: Does
     critic_updates: int
@@ -40,7 +40,10 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A sweep as it stands at the time `now`; `trials` are those asked for so far, of `asked` in all."""
+    """A sweep as it stands at the time `now`; `trials` are those asked for so far, of `asked` in all.
+
+    Those that confirm its leaders are among them.
+    """
 
     name: str
     asked: int
@@ -62,22 +65,24 @@ class Status:
         return asdict(self)
 
 
-def read_status(folder: Folder, plan: Plan, rows: Sequence[Row]) -> Status:
-    """How the sweep in this folder stands. Raises `UserError` if what its trials wrote cannot be read."""
+def read_status(results: Results) -> Status:
+    """How a sweep stands. Raises `UserError` if what its trials wrote cannot be read."""
+    folder, plan = results.folder, results.plan
+    confirming = 0 if results.confirmation is None else results.confirmation.plan.trials
     try:
         driver = driver_of(folder)
-        trials = [_trial(folder, plan, row, driver) for row in rows]
+        trials = [_trial(folder, plan, row, driver) for row in results.all_rows]
     except (OSError, ValueError) as error:
         raise UserError(
             f"the records of a sweep must be files that can be read; {one_line(error)}: check --storage"
         ) from error
-    return Status(plan.name, plan.trials, plan.budget, plan.objective, time.time(), driver, trials)
+    return Status(plan.name, plan.trials + confirming, plan.budget, plan.objective, time.time(), driver, trials)
 
 
 def _trial(folder: Folder, plan: Plan, row: Row, driver: Driver | None) -> TrialStatus:
-    last_sign, score = _last(Spool(trial_folder(folder, row.number)), plan.objective)
+    last_sign, score = _last(Spool(trial_folder(folder, row.label)), plan.objective)
     return TrialStatus(
-        number=row.number,
+        label=row.label,
         state=row.state,
         does=_does(row, driver, has_begun=last_sign is not None),
         critic_updates=row.step,

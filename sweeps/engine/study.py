@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ MAX_FAULTS = 3
 # A trial that takes its node down with it is stopped at last.
 MAX_LOSSES = 10
 HOLDER, FAULTS, LOSSES, REASON, SECONDS, VERDICTS = "holder", "faults", "losses", "reason", "seconds", "verdicts"
+TEST = "test"
 MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
 
@@ -61,10 +62,12 @@ class Released:
 class Row:
     """How a trial of the sweep stands. `value` is its best, at `best_step`; NaN and 0 before its first report.
 
-    session: that of the driver which last handed it out; empty if it was given back.
+    label: what its plan calls it. session: that of the driver which last handed it out; empty if it was given back.
+    test: of a confirming trial that is complete, what its best checkpoint scores on the test split, by metric.
     """
 
     number: int
+    label: str
     state: str
     params: dict[str, float]
     value: float
@@ -73,6 +76,7 @@ class Row:
     seconds: float
     reason: str
     session: str = ""
+    test: Mapping[str, float] = field(default_factory=dict)
 
 
 class Study:
@@ -172,18 +176,23 @@ class Study:
             self._study._storage.set_trial_user_attr(frozen._trial_id, VERDICTS, judged)
         return judged[str(step)]
 
-    def finish(self, holder: str, number: int, state: str, reason: str) -> None:
+    def finish(
+        self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None = None
+    ) -> None:
         """End a trial: COMPLETE with its best value, PRUNED, or FAIL. Raises `PermissionError` as `report` does.
 
-        To say the same again does nothing.
+        test: what a confirming trial scores on the test split. To say the same again does nothing.
         """
-        self._patience.wait(lambda: self._finish(holder, number, state, reason))
+        self._patience.wait(lambda: self._finish(holder, number, state, reason, test))
 
-    def _finish(self, holder: str, number: int, state: str, reason: str) -> None:
+    def _finish(self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None) -> None:
         told = self._frozen(number)
         if told.state.name == state and self._is_held(told, holder) and told.user_attrs.get(REASON) == reason:
             return
-        self._end(self._fenced(holder, number), TrialState[state], reason)
+        frozen = self._fenced(holder, number)
+        if test:
+            self._trial(frozen).set_user_attr(TEST, dict(test))
+        self._end(frozen, TrialState[state], reason)
 
     def _end(self, frozen: FrozenTrial, state: TrialState, reason: str) -> None:
         trial = self._trial(frozen)
@@ -241,7 +250,7 @@ class Study:
 
     def rows(self) -> list[Row]:
         """How each trial stands, by number."""
-        return self._patience.wait(lambda: [row(trial) for trial in self._trials()])
+        return self._patience.wait(lambda: [row(trial, self._plan) for trial in self._trials()])
 
     def _ask(self) -> FrozenTrial | None:
         trials = self._trials()
@@ -318,10 +327,11 @@ def open_study(name: str, storage_url: str, pruner: optuna.pruners.BasePruner) -
         return optuna.create_study(study_name=name, storage=_storage(storage_url), pruner=pruner, load_if_exists=True)
 
 
-def read_rows(name: str, storage_url: str) -> list[Row]:
-    """How each trial of a sweep stands, from storage alone. Raises `UserError` if the study is not there."""
+def read_rows(plan: Plan, storage_url: str) -> list[Row]:
+    """How each trial of a plan stands, from storage alone. Raises `UserError` if the study is not there."""
     with _opening(storage_url):
-        return [row(trial) for trial in optuna.load_study(study_name=name, storage=_storage(storage_url)).get_trials()]
+        study = optuna.load_study(study_name=plan.study_name, storage=_storage(storage_url))
+        return [row(trial, plan) for trial in study.get_trials()[: plan.trials]]
 
 
 def _storage(url: str) -> optuna.storages.RDBStorage:
@@ -346,10 +356,11 @@ def _opening(storage_url: str) -> Iterator[None]:
         ) from error
 
 
-def row(frozen: FrozenTrial) -> Row:
+def row(frozen: FrozenTrial, plan: Plan) -> Row:
     step, value = _best(frozen)
     return Row(
         number=frozen.number,
+        label=plan.label(frozen.number),
         state=frozen.state.name,
         params=dict(frozen.params),
         value=value,
@@ -358,6 +369,7 @@ def row(frozen: FrozenTrial) -> Row:
         seconds=frozen.user_attrs.get(SECONDS, 0.0),
         reason=frozen.user_attrs.get(REASON, ""),
         session=frozen.user_attrs.get(HOLDER, "").partition("/")[0],
+        test=frozen.user_attrs.get(TEST, {}),
     )
 
 

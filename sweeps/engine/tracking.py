@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from sweeps.engine.layout import parts, trial_folder, trial_labels
 from sweeps.engine.tracking_note import best_key
 from sweeps.engine.tracking_store import NotReachable, Point, Store
 from sweeps.engine.tracking_trial import TrialUpload
@@ -36,7 +37,7 @@ _PORT = 5000
 
 
 class Tracker:
-    """Uploads one sweep, whose `folder` holds `trials/<number>/`, to the MLflow store at `tracking_uri`.
+    """Uploads one sweep, whose `folder` holds `trials/<label>/`, to the MLflow store at `tracking_uri`.
 
     `sweep_id` tells its runs from those of other sweeps of the same name. `objective` is the metric that
     is made small (such as `eval/fid`), `floor` what real data scores against real data (NaN where there
@@ -58,8 +59,8 @@ class Tracker:
         self._objective, self._floor, self._description = objective, floor, dict(description)
         self._store: Store | None = None
         self._experiment_id: str | None = None
-        self._trials: dict[int, TrialUpload] = {}
-        self._failed: dict[int, str] = {}
+        self._trials: dict[str, TrialUpload] = {}
+        self._failed: dict[str, str] = {}
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._deadline = math.inf
@@ -104,10 +105,10 @@ class Tracker:
             except Exception as error:  # tracking never fails a sweep: whatever it is, it is tried again
                 self._warn(_line(error))
                 return False
-            for number, trial in sorted(self._trials.items()):
-                if not full and (trial.note.ended or number in self._failed):
+            for label, trial in self._sorted():
+                if not full and (trial.note.ended or label in self._failed):
                     continue
-                if time.monotonic() > self._deadline or not self._upload(store, number, trial):
+                if time.monotonic() > self._deadline or not self._upload(store, label, trial):
                     return False
             if not self._failed:
                 self.last_error = None
@@ -124,12 +125,14 @@ class Tracker:
         self,
         final_status: Literal["FINISHED", "KILLED", "FAILED"],
         summary: Mapping[str, str | float],
+        trials: Mapping[str, Mapping[str, float]] | None = None,
         timeout_s: float = 60.0,
     ) -> Literal["complete", "partial"]:
         """Drain to the end, compare MLflow with the spools, end the sweep's run; what `mlflow.sync` then says.
 
-        Strings in `summary` become tags of the sweep's run, numbers metrics. Trials that have not
-        ended are shown as KILLED and WAITING until the sweep goes on. Where MLflow stays away for
+        Strings in `summary` become tags of the sweep's run, numbers metrics; `trials` has such metrics
+        of single trials, by label. Trials that have not ended are shown as KILLED and WAITING until
+        the sweep goes on. Where MLflow stays away for
         `timeout_s` seconds the answer is "partial", and the next start brings the rest.
         """
         self._deadline = time.monotonic() + timeout_s
@@ -140,20 +143,20 @@ class Tracker:
         self._drain_patiently()
         try:
             with self._lock:
-                return self._finish(final_status, summary)
+                return self._finish(final_status, summary, trials or {})
         except Exception as error:
             self._warn(_line(error))
             return "partial"
         finally:
             self._deadline = math.inf
 
-    def run_ids(self) -> dict[int, str]:
-        """The MLflow run of each trial that has one, by trial number."""
-        return {number: run for number, trial in sorted(self._trials.items()) if (run := trial.note.run_id)}
+    def run_ids(self) -> dict[str, str]:
+        """The MLflow run of each trial that has one, by the trial's label."""
+        return {label: run for label, trial in self._sorted() if (run := trial.note.run_id)}
 
-    def model_uris(self) -> dict[int, str]:
-        """The MLflow model (`models:/m-...`) of each trial that has one, by trial number."""
-        return {number: uri for number, trial in sorted(self._trials.items()) if (uri := trial.note.model_uri)}
+    def model_uris(self) -> dict[str, str]:
+        """The MLflow model (`models:/m-...`) of each trial that has one, by the trial's label."""
+        return {label: uri for label, trial in self._sorted() if (uri := trial.note.model_uri)}
 
     def ui_command(self) -> str:
         """What to run to look at the sweep: a command for a store on this machine, else the server's URL."""
@@ -164,6 +167,11 @@ class Tracker:
         command = shlex.quote(str(beside)) if beside.exists() else "mlflow"
         uri = shlex.quote(shown(self._uri))
         return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {command} ui --backend-store-uri {uri} --port {_PORT}"
+
+    @property
+    def shown_uri(self) -> str:
+        """The tracking URI, without a password."""
+        return shown(self._uri)
 
     def link(self) -> str:
         """Where the browser shows the trials, best first: on the server, or on the one `ui_command` starts."""
@@ -185,11 +193,14 @@ class Tracker:
         self.last_error = said
 
     def _find_trials(self) -> None:
-        folder = self._folder / "trials"
-        for name in folder.names():
-            if name.isdecimal() and int(name) not in self._trials:
-                number = int(name)
-                self._trials[number] = TrialUpload(folder / name, number, self._objective, self._floor)
+        for label in trial_labels(self._folder):
+            if label not in self._trials:
+                folder = trial_folder(self._folder, label)
+                self._trials[label] = TrialUpload(folder, label, self._objective, self._floor)
+
+    def _sorted(self) -> list[tuple[str, TrialUpload]]:
+        """The trials by number."""
+        return sorted(self._trials.items(), key=lambda each: parts(each[0]))
 
     def _connect(self) -> Store:
         """The store, opened now if it was not before."""
@@ -222,40 +233,43 @@ class Tracker:
             time.sleep(wait)
             wait = min(2 * wait, 8.0)
 
-    def _upload(self, store: Store, number: int, trial: TrialUpload) -> bool:
+    def _upload(self, store: Store, label: str, trial: TrialUpload) -> bool:
         """Bring one trial over; whether it makes sense to go on with the next."""
         try:
             trial.upload(store)
         except Exception as error:  # one trial's trouble is not to hold the others up
-            self._failed[number] = f"trial {number}: {_line(error)}"
-            self._warn(self._failed[number])
+            self._failed[label] = f"trial {label}: {_line(error)}"
+            self._warn(self._failed[label])
             return answers(self._uri)
-        self._failed.pop(number, None)
+        self._failed.pop(label, None)
         return True
 
-    def _finish(self, status: str, summary: Mapping[str, str | float]) -> Literal["complete", "partial"]:
+    def _finish(
+        self, status: str, summary: Mapping[str, str | float], trials: Mapping[str, Mapping[str, float]]
+    ) -> Literal["complete", "partial"]:
         store = self._connect()
         runs = store.trial_runs()
         for trial in self._trials.values():
             trial.reconcile(store, runs)
             trial.interrupt(store, runs)
-        shortfalls = {
-            number: said for number, trial in sorted(self._trials.items()) if (said := trial.shortfall(store, runs))
-        }
+        shortfalls = {label: said for label, trial in self._sorted() if (said := trial.shortfall(store, runs))}
         sync: Literal["complete", "partial"] = "partial" if shortfalls else "complete"
         tags = {key: value for key, value in summary.items() if isinstance(value, str)}
         tags.setdefault("mlflow.note.content", self._lead(summary))
         tags["mlflow.sync"] = sync
-        tags["mlflow.sync.reason"] = "; ".join(f"trial {number}: {said}" for number, said in shortfalls.items()) or "-"
-        store.log(store.parent_id, self._new_points(store, summary), tags=tags)
+        tags["mlflow.sync.reason"] = "; ".join(f"trial {label}: {said}" for label, said in shortfalls.items()) or "-"
+        store.log(store.parent_id, self._new_points(store, store.parent_id, summary), tags=tags)
+        for label, metrics in trials.items():
+            if (run_id := self._trials[label].note.run_id) is not None:
+                store.log(run_id, self._new_points(store, run_id, metrics))
         store.terminate(store.parent_id, status)
         self.last_error = tags["mlflow.sync.reason"] if shortfalls else None
         self._store = None  # going on means looking again, and setting the sweep's run going
         return sync
 
-    def _new_points(self, store: Store, summary: Mapping[str, str | float]) -> list[Point]:
-        """The summary's numbers that the sweep's run does not have yet: it may be stopped more than once."""
-        had, now_ms = store.run(store.parent_id).metrics, time.time_ns() // 1_000_000
+    def _new_points(self, store: Store, run_id: str, summary: Mapping[str, str | float]) -> list[Point]:
+        """The summary's numbers that the run does not have yet: the sweep may be stopped more than once."""
+        had, now_ms = store.run(run_id).metrics, time.time_ns() // 1_000_000
         values = {key: float(value) for key, value in summary.items() if not isinstance(value, str)}
         new = {key: value for key, value in values.items() if math.isfinite(value) and had.get(key) != value}
         return [(key, value, now_ms, 0) for key, value in new.items()]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from sweeps.engine.layout import parts
 from sweeps.engine.spool import End, Param, Start
 from wgan_core.folder import Folder
 
@@ -70,9 +71,15 @@ def best_key(objective: str) -> str:
     return f"best/{objective.removeprefix('eval/')}"
 
 
-def run_name(number: int, params: Mapping[str, Param]) -> str:
+def trial_name(label: str) -> str:
+    """A trial's label with its number in three digits, so that names sort: `t004`, `t004b`."""
+    number, letter = parts(label)
+    return f"t{number:03d}{letter}"
+
+
+def run_name(label: str, params: Mapping[str, Param]) -> str:
     """A run's name in at most 15 characters, such as `t004 λ10 n5`; what does not fit is left out."""
-    name = f"t{number:03d}"
+    name = trial_name(label)
     for sign, key in (("λ", "lambda_gp"), ("n", "n_critic")):
         value = params.get(key)
         if value is None:

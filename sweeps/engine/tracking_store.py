@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from sweeps.engine.layout import parts
 from sweeps.engine.tracking_uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
 from wgan_core.errors import UserError
 
@@ -109,9 +110,9 @@ class Store:
         """One run as it stands."""
         return _stored(self.client.get_run(run_id))
 
-    def trial_run(self, number: int) -> StoredRun | None:
+    def trial_run(self, label: str) -> StoredRun | None:
         """A trial's run, if there is one that is not deleted."""
-        return self._find(f"tags.`sweep.role` = 'trial' AND tags.`trial.number` = '{number}'")
+        return self._find(f"tags.`sweep.role` = 'trial' AND tags.`trial.number` = '{label}'")
 
     def trial_runs(self) -> dict[str, StoredRun]:
         """All runs of the sweep's trials by run id, deleted ones too."""
@@ -131,14 +132,17 @@ class Store:
             if not token:
                 return {run.run_id: run for run in runs}
 
-    def create_trial_run(self, number: int, name: str, started_ms: int) -> str:
+    def create_trial_run(self, label: str, name: str, started_ms: int) -> str:
         """A new run for a trial, below the sweep's own."""
         tags = {
             **self._tags("trial"),
-            "trial.number": str(number),
+            "trial.number": label,
             "trial.state": "RUNNING",
             "mlflow.parentRunId": self.parent_id,
         }
+        number, letter = parts(label)
+        if letter:
+            tags["trial.confirms"] = str(number)
         run = self.client.create_run(self.experiment_id, start_time=started_ms, tags=tags, run_name=name)
         return str(run.info.run_id)
 

@@ -20,6 +20,7 @@ from sweeps.engine.tracking_note import (
     read_note,
     run_name,
     run_params,
+    trial_name,
     write_note,
 )
 from sweeps.engine.tracking_store import Point, Store, StoredRun
@@ -34,8 +35,8 @@ _AT_ONCE = 200  # segments between two notes
 class TrialUpload:
     """Brings one trial's spool to MLflow; `objective` is the metric whose lowest value is the best."""
 
-    def __init__(self, folder: Folder, number: int, objective: str, floor: float) -> None:
-        self.folder, self.number = folder, number
+    def __init__(self, folder: Folder, label: str, objective: str, floor: float) -> None:
+        self.folder, self.label = folder, label
         self._objective, self._floor = objective, floor
         self._spool = Spool(folder)
         self.note = read_note(folder)
@@ -118,17 +119,17 @@ class TrialUpload:
         except FileNotFoundError:
             if end is None:
                 raise
-            return Start(self.number, {}, 0, end.ended_ms)
+            return Start(0, {}, 0, end.ended_ms)
         assert isinstance(start, Start)
         return start
 
     def _attach(self, store: Store, end: End | None) -> str:
         """The trial's run: the one noted, else one found by its tags, else a new one."""
         if self.note.run_id is None:
-            start, found = self._start(end), store.trial_run(self.number)
+            start, found = self._start(end), store.trial_run(self.label)
             if found is None:
                 self.note.run_id = store.create_trial_run(
-                    self.number, run_name(self.number, start.params), start.started_ms
+                    self.label, run_name(self.label, start.params), start.started_ms
                 )
             else:
                 self.note.run_id = found.run_id
@@ -206,17 +207,18 @@ class TrialUpload:
                 note.missing = [name for name in note.missing if not name.endswith("/")]
             except FileNotFoundError:
                 note.missing = sorted({*note.missing, f"{end.model_dir}/"})
+        store.log(run_id, self._test_points(end, note))
         self._close(store, run_id, end)
         note.end = mark_of(end)
         note.uploaded.append(END_NAME)
         self._save(note)
 
     def _export(self, end: End, note: Note) -> Export:
-        tags = {"sweep.role": "trial", "trial.number": str(self.number), "trial.state": end.state}
+        tags = {"sweep.role": "trial", "trial.number": self.label, "trial.state": end.state}
         return Export(
             folder=self.folder / str(end.model_dir),
             mark=mark_of(end),
-            name=f"generator-t{self.number:03d}",
+            name=f"generator-{trial_name(self.label)}",
             params=run_params(self._start(end)),
             tags={**tags, **self._best_tags(end)},
             step=end.best.critic_updates if end.best else end.critic_updates,
@@ -233,6 +235,16 @@ class TrialUpload:
             return None
         note.counts[self._objective] = note.counts.get(self._objective, 0) + 1
         return (self._objective, best.value, ended_ms, best.critic_updates)
+
+    def _test_points(self, end: End, note: Note) -> list[Point]:
+        """At a fixed time, so that a later end of the same trial says the same again."""
+        step = end.best.critic_updates if end.best else end.critic_updates
+        points = [
+            (key, value, self._start(end).started_ms, step) for key, value in end.test.items() if math.isfinite(value)
+        ]
+        for key, value, _, _ in points:
+            note.counts[key], note.latest[key] = 1, repr(value)
+        return points
 
     def _best_tags(self, end: End) -> dict[str, str]:
         if end.best is None:

@@ -20,7 +20,7 @@ from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.nodes import Unlike, check_here
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan import Plan, on_test_split
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
 from wgan_core import process
@@ -28,10 +28,12 @@ from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Trial
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
-from wgan_core.loop import Cohort, Report, evaluation_labels, evaluation_z, grid_labels, grid_z
+from wgan_core.loop import Cohort, Report
 from wgan_core.metrics import Evaluator
 from wgan_core.networks import PAIRS, Pair
 from wgan_core.pictures import samples_in_picture, samples_png
+from wgan_core.sampling import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
+from wgan_core.step import Step
 
 # Of a picture with a row a class.
 COLUMNS = 8
@@ -62,8 +64,12 @@ def train_cohort(
     values: NDArray[Any],
     labels: NDArray[Any] | None,
     evaluator: Evaluator,
+    test: Evaluator | None,
 ) -> None:
-    """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes."""
+    """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes.
+
+    test: scores the best checkpoint of each trial that is trained to the end, on the test split.
+    """
     holder = tune.get_context().get_trial_id()
     # First of all, so that it is known what a node that is lost has had.
     claims = cast("list[Claim]", ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
@@ -76,7 +82,7 @@ def train_cohort(
             PAIRS[work.plan_json["structure"]["networks"]] = work.pair
         data = resident(values, work.plan_json["data_digest"], device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
-        runner = _Runner(work, study, holder, data, told, evaluator, device)
+        runner = _Runner(work, study, holder, data, told, evaluator, test, device)
         runner.start(claims)
         with Notice() as notice:
             runner.run(notice.given)
@@ -122,10 +128,12 @@ class _Runner:
         data: torch.Tensor,
         labels: torch.Tensor | None,
         evaluator: Evaluator,
+        test: Evaluator | None,
         device: torch.device,
     ) -> None:
         self._plan = Plan.from_json(work.plan_json)
-        self._work, self._study, self._holder, self._evaluator = work, study, holder, evaluator
+        self._work, self._study, self._holder = work, study, holder
+        self._evaluator, self._test, self._device = evaluator, test, device
         self._data, self._labels = data, labels
         self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device, work.lanes, labels)
         self._kept: dict[int, Kept] = {}
@@ -137,8 +145,9 @@ class _Runner:
         for claim in claims:
             self._alone = claim.alone
             number = claim.trial.number
-            self._kept[number] = Kept(trial_folder(self._work.folder, number), self._plan.objective)
-            found = self._kept[number].start(claim)
+            folder = trial_folder(self._work.folder, self._plan.label(number))
+            self._kept[number] = Kept(folder, self._plan.objective)
+            found = self._kept[number].start(claim, process.describe(self._device))
             self._seconds[number] = found.seconds if found else 0.0
             if found is None:
                 self._cohort.add(claim.trial)
@@ -209,6 +218,19 @@ class _Runner:
         self._kept[number].report(checkpoint, metrics, picture)
         return scores[self._plan.objective]
 
+    def _test_scores(self, kept: Kept) -> dict[str, float]:
+        """What a trial's best checkpoint scores on the test split, by metric, if that is asked."""
+        best = kept.best()
+        if self._test is None or best is None:
+            return {}
+        structure, count = self._plan.structure, self._test.sample_size
+        told = None
+        if self._labels is not None:
+            told = evaluation_labels(structure, self._labels.cpu(), count, TEST_SEED)
+        z = evaluation_z(structure, count, TEST_SEED)
+        samples = draw_samples(Step(structure), best.state.to(self._device), z, told, self._device)
+        return {on_test_split(name): value for name, value in self._test.scores(samples, told).items()}
+
     def _scored(self, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The samples that are scored, and the classes that they are asked for, if any."""
         structure, count = self._plan.structure, self._evaluator.sample_size
@@ -237,8 +259,9 @@ class _Runner:
 
     def _end(self, number: int, step: int, state: State, reason: str) -> None:
         kept = self._kept.pop(number)
-        kept.end(state, reason, step)
-        ray.get(self._study.finish.remote(self._holder, number, state, reason))
+        test = self._test_scores(kept) if state == "COMPLETE" else {}
+        kept.end(state, reason, step, test)
+        ray.get(self._study.finish.remote(self._holder, number, state, reason, test))
         kept.tidy()
         self._cohort.drop(number)
 

@@ -21,10 +21,11 @@ from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 from wgan_core.generator import averaged_generator, program, read_generator, write_generator
-from wgan_core.loop import Cohort, evaluation_labels, grid_labels
+from wgan_core.loop import Cohort
 from wgan_core.metrics.objective import check_objective
 from wgan_core.metrics.specs import INTRA_SLICED_NAME, SLICED_NAME, fid_name, kid_name
 from wgan_core.networks import build, initialise
+from wgan_core.sampling import evaluation_labels, grid_labels
 from wgan_core.state import State
 
 CPU = torch.device("cpu")

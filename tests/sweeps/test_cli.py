@@ -163,7 +163,7 @@ def test_best_while_the_sweep_runs(
     kept = checkpoint_in(sweep, 10, make_plan())
     assert main(["best", "sweep", "--json", "--storage", str(storage)]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["trial"], said["value"], said["floor"]) == (0, 2.0, 0.5)
+    assert (said["trial"], said["value"], said["floor"]) == ("0", 2.0, 0.5)
     assert said["checkpoint"] == str(kept)
     assert said["run_id"] is None
     assert said["model_uri"] is None

@@ -35,9 +35,10 @@ from wgan_core.data.mnist import load_mnist
 from wgan_core.draws import trial_seed
 from wgan_core.folder import Folder
 from wgan_core.generator import averaged_generator, read_generator
-from wgan_core.loop import Cohort, grid_z, report_grid
+from wgan_core.loop import Cohort, report_grid
 from wgan_core.metrics import known_metrics
 from wgan_core.pictures import grid_png
+from wgan_core.sampling import grid_z
 
 NAME = "mnist-smoke"
 TRIALS, BUDGET = 4, 45
@@ -318,7 +319,7 @@ def test_best_as_json(sweep: Finished, report: dict[str, Any]) -> None:
     number, value = best(sweep)
     keys = {"trial", "params", "objective", "value", "floor", "checkpoint", "run_id", "model_uri"}
     assert set(report) == keys
-    assert (report["trial"], report["value"], report["objective"]) == (number, value, OBJECTIVE)
+    assert (report["trial"], report["value"], report["objective"]) == (str(number), value, OBJECTIVE)
     assert report["params"].items() >= sweep.optuna[number].params.items()
     assert 0 < report["floor"] < value
     assert report["checkpoint"] == str(folder_of_best(sweep, number))

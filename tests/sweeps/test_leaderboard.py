@@ -16,7 +16,7 @@ PARAMS = dict(WGAN_GP.presets[0])
 
 
 def row(number: int, value: float, state: str = "COMPLETE", reason: str = "", step: int = 90) -> Row:
-    return Row(number, state, PARAMS, value, 50, step, 1.0, reason)
+    return Row(number, str(number), state, PARAMS, value, 50, step, 1.0, reason)
 
 
 def cells(line: str) -> list[str]:
@@ -54,12 +54,12 @@ def test_every_column(make_plan: Callable[..., Plan]) -> None:
 def test_the_columns_are_of_what_the_space_names(make_plan: Callable[..., Plan]) -> None:
     """Two rates stand in one column."""
     space = MNIST["wgan-clip"].space
-    clipped = Row(0, "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
+    clipped = Row(0, "0", "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
     header, _, line = leaderboard(make_plan(space=space), [clipped]).splitlines()
     assert cells(header)[1:6] == ["clip", "lr", "n_critic", "β1", "β2"]
     assert cells(line)[1:6] == ["0.01", "5.00e-05", "5", "0.000", "0.9900"]
     space = MNIST["mlp-blog"].space
-    blog = Row(0, "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
+    blog = Row(0, "0", "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
     assert cells(leaderboard(make_plan(space=space), [blog]).splitlines()[2])[2] == "4.00e-03/1.00e-03"
 
 

@@ -18,7 +18,7 @@ from tests.sweeps.processes import wait_for
 
 
 def row(number: int, state: str, step: int, value: float = math.nan) -> Row:
-    return Row(number, state, {}, value, step, step, 0.0, "")
+    return Row(number, str(number), state, {}, value, step, step, 0.0, "")
 
 
 def test_before_the_first_trial(make_plan: Callable[..., Plan]) -> None:

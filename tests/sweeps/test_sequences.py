@@ -148,7 +148,7 @@ def test_a_sweep_of_sequences_is_scored_and_drawn(surroundings: Surroundings, wa
     assert "sequences:waves: 160 to train, 20 to validate" in ran.out
     results = open_results(str(tmp_path), "sequences-smoke", None)
     assert results.plan.objective in {SLICED_NAME, TWO_SAMPLE_NAMES[0]}
-    folder = Folder.at(tmp_path / "sequences-smoke" / "trials" / str(results.best.number))
+    folder = Folder.at(tmp_path / "sequences-smoke" / "trials" / results.best.label)
     spool = Spool(folder)
     steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
     assert steps

@@ -40,7 +40,7 @@ class Sweep:
         return Study(self.plan.as_json(), f"sqlite:///{self.folder.path}/study.db", session)
 
     def spool(self, number: int) -> Spool:
-        return Spool(trial_folder(self.folder, number))
+        return Spool(trial_folder(self.folder, str(number)))
 
 
 @pytest.fixture

@@ -316,7 +316,7 @@ def test_nobody_is_stopped_at_the_end_of_the_budget(opened: Callable[..., Study]
     assert not any(study.report("a", {c.trial.number: (1, float(c.trial.number)) for c in claims}, {}).values())
 
 
-def test_how_each_end_is_told_to_optuna(opened: Callable[..., Study], url: str) -> None:
+def test_how_each_end_is_told_to_optuna(opened: Callable[..., Study], url: str, make_plan: Callable[..., Plan]) -> None:
     """COMPLETE with the lowest value, wherever it was; PRUNED as PRUNED; FAIL as FAIL; each with its reason."""
     study = opened()
     for _ in range(3):
@@ -332,7 +332,7 @@ def test_how_each_end_is_told_to_optuna(opened: Callable[..., Study], url: str) 
     assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "FAIL"]
     assert told[0].value == 1.0
     assert [trial.user_attrs["reason"] for trial in told] == ["all of it", "too slow", "not finite"]
-    assert read_rows("sweep-1d", url) == study.rows()
+    assert read_rows(make_plan(), url) == study.rows()
     assert [(row.value, row.best_step, row.state) for row in study.rows()[:2]] == [
         (1.0, 20, "COMPLETE"),
         (9.0, 10, "PRUNED"),
@@ -390,7 +390,7 @@ def test_rows_before_the_first_report(opened: Callable[..., Study]) -> None:
     assert study.rows() == []
     claim = one(study)
     (row,) = study.rows()
-    assert row == Row(0, "RUNNING", claim.params, row.value, 0, 0, 0.0, "", row.session)
+    assert row == Row(0, "0", "RUNNING", claim.params, row.value, 0, 0, 0.0, "", row.session)
     assert math.isnan(row.value)
 
 

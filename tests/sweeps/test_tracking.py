@@ -261,7 +261,7 @@ def test_three_trials_arrive_and_writing_them_again_changes_nothing(sweep: Folde
 
 def check_runs(reader: Reader, tracked: Tracker) -> None:
     trials, parent = reader.trials(), reader.parent()
-    assert tracked.run_ids() == {number: run.info.run_id for number, run in trials.items()}
+    assert tracked.run_ids() == {str(number): run.info.run_id for number, run in trials.items()}
     assert [run.info.status for run in trials.values()] == ["FINISHED", "KILLED", "FAILED"]
     assert [run.data.tags["trial.state"] for run in trials.values()] == ["COMPLETE", "PRUNED", "FAIL"]
     assert trials[2].data.tags["trial.reason"] == "RuntimeError: no memory"
@@ -313,11 +313,11 @@ def check_images(reader: Reader) -> None:
 
 
 def check_models(reader: Reader, tracked: Tracker) -> None:
-    assert set(tracked.model_uris()) == {0, 1}
+    assert set(tracked.model_uris()) == {"0", "1"}
     good = reader.models(f"metrics.`{OBJECTIVE}` < {objective(0, 2) + 0.5}")
     assert [model.tags["trial.number"] for model in good] == ["0"]
     (model,) = good
-    assert tracked.model_uris()[0] == model.model_uri == f"models:/{model.model_id}"
+    assert tracked.model_uris()["0"] == model.model_uri == f"models:/{model.model_id}"
     assert str(model.status) == "READY"
     assert model.tags["best.checkpoint"].endswith("trials/0/checkpoints/000000200")
     assert model.params["lambda_gp"] == "10"
@@ -349,7 +349,7 @@ def test_a_model_downloads_whole(
     assert tracked.drain()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     got = mlflow.artifacts.download_artifacts(
-        tracked.model_uris()[number], dst_path=str(tmp_path), tracking_uri=database
+        tracked.model_uris()[str(number)], dst_path=str(tmp_path), tracking_uri=database
     )
     assert np.array_equal(load_file(Path(got, "generator.safetensors"))["generator.0.weight"], np.full((2, 3), number))
     assert json.loads(Path(got, "generator.json").read_text()) == {"number": number}
@@ -634,7 +634,7 @@ def test_points_lost_in_mlflow_are_noticed(sweep: Folder, name: str, database: s
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
-        connection.execute("DELETE FROM metrics WHERE run_uuid = ? AND step = 100", [tracked.run_ids()[0]])
+        connection.execute("DELETE FROM metrics WHERE run_uuid = ? AND step = 100", [tracked.run_ids()["0"]])
     assert tracked.stop("FINISHED", {}) == "partial"
     assert re.search(r"trial 0: 2 points of .*, not 3", tracked.last_error or "")
 
@@ -644,7 +644,7 @@ def test_a_run_deleted_by_hand_does_not_hold_up_the_others(sweep: Folder, name: 
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     reader = Reader(database, name)
-    reader.client.delete_run(tracked.run_ids()[0])
+    reader.client.delete_run(tracked.run_ids()["0"])
     go_on(sweep, 0, 3, image=False)
     begin(sweep, 1, images=False).end("COMPLETE", "", T0 + 9000, 200)
     assert not tracked.drain()
@@ -659,7 +659,7 @@ def test_images_are_named_as_mlflow_names_its_own(sweep: Folder, name: str, data
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     client = Reader(database, name).client
-    ours = tracked.run_ids()[0]
+    ours = tracked.run_ids()["0"]
     theirs = client.create_run(Reader(database, name).experiment.experiment_id).info.run_id
     with Image.open(io.BytesIO(png(0))) as image:
         client.log_image(theirs, image, key="samples", step=0, timestamp=T0 + 1000, synchronous=True)
@@ -706,7 +706,7 @@ def test_links_and_commands(sweep: Folder, name: str, database: str) -> None:
     ],
 )
 def test_run_names_fit(params: dict[str, float | int | str], expected: str) -> None:
-    assert run_name(4, params) == expected
+    assert run_name("4", params) == expected
     assert len(expected) <= 15
 
 
