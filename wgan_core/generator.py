@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from wgan_core.networks import build
 WEIGHTS = "generator.safetensors"
 DESCRIPTION = "generator.json"
 PROGRAM = "generator.pt2"
+# Samples that a generator draws at a time: its layers are wider than they are.
+AT_ONCE = 5_000
 
 
 def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
@@ -27,6 +30,20 @@ def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
     Where it is told classes, it takes labels, int64 (N,), after z.
     """
     return _module(checkpoint.structure, {name: tensor[0] for name, tensor in checkpoint.state.average.items()})
+
+
+def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
+    """(count, seed, labels=None) -> samples (count, ...) of the averaged generator; labels (count,) if told any."""
+    generator, structure = averaged_generator(checkpoint), checkpoint.structure
+
+    def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+        inputs = (z,) if labels is None else (z, labels)
+        parts = zip(*(each.split(AT_ONCE) for each in inputs), strict=True)
+        return torch.cat([generator(*part) for part in parts])
+
+    return draw
 
 
 def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from sweeps.commands.trained import best_checkpoint, check_count, check_seed, sampler
+from sweeps.commands.trained import best_checkpoint, check_count, check_seed
 from sweeps.engine.options import whole_number
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import open_results
@@ -18,6 +18,7 @@ from wgan_core.coding import Coding
 from wgan_core.data.rows import rows_of
 from wgan_core.data.tables import BUNDLED, as_text, load_table, read, split_rows
 from wgan_core.errors import UserError
+from wgan_core.generator import sampler
 from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
 
 HELP = "what a sweep's rows are worth to a classifier: trained with them, tested on real ones"

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweeps.commands.trained import check_count, check_seed, named_checkpoint, sampler
+from sweeps.commands.trained import check_count, check_seed, named_checkpoint
 from sweeps.engine.options import whole_number
 from wgan_core.config import Structure
 from wgan_core.data.rows import WRITERS, check_rows_file, rows_of, write_rows
 from wgan_core.errors import UserError
+from wgan_core.generator import sampler
 from wgan_core.pictures import grid_png, is_image
 from wgan_core.sampling import grid_labels
 

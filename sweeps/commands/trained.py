@@ -1,12 +1,8 @@
-"""The checkpoint that a command is about, and what its generator draws."""
+"""The checkpoint that a command is about, and how many samples are asked of it."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
 
 from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.plan import is_name
@@ -15,10 +11,6 @@ from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator
-
-# Samples that a generator draws at a time: its layers are wider than they are.
-AT_ONCE = 5_000
 
 
 def best_checkpoint(results: Results) -> Checkpoint:
@@ -44,20 +36,6 @@ def _read(folder: Folder) -> Checkpoint:
         raise UserError(
             f"a checkpoint must be files that can be read; {folder}: {one_line(error)}: check --storage, or the path"
         ) from error
-
-
-def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
-    """(count, seed, labels=None) -> samples (count, ...) of the averaged generator; labels (count,) if told any."""
-    generator, structure = averaged_generator(checkpoint), checkpoint.structure
-
-    def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
-        noise = torch.Generator().manual_seed(seed)
-        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
-        inputs = (z,) if labels is None else (z, labels)
-        parts = zip(*(each.split(AT_ONCE) for each in inputs), strict=True)
-        return torch.cat([generator(*part) for part in parts])
-
-    return draw
 
 
 def check_count(count: int) -> None:

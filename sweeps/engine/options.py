@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -157,7 +157,7 @@ def parse(
     given.confirm = None if given.confirm is None else Asked.read(given.confirm)
     told = sys.argv[1:] if arguments is None else arguments
     given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _without_places(told)
-    given.lanes = 1 if given.lanes == "auto" else _lanes(given.lanes)
+    given.lanes = _lanes(given.lanes)
     given.storage = storage_of(given.storage)
     given.study_storage = study_storage_of(given.study_storage)
     if given.tracking_uri is None:
@@ -167,6 +167,31 @@ def parse(
         **{key: value for key, value in vars(given).items() if key in common},
         own={key: value for key, value in vars(given).items() if key not in (*common, "full")},
     )
+    _check(options)
+    return options
+
+
+CHOICES = (
+    *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
+    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm"),
+)
+
+
+def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Options:
+    """The options of a sweep that no script starts: `given` are some of `CHOICES`; the others as without arguments.
+
+    Raises `UserError` for a bad value, `TypeError` for another option.
+    """
+    unknown = sorted(given.keys() - set(CHOICES))
+    if unknown:
+        raise TypeError(f"an option is one of {', '.join(CHOICES)}; given {unknown[0]!r}")
+    usual = parse(name, "", trials, budget, arguments=())
+    found = dict(given)
+    if isinstance(found.get("confirm"), str):
+        found["confirm"] = Asked.read(found["confirm"])
+    if "lanes" in found:
+        found["lanes"] = _lanes(str(found["lanes"]))
+    options = replace(usual, **found, networks=None, script="", arguments=())
     _check(options)
     return options
 
@@ -292,6 +317,8 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def _lanes(text: str) -> int:
+    if text == "auto":
+        return 1
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--lanes must be auto or a whole number >= 1; given {text!r}: give --lanes 8, for example")
     return int(text)
