@@ -6,7 +6,20 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sweeps.commands import best, check_cluster, confirm, doctor, downstream, drain, export, ls, sample, status
+from sweeps.commands import (
+    best,
+    check_cluster,
+    confirm,
+    doctor,
+    downstream,
+    drain,
+    export,
+    ls,
+    promote,
+    sample,
+    serve_ui,
+    status,
+)
 from sweeps.commands.script import add_script, read_script
 from sweeps.engine.options import Parser, add_storage
 from wgan_core.errors import UserError
@@ -26,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ls, best, status, confirm, sample, export, downstream):
+    for command in (ls, best, status, confirm, sample, export, promote, downstream):
         own = commands.add_parser(_name(command), help=command.HELP)
         command.add_options(own)
         add_storage(own)
         add_script(own)
         own.set_defaults(run=command.run)
-    for without_sweep in (check_cluster, doctor, drain):
+    for without_sweep in (serve_ui, check_cluster, doctor, drain):
         own = commands.add_parser(_name(without_sweep), help=without_sweep.HELP)
         without_sweep.add_options(own)
         own.set_defaults(run=without_sweep.run, script=None)

@@ -7,6 +7,7 @@ import argparse
 from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.plan import is_name
 from sweeps.engine.results import Results, open_results
+from sweeps.engine.study import Row
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import UserError, one_line
@@ -16,6 +17,11 @@ from wgan_core.folder import Folder
 def best_checkpoint(results: Results) -> Checkpoint:
     """The best of a sweep. Raises `UserError` if there is none yet, or none that can be read."""
     return _read(checkpoint_of(results.folder, results.best))
+
+
+def trial_checkpoint(results: Results, row: Row) -> Checkpoint:
+    """The best of a trial. Raises `UserError` if it cannot be read."""
+    return _read(checkpoint_of(results.folder, row))
 
 
 def named_checkpoint(given: argparse.Namespace) -> Checkpoint:

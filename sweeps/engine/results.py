@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.options import storage_of, study_storage_of
-from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan
+from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.study import Row, read_rows
 from sweeps.engine.tracking_note import read_note
@@ -49,12 +51,25 @@ class Results:
             raise UserError(f"no trial of {self.plan.name!r} has a score yet: wait for its first report")
         return row
 
-    def best_as_json(self) -> dict[str, Any]:
-        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of the best trial.
+    def row(self, label: str) -> Row:
+        """A trial that has a score. Raises `UserError` if none is called so."""
+        scored = {row.label: row for row in self.all_rows if not math.isnan(row.value)}
+        if label not in scored:
+            raise UserError(
+                f"--trial must be a trial of {self.plan.name!r} that has a score; given {label!r}, and these have one: "
+                f"{', '.join(scored) or 'none'}: name another, or leave it out for the best"
+            )
+        return scored[label]
 
-        Where it was confirmed, also what the runs of its setting score on the test split.
+    def best_as_json(self) -> dict[str, Any]:
+        """As `as_json`, of the best trial."""
+        return self.as_json(self.best)
+
+    def as_json(self, row: Row) -> dict[str, Any]:
+        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of a trial that has a score.
+
+        Of the best, where it was confirmed, also what the runs of its setting score on the test split.
         """
-        row = self.best
         try:
             tracked = read_note(trial_folder(self.folder, row.label))
         except OSError as error:
@@ -87,14 +102,7 @@ class Results:
 
 def open_results(storage: str | None, name: str, study_storage: str | None = None) -> Results:
     """The sweep of this name; None stands for the places that the scripts take. Raises `UserError` if there is none."""
-    storage = storage_of(storage)
-    folder = sweep_folder(storage, name)
-    plan = read_plan(folder)
-    if plan is None:
-        known = known_sweeps(Folder.at(storage))
-        raise UserError(
-            f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
-        )
+    folder, plan = open_plan(storage, name)
     url = study_url(folder, study_storage_of(study_storage))
     file = database(url)
     if file is not None and not file.is_file():  # Optuna would make an empty one
@@ -103,6 +111,19 @@ def open_results(storage: str | None, name: str, study_storage: str | None = Non
         )
     rows = read_rows(plan, url)
     return Results(folder, plan, rows, read_confirmation(folder, rows, url))
+
+
+def open_plan(storage: str | None, name: str) -> tuple[Folder, Plan]:
+    """The folder of the sweep of this name, and what was asked of it. Raises `UserError` if there is none."""
+    storage = storage_of(storage)
+    folder = sweep_folder(storage, name)
+    plan = read_plan(folder)
+    if plan is None:
+        known = known_sweeps(Folder.at(storage))
+        raise UserError(
+            f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
+        )
+    return folder, plan
 
 
 def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Confirmation | None:
@@ -121,6 +142,19 @@ def study_url(folder: Folder, given: str | None) -> str:
     if not folder.is_local:
         raise UserError(f"a sweep in an object store, {folder}, needs --study-storage: a PostgreSQL URL")
     return f"sqlite:///{folder.path}/{STUDY_FILE}"
+
+
+def tracking_uri_of(folder: Folder, given: str | None) -> str:
+    """Where the sweep in this folder is recorded: the URI given, else `$MLFLOW_TRACKING_URI`, else the one it noted.
+
+    One that noted none is in mlflow.db in the storage folder. Raises `UserError` if that is an object store.
+    """
+    asked = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
+    if found := asked or read_started(folder).tracking_uri:
+        return found
+    if not folder.is_local:
+        raise UserError(f"a sweep in an object store, {folder}, needs --tracking-uri: the URL of an MLflow server")
+    return f"sqlite:///{folder.path.rpartition('/')[0]}/mlflow.db"
 
 
 def known_sweeps(storage: Folder) -> list[str]:

@@ -176,16 +176,7 @@ class Tracker:
     def link(self) -> str:
         """Where the browser shows the trials, best first: on the server, or on the one `ui_command` starts."""
         base = shown(self._uri).rstrip("/") if is_http(self._uri) else f"http://127.0.0.1:{_PORT}"
-        if self._experiment_id is None:
-            return base
-        query = {
-            "workflowType": "machine_learning",  # otherwise MLflow opens its page for language models
-            "compareRunsMode": "CHART",
-            "searchFilter": "tags.`sweep.role`='trial'",
-            "orderByKey": f"metrics.`{self._objective}`",
-            "orderByAsc": "true",
-        }
-        return f"{base}/#/experiments/{self._experiment_id}/runs?{urlencode(query, quote_via=quote, safe='')}"
+        return base if self._experiment_id is None else link(base, self._experiment_id, self._objective)
 
     def _warn(self, said: str) -> None:
         if said != self.last_error:
@@ -282,6 +273,18 @@ class Tracker:
             return "No trial has completed yet."
         floor = f" (real data against real data: {self._floor:.4g})" if math.isfinite(self._floor) else ""
         return f"**Best: trial {trial}, {self._objective} {value:.4g}**{floor}"
+
+
+def link(base: str, experiment_id: str, objective: str) -> str:
+    """Where the browser shows an experiment's trials, best first, on the server at `base`."""
+    query = {
+        "workflowType": "machine_learning",  # otherwise MLflow opens its page for language models
+        "compareRunsMode": "CHART",
+        "searchFilter": "tags.`sweep.role`='trial'",
+        "orderByKey": f"metrics.`{objective}`",
+        "orderByAsc": "true",
+    }
+    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote, safe='')}"
 
 
 def _line(error: Exception) -> str:

@@ -46,33 +46,10 @@ class Store:
     """
 
     def __init__(self, uri: str, sweep: str, sweep_id: str) -> None:
-        prepare_environment()
-        if not answers(uri):
-            raise NotReachable(
-                f"the MLflow server must answer within {ANSWER_S:.0f} s; {shown(uri)} did not: "
-                "start it, or give the URI of another (sqlite:///mlflow.db needs no server)"
-            )
-        from mlflow import MlflowClient
-
-        make_room(uri)
-        self.client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.client = connect(uri)
         self._sweep, self._sweep_id = sweep, sweep_id
-        self._check_access(uri)
         self.experiment_id = self._experiment(uri)
         self.parent_id = self._parent()
-
-    def _check_access(self, uri: str) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.search_experiments(max_results=1)
-        except MlflowException as error:
-            if error.get_http_status_code() in (401, 403):
-                raise NotReachable(
-                    f"the MLflow server must let us in; {shown(uri)} refused: set MLFLOW_TRACKING_USERNAME "
-                    "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-                ) from error
-            raise
 
     def _experiment(self, uri: str) -> str:
         experiment = self.client.get_experiment_by_name(self._sweep)
@@ -180,3 +157,31 @@ class Store:
 def _stored(run: Run) -> StoredRun:
     info, data = run.info, run.data
     return StoredRun(info.run_id, info.status, info.lifecycle_stage == "deleted", data.tags, data.metrics)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of an MLflow store, which changes nothing of it, but sets up a new database.
+
+    Raises `NotReachable` if the server is away or refuses us, and whatever MLflow raises for a URI that it cannot open.
+    """
+    prepare_environment()
+    if not answers(uri):
+        raise NotReachable(
+            f"the MLflow server must answer within {ANSWER_S:.0f} s; {shown(uri)} did not: "
+            "start it, or give the URI of another (sqlite:///mlflow.db needs no server)"
+        )
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    make_room(uri)
+    client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        if error.get_http_status_code() in (401, 403):
+            raise NotReachable(
+                f"the MLflow server must let us in; {shown(uri)} refused: set MLFLOW_TRACKING_USERNAME "
+                "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            ) from error
+        raise
+    return client

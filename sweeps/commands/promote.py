@@ -1,0 +1,56 @@
+"""`sweeps promote`: a sweep's generator as a version of a registered model in MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from sweeps.commands.trained import best_checkpoint, trial_checkpoint
+from sweeps.engine.plan import FILE
+from sweeps.engine.results import open_results, tracking_uri_of
+from sweeps.engine.tracking_record import open_record
+from sweeps.engine.tracking_registry import Candidate, Promotion, check_alias, check_model_name, promote, usage
+from sweeps.engine.tracking_uri import shown
+
+HELP = "make the best generator a version of a registered model in MLflow, which it can load and serve"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("--trial", help="the best of this trial, such as 7 or 7a (default: the best of the sweep)")
+    parser.add_argument("--as", dest="alias", required=True, help="alias of the version, such as champion")
+    parser.add_argument("--model", help="name of the registered model (default: the sweep's)")
+    add_tracking_uri(parser)
+
+
+def add_tracking_uri(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tracking-uri",
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else the one the sweep was run with)",
+    )
+
+
+def run(given: argparse.Namespace) -> None:
+    name = given.name if given.model is None else given.model
+    check_alias(given.alias)
+    check_model_name(name)
+    results = open_results(given.storage, given.name, given.study_storage)
+    row = results.best if given.trial is None else results.row(given.trial)
+    checkpoint = best_checkpoint(results) if given.trial is None else trial_checkpoint(results, row)
+    versions = json.loads(results.folder.read(FILE))["versions"]
+    record = open_record(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
+    done = promote(record, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)
+    print(_moved(done, name, given.alias))
+    score = f"{results.plan.objective} {row.value:.4g}, real against real {results.plan.floor:.4g}"
+    print(f"trial {row.label} after {checkpoint.critic_updates} critic updates: {score}\n")
+    print(f"with MLFLOW_TRACKING_URI={shown(record.uri)}, torch and mlflow alone:\n")
+    print(usage(checkpoint, f"models:/{name}@{given.alias}"))
+
+
+def _moved(done: Promotion, name: str, alias: str) -> str:
+    made = "a new version" if done.is_new else "which was there before"
+    if done.before == done.version:
+        return f"{alias} of {name} is version {done.version} already"
+    if done.before is None:
+        return f"{alias} of {name} is version {done.version}, {made}"
+    return f"{alias} of {name} moved from version {done.before} to version {done.version}, {made}"

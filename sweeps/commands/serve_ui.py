@@ -1,0 +1,88 @@
+"""`sweeps serve-ui`: MLflow in the browser, on the sweeps of a storage."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+
+from sweeps.commands.promote import add_tracking_uri
+from sweeps.engine.options import add_storage, storage_of, study_storage_of, whole_number
+from sweeps.engine.results import known_sweeps, open_plan, study_url, tracking_uri_of
+from sweeps.engine.tracking import link
+from sweeps.engine.tracking_record import Record, open_record
+from sweeps.engine.tracking_server import PORT, choose_port, program_beside, serve
+from sweeps.engine.tracking_uri import database, is_http, shown
+from wgan_core.errors import UserError
+from wgan_core.folder import Folder
+
+HELP = "MLflow's pages of a sweep, or of all, in the browser; ends with Ctrl-C"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="of the sweep (default: all in the storage)")
+    parser.add_argument("--port", type=whole_number, help=f"of this machine (default: the first free from {PORT} on)")
+    add_storage(parser)
+    add_tracking_uri(parser)
+
+
+def run(given: argparse.Namespace) -> None:
+    records = _records(given)
+    stores = {record.uri for record in records if not is_http(record.uri)}
+    if len(stores) > 1:
+        raise UserError(
+            "one server shows one store; these sweeps are in several, "
+            f"{', '.join(sorted(map(shown, stores)))}: name one sweep, or give --tracking-uri"
+        )
+    away = [record for record in records if is_http(record.uri)]
+    for record in away:
+        print(_line(record, shown(record.uri).rstrip("/")), flush=True)
+    for command in _dashboards(given, records):
+        print(command, flush=True)
+    if stores:
+        (uri,) = stores
+        port = choose_port(given.port)
+        print(f"starting MLflow on {shown(uri)}, which takes 10 to 30 s", flush=True)
+        serve(uri, port, lambda base: _show(base, [record for record in records if record not in away]))
+
+
+def _records(given: argparse.Namespace) -> list[Record]:
+    """Those that MLflow knows. Raises `UserError` if it knows none."""
+    storage = storage_of(given.storage)
+    names = known_sweeps(Folder.at(storage)) if given.name is None else [given.name]
+    records, problems = [], []
+    for name in names:
+        try:
+            folder, plan = open_plan(storage, name)
+            records.append(open_record(tracking_uri_of(folder, given.tracking_uri), plan))
+        except UserError as error:  # one that cannot be shown must not hide the others
+            problems.append(f"{name} cannot be shown: {error}")
+            if given.name is not None:
+                raise
+    if not records:
+        raise UserError(problems[0] if problems else f"--storage must hold a sweep; {storage} has none: name another")
+    print("".join(f"{problem}\n" for problem in problems), end="", flush=True)
+    return records
+
+
+def _show(base: str, records: Sequence[Record]) -> None:
+    for record in records:
+        print(_line(record, base), flush=True)
+    print("Ctrl-C ends the server", flush=True)
+
+
+def _line(record: Record, base: str) -> str:
+    return f"{record.plan.name}  {link(base, record.experiment_id, record.plan.objective)}"
+
+
+def _dashboards(given: argparse.Namespace, records: Sequence[Record]) -> list[str]:
+    """The commands that show the studies in Optuna's own dashboard, if that is installed."""
+    program = program_beside("optuna-dashboard")
+    found = []
+    for record in records if program else []:
+        folder, _ = open_plan(given.storage, record.plan.name)
+        url = study_url(folder, study_storage_of(given.study_storage))
+        file = database(url)
+        if file is None or file.is_file():
+            found.append(f"{record.plan.name}  in Optuna's dashboard: {shlex.join([str(program), shown(url)])}")
+    return list(dict.fromkeys(found))

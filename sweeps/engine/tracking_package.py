@@ -1,0 +1,92 @@
+"""A generator as a folder that MLflow loads and serves, without this package and without pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sweeps.engine import tracking_served
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.config import Structure
+from wgan_core.folder import Folder
+from wgan_core.generator import program, write_generator
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+BEST, PROTOCOL = "best.json", "protocol.json"
+# MLflow puts a folder of data below `data`, and looks there for a program of this name.
+_DATA, _PROGRAM = "program", "model.pt2"
+# The module's name where it is served, so that a person who reads a traceback there knows whose it is.
+_SERVED = "served_generator"
+
+
+def write_package(
+    target: Path, checkpoint: Checkpoint, best: dict[str, Any], protocol: dict[str, Any], model_id: str, run_id: str
+) -> None:
+    """Write the model `model_id` of a run: two flavours of MLflow, and beside them what `sweeps export` writes.
+
+    The flavour `pytorch` gives the `torch.export` program itself, `python_function` takes and gives arrays. `target`
+    must not be there yet.
+    """
+    from mlflow import pyfunc
+    from mlflow.models import Model
+
+    # Otherwise MLflow puts uv.lock and pyproject.toml of the current folder, whosever they are, into the model.
+    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+    model = Model(model_id=model_id, run_id=run_id)
+    model.add_flavor("pytorch", model_data=f"data/{_DATA}", pytorch_version=str(torch.__version__), code=None)
+    structure = checkpoint.structure
+    with TemporaryDirectory() as scratch:
+        data, code = Path(scratch, _DATA), Path(scratch, f"{_SERVED}.py")
+        data.mkdir()
+        (data / _PROGRAM).write_bytes(program(checkpoint))
+        shutil.copyfile(tracking_served.__file__, code)
+        pyfunc.save_model(
+            str(target),
+            loader_module=_SERVED,
+            data_path=str(data),
+            code_paths=[str(code)],
+            mlflow_model=model,
+            signature=_signature(structure),
+            input_example=_example(structure),
+            pip_requirements=_requirements(),
+        )
+    folder = Folder.at(target)
+    write_generator(folder, checkpoint)
+    folder.write(BEST, json.dumps(best, indent=1).encode())
+    folder.write(PROTOCOL, json.dumps(protocol, indent=1).encode())
+
+
+def _signature(structure: Structure) -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    floats = np.dtype(structure.dtype)
+    noise, samples = (-1, structure.latent_dim), (-1, *structure.sample_shape)
+    # One that has no name is given as it is, two are given by name.
+    inputs: list[ColSpec | TensorSpec] = [TensorSpec(floats, noise, "z" if structure.classes else None)]
+    if structure.classes:
+        inputs.append(TensorSpec(np.dtype("int64"), (-1,), "labels"))
+    return ModelSignature(Schema(inputs), Schema([TensorSpec(floats, samples)]))
+
+
+def _example(structure: Structure) -> np.ndarray | dict[str, np.ndarray]:
+    """Two samples' input."""
+    z = np.random.default_rng(0).standard_normal((2, structure.latent_dim)).astype(structure.dtype)
+    return {"z": z, "labels": np.arange(2) % structure.classes} if structure.classes else z
+
+
+def _requirements() -> list[str]:
+    """A program is read by the version of torch that wrote it, and by later ones."""
+    import mlflow
+
+    written = (("torch", torch.__version__, 3), ("mlflow", mlflow.__version__, 4))
+    return [f"{name}>={'.'.join(version.split('.')[:2])},<{below}" for name, version, below in written]

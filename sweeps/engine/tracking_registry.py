@@ -1,0 +1,237 @@
+"""A sweep's generator as a version of a registered model in MLflow, under an alias.
+
+    checkpoint -> model of the trial's run (LoggedModel) -> version of the registered model <- alias
+
+Each step looks for what an earlier attempt has left and goes on from there, so it can be done again at any time. An
+alias moves; nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save
+
+from sweeps.engine.plan import is_name
+from sweeps.engine.tracking_note import trial_name
+from sweeps.engine.tracking_package import write_package
+from sweeps.engine.tracking_record import Record, said_in_one_line
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+_LONGEST_PROTOCOL = 2_000
+# What tells one checkpoint from another.
+_IDENTITY = ("sweep.id", "trial.number", "best.critic_updates", "generator.sha256")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint to promote: `described` is what `Results.as_json` says of its trial, `versions` what it ran on."""
+
+    checkpoint: Checkpoint
+    described: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Which version an alias names, which one it named before, if any, and whether the version is a new one."""
+
+    version: str
+    before: str | None
+    is_new: bool
+
+
+def check_model_name(name: str) -> None:
+    """Raises `UserError` for a name that MLflow does not take, or that must be quoted in its addresses."""
+    if not is_name(name):
+        raise UserError(
+            "--model must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given "
+            f"{name!r}: give --model mnist, for example"
+        )
+
+
+def check_alias(alias: str) -> None:
+    """Raises `UserError` for an alias that MLflow does not take."""
+    reserved = alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias)
+    if reserved or not re.fullmatch(r"[\w-]{1,255}", alias):
+        raise UserError(
+            "--as must be 1 to 255 letters, digits, '_' and '-', and not latest or v1, v2, ..., which MLflow keeps for "
+            f"itself; given {alias!r}: give --as champion, for example"
+        )
+
+
+def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Promotion:
+    """Make the checkpoint a version of the model `name`, unless it is one, and have the alias name that version.
+
+    Raises `UserError` if the trial has no run in this store, or if MLflow refuses or breaks off.
+    """
+    with said_in_one_line(record.uri):
+        run_id = record.trial_run(candidate.described["trial"])
+        tags = _tags(record, candidate)
+        aliases = _model(record, name)
+        found = next((each for each in _versions(record, name) if _is_same(each.tags, tags)), None)
+        version = found or _new_version(record, candidate, name, run_id, tags)
+        if not version.description:  # a new one, or one that an earlier attempt had no time for
+            said = description(record, candidate, name, str(version.version))
+            record.client.update_model_version(name, version.version, said)
+        before = aliases.get(alias)
+        number = str(version.version)
+        if before != number:
+            record.client.set_registered_model_alias(name, alias, number)
+        return Promotion(number, before, found is None)
+
+
+def usage(checkpoint: Checkpoint, uri: str) -> str:
+    """How to load a model at `models:/...` and draw 64 samples, in Python."""
+    structure = checkpoint.structure
+    z = f'rng.standard_normal((64, {structure.latent_dim}), dtype="{structure.dtype}")'
+    inputs = f'{{"z": {z}, "labels": rng.integers({structure.classes}, size=64)}}' if structure.classes else z
+    shape = ", ".join(map(str, (64, *structure.sample_shape)))
+    return (
+        "import mlflow, numpy as np\n"
+        "rng = np.random.default_rng(0)\n"
+        f'generator = mlflow.pyfunc.load_model("{uri}")\n'
+        f"samples = generator.predict({inputs})  # ({shape})"
+    )
+
+
+def description(record: Record, candidate: Candidate, name: str, version: str) -> str:
+    """What a version says of itself, in Markdown."""
+    plan, described = record.plan, candidate.described
+    hyper = candidate.checkpoint.trial.hyper.as_json()
+    settings = ", ".join(f"{key} {value:.4g}" for key, value in hyper.items())
+    return (
+        f"**{described['objective']} {described['value']:.4g}** on held-out data of {plan.data} "
+        f"(real against real: {described['floor']:.4g})\n\n"
+        f"Trial {described['trial']} of the sweep {plan.name}, after {candidate.checkpoint.critic_updates} critic "
+        f"updates: {settings}\n\n{_confirmed(described)}"
+        f"```python\n{usage(candidate.checkpoint, f'models:/{name}/{version}')}\n```"
+    )
+
+
+def _confirmed(described: Mapping[str, Any]) -> str:
+    """What the runs of a confirmed winner's setting score on the test split, as a paragraph; empty of any other."""
+    test = described.get("test")
+    if test is None:
+        return ""
+    bounds = "" if test["low"] is None else f" (95 % interval {test['low']:.4g} to {test['high']:.4g})"
+    return f"Trial {described['confirms']} again with fresh seeds: {test['mean']:.4g} on the test split{bounds}\n\n"
+
+
+def _tags(record: Record, candidate: Candidate) -> dict[str, str]:
+    plan, described, checkpoint = record.plan, candidate.described, candidate.checkpoint
+    protocol = json.dumps(dict(plan.protocol), sort_keys=True)
+    if len(protocol) > _LONGEST_PROTOCOL:  # the model's files have the whole
+        protocol = f"sha256 {hashlib.sha256(protocol.encode()).hexdigest()}"
+    weights = save({name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()})
+    return {
+        "sweep.name": plan.name,
+        "sweep.id": plan.id,
+        "trial.number": described["trial"],
+        "best.critic_updates": str(checkpoint.critic_updates),
+        "best.checkpoint": described["checkpoint"],
+        "objective": described["objective"],
+        "score": repr(described["value"]),
+        "floor": repr(described["floor"]),
+        "data": plan.data,
+        "data.digest": plan.data_digest,
+        "protocol": protocol,
+        "versions": json.dumps(dict(candidate.versions)),
+        "generator.sha256": hashlib.sha256(weights).hexdigest(),
+    }
+
+
+def _is_same(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(tags.get(key) == wanted[key] for key in _IDENTITY)
+
+
+def _model(record: Record, name: str) -> dict[str, str]:
+    """The aliases of the registered model, which is made if it is not there: the version's number, by alias."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = record.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        found = record.client.create_registered_model(name)
+    return {alias: str(version) for alias, version in found.aliases.items()}
+
+
+def _versions(record: Record, name: str) -> Iterator[ModelVersion]:
+    token = None
+    while True:
+        page = record.client.search_model_versions(f"name = '{name}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _new_version(record: Record, candidate: Candidate, name: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    client = record.client
+    model = _logged_model(record, candidate, run_id, tags)
+    # Not `models:/<id>`: that a database's client would look up in the process's own store, whichever that is. Nor does
+    # a database keep the model's id.
+    source, tags = model.artifact_location, {**tags, "model.uri": model.model_uri}
+    version = client.create_model_version(
+        name, source, run_id, tags=tags, model_id=model.model_id, await_creation_for=0
+    )
+    # A server does this itself; from it the model's page knows its versions.
+    known = json.loads(client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    said = {"name": name, "version": str(version.version)}
+    if all({**each, "version": str(each["version"])} != said for each in known):
+        client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*known, said])})
+    return version
+
+
+def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[str, str]) -> LoggedModel:
+    """The model of the trial's run that holds this checkpoint as MLflow serves it, found or made."""
+    client, checkpoint = record.client, candidate.checkpoint
+    made = client.search_logged_models([record.experiment_id], f"source_run_id = '{run_id}'")
+    model = next((each for each in made if _is_same(each.tags, tags)), None) or client.create_logged_model(
+        record.experiment_id,
+        name=f"promoted-{trial_name(candidate.described['trial'])}",
+        source_run_id=run_id,
+        params={key: str(value) for key, value in checkpoint.trial.hyper.as_json().items()},
+        tags=tags,
+        model_type="generator",
+    )
+    if model.status == "READY":
+        return model
+    with TemporaryDirectory() as folder:
+        package = Path(folder, "model")
+        protocol = dict(record.plan.protocol)
+        write_package(package, checkpoint, dict(candidate.described), protocol, model.model_id, run_id)
+        client.log_model_artifacts(model.model_id, str(package))
+    _join(record, run_id, model.model_id, checkpoint.critic_updates)
+    return client.finalize_logged_model(model.model_id, "READY")
+
+
+def _join(record: Record, run_id: str, model_id: str, step: int) -> None:
+    """Make the model an output of the run, which MLflow takes once, and give it the point of the run's curve."""
+    from mlflow.entities import LoggedModelOutput
+
+    client, objective = record.client, record.plan.objective
+    outputs = client.get_run(run_id).outputs
+    if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    for point in client.get_metric_history(run_id, objective):
+        if point.step == step:  # the very point: the curve does not get a second one
+            client.log_metric(
+                run_id, objective, point.value, point.timestamp, step, synchronous=True, model_id=model_id
+            )
