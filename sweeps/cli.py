@@ -16,6 +16,7 @@ from sweeps.commands import (
     export,
     ls,
     promote,
+    report,
     sample,
     serve_ui,
     status,
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ls, best, status, confirm, sample, export, promote, downstream):
+    for command in (ls, best, status, report, confirm, sample, export, promote, downstream):
         own = commands.add_parser(_name(command), help=command.HELP)
         command.add_options(own)
         add_storage(own)

@@ -20,7 +20,7 @@ PACKAGES = ("wgan_core", "sweeps")
 # Which modules may import a library, as patterns of their names; the longest prefix that is listed decides.
 ALLOWED = {
     "mlflow": r"sweeps\.engine\.(doctor\.)?tracking\w*",
-    "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|halving|importance)\w*",
+    "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|halving|importance|charts\.)\w*",
     "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|halving|importance|space)\w*",
     "ray": r"sweeps\.engine\.(search|trainable|training|cluster|drain|nodes|run)\w*",
     "sweeps": r"sweeps(\..+)?",
@@ -261,7 +261,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(tmp_path: Path) -> None:
         path.relative_to(source).as_posix()
         for package in PACKAGES
         for path in (source / package).rglob("*")
-        if path.suffix in (".py", ".safetensors") or path.name == "py.typed"
+        if path.suffix in (".py", ".safetensors", ".html", ".css", ".js") or path.name == "py.typed"
     }
     assert {"wgan_core/py.typed", "sweeps/py.typed"} <= wanted
     assert any(name.startswith("wgan_core/metrics/") and name.endswith(".safetensors") for name in wanted)

@@ -27,8 +27,7 @@ COLUMNS: Mapping[str, tuple[Callable[[Hyper], str], frozenset[str]]] = {
 
 def best_row(rows: Sequence[Row]) -> Row | None:
     """The trial with the lowest score; None before the first score."""
-    first = next(iter(sort_rows(rows)), None)
-    return None if first is None or math.isnan(first.value) else first
+    return next((row for row in sort_rows(rows) if math.isfinite(row.value)), None)
 
 
 def checkpoint_of(folder: Folder, row: Row) -> Folder:
@@ -71,10 +70,11 @@ def confirmation_table(confirmation: Confirmation) -> str:
 
 def header(plan: Plan) -> tuple[str, ...]:
     """The titles of the table's columns."""
-    return ("trial", *_shown(plan), "score", "floor", "x floor", "state", "updates")
+    return ("trial", *hyper_titles(plan), "score", "floor", "x floor", "state", "updates")
 
 
-def _shown(plan: Plan) -> list[str]:
+def hyper_titles(plan: Plan) -> list[str]:
+    """The titles of the hyper-parameters' columns."""
     named = {*plan.space.ranges, *plan.space.fixed}
     return [title for title, (_, names) in COLUMNS.items() if names & named]
 
@@ -83,7 +83,7 @@ def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
     known = not math.isnan(row.value)
     return (
         row.label,
-        *_hyper_cells(plan, row),
+        *hyper_cells(plan, row),
         f"{row.value:.4g}" if known else "-",
         f"{plan.floor:.4g}",
         f"{row.value / plan.floor:.1f}" if known and plan.floor > 0 else "-",
@@ -92,12 +92,13 @@ def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
     )
 
 
-def _hyper_cells(plan: Plan, row: Row) -> list[str]:
+def hyper_cells(plan: Plan, row: Row) -> list[str]:
+    """A trial's hyper-parameters, in the order of `hyper_titles`."""
     # A sweep that was killed while it asked for a trial leaves one with a part of its parameters.
     if row.params.keys() != plan.space.ranges.keys():
-        return [""] * len(_shown(plan))
+        return [""] * len(hyper_titles(plan))
     hyper = plan.space.hyper(row.params)
-    return [COLUMNS[title][0](hyper) for title in _shown(plan)]
+    return [COLUMNS[title][0](hyper) for title in hyper_titles(plan)]
 
 
 def _rates(hyper: Hyper) -> str:

@@ -85,10 +85,16 @@ class Results:
             "checkpoint": str(checkpoint_of(self.folder, row)),
             "run_id": tracked.run_id,
             "model_uri": tracked.model_uri,
-            **self._confirmed_as_json(row),
+            **self.confirmed_as_json(row),
         }
 
-    def _confirmed_as_json(self, row: Row) -> dict[str, Any]:
+    def plan_of(self, row: Row) -> Plan:
+        """The plan that one of its trials is of: the search's, or the confirmation's."""
+        is_searched = self.confirmation is None or row.label == self.plan.label(row.number)
+        return self.plan if self.confirmation is None or is_searched else self.confirmation.plan
+
+    def confirmed_as_json(self, row: Row) -> dict[str, Any]:
+        """Of the best run of a confirmed setting what confirms it, and the runs' means; empty for any other trial."""
         if self.confirmation is None or row is not self.confirmation.best:
             return {}
         setting = self.confirmation.settings[0]

@@ -93,7 +93,7 @@ class Study:
         self._nodes: dict[str, str] = {}
         pruner = HalvingPruner(self._plan.grid, ETA) if self._plan.pruning else optuna.pruners.NopPruner()
         self._study = open_study(self._plan.study_name, storage_url, pruner)
-        self._distributions = {name: _distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
+        self._distributions = {name: as_distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
 
     def claim(self, holder: str, count: int) -> list[Claim]:
         """Up to `count` trials for this holder: interrupted ones first, then new ones; empty if none waits now.
@@ -379,7 +379,8 @@ def _best(frozen: FrozenTrial) -> tuple[int, float]:
     return min(reports, key=lambda item: (math.isnan(item[1]), item[1], item[0]), default=(0, math.nan))
 
 
-def _distribution(bounds: Range) -> BaseDistribution:
+def as_distribution(bounds: Range) -> BaseDistribution:
+    """A range as Optuna has it."""
     if bounds.whole:
         return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log)
     return FloatDistribution(bounds.low, bounds.high, log=bounds.log)

@@ -1,0 +1,26 @@
+"""`sweeps report`: a sweep's report as one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sweeps.engine.results import open_results
+
+HELP = "a page with the best, why to believe it, and every chart; a table of the trials; the best one's settings"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("--out", help="file to write the page alone to (default: report/ in the sweep's folder)")
+
+
+def run(given: argparse.Namespace) -> None:
+    from sweeps.engine.report.write import PAGE, write_page, write_report  # Plotly takes a second, of every command
+
+    results = open_results(given.storage, given.name, given.study_storage)
+    if given.out is None:
+        print(f"{write_report(results)}/{PAGE}")
+    else:
+        write_page(results, Path(given.out))
+        print(given.out)

@@ -1,0 +1,151 @@
+"""What the charts are drawn from: a plan, its trials and what they reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import optuna
+
+from sweeps.engine.charts.equal import Point, equal_study, importances
+from sweeps.engine.charts.forest import Forest, fitted
+from sweeps.engine.history import History, read_histories
+from sweeps.engine.plan import Plan
+from sweeps.engine.results import Results
+from sweeps.engine.space import Range
+from sweeps.engine.study import Row, sort_rows
+
+NEARLY_ALL = 0.9
+WANTED_PER_HYPER_PARAMETER = 10
+LABELS = {"lambda_gp": "λ", "lr": "learning rate", "lr_critic": "critic's rate", "lr_generator": "generator's rate"}
+LABELS |= {"beta1": "β1", "beta2": "β2", "one_minus_beta2": "1 − β2", "decay_updates": "decay updates"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A sweep as it stands; `histories` by trial number."""
+
+    plan: Plan
+    rows: Sequence[Row]
+    histories: Mapping[int, History]
+
+    @cached_property
+    def searched(self) -> dict[str, Range]:
+        """The hyper-parameters that differ between trials."""
+        return {name: bounds for name, bounds in self.plan.space.ranges.items() if bounds.low < bounds.high}
+
+    @cached_property
+    def best_first(self) -> list[Row]:
+        """The trials that have a score which is a finite number."""
+        return [row for row in sort_rows(self.rows) if math.isfinite(row.value)]
+
+    @cached_property
+    def best(self) -> Row | None:
+        """The trial with the lowest score."""
+        return self.best_first[0] if self.best_first else None
+
+    @cached_property
+    def curves(self) -> dict[int, dict[int, float]]:
+        """Of each trial critic updates -> score."""
+        return {number: history.curve(self.plan.objective) for number, history in self.histories.items()}
+
+    @cached_property
+    def is_log(self) -> bool:
+        """Whether all scores are above zero, so that a log axis shows them."""
+        return all(value > 0 for curve in self.curves.values() for value in curve.values())
+
+    @cached_property
+    def equal_step(self) -> int:
+        """The latest step with the scores of nine in ten of the trials that have any; 0 where there is none.
+
+        If no step has those of so many, that with the most.
+        """
+        scored = [curve for curve in self.curves.values() if curve]
+        counts: dict[int, int] = {}
+        for curve in scored:
+            for step in curve:
+                counts[step] = counts.get(step, 0) + 1
+        enough = min(math.ceil(NEARLY_ALL * len(scored)), max(counts.values(), default=0))
+        return max((step for step, count in counts.items() if count >= enough), default=0)
+
+    @cached_property
+    def equal(self) -> dict[int, float]:
+        """Trial number -> its score at the equal step, of all that have it and their hyper-parameters whole."""
+        return {
+            row.number: self.curves[row.number][self.equal_step]
+            for row in self.rows
+            if self.is_whole(row) and self.equal_step in self.curves[row.number]
+        }
+
+    def is_whole(self, row: Row) -> bool:
+        """Whether it has all its hyper-parameters: a sweep killed while it asked leaves a trial with a part."""
+        return row.params.keys() == self.plan.space.ranges.keys()
+
+    def scaled(self, score: float) -> float:
+        """A score as its axis has it: the logarithm to base 10 on a log axis."""
+        return math.log10(score) if self.is_log else score
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The trials at the equal step, valued by their score there; the rest FAIL."""
+        return equal_study(self.searched, [Point(row.params, self.equal.get(row.number)) for row in self.rows])
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """Share of each hyper-parameter in the variance of the score at the equal step; of its logarithm if above zero.
+
+        Empty where there are too few trials to say.
+        """
+        return importances(self.searched, self._points)
+
+    @cached_property
+    def forest(self) -> Forest | None:
+        """A random forest of the score at the equal step, of its logarithm if above zero; None for too few trials."""
+        return fitted(self.searched, self._points)
+
+    @property
+    def _points(self) -> list[Point]:
+        scores = {number: self.scaled(score) for number, score in self.equal.items()}
+        return [Point(row.params, scores.get(row.number)) for row in self.rows]
+
+    @property
+    def by_importance(self) -> list[str]:
+        """The hyper-parameters that are searched, the most important first if that is known."""
+        return list(self.importances) or list(self.searched)
+
+    @property
+    def wanted(self) -> int:
+        """How many trials a statement about each hyper-parameter asks for."""
+        return WANTED_PER_HYPER_PARAMETER * len(self.searched)
+
+    @property
+    def caution(self) -> str:
+        """A warning where the trials are too few to say which hyper-parameter matters; empty where they are enough."""
+        if len(self.equal) >= self.wanted:
+            return ""
+        return (
+            f"Only {len(self.equal)} trials for {len(self.searched)} hyper-parameters: at least {self.wanted}, "
+            f"{WANTED_PER_HYPER_PARAMETER} for each, would be wanted. Take this for a hint, not for a finding."
+        )
+
+    @property
+    def score_label(self) -> str:
+        """The objective's name on an axis."""
+        return self.plan.objective.removeprefix("eval/")
+
+
+def read_facts(results: Results) -> Facts:
+    """The facts of a sweep. Raises `UserError` if its trials' records cannot be read."""
+    return Facts(results.plan, results.rows, read_histories(results.folder, results.rows))
+
+
+def label(name: str) -> str:
+    """A hyper-parameter's name on an axis."""
+    return LABELS.get(name, name)
+
+
+def settings(row: Row) -> str:
+    """A trial's searched hyper-parameters in one line."""
+    return ", ".join(f"{label(name)} {value:.4g}" for name, value in row.params.items())

@@ -1,0 +1,97 @@
+"""What all charts have in common: colours that read on light and on dark, a transparent ground, axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+
+from sweeps.engine.charts.facts import Facts, label
+
+STATES = {"COMPLETE": "#2f9e44", "PRUNED": "#868e96", "FAIL": "#e03131", "RUNNING": "#1c7ed6", "WAITING": "#f08c00"}
+# From the best to the poorest: none of them is lost on white or on black, or to the colour-blind.
+SCALE = ["#e8590c", "#f2a93b", "#b5b08a", "#6fa8b5", "#3f74a8"]
+LINES = ["#e8590c", "#1c7ed6", "#2f9e44", "#ae3ec9", "#f08c00", "#0c8599", "#d6336c", "#7048e8", "#74b816", "#a0705a"]
+MOST_TICKS, MOST_ROUND = 10, 6
+GREY, BEST = "#868e96", "#e8590c"
+
+_TEMPLATE = go.layout.Template(
+    layout={
+        "colorway": LINES,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": GREY},
+        "margin": {"l": 64, "r": 16, "t": 16, "b": 48},
+        "xaxis": {"gridcolor": "rgba(134,142,150,.25)", "zeroline": False, "automargin": True},
+        "yaxis": {"gridcolor": "rgba(134,142,150,.25)", "zeroline": False, "automargin": True},
+        "hoverlabel": {"align": "left"},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
+    }
+)
+
+
+def finish(figure: go.Figure, height: int = 420) -> go.Figure:
+    """A chart in the common looks; `height` in pixels."""
+    return figure.update_layout(template=_TEMPLATE, height=height, title=None, width=None, autosize=True)
+
+
+def blank(reason: str) -> go.Figure:
+    """In place of a chart that there is nothing for yet: why."""
+    figure = go.Figure()
+    figure.add_annotation(text=reason, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    return finish(figure, 120)
+
+
+def score_axis(facts: Facts) -> dict[str, Any]:
+    """The axis of the score: on a log scale where all scores are above zero."""
+    # With a format, a label between two powers of ten is the number and not its first digit alone.
+    kind = {"type": "log", "tickformat": ".3~g"} if facts.is_log else {"type": "linear"}
+    return {"title": {"text": facts.score_label}, **kind}
+
+
+def hyper_axis(facts: Facts, name: str) -> dict[str, Any]:
+    """The axis of a hyper-parameter: on a log scale where the space searches it on one."""
+    bounds = facts.searched[name]
+    axis: dict[str, Any] = {"title": {"text": label(name)}, "type": "log" if bounds.log else "linear"}
+    if bounds.log:
+        axis["tickformat"] = "~e" if bounds.low < 1e-3 else "~g"
+        if bounds.high >= 100 * bounds.low:
+            axis["dtick"] = 1
+    elif bounds.whole and bounds.high - bounds.low <= MOST_TICKS:
+        axis["dtick"] = 1
+    return axis
+
+
+def ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Positions, on an axis of logarithms to base 10 from low to high, of round numbers, and these."""
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        decades = range(math.floor(low), math.ceil(high) + 1)
+        found = [digit * 10.0**decade for decade in decades for digit in digits]
+        within = [value for value in found if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+        if len(within) >= 3:
+            break
+    return [math.log10(value) for value in within], [f"{value:.3g}" for value in within]
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two ends, at most about six."""
+    step = 10.0 ** math.floor(math.log10(high - low))
+    step *= next(part for part in (0.2, 0.25, 0.5, 1, 2) if (high - low) / (part * step) <= MOST_ROUND)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [place * step for place in range(first, last + 1)]
+
+
+def score_bar(facts: Facts, scaled: list[float]) -> dict[str, Any]:
+    """The colour bar of scores that are on their axis' scale."""
+    bar: dict[str, Any] = {"title": {"text": facts.score_label}, "thickness": 12, "outlinewidth": 0}
+    bar["title"]["side"] = "right"
+    if facts.is_log and scaled:
+        bar["tickvals"], bar["ticktext"] = ticks(min(scaled), max(scaled))
+    return bar
+
+
+def scale() -> list[tuple[float, str]]:
+    """The colour scale as Plotly has it: low scores, the best, first."""
+    return [(place / (len(SCALE) - 1), colour) for place, colour in enumerate(SCALE)]

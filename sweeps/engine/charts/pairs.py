@@ -1,0 +1,114 @@
+"""How two hyper-parameters act together: what a random forest fitted to the trials predicts, and the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from sweeps.engine.charts.equal import LEAST_TRIALS, ends
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.charts.forest import Forest
+from sweeps.engine.charts.looks import BEST, blank, finish, hyper_axis, scale, score_bar
+from sweeps.engine.study import Row
+
+MOST_IMPORTANT = 4
+CELLS = 24
+FEW = f"fewer than {LEAST_TRIALS} trials, or fewer than two hyper-parameters that are searched"
+
+
+def interactions(facts: Facts) -> go.Figure:
+    """The predicted score over each two of the four most important hyper-parameters, with the trials."""
+    forest = facts.forest
+    if forest is None:
+        return blank(FEW)
+    names = facts.by_importance[:MOST_IMPORTANT]
+    size, rows = len(names) - 1, _rows(facts)
+    figure = make_subplots(
+        size, size, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.03
+    )
+    for row in range(size):
+        for column in range(row + 1):
+            pair = names[column], names[row + 1]
+            place = {"row": row + 1, "col": column + 1}
+            figure.add_trace(_heat(facts, forest, pair), **place)
+            figure.add_trace(_dots(facts, rows, pair, size=7), **place)
+            figure.update_xaxes({**hyper_axis(facts, pair[0]), "range": _span(facts, pair[0])}, **place)
+            figure.update_yaxes({**hyper_axis(facts, pair[1]), "range": _span(facts, pair[1])}, **place)
+            if row < size - 1:
+                figure.update_xaxes(title=None, **place)
+            if column > 0:
+                figure.update_yaxes(title=None, **place)
+    return _coloured(figure, facts, 200 + 190 * size)
+
+
+def map_of_two(facts: Facts) -> go.Figure:
+    """The score at the equal step over λ and the learning rate, or over the two most important hyper-parameters."""
+    rows = _rows(facts)
+    if len(facts.searched) < 2 or not rows:
+        return blank(FEW)
+    pair, forest = mapped(facts), facts.forest
+    figure = go.Figure()
+    if forest is not None:
+        figure.add_trace(_heat(facts, forest, pair))
+    figure.add_trace(_dots(facts, rows, pair, size=10))
+    if facts.best is not None and facts.best.number in facts.equal:
+        ring = {"symbol": "circle-open", "size": 20, "color": BEST, "line": {"width": 3}}
+        at = facts.best.params
+        figure.add_scatter(
+            x=[at[pair[0]]], y=[at[pair[1]]], mode="markers", marker=ring, name="the best trial", hoverinfo="skip"
+        )
+    for axis, name in ((figure.update_xaxes, pair[0]), (figure.update_yaxes, pair[1])):
+        axis({**hyper_axis(facts, name), "range": _span(facts, name)})
+    return _coloured(figure, facts, 480)
+
+
+def mapped(facts: Facts) -> tuple[str, str]:
+    """The two hyper-parameters of the map: λ and the (critic's) learning rate where both are searched."""
+    rate = next((name for name in ("lr", "lr_critic") if name in facts.searched), None)
+    if rate is not None and "lambda_gp" in facts.searched:
+        return "lambda_gp", rate
+    first, second = facts.by_importance[:2]
+    return first, second
+
+
+def _rows(facts: Facts) -> list[Row]:
+    return [row for row in facts.rows if row.number in facts.equal]
+
+
+def _heat(facts: Facts, forest: Forest, pair: tuple[str, str]) -> go.Heatmap:
+    over = {name: np.linspace(*ends(facts.searched[name]), CELLS) for name in pair}
+    values = forest.surface(pair, over)
+    x, y = (10 ** over[name] if facts.searched[name].log else over[name] for name in pair)
+    return go.Heatmap(x=x, y=y, z=values, coloraxis="coloraxis", opacity=0.55, hoverinfo="skip", zsmooth="best")
+
+
+def _dots(facts: Facts, rows: Sequence[Row], pair: tuple[str, str], size: int) -> go.Scatter:
+    return go.Scatter(
+        x=[row.params[pair[0]] for row in rows],
+        y=[row.params[pair[1]] for row in rows],
+        mode="markers",
+        marker={
+            "color": [facts.scaled(facts.equal[row.number]) for row in rows],
+            "coloraxis": "coloraxis",
+            "size": size,
+            "line": {"width": 1, "color": "#495057"},
+        },
+        customdata=np.array([(row.number, facts.equal[row.number]) for row in rows]),
+        hovertemplate="trial %{customdata[0]}: %{customdata[1]:.4g}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _coloured(figure: go.Figure, facts: Facts, height: int) -> go.Figure:
+    scaled = [facts.scaled(score) for score in facts.equal.values()]
+    figure.update_layout(coloraxis={"colorscale": scale(), "colorbar": score_bar(facts, scaled)})
+    return finish(figure, height)
+
+
+def _span(facts: Facts, name: str) -> list[float]:
+    """An axis' ends, on its scale, with room for what lies on them."""
+    low, high = ends(facts.searched[name])
+    return [low - 0.04 * (high - low), high + 0.04 * (high - low)]

@@ -1,0 +1,55 @@
+"""The report of a sweep, made anew while the sweep runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from sweeps.engine.report.write import FILES, write_report
+from sweeps.engine.results import Results
+from wgan_core.errors import one_line
+from wgan_core.folder import Folder
+
+_log = logging.getLogger(__name__)
+
+FIRST_S, LEAST_S = 20.0, 60.0
+# It is made by a thirtieth of the time at most: trials want the processor more.
+SHARE = 30.0
+
+
+class Refresher:
+    """Writes the report from a thread for as long as the block lasts, and once more at its end.
+
+    A report that cannot be written, whatever the reason, is worth a warning; it never ends a sweep.
+    """
+
+    def __init__(self, read: Callable[[], Results], publish: Callable[[Folder, tuple[str, ...]], None]) -> None:
+        """read: how the sweep stands. publish: is given the report's folder and files each time they were written."""
+        self._read, self._publish = read, publish
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
+
+    def __enter__(self) -> Refresher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._write()
+
+    def _run(self) -> None:
+        wait = FIRST_S
+        while not self._stopping.wait(wait):
+            wait = max(LEAST_S, SHARE * self._write())
+
+    def _write(self) -> float:
+        """Seconds that it took."""
+        began = time.monotonic()
+        try:
+            self._publish(write_report(self._read()), FILES)
+        except Exception as error:
+            _log.warning("the sweep's report is not up to date: %s", one_line(error))
+        return time.monotonic() - began

@@ -1,0 +1,65 @@
+"""What was asked of a sweep and what it ran on, as lines of text by title."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.report.best_config import finite
+from sweeps.engine.results import Results
+from sweeps.engine.tracking_uri import shown
+
+
+def asked(results: Results) -> dict[str, str]:
+    """What the plan says, by title."""
+    plan = results.plan
+    stop = "stopped early: at a third, a ninth, … of the budget only the best third goes on" if plan.pruning else "none"
+    ranges = [
+        f"{name}: {bounds.low:g} to {bounds.high:g}{', log scale' if bounds.log else ''}"
+        for name, bounds in plan.space.ranges.items()
+    ]
+    return {
+        "sweep": f"{plan.name} ({plan.id})",
+        "folder": str(results.folder),
+        "trials": str(plan.trials),
+        "budget of a trial": f"{plan.budget:,} critic updates, {len(plan.grid)} reports",
+        "stopping": stop,
+        "objective": f"{plan.objective}, minimised",
+        "floor": f"{plan.floor:.4g} (real samples against real ones)",
+        "data": plan.data,
+        "hash of the data": plan.data_digest,
+        "seed": str(plan.seed),
+        "searched": "; ".join(ranges) or "nothing",
+        "held fixed": "; ".join(f"{name}: {value:g}" for name, value in plan.space.fixed.items()) or "nothing",
+        "protocol": _text(plan.protocol),
+        "structure": _text(plan.structure.as_json()),
+    }
+
+
+def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
+    """Versions, machines and where it is tracked, as far as `sweep.json` and the records say."""
+    told = {name: str(version) for name, version in described.get("versions", {}).items()}
+    machines = sorted({history.machine for history in facts.histories.values() if history.machine})
+    if machines:
+        told["trained on"] = "; ".join(machines)
+    if described.get("machines"):
+        told["machines"] = _text(described["machines"])
+    if described.get("tracking_uri"):
+        told["MLflow"] = shown(str(described["tracking_uri"]))
+    return told
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "\n".join(_lines(finite(value), ""))
+
+
+def _lines(value: Any, path: str) -> Iterator[str]:
+    """`a.b: 1` for {"a": {"b": 1}}."""
+    if isinstance(value, dict) and value:
+        for key, each in value.items():
+            yield from _lines(each, f"{path}.{key}" if path else str(key))
+    else:
+        said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield f"{path}: {said}" if path else said

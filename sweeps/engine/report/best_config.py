@@ -1,0 +1,51 @@
+"""What is needed to train the winner again, as JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sweeps.engine.leaderboard import checkpoint_of
+from sweeps.engine.results import Results
+from sweeps.engine.study import Row
+from wgan_core.draws import trial_seed
+
+
+def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[str, Any]:
+    """Of one of its trials: `hyper`, `structure` as `Hyper(**...)`, `Structure.from_json` take them; NaN is null."""
+    plan = results.plan_of(row)
+    described = {
+        "sweep": plan.name,
+        "sweep_id": plan.id,
+        "trial": row.label,
+        "hyper": plan.space.hyper(row.params).as_json(),
+        "params": dict(row.params),
+        "structure": plan.structure.as_json(),
+        "seed": trial_seed(plan.seed, row.number),
+        "sweep_seed": plan.seed,
+        "budget": plan.budget,
+        "objective": plan.objective,
+        "score": row.value,
+        "floor": plan.floor,
+        "best_step": row.best_step,
+        "data": plan.data,
+        "data_digest": plan.data_digest,
+        "networks_digest": plan.networks_digest,
+        "protocol": dict(plan.protocol),
+        "checkpoint": str(checkpoint_of(results.folder, row)),
+        "versions": versions,
+        **results.confirmed_as_json(row),
+    }
+    return {key: finite(value) for key, value in described.items()}
+
+
+def finite(value: Any) -> Any:
+    """The same with None for each number that JSON does not have."""
+    match value:
+        case dict():
+            return {key: finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [finite(each) for each in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value

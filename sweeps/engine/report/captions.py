@@ -1,0 +1,119 @@
+"""The charts of the page, in order, and what each shows and how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from sweeps.engine.charts import hyper, pairs, progress
+from sweeps.engine.charts.facts import Facts, label
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A section of the page. caption: one or two sentences; caution: a warning, or empty; wide: scrolls on a phone."""
+
+    key: str
+    title: str
+    caption: str
+    figure: go.Figure
+    caution: str = ""
+    wide: bool = False
+
+
+def charts_of(facts: Facts) -> dict[str, Chart]:
+    """All charts, by key."""
+    drawn = [make(facts) for make in (_best_so_far, _parallel, _importance, _pairs, _slices, _map, _timeline, _curves)]
+    return {chart.key: chart for chart in (*drawn, _metrics(facts))}
+
+
+def _at(facts: Facts) -> str:
+    return (
+        f"the score at critic update {facts.equal_step:,}, the last step that nearly all trials reached "
+        f"({len(facts.equal)} of {len(facts.rows)} are in it)"
+    )
+
+
+def _best_so_far(facts: Facts) -> Chart:
+    caption = (
+        "The lowest score against the critic updates of all trials together, in the order in which they reported: "
+        "how much budget bought how much. A line that has long been flat says that more trials of this kind buy little."
+    )
+    return Chart("best-so-far", "Best so far against budget spent", caption, progress.best_so_far(facts))
+
+
+def _parallel(facts: Facts) -> Chart:
+    caption = (
+        f"A line a trial, coloured by {_at(facts)}; the last axis has its best score, whenever that was. Drag along an "
+        "axis to keep the lines that pass there; click it to let them go."
+    )
+    figure = hyper.parallel_coordinates(facts)
+    return Chart("parallel", "Parallel coordinates", caption, figure, wide=bool(facts.equal))
+
+
+def _importance(facts: Facts) -> Chart:
+    of = "the logarithm of the score" if facts.is_log else "the score"
+    caption = (
+        f"How much of the variance of {of} each hyper-parameter explains by itself (fANOVA), over {_at(facts)}. What "
+        "matters early need not matter most in the end."
+    )
+    return Chart("importance", "Importance", caption, hyper.importance(facts), facts.caution if facts.equal else "")
+
+
+def _pairs(facts: Facts) -> Chart:
+    trust, caution = "", ""
+    if facts.forest is not None:
+        share = max(0.0, facts.forest.trust)
+        trust = f" Of trials that it was not fitted to, it explains {share:.0%} of the variance."
+        caution = (
+            "" if share >= 0.3 else f"The forest explains {share:.0%} of what it has not seen: trust the points only."
+        )
+    caption = (
+        f"Each two of the most important: points are trials, their colour is {_at(facts)}; the ground is what a random "
+        f"forest fitted to them predicts, averaged over the rest. Slanted bands mean that the two act together.{trust}"
+    )
+    figure = pairs.interactions(facts)
+    return Chart("interactions", "Interactions", caption, figure, caution, wide=facts.forest is not None)
+
+
+def _slices(facts: Facts) -> Chart:
+    caption = (
+        f"Each hyper-parameter against {_at(facts)}; low is good, the darker the later the trial, the best trial is "
+        "ringed. Look for where the lower edge of the cloud dips; points crowd where the search found it worthwhile."
+    )
+    wide = len(facts.searched) > 2 and bool(facts.equal)
+    return Chart("slices", "Score against each hyper-parameter", caption, hyper.slices(facts), wide=wide)
+
+
+def _map(facts: Facts) -> Chart:
+    first, second = map(label, pairs.mapped(facts)) if len(facts.searched) > 1 else ("λ", "learning rate")
+    caption = (
+        f"Points are trials, their colour is {_at(facts)}, the best trial is ringed; the ground is the forest's "
+        "prediction between them. A broad patch of good colour is a safe choice, a lone point may be luck."
+    )
+    return Chart("map", f"{first} × {second}", caption, pairs.map_of_two(facts))
+
+
+def _timeline(facts: Facts) -> Chart:
+    caption = (
+        "When each trial was trained, from its start to its end or its last report, coloured by its state. Many at a "
+        "time share the machines; a gap is time in which nothing was trained."
+    )
+    return Chart("timeline", "Timeline", caption, progress.timeline(facts))
+
+
+def _curves(facts: Facts) -> Chart:
+    caption = (
+        "The score of every trial at each of its reports: the ten best by name, the others faintly. Where curves "
+        "cross, early scores did not foretell the end; click a name to hide it, twice to see it alone."
+    )
+    return Chart("curves", "Scores over critic updates", caption, progress.curves(facts), wide=bool(facts.best_first))
+
+
+def _metrics(facts: Facts) -> Chart:
+    caption = (
+        "Any other metric of the five best trials, chosen from the list. The critic's own estimate of the distance "
+        "tells whether a training is healthy; it does not compare between trials of different λ."
+    )
+    return Chart("metrics", "Other metrics", caption, progress.metrics(facts), wide=bool(facts.best_first))

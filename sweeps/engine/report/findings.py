@@ -1,0 +1,147 @@
+"""What speaks for the winner and what against it, in sentences that a person may check in the charts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeps.engine.charts.equal import ends, on_scale
+from sweeps.engine.charts.facts import Facts, label
+from sweeps.engine.confirmation import Confirmation, Confirmed
+from sweeps.engine.study import Row
+
+# Two scores that are closer than this, relatively, are a tie until fresh seeds tell them apart.
+TIE = 0.05
+EDGE = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence; `asks`: whether it asks something of the person."""
+
+    text: str
+    asks: bool = False
+
+
+def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Finding]:
+    """Of a sweep with a winner: how sure it is, and what to try next; empty of one without.
+
+    The winner is the leader whose settings are confirmed, if any are.
+    """
+    settings = confirmation.settings if confirmation is not None and confirmation.best is not None else []
+    best = settings[0].leader if settings else facts.best
+    if best is None:
+        return []
+    found = [_ended(facts), _preset(facts, best), *(_confirmed(settings) if settings else [_runner_up(facts, best)])]
+    found += [*_floor(facts, best), *_edges(facts, best), *_course(facts, best), *_few(facts), *_failed(facts)]
+    if not settings:
+        text = "Each score is of one seed: train the leaders again with fresh seeds (`sweeps confirm`) to confirm it."
+        found.append(Finding(text, True))
+    return [finding for finding in found if finding is not None]
+
+
+def _confirmed(settings: Sequence[Confirmed]) -> list[Finding]:
+    """Of the winner's runs with fresh seeds, and of those of the next best setting."""
+    first, *others = settings
+    assert first.validation is not None
+    found = [
+        Finding(
+            f"Trained again with {len(first.complete)} fresh seeds, the settings of trial {first.leader.label} score "
+            f"{first.validation} on the validation split"
+            + (f" and {first.test} on the test split." if first.test is not None else ".")
+        )
+    ]
+    second = next((each for each in others if each.validation is not None), None)
+    if second is not None and second.validation is not None and second.validation.low <= first.validation.high:
+        text = f"The runs of trial {second.leader.label} score {second.validation}, which overlaps: call it a tie."
+        found.append(Finding(text, True))
+    return found
+
+
+def _ended(facts: Facts) -> Finding:
+    states = [row.state for row in facts.rows]
+    ended = sum(state in ("COMPLETE", "PRUNED", "FAIL") for state in states)
+    whole, stopped = states.count("COMPLETE"), states.count("PRUNED")
+    counts = (
+        f"{ended} of {facts.plan.trials} trials ended: {whole} trained for the whole budget, {stopped} stopped early"
+    )
+    if ended < facts.plan.trials:
+        return Finding(f"{counts}. The sweep is not over: this may change.", True)
+    return Finding(f"{counts}.")
+
+
+def _preset(facts: Facts, best: Row) -> Finding | None:
+    """The first preset is what was published."""
+    first = facts.rows[0]
+    if not facts.plan.space.presets or first.number != 0 or first not in facts.best_first:
+        return None
+    if best is first:
+        return Finding("Nothing beat the first preset, trial 0: more trials, or other ranges, may.", True)
+    if best.step != first.step:
+        return Finding(
+            f"The first preset, trial 0, reached {first.value:.4g} and ended at critic update {first.step:,}."
+        )
+    return Finding(f"The first preset, trial 0, reached {first.value:.4g} with the same budget.")
+
+
+def _runner_up(facts: Facts, best: Row) -> Finding | None:
+    if len(facts.best_first) < 2:
+        return None
+    second = facts.best_first[1]
+    gap = (second.value - best.value) / abs(best.value) if best.value else math.inf
+    if gap < TIE:
+        return Finding(f"Trial {second.number} is within {gap:.1%} of it ({second.value:.4g}): call it a tie.", True)
+    more = f", {gap:.0%} more" if math.isfinite(gap) else ""
+    return Finding(f"The next best, trial {second.number}, has {second.value:.4g}{more}.")
+
+
+def _floor(facts: Facts, best: Row) -> list[Finding]:
+    if best.value > facts.plan.floor:
+        return []
+    text = "It scores no worse than real samples do: the objective tells them apart no further, so take a stricter one."
+    return [Finding(text, True)]
+
+
+def _edges(facts: Facts, best: Row) -> list[Finding]:
+    found = []
+    for name, bounds in facts.searched.items() if facts.is_whole(best) else ():
+        low, high = ends(bounds)
+        place = (on_scale(bounds, best.params[name]) - low) / (high - low)
+        # Of a few whole numbers, and of what cannot be below zero, an end is a value like any other.
+        if (bounds.whole and bounds.high - bounds.low < 10) or (place < EDGE and bounds.low == 0):
+            continue
+        if min(place, 1 - place) < EDGE:
+            end = "lower" if place < EDGE else "upper"
+            text = f"Its {label(name)}, {best.params[name]:.4g}, lies at the {end} end of the range: widen it there."
+            found.append(Finding(text, True))
+    return found
+
+
+def _course(facts: Facts, best: Row) -> list[Finding]:
+    if best.state == "COMPLETE" and best.best_step == best.step:
+        return [Finding("Its last report is its best: it was still getting better, and a larger budget may pay.", True)]
+    if best.best_step < best.step:
+        last = facts.curves[best.number].get(best.step)
+        became = "" if last is None else f"; at the last report it had {last:.4g}"
+        text = f"Its best came at critic update {best.best_step:,} of {best.step:,}{became}. The best is kept."
+        return [Finding(text)]
+    return []
+
+
+def _few(facts: Facts) -> list[Finding]:
+    """Of all trials, not of those that reached the equal step: that is the caution of the charts."""
+    count, wanted = len(facts.best_first), facts.wanted
+    if count >= wanted:
+        return []
+    text = (
+        f"{count} trials are few for {len(facts.searched)} hyper-parameters; {wanted} would say which of them matter."
+    )
+    return [Finding(text, True)]
+
+
+def _failed(facts: Facts) -> list[Finding]:
+    failed = sum(row.state == "FAIL" for row in facts.rows)
+    if not failed:
+        return []
+    return [Finding(f"{failed} of {len(facts.rows)} trials failed; why is below.", 4 * failed > len(facts.rows))]

@@ -1,0 +1,175 @@
+"""The page: everything that is known of a sweep in one HTML file that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.charts.looks import STATES
+from sweeps.engine.history import GENERATOR_UPDATES, SECONDS, History, read_histories
+from sweeps.engine.layout import sweep_folder
+from sweeps.engine.leaderboard import checkpoint_of, hyper_cells, hyper_titles
+from sweeps.engine.options import storage_of
+from sweeps.engine.plan import on_test_split
+from sweeps.engine.report.asked import about, asked
+from sweeps.engine.report.captions import charts_of
+from sweeps.engine.report.findings import findings
+from sweeps.engine.report.pictures import picture
+from sweeps.engine.report.ranks import ranks
+from sweeps.engine.report.tracked import Tracked, read_tracked
+from sweeps.engine.results import Results
+from sweeps.engine.study import Row, sort_rows
+from wgan_core.draws import trial_seed
+
+GALLERY, FRAMES = 10, 9
+WIDTH, WIDE = 280, 560
+
+
+@dataclass(frozen=True)
+class Card:
+    """A trial as the page shows it. cells: its settings by title; picture: a `data:` address, or empty."""
+
+    row: Row
+    cells: dict[str, str]
+    score: str
+    ratio: str
+    at_equal: str
+    generator_updates: str
+    seconds: str
+    checkpoint: str
+    picture: str = ""
+
+    @property
+    def is_scored(self) -> bool:
+        return math.isfinite(self.row.value)
+
+
+def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
+    """The HTML. `described` is what `sweep.json` holds."""
+    environment = Environment(
+        loader=PackageLoader("sweeps.engine.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"short": short, "whole": whole, "time": time_of}
+    charts = charts_of(facts)
+    confirmation, best = results.confirmation, results.best_so_far
+    again = {} if confirmation is None else read_histories(results.folder, confirmation.rows)
+    histories = {history.label: history for history in (*facts.histories.values(), *again.values())}
+    tracked = {label: read_tracked(results.folder, history) for label, history in histories.items()}
+    winner = None if confirmation is None or best is not confirmation.best else confirmation.settings[0]
+    return environment.get_template("sweep.html").render(
+        mark=mark(results.plan.id),
+        plan=results.plan,
+        facts=facts,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        titles=hyper_titles(results.plan),
+        best=None if best is None else _card(results, facts, best, histories[best.label], WIDE),
+        best_seed=None if best is None else trial_seed(results.plan_of(best).seed, best.number),
+        best_run=None if best is None else tracked[best.label].run_id,
+        frames=[] if best is None else _frames(results, best, histories[best.label]),
+        inputs=_inputs(results),
+        where=_where(results),
+        findings=findings(facts, confirmation),
+        confirmation=confirmation,
+        winner=winner,
+        on_test_split=on_test_split(results.plan.objective),
+        gallery=[_card(results, facts, row, histories[row.label], WIDTH) for row in facts.best_first[:GALLERY]],
+        trials=[_card(results, facts, row, histories[row.label]) for row in sort_rows(facts.rows)],
+        counts={state: n for state in STATES if (n := sum(row.state == state for row in facts.rows))},
+        charts=charts,
+        figures=Markup("{" + ",".join(f'"{key}":{_json(chart.figure)}' for key, chart in charts.items()) + "}"),
+        plotly=Markup(get_plotlyjs()),
+        ranks=ranks(facts),
+        failed=[row for row in results.all_rows if row.state == "FAIL"],
+        tracked=tracked,
+        untracked=[each for each in tracked.values() if not each.is_whole],
+        records=_records(list(tracked.values())),
+        asked=asked(results),
+        about=about(described, facts),
+    )
+
+
+def mark(sweep_id: str) -> str:
+    """What tells a report of this sweep from any other file."""
+    return f"wgan-sweeps report of sweep {sweep_id}"
+
+
+def _card(results: Results, facts: Facts, row: Row, history: History, width: int = 0) -> Card:
+    known, floor = math.isfinite(row.value), facts.plan.floor
+    cells = hyper_cells(results.plan, row)
+    return Card(
+        row=row,
+        cells=dict(zip(hyper_titles(results.plan), cells, strict=True)),
+        score=short(row.value),
+        ratio=f"{row.value / floor:.1f}" if known and floor > 0 else "–",
+        at_equal=short(facts.equal.get(row.number) if results.plan_of(row) is facts.plan else None),
+        generator_updates=whole(history.last.get(GENERATOR_UPDATES)),
+        seconds=short(history.last.get(SECONDS)),
+        checkpoint=str(checkpoint_of(results.folder, row)) if known else "",
+        picture=picture(results.folder, row.label, row.best_step, width) if width and known else "",
+    )
+
+
+def _frames(results: Results, best: Row, history: History) -> list[tuple[int, str]]:
+    """Critic updates and picture: how the winner's samples came about."""
+    steps = [step.critic_updates for step in history.steps if step.image]
+    every = max(1, math.ceil(len(steps) / FRAMES))
+    chosen = steps[::-1][::every][::-1]
+    found = [(step, picture(results.folder, best.label, step, WIDTH // 2)) for step in chosen]
+    return [(step, image) for step, image in found if image]
+
+
+def _inputs(results: Results) -> tuple[str, str]:
+    """What the exported generator takes, and the shape of what it gives."""
+    structure = results.plan.structure
+    taken = f"torch.randn(64, {structure.latent_dim})"
+    if structure.classes:
+        taken += f", torch.randint({structure.classes}, (64,))"
+    return taken, f"({', '.join(map(str, (64, *structure.sample_shape)))})"
+
+
+def _where(results: Results) -> str:
+    """What a command needs beside the sweep's name to find it."""
+    name = results.plan.name
+    if sweep_folder(storage_of(None), name) == results.folder:
+        return ""
+    return f" --storage {shlex.quote(str(results.folder).removesuffix(f'/{name}'))}"
+
+
+def _records(tracked: Sequence[Tracked]) -> tuple[int, int]:
+    """How many records there are, and how many of them MLflow has."""
+    recorded = sum(each.recorded for each in tracked)
+    return recorded, recorded - sum(len(each.waiting) for each in tracked)
+
+
+def _json(figure: Any) -> str:
+    """A figure as JSON that may stand in a script: Plotly writes "<" and "/" as escapes."""
+    return str(figure.to_json())
+
+
+def short(value: float | None) -> str:
+    """A number in four digits; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def whole(value: float | None) -> str:
+    """A whole number with its thousands apart; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{int(value):,}"
+
+
+def time_of(history: History) -> str:
+    """When a trial last gave a sign, UTC; a dash before its first."""
+    span = history.span_ms
+    return "–" if span is None else datetime.fromtimestamp(span[1] / 1000, UTC).strftime("%m-%d %H:%M:%S")

@@ -1,0 +1,94 @@
+"""How the leading trials rank at equal critic updates, at equal generator updates and at equal seconds of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.history import GENERATOR_UPDATES, SECONDS, History
+from sweeps.engine.spool import Step
+from sweeps.engine.study import Row
+
+LEADERS = 10
+MEASURES: dict[str, Callable[[Step], float]] = {
+    "critic updates": lambda step: step.critic_updates,
+    "generator updates": lambda step: step.metrics.get(GENERATOR_UPDATES, math.nan),
+    "seconds": lambda step: step.metrics.get(SECONDS, math.nan),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of what a trial cost. budget: the smallest total among the trials compared.
+
+    scores: the best that each trial had reported by then, NaN where nothing; ranks: 1 is the lowest score, equal ones
+    share a rank, None where there is no score. Both by trial number.
+    """
+
+    name: str
+    budget: float
+    scores: dict[int, float]
+    ranks: dict[int, int | None]
+
+    @property
+    def order(self) -> list[int]:
+        """The trials, the lowest score first."""
+        ranked = {number: rank for number, rank in self.ranks.items() if rank is not None}
+        return sorted(ranked, key=lambda number: (ranked[number], number))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The trials compared, by their final scores, and the measures that all of them reported."""
+
+    trials: list[Row]
+    measures: list[Measure]
+
+    @property
+    def statement(self) -> str:
+        """Whether the order depends on what is held equal, in a sentence."""
+        if len(self.trials) < 2 or not self.measures:
+            return "There are not yet two trials to compare."
+        leaders: dict[int, list[str]] = {}
+        for measure in self.measures:
+            if measure.order:
+                leaders.setdefault(measure.order[0], []).append(measure.name)
+        if len(leaders) > 1:
+            return (
+                "The order differs: " + ", ".join(f"trial {n} leads by {_and(by)}" for n, by in leaders.items()) + "."
+            )
+        orders = [measure.order for measure in self.measures]
+        rest = (
+            "and the order behind it is the same"
+            if orders.count(orders[0]) == len(orders)
+            else "behind it the order differs"
+        )
+        return f"Trial {orders[0][0]} leads by {_and([measure.name for measure in self.measures])}, {rest}."
+
+
+def ranks(facts: Facts) -> Ranks:
+    """The ten best of those trained for the whole budget; of all that have a score, if fewer than two were."""
+    whole = [row for row in facts.best_first if row.state == "COMPLETE"]
+    compared = (whole if len(whole) > 1 else facts.best_first)[:LEADERS]
+    histories = [facts.histories[row.number] for row in compared]
+    measures = [_measure(facts, name, of, histories) for name, of in MEASURES.items()]
+    return Ranks(compared, [measure for measure in measures if math.isfinite(measure.budget)])
+
+
+def _measure(facts: Facts, name: str, of: Callable[[Step], float], histories: list[History]) -> Measure:
+    totals = [of(history.steps[-1]) if history.steps else math.nan for history in histories]
+    budget = math.nan if any(map(math.isnan, totals)) else min(totals, default=math.nan)
+    scores = {}
+    for history in histories:
+        curve = facts.curves[history.number]
+        by_then = [curve[s.critic_updates] for s in history.steps if of(s) <= budget and s.critic_updates in curve]
+        scores[history.number] = min(by_then, default=math.nan)
+    known = sorted(score for score in scores.values() if math.isfinite(score))
+    ranked = {number: known.index(score) + 1 if score in known else None for number, score in scores.items()}
+    return Measure(name, budget, scores, ranked)
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,90 @@
+"""A sweep's trials as a Parquet table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.history import GENERATOR_UPDATES, History, read_histories
+from sweeps.engine.leaderboard import checkpoint_of
+from sweeps.engine.plan import Plan
+from sweeps.engine.results import Results
+from sweeps.engine.study import Row
+from wgan_core.config import Hyper
+
+_WHOLE = ("n_critic", "decay_updates")
+_TIME = pa.timestamp("ms", tz="UTC")
+_FIRST = (("trial", pa.string()), ("state", pa.string()), ("confirms", pa.string()))
+_RESULTS = (
+    *(("best_score", pa.float64()), ("best_step", pa.int64()), ("floor", pa.float64()), ("last_step", pa.int64())),
+    *(("generator_updates", pa.int64()), ("seconds", pa.float64()), ("reason", pa.string())),
+    *(("checkpoint", pa.string()), ("machine", pa.string()), ("started", _TIME), ("last_sign", _TIME)),
+)
+
+
+def trials_parquet(results: Results, facts: Facts) -> bytes:
+    """`trials_table` as a file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(trials_table(results, facts), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def trials_table(results: Results, facts: Facts) -> pa.Table:
+    """A row a trial, by number, those that confirm leaders last; null where there is no value.
+
+    Its columns: trial, state, which trial it confirms, the hyper-parameters (those searched, and those that follow from
+    them, such as lr_critic), results, each metric at the last report, `last/<metric>`, and at the best,
+    `best/<metric>`, and what the best scores on the test split, `test/<metric>`.
+    """
+    again = () if results.confirmation is None else results.confirmation.rows
+    histories = [*(facts.histories[row.number] for row in facts.rows), *read_histories(results.folder, again).values()]
+    metrics = sorted({name for history in histories for step in history.steps for name in step.metrics})
+    named = [f"{when}/{name}" for when in ("last", "best") for name in metrics]
+    tested = sorted({name for row in again for name in row.test})
+    fields = [*_FIRST, *_hyper_fields(facts.plan), *_RESULTS, *((name, pa.float64()) for name in (*named, *tested))]
+    rows = [_row(results, facts, row, of) for row, of in zip((*facts.rows, *again), histories, strict=True)]
+    return pa.Table.from_pylist(rows, pa.schema(fields))
+
+
+def _hyper_fields(plan: Plan) -> list[tuple[str, pa.DataType]]:
+    derived = {name: pa.int64() if name in _WHOLE else pa.float64() for name in Hyper.__dataclass_fields__}
+    searched = {name: pa.int64() if bounds.whole else pa.float64() for name, bounds in plan.space.ranges.items()}
+    return list({**searched, **derived}.items())
+
+
+def _row(results: Results, facts: Facts, row: Row, history: History) -> dict[str, Any]:
+    known = math.isfinite(row.value)
+    hyper = facts.plan.space.hyper(row.params).as_json() if facts.is_whole(row) else {}
+    generator_updates = history.last.get(GENERATOR_UPDATES)
+    span = history.span_ms
+    best = history.at(row.best_step) if known else {}
+    return {
+        "trial": row.label,
+        "state": row.state,
+        "confirms": next((str(number) for number in results.plan_of(row).confirms[row.number : row.number + 1]), None),
+        **row.params,
+        **hyper,
+        "best_score": row.value if known else None,
+        "best_step": row.best_step if known else None,
+        "floor": facts.plan.floor,
+        "last_step": row.step,
+        "generator_updates": None if generator_updates is None else int(generator_updates),
+        "seconds": row.seconds,
+        "reason": row.reason,
+        "checkpoint": str(checkpoint_of(results.folder, row)) if known else None,
+        "machine": history.machine or None,
+        "started": span and span[0],
+        "last_sign": span and span[1],
+        **_named("last", history.last),
+        **_named("best", best),
+        **row.test,
+    }
+
+
+def _named(when: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{when}/{name}": value for name, value in metrics.items()}

@@ -1,0 +1,82 @@
+"""Writing the report of a sweep beside what it is about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine.charts.facts import read_facts
+from sweeps.engine.plan import FILE as PLAN_FILE
+from sweeps.engine.report.best_config import best_config
+from sweeps.engine.report.page import mark, page
+from sweeps.engine.report.trials_table import trials_parquet
+from sweeps.engine.results import Results
+from wgan_core.errors import UserError, one_line
+from wgan_core.folder import Folder
+
+REPORT = "report"
+FILES = PAGE, TABLE, CONFIG = "sweep.html", "trials.parquet", "best_config.json"
+_HEAD_BYTES = 2_000
+
+
+def write_report(results: Results) -> Folder:
+    """Write `sweep.html`, `trials.parquet` and, once a trial has a score, `best_config.json`; the folder they are in.
+
+    What was there is written anew. Raises `UserError` if the trials' records cannot be read, or nothing be written.
+    """
+    facts, about = read_facts(results), _about(results)
+    target = results.folder / REPORT
+    files = {
+        PAGE: page(results, facts, about).encode(),
+        TABLE: trials_parquet(results, facts),
+    }
+    best = results.best_so_far
+    if best is not None and facts.is_whole(best):
+        described = best_config(results, best, about.get("versions", {}))
+        files[CONFIG] = json.dumps(described, indent=1, allow_nan=False).encode()
+    try:
+        for name, content in files.items():
+            target.write(name, content)
+    except OSError as error:
+        raise UserError(
+            f"a sweep's report is written into its folder, {target}; {one_line(error)}: "
+            "give --out FILE in a folder that is yours"
+        ) from error
+    return target
+
+
+def write_page(results: Results, out: Path) -> None:
+    """Write the page alone to a file. Raises `UserError` if there is one that is no report of this sweep."""
+    _check_free(out, results.plan.id)
+    text = page(results, read_facts(results), _about(results))
+    try:
+        Folder.at(out.parent).write(out.name, text.encode())
+    except OSError as error:
+        raise UserError(
+            f"--out must be a file that can be written; {out}: {one_line(error)}: name one in a folder that is yours"
+        ) from error
+
+
+def _check_free(out: Path, sweep_id: str) -> None:
+    try:
+        with out.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"--out must name a file; {out}: {one_line(error)}: name one that is not there yet") from error
+    if mark(sweep_id).encode() not in head:
+        raise UserError(
+            f"--out must name a file that is not there yet, or a report of this same sweep, so that nothing is lost; "
+            f"{out} is something else: name another"
+        )
+
+
+def _about(results: Results) -> dict[str, Any]:
+    try:
+        return dict(json.loads(results.folder.read(PLAN_FILE)))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{results.folder}/{PLAN_FILE} must be a file that can be read; {one_line(error)}: check --storage"
+        ) from error
