@@ -29,6 +29,9 @@ def charts_of(facts: Facts) -> dict[str, Chart]:
 
 
 def _at(facts: Facts) -> str:
+    """Which score it is, and of how many trials."""
+    if not facts.equal:
+        return "the score at the last step that nearly all trials reached (none has a score yet)"
     return (
         f"the score at critic update {facts.equal_step:,}, the last step that nearly all trials reached "
         f"({len(facts.equal)} of {len(facts.rows)} are in it)"
