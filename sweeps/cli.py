@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sweeps.commands import (
-    best,
-    check_cluster,
-    confirm,
-    doctor,
-    downstream,
-    drain,
-    export,
-    ls,
-    promote,
-    report,
-    sample,
-    serve_ui,
-    status,
-)
-from sweeps.commands.script import add_script, read_script
-from sweeps.engine.options import Parser, add_storage
-from wgan_core.errors import UserError
+from sweeps.engine.terminal.outcome import outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 2 with one line for what the person can mend, or the command's own."""
+    """Run one command; the exit status is as `outcome` has it, or the command's own."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return outcome(lambda: _run(given), given, "")
+
+
+def _run(arguments: Sequence[str]) -> int:
+    # Here, as it takes seconds: an interrupt meanwhile is one line too.
+    from sweeps.commands.script import read_script
+
     given = _parser().parse_args(arguments)
-    try:
-        read_script(given.script)
-        return given.run(given) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    read_script(given.script)
+    status: int | None = given.run(given)
+    return status or 0
 
 
-def _parser() -> Parser:
+def _parser() -> argparse.ArgumentParser:
+    from sweeps.commands import (
+        best,
+        check_cluster,
+        confirm,
+        doctor,
+        downstream,
+        drain,
+        export,
+        ls,
+        promote,
+        report,
+        sample,
+        serve_ui,
+        status,
+    )
+    from sweeps.commands.script import add_script
+    from sweeps.engine.options import Parser, add_debug, add_storage
+
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ls, best, status, report, confirm, sample, export, promote, downstream):
-        own = commands.add_parser(_name(command), help=command.HELP)
+
+    def add(command: ModuleType) -> argparse.ArgumentParser:
+        own = commands.add_parser(command.__name__.rpartition(".")[2].replace("_", "-"), help=command.HELP)
         command.add_options(own)
+        own.set_defaults(run=command.run, script=None)
+        return own
+
+    for command in (ls, best, status, report, confirm, sample, export, promote, downstream):
+        own = add(command)
         add_storage(own)
         add_script(own)
-        own.set_defaults(run=command.run)
+        add_debug(own)
     for without_sweep in (serve_ui, check_cluster, doctor, drain):
-        own = commands.add_parser(_name(without_sweep), help=without_sweep.HELP)
-        without_sweep.add_options(own)
-        own.set_defaults(run=without_sweep.run, script=None)
+        add_debug(add(without_sweep))
     return parser
-
-
-def _name(command: ModuleType) -> str:
-    return command.__name__.rpartition(".")[2].replace("_", "-")
 
 
 if __name__ == "__main__":

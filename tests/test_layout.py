@@ -22,6 +22,7 @@ ALLOWED = {
     "mlflow": r"sweeps\.engine\.(doctor\.)?tracking\w*",
     "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|halving|importance|charts\.)\w*",
     "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|halving|importance|space)\w*",
+    "rich": r"sweeps\.engine\.terminal\.(live|screen|picture)",
     "ray": r"sweeps\.engine\.(search|trainable|training|cluster|drain|nodes|run)\w*",
     "sweeps": r"sweeps(\..+)?",
 }

@@ -37,7 +37,7 @@ def checkpoint_of(folder: Folder, row: Row) -> Folder:
 
 def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     """The table, and below it why failed trials failed."""
-    lines = [header(plan), *(_cells(plan, row) for row in sort_rows(rows))]
+    lines = [header(plan), *(cells(plan, row) for row in sort_rows(rows))]
     failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
     return "\n".join([*table(lines), *failed])
 
@@ -79,7 +79,8 @@ def hyper_titles(plan: Plan) -> list[str]:
     return [title for title, (_, names) in COLUMNS.items() if names & named]
 
 
-def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
+def cells(plan: Plan, row: Row) -> tuple[str, ...]:
+    """What the table has of a trial, below those titles."""
     known = not math.isnan(row.value)
     return (
         row.label,

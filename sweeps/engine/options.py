@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from sweeps.engine.confirmation import Asked
 from sweeps.engine.presets import Preset
+from sweeps.engine.terminal.outcome import Misused
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
 
@@ -31,8 +32,8 @@ class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
     published: critic updates of the preset's published schedule, if there is one. script, arguments: the file that was
-    run, and what was given to it but for where things are kept. own: the options of one script only,
-    by name.
+    run, and what was given to it but for where things are kept. quiet, json: how the sweep is told. debug: whether an
+    error is shown with where it arose. own: the options of one script only, by name.
     """
 
     name: str
@@ -58,6 +59,9 @@ class Options:
     published: int | None = None
     script: str = ""
     arguments: tuple[str, ...] = ()
+    quiet: bool = False
+    json: bool = False
+    debug: bool = False
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,7 +80,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_Help, **settings)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {' '.join(message.split())}: see {self.prog} --help\n")
+        said = f"{' '.join(message.split())}: see {self.prog} --help"
+        print(f"error: {said}", file=sys.stderr)
+        raise Misused(said)
 
 
 def whole_number(text: str) -> int:
@@ -143,6 +149,7 @@ def parse(
         _add_presets(parser, presets)
     _add_resources(parser)
     _add_places(parser)
+    _add_output(parser)
     if own is not None:
         own(parser.add_argument_group("data"))
     given = parser.parse_args(arguments)
@@ -316,6 +323,20 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output", "by default a live view on a terminal, and lines of text elsewhere")
+    group.add_argument(
+        "--quiet", action="store_true", help="nothing but errors, and at the end the best checkpoint's path"
+    )
+    group.add_argument("--json", action="store_true", help="JSON Lines on stdout: what happens, as it happens")
+    add_debug(group)
+
+
+def add_debug(parser: argparse._ActionsContainer) -> None:
+    """The option that `outcome` reads."""
+    parser.add_argument("--debug", action="store_true", help="show where an error arose (also: WGAN_DEBUG=1)")
+
+
 def _lanes(text: str) -> int:
     if text == "auto":
         return 1
@@ -335,6 +356,10 @@ def _check(options: Options) -> None:
         raise UserError(
             f"--gpus-per-trial must be 0 to 1, as a process trains on one GPU at most; given {gpus}: "
             "give --gpus-per-trial 1, or a fraction such as 0.25"
+        )
+    if options.quiet and options.json:
+        raise UserError(
+            "--quiet and --json say what stdout holds, and only one can be; given both: leave one of them out"
         )
     if options.max_concurrent < 0:
         raise UserError(

@@ -20,7 +20,7 @@ SHARE = 30.0
 
 
 class Refresher:
-    """Writes the report from a thread for as long as the block lasts, and once more at its end.
+    """Writes the report from a thread for as long as the block lasts.
 
     A report that cannot be written, whatever the reason, is worth a warning; it never ends a sweep.
     """
@@ -38,15 +38,14 @@ class Refresher:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
-        self._write()
 
     def _run(self) -> None:
         wait = FIRST_S
         while not self._stopping.wait(wait):
-            wait = max(LEAST_S, SHARE * self._write())
+            wait = max(LEAST_S, SHARE * self.write())
 
-    def _write(self) -> float:
-        """Seconds that it took."""
+    def write(self) -> float:
+        """Write it now; the seconds that it took."""
         began = time.monotonic()
         try:
             self._publish(write_report(self._read()), FILES)

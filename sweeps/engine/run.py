@@ -17,7 +17,7 @@ from sweeps.engine.cluster import check_storage, connected, running_cluster
 from sweeps.engine.confirmation import confirmed_metrics, plan_confirmation
 from sweeps.engine.growth import NONE, growth
 from sweeps.engine.layout import sweep_folder
-from sweeps.engine.leaderboard import best_row, checkpoint_of, standings
+from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
 from sweeps.engine.placement import placement
@@ -25,6 +25,9 @@ from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, settle, w
 from sweeps.engine.results import Results, read_confirmation, study_url
 from sweeps.engine.space import Space, check_space
 from sweeps.engine.study import Row
+from sweeps.engine.terminal.choose import voice_for
+from sweeps.engine.terminal.outcome import outcome
+from sweeps.engine.terminal.voice import Ending, Voice
 from sweeps.engine.tracking import Tracker
 from sweeps.engine.tracking_note import best_key
 from sweeps.engine.tracking_uri import make_room
@@ -39,25 +42,22 @@ from wgan_core.networks import own_digest
 from wgan_core.preflight import check_fit
 
 SAMPLES = 5000
+AGAIN = "the same command again goes on from the last checkpoints"
 
 
 def run_script(main: Callable[[], None]) -> int:
-    """Call a script's main; the exit status: 0, 1 (no score), 2 (one line says what to mend), 130 (interrupted)."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except NoScore as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (ray.exceptions.RayError, tune.TuneError) as error:
-        print(f"error: {one_line(error)}: the same command again goes on from the last checkpoints", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command again goes on from the last checkpoints", file=sys.stderr)
-        return 130
-    return 0
+    """Call a script's main; the exit status: 0, 1 (an error), 2 (one line says what to mend), 130 (interrupted)."""
+    asked = sys.argv[1:]
+    voice = voice_for("--quiet" in asked, "--json" in asked)
+    return outcome(main, asked, f": {AGAIN}", _foreseen, voice.failed)
+
+
+def _foreseen(error: Exception) -> str | None:
+    if isinstance(error, NoScore):
+        return str(error)
+    if isinstance(error, ray.exceptions.RayError | tune.TuneError):
+        return f"{one_line(error)}: {AGAIN}"
+    return None
 
 
 class NoScore(Exception):
@@ -75,12 +75,13 @@ def run_sweep(
     Raises `UserError` before any trial starts if something asked for cannot be done, `NoScore` if all trials
     failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
     """
+    voice = voice_for(options.quiet, options.json)
     if options.decay:
         space = space.decaying(options.budget)
     check_fit(structure, options.lanes)
     check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)
-    asked, evaluator = _ask(options, dataset, structure, space, metrics)
+    asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
     with _leased(folder) as session, ThreadPoolExecutor(1) as beside:
         first = read_plan(folder) is None
@@ -97,8 +98,8 @@ def run_sweep(
                     options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come
                 )
                 check_storage(folder)
-                print(places.line(nodes), flush=True)
-                search = Training(options, folder, places, url, session, dataset, evaluator).begin(plan)
+                voice.say(places.line(nodes))
+                search = Training(options, folder, places, url, session, dataset, evaluator, voice).begin(plan)
                 opened.result()
                 write_plan(folder, plan, _started(options, tracker))
                 results, done = _run(search, tracker, test)
@@ -129,8 +130,9 @@ def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Resul
             done = confirming.standing()[1]
         folder, url = search.training.folder, search.training.study_url
         results = Results(folder, search.plan, rows, read_confirmation(folder, rows, url))
-        _finish(tracker, results, done)
-    _print_end(tracker, results, time.monotonic() - began)
+        _finish(tracker, results, done, search.training.voice)
+    seconds = time.monotonic() - began
+    search.training.voice.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
     return results, done
 
 
@@ -141,9 +143,8 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
     write_plan(folder, plan, _started(options, tracker))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
-    print(
-        f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split",
-        flush=True,
+    search.training.voice.say(
+        f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
     )
     return search.training.begin(plan)
 
@@ -153,12 +154,17 @@ def _started(options: Options, tracker: Tracker) -> Started:
 
 
 def _ask(
-    options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric]
+    options: Options,
+    dataset: Dataset,
+    structure: Structure,
+    space: Space,
+    metrics: Sequence[OwnMetric],
+    voice: Voice,
 ) -> tuple[Plan, Evaluator]:
-    print(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate", flush=True)
+    voice.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
-        print(f"budget: {options.budget} critic updates, {share} of the published {options.published}", flush=True)
+        voice.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
     evaluator = _evaluator(options, dataset, structure, metrics, "validation")
     objective = evaluator.resolve(options.objective) if options.objective else evaluator.objective_default
     plan = Plan(
@@ -218,7 +224,7 @@ def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Track
     return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
 
 
-def _finish(tracker: Tracker, results: Results, done: bool) -> None:
+def _finish(tracker: Tracker, results: Results, done: bool, voice: Voice) -> None:
     best, objective = results.best_so_far, results.plan.objective
     summary: dict[str, str | float] = {}
     if best is not None:
@@ -227,17 +233,7 @@ def _finish(tracker: Tracker, results: Results, done: bool) -> None:
             "best.trial": best.label,
             "best.checkpoint": str(checkpoint_of(results.folder, best)),
         }
-    print("writing the last records to MLflow, at most a minute", flush=True)
+    voice.say("writing the last records to MLflow, at most a minute")
     said = confirmed_metrics(results.confirmation)
     if tracker.stop("FINISHED" if done else "KILLED", summary, said) == "partial":
-        print(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")
-
-
-def _print_end(tracker: Tracker, results: Results, seconds: float) -> None:
-    plan = results.plan
-    print(f"\n{plan.name}: {plan.objective} on held-out data, real against real {plan.floor:.4g}; {seconds:.0f} s\n")
-    print(standings(plan, results.rows, results.confirmation))
-    if results.best_so_far is not None:
-        print(f"\nbest checkpoint   {checkpoint_of(results.folder, results.best)}")
-    print(f"look at the runs  {tracker.ui_command()}")
-    print(f"then open         {tracker.link()}")
+        voice.say(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")

@@ -21,15 +21,25 @@ class CohortSearch(Searcher):
     """Hands each Tune trial a cohort, and what died back to the study."""
 
     def __init__(
-        self, study: ActorHandle[Any], lanes: int, folder: Folder, plan: Plan, room: Callable[[], int]
+        self,
+        study: ActorHandle[Any],
+        lanes: int,
+        folder: Folder,
+        plan: Plan,
+        room: Callable[[], int],
+        say: Callable[[str], None],
     ) -> None:
-        """room: how many cohorts the cluster should have now; it changes as nodes come and go."""
+        """room: how many cohorts the cluster should have now; it changes as nodes come and go. say: tells a person."""
         # Without a metric: Tune would demand it of every trial, and one that fails at its first report has none.
         super().__init__()
         self._study, self._lanes, self._folder, self._plan = study, lanes, folder, plan
-        self._room = room
+        self._room, self._say = room, say
         # With the nodes that were alive when each cohort was handed out.
         self._live: dict[str, set[str]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune keeps a copy that nothing reads, and whoever is told, a terminal, cannot be in it.
+        return {name: value for name, value in self.__dict__.items() if name != "_say"}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         # Tune's space holds the names of the columns only: what is searched is the study's.
@@ -56,7 +66,7 @@ class CohortSearch(Searcher):
                 kept = Kept(trial_folder(self._folder, label), self._plan.objective)
                 kept.end("FAIL", trial.reason, trial.step)
             elif error:
-                print(f"\ntrial {label} is trained again from its last checkpoint: {trial.reason}", flush=True)
+                self._say(f"trial {label} is trained again from its last checkpoint: {trial.reason}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage is the state."""

@@ -18,10 +18,12 @@ from sweeps.engine.nodes import inventory
 from sweeps.engine.options import Options
 from sweeps.engine.placement import Placement
 from sweeps.engine.plan import Plan
-from sweeps.engine.progress import Progress
 from sweeps.engine.search import CohortSearch
 from sweeps.engine.spool import Spool, State
 from sweeps.engine.study import Row, Study
+from sweeps.engine.terminal.estimate import ENDED
+from sweeps.engine.terminal.voice import Voice
+from sweeps.engine.terminal.watch import Watch
 from sweeps.engine.trainable import Work, train_cohort
 from wgan_core.data import Dataset
 from wgan_core.errors import UserError, one_line
@@ -31,12 +33,11 @@ from wgan_core.networks import own_pair
 
 # In which the study answers, unless it waits for its database.
 STUDY_S = 20.0
-ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the plans of one sweep have in common: where they are trained and kept, and on what."""
+    """What the plans of one sweep have in common: where they are trained and kept, on what, and who is told."""
 
     options: Options
     folder: Folder
@@ -45,6 +46,7 @@ class Training:
     session: str
     dataset: Dataset
     evaluator: Evaluator
+    voice: Voice
 
     def begin(self, plan: Plan) -> Stage:
         """The plan's search, opened or taken up again. Raises `UserError` if its storage cannot be opened."""
@@ -73,7 +75,7 @@ class Stage:
 
         test: scores the best checkpoint of each trial that is trained to the end, on the test split.
         """
-        with Progress(self.plan, self._rows_soon):
+        with Watch(self.training.voice, self.plan, self._rows_soon, self.training.session):
             self._fit(test)
 
     def standing(self) -> tuple[list[Row], bool]:
@@ -118,7 +120,9 @@ class Stage:
                 tune.with_resources(trainable, {"CPU": options.cpus_per_trial, "GPU": places.gpus_per_trial}),
                 param_space={name: tune.uniform(0, 1) for name in columns},
                 tune_config=tune.TuneConfig(
-                    search_alg=CohortSearch(self.study, options.lanes, folder, plan, Room(places).now),
+                    search_alg=CohortSearch(
+                        self.study, options.lanes, folder, plan, Room(places).now, self.training.voice.say
+                    ),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,

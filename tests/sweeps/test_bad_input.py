@@ -6,6 +6,7 @@ The script runs in this process where the mistake is found before Ray is started
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import socket
 import sys
@@ -21,7 +22,9 @@ import pytest
 
 import sweeps.mnist
 from sweeps.engine import run
+from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.results import Results, open_results
 from sweeps.engine.run import run_script
 from sweeps.engine.space import Range, Space
 from sweeps.engine.tracking import Tracker
@@ -357,15 +360,54 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def continued(
-    surroundings: Surroundings, small_data: Path, tmp_path_factory: pytest.TempPathFactory, closed_port: int
+def begun(
+    surroundings: Surroundings, small_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Running]:
-    """A sweep of one trial that is extended by a second while its tracking server is away; it waits at its end."""
+    """A sweep of one trial, told in JSON Lines."""
     storage = tmp_path_factory.mktemp("away")
     options = ("--name", NAME, "--data", small_data, "--smoke", "--budget", 9)
-    surroundings.script(storage, *options, "--trials", 1).succeeded()
+    return storage, surroundings.script(storage, *options, "--trials", 1, "--json").succeeded()
+
+
+@pytest.fixture(scope="module")
+def continued(
+    surroundings: Surroundings, small_data: Path, begun: tuple[Path, Running], closed_port: int
+) -> tuple[Path, Running]:
+    """The same, extended by a second trial while its tracking server is away; it waits at its end."""
+    storage, _ = begun
+    options = ("--name", NAME, "--data", small_data, "--smoke", "--budget", 9)
     away = f"http://127.0.0.1:{closed_port}"
     return storage, surroundings.script(storage, *options, "--trials", 2, "--tracking-uri", away)
+
+
+@pytest.mark.slow
+def test_a_sweep_in_json_lines(begun: tuple[Path, Running]) -> None:
+    """Nothing else is on stdout, and what is agrees with the study; the sweep has had no second trial yet."""
+    storage, ran = begun
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    events = [each["event"] for each in found if each["event"] != "message"]
+    assert events[:2] == ["started", "progress"]
+    assert [each for each in events if each != "progress"] == ["started", "trial", "finished"]
+    started, trial, finished = (
+        next(each for each in found if each["event"] == event) for event in ("started", "trial", "finished")
+    )
+    results = open_results(str(storage), NAME)
+    first = results.rows[0]
+    assert (started["name"], started["trials"], started["budget"]) == (NAME, 1, 9)
+    assert (started["objective"], started["floor"]) == (results.plan.objective, results.plan.floor)
+    assert (trial["trial"], trial["state"], trial["score"], trial["reason"]) == (
+        0,
+        "COMPLETE",
+        first.value,
+        first.reason,
+    )
+    assert finished["done"]
+    assert finished["best"] == Results(results.folder, results.plan, [first]).best_as_json()
+    assert finished["best"]["run_id"]
+    (row,) = finished["leaderboard"]
+    assert (row["trial"], row["updates"], row["params"]) == (0, 9, first.params)
+    last = [each for each in found if each["event"] == "progress"][-1]
+    assert (last["ended"], last["running"], last["best"]) == (1, [], {"trial": 0, "score": first.value})
 
 
 @pytest.mark.slow
@@ -447,7 +489,9 @@ def test_continuing_without_the_tracking_server(
     assert not (trial / "mlflow.json").exists()
 
     again = ("--name", NAME, "--data", small_data, "--smoke", "--budget", 9, "--trials", 2)
-    surroundings.script(storage, *again).succeeded()
+    quiet = surroundings.script(storage, *again, "--quiet").succeeded()
+    results = open_results(str(storage), NAME)
+    assert (quiet.out, quiet.err) == (f"{checkpoint_of(results.folder, results.best)}\n", "")
     uri = f"sqlite:///{storage}/mlflow.db"
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(NAME)

@@ -1,0 +1,104 @@
+"""A sweep told to a program: JSON Lines on stdout, one object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from sweeps.engine.plan import Plan
+from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.terminal.outlet import put
+from sweeps.engine.terminal.pace import Seldom
+from sweeps.engine.terminal.view import View
+from sweeps.engine.terminal.voice import Ending, Voice
+
+
+class JsonLines(Voice):
+    """The field `event` says what a line is: started, progress, trial, message, finished or error.
+
+    `started` comes once a stage, `finished` once, at the end. What is not known, or not finite, is null.
+    """
+
+    def __init__(self) -> None:
+        self._seldom = Seldom()
+
+    def say(self, text: str) -> None:
+        _put("message", text=text.strip())
+
+    def began(self, plan: Plan) -> None:
+        self._seldom = Seldom()
+        _put(
+            "started",
+            name=plan.name,
+            trials=plan.trials,
+            budget=plan.budget,
+            objective=plan.objective,
+            floor=plan.floor,
+        )
+
+    def shows(self, view: View) -> None:
+        if self._seldom.is_due(view):
+            self._progress(view)
+
+    def not_known(self, why: str) -> None:
+        if self._seldom.is_due(None):
+            self.say(f"progress is not known now: {why}")
+
+    def trial_ended(self, row: Row) -> None:
+        _put("trial", **_ended(row))
+
+    def ended(self, view: View | None) -> None:
+        if view is not None:
+            self._progress(view)
+
+    def finished(self, ending: Ending) -> None:
+        results = ending.results
+        _put(
+            "finished",
+            done=ending.done,
+            best=None if results.best_so_far is None else results.best_as_json(),
+            leaderboard=[{**_ended(row), "params": row.params} for row in sort_rows(results.all_rows)],
+            seconds=ending.seconds,
+            ui_command=ending.ui_command,
+            link=ending.link,
+        )
+
+    def failed(self, message: str) -> None:
+        _put("error", message=message)
+
+    def _progress(self, view: View) -> None:
+        best = view.best
+        _put(
+            "progress",
+            elapsed_s=view.elapsed_s,
+            left_s=view.pace.left_s,
+            updates_per_s=view.pace.updates_per_s,
+            ended=len(view.ended),
+            trials=view.plan.trials,
+            running=[{"trial": row.label, "step": row.step, "score": row.value} for row in view.running],
+            best=None if best is None else {"trial": best.label, "score": best.value},
+        )
+
+
+def _ended(row: Row) -> dict[str, Any]:
+    return {
+        "trial": row.label,
+        "state": row.state,
+        "score": row.value,
+        "updates": row.step,
+        "reason": row.reason,
+    }
+
+
+def _put(event: str, **fields: Any) -> None:
+    put(json.dumps({"event": event, **_finite(fields)}, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """The same without NaN and infinities, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
