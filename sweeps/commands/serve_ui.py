@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from sweeps.commands.promote import add_tracking_uri
 from sweeps.engine.options import add_storage, storage_of, study_storage_of, whole_number
 from sweeps.engine.results import known_sweeps, open_plan, study_url, tracking_uri_of
-from sweeps.engine.tracking import link
 from sweeps.engine.tracking_record import Record, open_record
 from sweeps.engine.tracking_server import PORT, choose_port, program_beside, serve
 from sweeps.engine.tracking_uri import database, is_http, shown
@@ -72,7 +71,7 @@ def _show(base: str, records: Sequence[Record]) -> None:
 
 
 def _line(record: Record, base: str) -> str:
-    return f"{record.plan.name}  {link(base, record.experiment_id, record.plan.objective)}"
+    return f"{record.plan.name}  {record.link(base)}"
 
 
 def _dashboards(given: argparse.Namespace, records: Sequence[Record]) -> list[str]:

@@ -27,6 +27,8 @@ from wgan_core.errors import UserError
 # No trial of a search has this number, from which the seed of the confirmation is drawn.
 SEED_NUMBER = 2**62
 CONFIDENCE = 0.95
+# What the names of the bounds' metrics end in.
+BOUNDS = ("_low", "_high")
 # An interval needs two; trials are told apart by letters.
 SEEDS = (2, len(string.ascii_lowercase))
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
@@ -162,10 +164,22 @@ def confirmed_metrics(confirmation: Confirmation | None) -> dict[str, dict[str, 
     for each in confirmation.settings:
         for split, interval in (("validation", each.validation), ("test", each.test)):
             if interval is not None:
-                values = {"": interval.mean, "_low": interval.low, "_high": interval.high}
+                values = dict(zip(("", *BOUNDS), (interval.mean, interval.low, interval.high), strict=True))
                 known = {f"confirmed/{names[split]}{end}": value for end, value in values.items()}
                 found.setdefault(each.leader.label, {}).update(known)
     return found
+
+
+def confirmed_line(confirmation: Confirmation | None) -> str:
+    """How sure the best is, in one line; empty where nothing is confirmed."""
+    if confirmation is None or confirmation.best is None:
+        return ""
+    best = confirmation.settings[0]
+    test = f"; on the test split {best.test}" if best.test is not None else ""
+    return (
+        f"trial {best.leader.label}'s settings with {len(best.complete)} fresh seeds, mean [95 % interval]: "
+        f"{best.validation}{test}"
+    )
 
 
 def plan_confirmation(

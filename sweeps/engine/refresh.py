@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from sweeps.engine.report.write import FILES, write_report
 from sweeps.engine.results import Results
+from sweeps.engine.tracking import Tracker
 from wgan_core.errors import one_line
-from wgan_core.folder import Folder
 
 _log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ class Refresher:
     A report that cannot be written, whatever the reason, is worth a warning; it never ends a sweep.
     """
 
-    def __init__(self, read: Callable[[], Results], publish: Callable[[Folder, tuple[str, ...]], None]) -> None:
-        """read: how the sweep stands. publish: is given the report's folder and files each time they were written."""
-        self._read, self._publish = read, publish
+    def __init__(self, read: Callable[[], Results], tracker: Tracker) -> None:
+        """read: how the sweep stands. tracker: brings the report to MLflow each time it was written."""
+        self._read, self._tracker = read, tracker
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
 
@@ -48,7 +48,8 @@ class Refresher:
         """Write it now; the seconds that it took."""
         began = time.monotonic()
         try:
-            self._publish(write_report(self._read()), FILES)
+            folder = write_report(self._read())
+            self._tracker.publish(folder, [name for name in FILES if folder.exists(name)])
         except Exception as error:
             _log.warning("the sweep's report is not up to date: %s", one_line(error))
         return time.monotonic() - began

@@ -14,7 +14,7 @@ import ray
 from ray import tune
 
 from sweeps.engine.cluster import check_storage, connected, running_cluster
-from sweeps.engine.confirmation import confirmed_metrics, plan_confirmation
+from sweeps.engine.confirmation import confirmed_line, confirmed_metrics, plan_confirmation
 from sweeps.engine.growth import NONE, growth
 from sweeps.engine.layout import sweep_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
@@ -22,7 +22,8 @@ from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
 from sweeps.engine.placement import placement
 from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, settle, write_plan
-from sweeps.engine.results import Results, read_confirmation, study_url
+from sweeps.engine.refresh import Refresher
+from sweeps.engine.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.space import Space, check_space
 from sweeps.engine.study import Row
 from sweeps.engine.terminal.choose import voice_for
@@ -117,22 +118,25 @@ def run_sweep(
 def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
     """Train until all trials have ended or the person stops it; how they stand, and whether all have ended."""
     began, confirming = time.monotonic(), None
+    training = search.training
+    report = Refresher(lambda: open_results(training.options.storage, search.plan.name, training.study_url), tracker)
     tracker.start()
     try:
-        search.train()
-        rows, done = search.standing()
-        if done and test is not None and best_row(rows) is not None:
-            confirming = _begin_confirmation(search, rows, test, tracker)
-            confirming.train(test)
+        with report:
+            search.train()
+            rows, done = search.standing()
+            if done and test is not None and best_row(rows) is not None:
+                confirming = _begin_confirmation(search, rows, test, tracker)
+                confirming.train(test)
     finally:
         rows, done = search.standing()
         if confirming is not None:
             done = confirming.standing()[1]
-        folder, url = search.training.folder, search.training.study_url
-        results = Results(folder, search.plan, rows, read_confirmation(folder, rows, url))
-        _finish(tracker, results, done, search.training.voice)
+        confirmation = read_confirmation(training.folder, rows, training.study_url)
+        results = Results(training.folder, search.plan, rows, confirmation)
+        _finish(tracker, results, done, report, training.voice)
     seconds = time.monotonic() - began
-    search.training.voice.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
+    training.voice.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
     return results, done
 
 
@@ -224,7 +228,7 @@ def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Track
     return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
 
 
-def _finish(tracker: Tracker, results: Results, done: bool, voice: Voice) -> None:
+def _finish(tracker: Tracker, results: Results, done: bool, report: Refresher, voice: Voice) -> None:
     best, objective = results.best_so_far, results.plan.objective
     summary: dict[str, str | float] = {}
     if best is not None:
@@ -234,6 +238,8 @@ def _finish(tracker: Tracker, results: Results, done: bool, voice: Voice) -> Non
             "best.checkpoint": str(checkpoint_of(results.folder, best)),
         }
     voice.say("writing the last records to MLflow, at most a minute")
-    said = confirmed_metrics(results.confirmation)
-    if tracker.stop("FINISHED" if done else "KILLED", summary, said) == "partial":
+    tracker.drain()  # so that the report has what is uploaded
+    report.write()
+    metrics, line = confirmed_metrics(results.confirmation), confirmed_line(results.confirmation)
+    if tracker.stop("FINISHED" if done else "KILLED", summary, metrics, confirmed=line) == "partial":
         voice.say(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")

@@ -15,16 +15,20 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
 
+from sweeps.engine.confirmation import BOUNDS
 from sweeps.engine.layout import parts, trial_folder, trial_labels
-from sweeps.engine.tracking_note import best_key
+from sweeps.engine.tracking_files import small_png
+from sweeps.engine.tracking_film import tiles
+from sweeps.engine.tracking_note import best_key, role_of
+from sweeps.engine.tracking_parent import PICTURE, SMALL, Place, Winner, parent_text
 from sweeps.engine.tracking_store import NotReachable, Point, Store
 from sweeps.engine.tracking_trial import TrialUpload
 from sweeps.engine.tracking_uri import answers, is_http, shown
+from sweeps.engine.tracking_view import VIEW_TAG, plain_link, searched, view, view_link
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 
@@ -34,6 +38,9 @@ _INTERVAL_S = 2.0
 _LONGEST_WAIT_S = 60.0
 _FULL_PASS_EVERY = 15
 _PORT = 5000
+_SMALL_SIDE = 72  # pixels, of the picture beside the winner's lines
+# Whose samples the view shows: as many as stand side by side in 690 pixels, as MLflow puts the best one last.
+_LEADERS = 4
 
 
 class Tracker:
@@ -63,8 +70,13 @@ class Tracker:
         self._failed: dict[str, str] = {}
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._grid, self._searched = tiles(self._description), searched(self._description)
         self._deadline = math.inf
         self._thread: threading.Thread | None = None
+        self._last_store: Store | None = None
+        self._has_view = False
+        self._published: list[str] = []
+        self._ended: tuple[Mapping[str, str | float], str] | None = None
         self.last_error: str | None = None
         """Why the last pass did not bring everything over; None if it did."""
 
@@ -127,12 +139,14 @@ class Tracker:
         summary: Mapping[str, str | float],
         trials: Mapping[str, Mapping[str, float]] | None = None,
         timeout_s: float = 60.0,
+        confirmed: str = "",
     ) -> Literal["complete", "partial"]:
         """Drain to the end, compare MLflow with the spools, end the sweep's run; what `mlflow.sync` then says.
 
         Strings in `summary` become tags of the sweep's run, numbers metrics; `trials` has such metrics
-        of single trials, by label. Trials that have not ended are shown as KILLED and WAITING until
-        the sweep goes on. Where MLflow stays away for
+        of single trials, by label; `confirmed` is a line of HTML for its description, on how sure the
+        best trial is. Trials that have not ended are shown as KILLED and WAITING until the sweep goes
+        on. Where MLflow stays away for
         `timeout_s` seconds the answer is "partial", and the next start brings the rest.
         """
         self._deadline = time.monotonic() + timeout_s
@@ -143,7 +157,7 @@ class Tracker:
         self._drain_patiently()
         try:
             with self._lock:
-                return self._finish(final_status, summary, trials or {})
+                return self._finish(final_status, summary, trials or {}, confirmed)
         except Exception as error:
             self._warn(_line(error))
             return "partial"
@@ -176,7 +190,27 @@ class Tracker:
     def link(self) -> str:
         """Where the browser shows the trials, best first: on the server, or on the one `ui_command` starts."""
         base = shown(self._uri).rstrip("/") if is_http(self._uri) else f"http://127.0.0.1:{_PORT}"
-        return base if self._experiment_id is None else link(base, self._experiment_id, self._objective)
+        if self._experiment_id is None:
+            return base
+        if self._has_view:
+            return view_link(base, self._experiment_id, self._sweep_id)
+        return plain_link(base, self._experiment_id, self._sweep_id, self._objective)
+
+    def publish(self, folder: Folder, names: Sequence[str], to: str = "report") -> None:
+        """Make files artifacts of the sweep's run, below `to`, and link to them in its description.
+
+        Raises nothing: what cannot be brought over is warned of.
+        """
+        try:
+            files = {name: folder.read(name) for name in names}
+            with self._lock:
+                store = self._last_store or self._connect()
+                store.put(store.parent_id, files, to)
+                self._published = list(dict.fromkeys([*self._published, *(f"{to}/{name}" for name in names)]))
+                if self._ended is not None:
+                    store.log(store.parent_id, tags={"mlflow.note.content": self._text(store, *self._ended)})
+        except Exception as error:  # tracking never fails a sweep
+            _log.warning("MLflow has not got %s of %s: %s", ", ".join(names), folder, _line(error))
 
     def _warn(self, said: str) -> None:
         if said != self.last_error:
@@ -187,7 +221,7 @@ class Tracker:
         for label in trial_labels(self._folder):
             if label not in self._trials:
                 folder = trial_folder(self._folder, label)
-                self._trials[label] = TrialUpload(folder, label, self._objective, self._floor)
+                self._trials[label] = TrialUpload(folder, label, self._objective, self._floor, self._grid)
 
     def _sorted(self) -> list[tuple[str, TrialUpload]]:
         """The trials by number."""
@@ -204,7 +238,8 @@ class Tracker:
             runs = store.trial_runs()
             for trial in self._trials.values():
                 trial.reconcile(store, runs)
-            self._store, self._experiment_id = store, store.experiment_id
+            self._store, self._last_store, self._experiment_id = store, store, store.experiment_id
+            self._set_view(store, ("samples/final", "samples/film"))
         return self._store
 
     def _run(self) -> None:
@@ -236,7 +271,11 @@ class Tracker:
         return True
 
     def _finish(
-        self, status: str, summary: Mapping[str, str | float], trials: Mapping[str, Mapping[str, float]]
+        self,
+        status: str,
+        summary: Mapping[str, str | float],
+        trials: Mapping[str, Mapping[str, float]],
+        confirmed: str,
     ) -> Literal["complete", "partial"]:
         store = self._connect()
         runs = store.trial_runs()
@@ -246,13 +285,17 @@ class Tracker:
         shortfalls = {label: said for label, trial in self._sorted() if (said := trial.shortfall(store, runs))}
         sync: Literal["complete", "partial"] = "partial" if shortfalls else "complete"
         tags = {key: value for key, value in summary.items() if isinstance(value, str)}
-        tags.setdefault("mlflow.note.content", self._lead(summary))
+        self._ended = summary, confirmed
+        tags.setdefault("mlflow.note.content", self._text(store, summary, confirmed))
         tags["mlflow.sync"] = sync
         tags["mlflow.sync.reason"] = "; ".join(f"trial {label}: {said}" for label, said in shortfalls.items()) or "-"
         store.log(store.parent_id, self._new_points(store, store.parent_id, summary), tags=tags)
         for label, metrics in trials.items():
             if (run_id := self._trials[label].note.run_id) is not None:
                 store.log(run_id, self._new_points(store, run_id, metrics))
+        if status == "FINISHED":
+            means = {key for metrics in trials.values() for key in metrics if not key.endswith(BOUNDS)}
+            self._show_leaders(store, sorted(means))
         store.terminate(store.parent_id, status)
         self.last_error = tags["mlflow.sync.reason"] if shortfalls else None
         self._store = None  # going on means looking again, and setting the sweep's run going
@@ -265,26 +308,62 @@ class Tracker:
         new = {key: value for key, value in values.items() if math.isfinite(value) and had.get(key) != value}
         return [(key, value, now_ms, 0) for key, value in new.items()]
 
-    def _lead(self, summary: Mapping[str, str | float]) -> str:
-        """The first line of the run's description, in Markdown."""
-        trial = summary.get("best.trial")
+    def _set_view(self, store: Store, images: Sequence[str], scores: Sequence[str] = ()) -> None:
+        """Have the link open a view of the trials that shows images of these keys, or the plain page if it cannot.
+
+        scores: metrics with columns of their own beside the objective's.
+        """
+        has_floor = self._floor > 0
+        try:
+            value = view(self._sweep, self._sweep_id, self._objective, has_floor, self._searched, images, scores)
+            store.tag_experiment(f"{VIEW_TAG}{self._sweep_id}", value)
+            self._has_view = True
+        except Exception as error:
+            _log.warning("MLflow's page of the trials is not prepared: %s", _line(error))
+
+    def _show_leaders(self, store: Store, scores: Sequence[str]) -> None:
+        """Have the view show the samples of the search's best trials alone.
+
+        An image cannot be taken back, and the best change where a sweep is extended, so the key says of how many.
+        """
+        searched = [trial for label, trial in self._trials.items() if role_of(label) == "trial"]
+        scored = [trial for trial in searched if trial.note.best is not None and trial.note.ended]
+        key = f"best of {len(scored)}"
+        try:
+            for trial in sorted(scored, key=lambda trial: trial.note.best or 0.0)[:_LEADERS]:
+                trial.show(store, f"samples/{key}", f"film/{key}")
+        except Exception as error:
+            _log.warning("MLflow has not all samples of the best trials: %s", _line(error))
+        else:
+            if scored:
+                self._set_view(store, (f"samples/{key}", f"film/{key}"), scores)
+
+    def _text(self, store: Store, summary: Mapping[str, str | float], confirmed: str) -> str:
+        """The description of the sweep's run."""
+        link = self.link()
+        place = Place(store.experiment_id, store.parent_id, link[link.index("#") :])
+        winner = self._winner(store, summary)
+        return parent_text(winner, self._objective, self._floor, confirmed, place, self._published)
+
+    def _winner(self, store: Store, summary: Mapping[str, str | float]) -> Winner | None:
+        name = summary.get("best.trial")
         value = summary.get(best_key(self._objective), summary.get(self._objective))
-        if trial is None or not isinstance(value, float | int):
-            return "No trial has completed yet."
-        floor = f" (real data against real data: {self._floor:.4g})" if math.isfinite(self._floor) else ""
-        return f"**Best: trial {trial}, {self._objective} {value:.4g}**{floor}"
-
-
-def link(base: str, experiment_id: str, objective: str) -> str:
-    """Where the browser shows an experiment's trials, best first, on the server at `base`."""
-    query = {
-        "workflowType": "machine_learning",  # otherwise MLflow opens its page for language models
-        "compareRunsMode": "CHART",
-        "searchFilter": "tags.`sweep.role`='trial'",
-        "orderByKey": f"metrics.`{objective}`",
-        "orderByAsc": "true",
-    }
-    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote, safe='')}"
+        if name is None or not isinstance(value, float | int):
+            return None
+        trial = self._trials.get(str(name))
+        picture = trial.picture() if trial else None
+        small = small_png(picture, _SMALL_SIDE) if picture else None
+        if picture and small:
+            store.put(store.parent_id, {PICTURE: picture, SMALL: small})
+        return Winner(
+            trial=str(name),
+            value=value,
+            params=trial.params if trial else {},
+            searched=self._searched,
+            checkpoint=str(summary.get("best.checkpoint", "")),
+            model_uri=trial.note.model_uri if trial else None,
+            has_picture=small is not None,
+        )
 
 
 def _line(error: Exception) -> str:

@@ -23,7 +23,7 @@ from wgan_core.folder import Folder
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-_THUMBNAIL = (256, 256)
+_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,25 @@ def log_samples(store: Store, run_id: str, samples: Sequence[Sample]) -> None:
     store.log(run_id, tags={"mlflow.loggedImages": "True"})
 
 
-def thumbnail(png: bytes) -> bytes | None:
-    """The image as WebP, at most 256 pixels wide and high, never enlarged; None if it is not a whole image."""
+def thumbnail(png: bytes, side: int = _SIDE) -> bytes | None:
+    """The image as WebP, at most `side` pixels wide and high, never enlarged; None if it is not a whole image."""
+    return _small(png, side, "WEBP", lossless=True)
+
+
+def small_png(png: bytes, side: int) -> bytes | None:
+    """As `thumbnail`, as PNG."""
+    return _small(png, side, "PNG")
+
+
+def _small(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
     try:
         with Image.open(io.BytesIO(png)) as image:
             small = image.convert("RGB")
     except (OSError, SyntaxError, ValueError):  # what Pillow raises, by format and by fault
         return None
-    small.thumbnail(_THUMBNAIL)
+    small.thumbnail((side, side))
     written = io.BytesIO()
-    small.save(written, "WEBP", lossless=True)
+    small.save(written, kind, **options)
     return written.getvalue()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from sweeps.engine.layout import parts
@@ -15,7 +16,9 @@ NOTE_NAME = "mlflow.json"
 INTERRUPTED = "interrupted"
 """The end of a trial that has none: the sweep stopped before it."""
 
-_ON_LOG_AXIS = ("lr", "lr_critic", "lr_generator", "lambda_gp")
+ON_LOG_AXIS = ("lr", "lr_critic", "lr_generator", "lambda_gp", "clip")
+LOG10 = "_log10"
+"""What ends the names of the logarithms, which MLflow's linear axes need."""
 _LONGEST_RUN_NAME = 15  # MLflow's tables show no more
 
 
@@ -71,32 +74,75 @@ def best_key(objective: str) -> str:
     return f"best/{objective.removeprefix('eval/')}"
 
 
+def log_key(objective: str) -> str:
+    """The metric that holds the decimal logarithm of `best_key`'s, which below the floor is that of the floor."""
+    return f"{best_key(objective)}{LOG10}"
+
+
+def role_of(label: str) -> str:
+    """Tells a trial of the search from one that confirms another, which is not compared with the others."""
+    return "confirmation" if parts(label)[1] else "trial"
+
+
 def trial_name(label: str) -> str:
     """A trial's label with its number in three digits, so that names sort: `t004`, `t004b`."""
     number, letter = parts(label)
     return f"t{number:03d}{letter}"
 
 
-def run_name(label: str, params: Mapping[str, Param]) -> str:
-    """A run's name in at most 15 characters, such as `t004 λ10 n5`; what does not fit is left out."""
+def run_name(label: str, params: Mapping[str, Param], score: float | None = None) -> str:
+    """A run's name in at most 15 characters, such as `t004 .1364 λ10`; what does not fit is left out."""
     name = trial_name(label)
-    for sign, key in (("λ", "lambda_gp"), ("n", "n_critic")):
+    said = [] if score is None else [_short(f"{score:.4g}")]
+    for sign, key in (("λ", "lambda_gp"), ("lr", "lr"), ("n", "n_critic")):
         value = params.get(key)
-        if value is None:
-            continue
-        longer = f"{name} {sign}{value:.2g}" if isinstance(value, float) else f"{name} {sign}{value}"
-        name = longer if len(longer) <= _LONGEST_RUN_NAME else name
+        if value is not None:
+            said.append(f"{sign}{_short(f'{value:.0e}' if key == 'lr' else _digits(value, 2))}")
+    for part in said:
+        name = f"{name} {part}" if len(f"{name} {part}") <= _LONGEST_RUN_NAME else name
     return name
 
 
 def run_params(start: Start) -> dict[str, str]:
-    """A run's params: six significant digits, and the logarithms that MLflow's linear axes cannot show."""
-    params = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in start.params.items()}
-    for key in _ON_LOG_AXIS:
+    """A run's params: four significant digits, and the logarithms that MLflow's linear axes cannot show."""
+    params = {key: _digits(value, 4) for key, value in start.params.items()}
+    for key in ON_LOG_AXIS:
         value = start.params.get(key)
         if isinstance(value, float | int) and value > 0:
-            params[f"{key}_log10"] = f"{math.log10(value):.6g}"
+            params[f"{key}{LOG10}"] = f"{math.log10(value):.6g}"
     return {**params, "seed": str(start.seed)}
+
+
+def end_text(end: End, objective: str, floor: float) -> str:
+    """How a trial ended, in Markdown, for the description of its run."""
+    said = f"**{end.state}** after {end.critic_updates} critic updates: {end.reason or 'no reason given'}"
+    if end.best is None:
+        return f"{said}\n\nNo score."
+    score = score_text(objective, end.best.value, floor)
+    return f"{said}\n\n{score}, at {end.best.critic_updates}: `checkpoints/{end.best.checkpoint}`"
+
+
+def score_text(objective: str, value: float, floor: float) -> str:
+    """A score in HTML, which Markdown may have in it, beside what real data scores against real data."""
+    said = f"<code>{objective}</code> <b>{value:.4g}</b>"
+    if not math.isfinite(floor):
+        return said
+    ratio = f"{value / floor:.1f} times " if floor > 0 else ""
+    return f"{said}, {ratio}the {floor:.4g} of real data against real data"
+
+
+def params_text(params: Mapping[str, Param], names: Iterable[str]) -> str:
+    """Some hyper-parameters of a trial, as MLflow shows them."""
+    return ", ".join(f"{name} {_digits(params[name], 4)}" for name in names if name in params)
+
+
+def _digits(value: Param, count: int) -> str:
+    return f"{value:.{count}g}" if isinstance(value, float) else str(value)
+
+
+def _short(number: str) -> str:
+    """0.21 as .21 and 2e-03 as 2e-3."""
+    return re.sub(r"e([+-])0+(?=\d)", r"e\1", re.sub(r"^(-?)0\.", r"\1.", number))
 
 
 def mark_of(end: End) -> str:

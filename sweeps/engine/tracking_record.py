@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sweeps.engine.plan import Plan
 from sweeps.engine.tracking_store import connect
 from sweeps.engine.tracking_uri import database, shown, without_password
+from sweeps.engine.tracking_view import VIEW_TAG, plain_link, view_link
 from wgan_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,16 +21,23 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class Record:
-    """A sweep in the MLflow store at `uri`."""
+    """A sweep in the MLflow store at `uri`. has_view: whether a page of its trials is prepared there."""
 
     uri: str
     plan: Plan
     client: MlflowClient
     experiment_id: str
+    has_view: bool = False
+
+    def link(self, base: str) -> str:
+        """Where the browser shows its trials, best first, on the server at `base`."""
+        if self.has_view:
+            return view_link(base, self.experiment_id, self.plan.id)
+        return plain_link(base, self.experiment_id, self.plan.id, self.plan.objective)
 
     def trial_run(self, label: str) -> str:
         """The id of a trial's run. Raises `UserError` if it has none here."""
-        own = f"tags.`sweep.id` = '{self.plan.id}' AND tags.`sweep.role` = 'trial' AND tags.`trial.number` = '{label}'"
+        own = f"tags.`sweep.id` = '{self.plan.id}' AND tags.`trial.number` = '{label}'"
         # As the uploader does: the oldest.
         order = ["attributes.start_time ASC"]
         for run in self.client.search_runs([self.experiment_id], own, max_results=1, order_by=order):
@@ -53,7 +61,7 @@ def open_record(uri: str, plan: Plan) -> Record:
             f"the MLflow store must have an experiment of the sweep; {shown(uri)} has none named {plan.name!r}, or a "
             "deleted one: give the --tracking-uri that the sweep was run with"
         )
-    return Record(uri, plan, client, str(experiment.experiment_id))
+    return Record(uri, plan, client, str(experiment.experiment_id), f"{VIEW_TAG}{plan.id}" in experiment.tags)
 
 
 @contextmanager

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias
 
 from sweeps.engine.layout import parts
+from sweeps.engine.tracking_note import role_of
 from sweeps.engine.tracking_uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
 from wgan_core.errors import UserError
 
@@ -89,7 +92,7 @@ class Store:
 
     def trial_run(self, label: str) -> StoredRun | None:
         """A trial's run, if there is one that is not deleted."""
-        return self._find(f"tags.`sweep.role` = 'trial' AND tags.`trial.number` = '{label}'")
+        return self._find(f"tags.`trial.number` = '{label}'")
 
     def trial_runs(self) -> dict[str, StoredRun]:
         """All runs of the sweep's trials by run id, deleted ones too."""
@@ -99,7 +102,7 @@ class Store:
         while True:
             page = self.client.search_runs(
                 [self.experiment_id],
-                f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` = 'trial'",
+                f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` != 'sweep'",
                 ViewType.ALL,
                 max_results=1000,
                 page_token=token,
@@ -112,7 +115,7 @@ class Store:
     def create_trial_run(self, label: str, name: str, started_ms: int) -> str:
         """A new run for a trial, below the sweep's own."""
         tags = {
-            **self._tags("trial"),
+            **self._tags(role_of(label)),
             "trial.number": label,
             "trial.state": "RUNNING",
             "mlflow.parentRunId": self.parent_id,
@@ -140,6 +143,18 @@ class Store:
             [RunTag(key, value) for key, value in (tags or {}).items()],
             synchronous=True,
         )
+
+    def tag_experiment(self, key: str, value: str) -> None:
+        """Set a tag of the experiment, of at most 5,000 characters."""
+        self.client.set_experiment_tag(self.experiment_id, key, value)
+
+    def put(self, run_id: str, files: Mapping[str, bytes], to: str | None = None) -> None:
+        """Make files artifacts of a run, below `to`; one of the same name is replaced."""
+        with TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+                Path(folder, name).write_bytes(content)
+            self.client.log_artifacts(run_id, folder, to)
 
     def set_running(self, run_id: str) -> None:
         """Say that a run goes on, which may have been said to have ended."""

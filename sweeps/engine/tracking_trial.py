@@ -9,15 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Spool, Start, Step, step_name
+from sweeps.engine.layout import SAMPLES, sample_name
+from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
 from sweeps.engine.tracking_files import Export, Sample, log_model, log_samples, thumbnail
+from sweeps.engine.tracking_film import Tiles, chosen, film
 from sweeps.engine.tracking_note import (
     INTERRUPTED,
     Note,
     best_key,
+    end_text,
     equal,
+    log_key,
     mark_of,
     read_note,
+    role_of,
     run_name,
     run_params,
     trial_name,
@@ -29,15 +34,21 @@ from wgan_core.folder import Folder
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """MLflow's word for each of Optuna's."""
 
+FILM_SIDE, LEADER_SIDE = 400, 128
+"""Pixels as which MLflow's image charts show the film, and each of the best trials' pictures."""
+
 _AT_ONCE = 200  # segments between two notes
 
 
 class TrialUpload:
-    """Brings one trial's spool to MLflow; `objective` is the metric whose lowest value is the best."""
+    """Brings one trial's spool to MLflow; `objective` is the metric whose lowest value is the best.
 
-    def __init__(self, folder: Folder, label: str, objective: str, floor: float) -> None:
+    grid: how its pictures are made up, if they are grids of images.
+    """
+
+    def __init__(self, folder: Folder, label: str, objective: str, floor: float, grid: Tiles | None = None) -> None:
         self.folder, self.label = folder, label
-        self._objective, self._floor = objective, floor
+        self._objective, self._floor, self._grid = objective, floor, grid
         self._spool = Spool(folder)
         self.note = read_note(folder)
 
@@ -168,6 +179,8 @@ class TrialUpload:
         if self._objective in values:
             note.best = min(values[self._objective], math.inf if note.best is None else note.best)
             values[best_key(self._objective)] = note.best
+            if self._floor > 0:  # otherwise a score may be 0 or less
+                values[log_key(self._objective)] = math.log10(max(note.best, self._floor))
         floor_key = f"{self._objective}_floor"
         if math.isfinite(self._floor) and floor_key not in note.counts:
             values[floor_key] = self._floor
@@ -200,7 +213,7 @@ class TrialUpload:
         if note.last_image is not None:
             # At step 0, where MLflow's image slider starts, and at a fixed time, so that a later end replaces it.
             final = self._image(note.last_image, "samples/final", 0, self._start(end).started_ms, note)
-            log_samples(store, run_id, [final] if final else [])
+            log_samples(store, run_id, [*([final] if final else []), *self._film("samples/film", FILM_SIDE)])
         if end.model_dir is not None:
             try:
                 note.model_id, note.model_uri = log_model(store, run_id, self._export(end, note))
@@ -213,8 +226,47 @@ class TrialUpload:
         note.uploaded.append(END_NAME)
         self._save(note)
 
+    def _film(self, key: str, side: int) -> list[Sample]:
+        """The training in one picture, if there is one; at step 0 and a fixed time, as the final samples."""
+        folder = self.folder / SAMPLES
+        steps = [int(name[:-4]) for name in folder.names() if name[:-4].isdecimal()]
+        png = film({step: folder.read(sample_name(step)) for step in chosen(steps)}, self._grid) if steps else None
+        return [] if png is None else self._shown(key, png, side)
+
+    def _shown(self, key: str, png: bytes, side: int) -> list[Sample]:
+        """An image at step 0, where MLflow's slider starts, and at a fixed time, so that a later one replaces it."""
+        started_ms = self._start(self._read_end(self._spool.segments())).started_ms
+        webp = thumbnail(png, side)
+        return [] if webp is None else [Sample(key, 0, started_ms, png, webp)]
+
+    @property
+    def best(self) -> Best | None:
+        """Its lowest score, once it has ended."""
+        end = self._read_end(self._spool.segments())
+        return end.best if end is not None else None
+
+    @property
+    def params(self) -> dict[str, Param]:
+        """What it was trained with; empty if its process was lost before it could say."""
+        return self._start(self._read_end(self._spool.segments())).params
+
+    def picture(self) -> bytes | None:
+        """Of the samples of its best checkpoint."""
+        best = self.best
+        try:
+            return None if best is None else (self.folder / SAMPLES).read(sample_name(best.critic_updates))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def show(self, store: Store, samples: str, training: str) -> None:
+        """Give its run the picture of its best checkpoint, and the film, once more, small, under keys of their own."""
+        picture = self.picture()
+        if self.note.run_id is not None and picture is not None:
+            images = [*self._shown(samples, picture, LEADER_SIDE), *self._film(training, LEADER_SIDE)]
+            log_samples(store, self.note.run_id, images)
+
     def _export(self, end: End, note: Note) -> Export:
-        tags = {"sweep.role": "trial", "trial.number": self.label, "trial.state": end.state}
+        tags = {"sweep.role": role_of(self.label), "trial.number": self.label, "trial.state": end.state}
         return Export(
             folder=self.folder / str(end.model_dir),
             mark=mark_of(end),
@@ -253,5 +305,11 @@ class TrialUpload:
         return {"best.checkpoint": str(checkpoint), "best.critic_updates": str(end.best.critic_updates)}
 
     def _close(self, store: Store, run_id: str, end: End) -> None:
-        store.log(run_id, tags={"trial.state": end.state, "trial.reason": end.reason, **self._best_tags(end)})
+        tags = {
+            "trial.state": end.state,
+            "trial.reason": end.reason,
+            "mlflow.note.content": end_text(end, self._objective, self._floor),
+            "mlflow.runName": run_name(self.label, self._start(end).params, end.best.value if end.best else None),
+        }
+        store.log(run_id, tags={**tags, **self._best_tags(end)})
         store.terminate(run_id, STATUS[end.state], end.ended_ms)

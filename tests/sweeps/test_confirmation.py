@@ -269,6 +269,8 @@ def check_runs(results: Results, storage: Path) -> None:
     (setting,) = results.confirmation.settings
     assert setting.test is not None
     assert setting.validation is not None
+    roles = {label: run.data.tags["sweep.role"] for label, run in runs.items()}
+    assert roles == {"0": "trial", "1": "trial", **dict.fromkeys(("0a", "0b", "0c"), "confirmation")}
     leader = runs["0"].data.metrics
     assert leader["eval/w1"] >= leader["best/w1"] == results.rows[0].value
     assert leader["confirmed/test/w1"] == pytest.approx(setting.test.mean, rel=1e-9)

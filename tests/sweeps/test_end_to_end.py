@@ -191,16 +191,16 @@ def folder_of_best(sweep: Finished, number: int) -> Folder:
 
 
 def test_params_are_optunas(sweep: Finished) -> None:
-    """To the six digits that are shown; and what is derived from them."""
+    """To the four digits that are shown; and what is derived from them."""
     for number, run in sweep.runs.items():
         params, asked = run.data.params, sweep.optuna[number].params
         assert set(asked) == set(SEARCHED)
         for name, value in asked.items():
-            assert float(params[name]) == pytest.approx(value, rel=1e-5)
+            assert float(params[name]) == pytest.approx(value, rel=5e-4)
         for name in ("lr_critic", "lr_generator"):
-            assert float(params[name]) == pytest.approx(asked["lr"], rel=1e-5)
-        assert float(params["beta2"]) == pytest.approx(1 - asked["one_minus_beta2"], rel=1e-5)
-        assert float(params["lr_log10"]) == pytest.approx(math.log10(asked["lr"]), rel=1e-5)
+            assert float(params[name]) == pytest.approx(asked["lr"], rel=5e-4)
+        assert float(params["beta2"]) == pytest.approx(1 - asked["one_minus_beta2"], rel=5e-4)
+        assert float(params["lr_log10"]) == pytest.approx(math.log10(asked["lr"]), rel=1e-3)
         assert int(params["seed"]) == trial_seed(0, number)
         start, _, _ = sweep.spooled(number)
         assert start.params.items() >= asked.items()
@@ -234,14 +234,15 @@ def test_the_objectives_curve_is_optunas(sweep: Finished) -> None:
 
 
 def test_sample_grids(sweep: Finished) -> None:
-    """At every step of the grid one picture, and the last one again as the final; the same z in all of a trial."""
+    """At every step of the grid one picture, the last one again as the final, and the film; the same z in a trial."""
+    of_best = [(f"{key}~best of {TRIALS}", 0) for key in ("samples", "film")]
     for number, run in sweep.runs.items():
         _, steps, _ = sweep.spooled(number)
         names = [Path(info.path).name for info in sweep.client.list_artifacts(run.info.run_id, "images")]
         grids = [found for name in names if (found := re.fullmatch(r"(.+?)\+step\+(\d+)\+.*\.png", name))]
         shown = sorted((found[1], int(found[2])) for found in grids)
         wanted = [("samples", step.critic_updates) for step in steps]
-        assert shown == sorted([*wanted, ("samples~final", 0)])
+        assert shown == sorted([*wanted, ("samples~final", 0), ("samples~film", 0), *of_best])
         trial = checkpoints.latest(sweep.trial(number) / "checkpoints")
         assert trial is not None
         drawn = grid_png(averaged_generator(trial)(grid_z(trial.structure, trial.trial, 64)))

@@ -1,5 +1,6 @@
 """The tracker against real MLflow stores: a SQLite file, and a server on the loopback that gets killed."""
 
+import base64
 import io
 import json
 import logging
@@ -8,14 +9,13 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from PIL import Image
 from safetensors.numpy import load_file, save
 
 from sweeps.engine.spool import Best, Spool
 from sweeps.engine.tracking import Tracker
 from sweeps.engine.tracking_note import run_name
+from tests.sweeps.mlflow_server import Server
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 
@@ -38,45 +40,10 @@ OBJECTIVE = "eval/fid_digits_ab12cd34"
 BEST = "best/fid_digits_ab12cd34"
 FLOOR = 0.0625
 T0 = 1_700_000_000_000
+# Of three trials, of which the last has no best checkpoint: the score, and what else there is room for.
+NAMED = ("8 λ10 n5", "9 λ10 n5", "λ10 lr1e-4")
 
 pytestmark = pytest.mark.needs_server
-
-
-class Server:
-    """An MLflow server on the loopback, in a process group of its own, that can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri, self._folder = f"http://127.0.0.1:{self.port}", folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def launch(self) -> None:
-        off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, env=os.environ | off, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            assert self._process is not None
-            assert self._process.poll() is None, (self._folder / "server.log").read_text()
-            time.sleep(0.2)
-        raise AssertionError((self._folder / "server.log").read_text())
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)  # the group that was made for it: it and its worker
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +51,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterato
     """A server on its way up, so that others can be busy meanwhile."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(database.removeprefix("sqlite:///"), folder / "server.db")  # its tables, made but once
-    server = Server(folder)
+    server = Server(f"sqlite:///{folder}/server.db", folder)
     server.launch()
     yield server
     server.kill()
@@ -255,7 +222,7 @@ def test_three_trials_arrive_and_writing_them_again_changes_nothing(sweep: Folde
     for _ in range(2):
         assert forgetful.stop("FINISHED", summary) == "complete"
     assert forgetful.last_error is None
-    assert reader.everything() == before
+    check_leaders(reader, before)
     check_parent(reader)
 
 
@@ -265,6 +232,10 @@ def check_runs(reader: Reader, tracked: Tracker) -> None:
     assert [run.info.status for run in trials.values()] == ["FINISHED", "KILLED", "FAILED"]
     assert [run.data.tags["trial.state"] for run in trials.values()] == ["COMPLETE", "PRUNED", "FAIL"]
     assert trials[2].data.tags["trial.reason"] == "RuntimeError: no memory"
+    assert trials[2].data.tags["mlflow.note.content"] == (
+        "**FAIL** after 200 critic updates: RuntimeError: no memory\n\nNo score."
+    )
+    assert f"<code>{OBJECTIVE}</code> <b>9</b>, 144.0 times the 0.0625" in trials[1].data.tags["mlflow.note.content"]
     assert trials[0].data.tags["best.checkpoint"].endswith("trials/0/checkpoints/000000200")
     assert parent.info.status == "RUNNING"
     assert parent.data.tags["sweep.trials"] == "3"
@@ -272,12 +243,12 @@ def check_runs(reader: Reader, tracked: Tracker) -> None:
     for number, run in trials.items():
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert (run.info.run_name, run.info.start_time, run.info.end_time) == (
-            f"t00{number} λ10 n5",
+            f"t00{number} {NAMED[number]}",
             T0 + number,
             T0 + 9000,
         )
         assert run.data.params == {
-            "lr": "0.000123457",
+            "lr": "0.0001235",
             "lr_log10": "-3.90849",
             "lambda_gp": "10",
             "lambda_gp_log10": "1",
@@ -288,9 +259,11 @@ def check_runs(reader: Reader, tracked: Tracker) -> None:
         times = [(0, T0 + 1000), (100, T0 + 2000), (200, T0 + 3000)]
         values = [objective(number, report) for report in range(3)]
         lowest = [values[0], values[0], values[2]]
-        assert set(run.data.metrics) == {"train/wasserstein_estimate", OBJECTIVE, BEST, f"{OBJECTIVE}_floor"}
+        logarithm = f"{BEST}_log10"
+        assert set(run.data.metrics) == {"train/wasserstein_estimate", OBJECTIVE, BEST, logarithm, f"{OBJECTIVE}_floor"}
         assert reader.history(run, OBJECTIVE) == [(*at, value) for at, value in zip(times, values, strict=True)]
         assert reader.history(run, BEST) == [(*at, value) for at, value in zip(times, lowest, strict=True)]
+        assert [10**value for _, _, value in reader.history(run, logarithm)] == pytest.approx(lowest)
         assert reader.history(run, f"{OBJECTIVE}_floor") == [(0, T0 + 1000, FLOOR)]
 
 
@@ -307,9 +280,21 @@ def check_images(reader: Reader) -> None:
         (final,) = [content for path, content in files.items() if re.match(r"images/samples~final\+step\+0.*png", path)]
         assert final == png(200 + number)
         small = [content for path, content in files.items() if path.endswith("+compressed.webp")]
-        assert [Image.open(io.BytesIO(content)).size for content in small] == [(256, 34)] * 4
-        assert len(files) == 8
+        assert sorted(Image.open(io.BytesIO(content)).size for content in small) == [(256, 34)] * 4 + [(322, 72)]
+        assert len(files) == 10
         assert run.data.tags["mlflow.loggedImages"] == "True"
+
+
+def check_leaders(reader: Reader, before: dict[str, Any]) -> None:
+    """The trials with a score have two small pictures more, once, and are otherwise as they were."""
+    after = reader.everything()
+    for number in range(3):
+        *rest, files = after[str(number)]
+        more = files.keys() - before[str(number)][-1].keys()
+        shown = sorted(path.split("+")[0] for path in more)
+        assert shown == [f"images/{key}~best of 3" for key in ("film", "film", "samples", "samples")] * (number < 2)
+        after[str(number)] = (*rest, {path: content for path, content in files.items() if path not in more})
+    assert after == before
 
 
 def check_models(reader: Reader, tracked: Tracker) -> None:
@@ -332,9 +317,10 @@ def check_parent(reader: Reader) -> None:
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["mlflow.sync"] == "complete"
     assert parent.data.tags["best.trial"] == "0"
-    assert parent.data.tags["mlflow.note.content"] == (
-        f"**Best: trial 0, {OBJECTIVE} 8** (real data against real data: 0.0625)"
-    )
+    said = parent.data.tags["mlflow.note.content"]
+    lead = f"<b>Best: trial 0</b>, <code>{OBJECTIVE}</code> <b>8</b>, 128.0 times the 0.0625 of real data"
+    assert said.startswith(f"<table><tr><td>{lead}")
+    assert reader.files(parent)["best.png"] == png(200)
     assert len(reader.history(parent, BEST)) == 1
 
 
@@ -376,7 +362,7 @@ def test_a_server_killed_in_the_middle_gets_everything_when_it_is_back(
     assert reader.parent().data.tags["mlflow.sync"] == "complete"
     run = reader.trials()[0]
     assert reader.history(run, OBJECTIVE) == [(100 * n, T0 + 1000 * (n + 1), objective(0, n)) for n in range(6)]
-    assert len(reader.files(run, "images")) == 14
+    assert len(reader.files(run, "images")) == 20
     assert [run.info.status for run in reader.trials().values()] == ["FINISHED", "KILLED"]
 
 
@@ -480,7 +466,7 @@ def test_an_uploader_killed_in_the_middle_leaves_nothing_out_and_nothing_twice(
     for number, run in reader.trials().items():
         expected = [(100 * n, T0 + 1000 * (n + 1), objective(number, n)) for n in range(4)]
         assert reader.history(run, OBJECTIVE) == expected
-        assert len(reader.files(run, "images")) == 10
+        assert len(reader.files(run, "images")) in (12, 16)  # of the four best two more pictures
         assert run.info.status == "FINISHED"
 
 
@@ -495,7 +481,7 @@ def test_the_thread_uploads_while_the_trial_goes_on(sweep: Folder, name: str, da
     reader = Reader(database, name)
     assert len(reader.history(reader.trials()[0], OBJECTIVE)) == 2
     assert reader.parent().info.status == "KILLED"
-    assert reader.parent().data.tags["mlflow.note.content"] == "No trial has completed yet."
+    assert reader.parent().data.tags["mlflow.note.content"].startswith("No trial has completed yet.")
 
 
 def test_an_interrupted_sweep_goes_on(sweep: Folder, name: str, database: str) -> None:
@@ -543,8 +529,8 @@ def test_a_failed_trial_that_runs_again_ends_anew(sweep: Folder, name: str, data
     (model,) = reader.models()
     assert model.model_id != old.model_id
     assert [(m.value, m.step) for m in model.metrics] == [(objective(0, 4), 400)]
-    finals = [path for path in reader.files(run, "images") if "samples~final" in path]
-    assert len(finals) == 2
+    for key in ("samples~final", "samples~film"):
+        assert len([path for path in reader.files(run, "images") if key in path]) == 2
 
 
 def test_a_trial_lost_before_it_began_is_recorded_as_failed(sweep: Folder, name: str, database: str) -> None:
@@ -663,11 +649,12 @@ def test_images_are_named_as_mlflow_names_its_own(sweep: Folder, name: str, data
     theirs = client.create_run(Reader(database, name).experiment.experiment_id).info.run_id
     with Image.open(io.BytesIO(png(0))) as image:
         client.log_image(theirs, image, key="samples", step=0, timestamp=T0 + 1000, synchronous=True)
-        client.log_image(theirs, image, key="samples/final", step=0, timestamp=T0, synchronous=True)
+        for key in ("samples/final", "samples/film"):
+            client.log_image(theirs, image, key=key, step=0, timestamp=T0, synchronous=True)
 
     def names(run_id: str) -> set[str]:
         found = {info.path for info in client.list_artifacts(run_id, "images")}
-        assert len(found) == 4
+        assert len(found) == 6
         return {re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", path) for path in found}
 
     assert names(ours) == names(theirs)
@@ -685,28 +672,96 @@ def test_links_and_commands(sweep: Folder, name: str, database: str) -> None:
     assert rest == ["ui", "--backend-store-uri", database, "--port", "5000"]
     assert local.link() == "http://127.0.0.1:5000"
     local.open(first_start=True)
-    assert local.link() == (
-        f"http://127.0.0.1:5000/#/experiments/{Reader(database, name).experiment.experiment_id}/runs"
-        "?workflowType=machine_learning&compareRunsMode=CHART"
-        "&searchFilter=tags.%60sweep.role%60%3D%27trial%27"
-        "&orderByKey=metrics.%60eval%2Ffid_digits_ab12cd34%60&orderByAsc=true"
+    experiment = Reader(database, name).experiment
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert local.link() == f"{page}&compareRunsMode=CHART&viewStateShareKey=1d"
+    prepared = json.loads(Reader(database, name).experiment.tags["mlflow.sharedViewState.1d"])
+    packed = prepared["state"].removeprefix("deflate;")
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert (state["searchFilter"], state["orderByKey"]) == (
+        "tags.`sweep.id`='1d' AND tags.`sweep.role`='trial'",
+        f"metrics.`{BEST}`",
     )
     local.stop("FINISHED", {})
     assert "/#/experiments/" in local.link()
     assert tracker(sweep, name, "https://me:secret@host/mlflow/").ui_command() == "https://me:***@host/mlflow/"
 
 
+def test_published_files_are_artifacts_of_the_sweeps_run_and_linked(sweep: Folder, name: str, database: str) -> None:
+    """Before the sweep's end as after it; its description says how sure the winner is, too."""
+    begin(sweep, 0).end("COMPLETE", "", T0 + 9000, 200, Best(200, objective(0, 2), "000000200"))
+    tracked = tracker(sweep, name, database)
+    tracked.open(first_start=True)
+    (sweep / "report").write("sweep.html", b"<p>report</p>")
+    (sweep / "report").write("best.json", b"{}")
+    tracked.publish(sweep / "report", ["sweep.html"])
+    summary = {BEST: objective(0, 2), "best.trial": "0", "best.checkpoint": "the/checkpoint"}
+    assert tracked.stop("FINISHED", summary, confirmed="with two more seeds: 8.1 to 8.3") == "complete"
+    tracked.publish(sweep / "report", ["best.json"], to="settings")
+    reader = Reader(database, name)
+    parent = reader.parent()
+    files = reader.files(parent)
+    assert (files["report/sweep.html"], files["settings/best.json"]) == (b"<p>report</p>", b"{}")
+    assert parent.info.status == "FINISHED"
+    said = parent.data.tags["mlflow.note.content"]
+    page = f"#/experiments/{reader.experiment.experiment_id}/runs/{parent.info.run_id}/artifacts"
+    for path in ("report/sweep.html", "settings/best.json"):
+        assert f'<a href="{page}/{path}?workflowType=machine_learning">{path}</a>' in said
+    assert "real data<br>with two more seeds: 8.1 to 8.3<br>" in said
+    assert "`the/checkpoint`" in said
+
+
+def test_what_cannot_be_published_is_warned_of(
+    sweep: Folder, name: str, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        away = tracker(sweep, name, f"http://127.0.0.1:{closed.getsockname()[1]}")
+        sweep.write("there", b"")
+        for tracked, file in ((tracker(sweep, name, database), "missing"), (away, "there")):
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                tracked.publish(sweep, [file])
+            assert f"MLflow has not got {file} of {sweep}" in caplog.text
+
+
+def test_where_the_view_cannot_be_set_the_link_filters_and_sorts_by_itself(
+    sweep: Folder, name: str, database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(sweep, 0, images=False).end("COMPLETE", "", T0 + 9000, 200)
+    tracked = tracker(sweep, name, database)
+
+    def refuse(*_: object) -> None:
+        raise MlflowException("the tag is refused")
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert tracked.stop("FINISHED", {}) == "complete"
+    assert "page of the trials is not prepared" in caplog.text
+    assert tracked.link() == (
+        f"http://127.0.0.1:5000/#/experiments/{Reader(database, name).experiment.experiment_id}/runs"
+        "?workflowType=machine_learning&compareRunsMode=CHART"
+        "&searchFilter=tags.%60sweep.id%60%3D%271d%27%20AND%20tags.%60sweep.role%60%3D%27trial%27"
+        "&orderByKey=metrics.%60best%2Ffid_digits_ab12cd34%60&orderByAsc=true"
+    )
+
+
 @pytest.mark.parametrize(
-    ("params", "expected"),
+    ("params", "score", "expected"),
     [
-        ({"lambda_gp": 10.0, "n_critic": 5}, "t004 λ10 n5"),
-        ({"lambda_gp": 0.00123, "n_critic": 5}, "t004 λ0.0012 n5"),
-        ({"lambda_gp": 1.23e-5, "n_critic": 100}, "t004 λ1.2e-05"),
-        ({"lr": 1e-4}, "t004"),
+        ({"lambda_gp": 10.0, "n_critic": 5}, None, "t004 λ10 n5"),
+        ({"lambda_gp": 0.00123, "n_critic": 5}, None, "t004 λ.0012 n5"),
+        ({"lambda_gp": 1.23e-5, "n_critic": 100}, None, "t004 λ1.2e-5"),
+        ({"lr": 1e-4}, None, "t004 lr1e-4"),
+        ({"lambda_gp": 0.208989, "lr": 2.078e-3, "n_critic": 1}, None, "t004 λ.21 n1"),
+        ({"lambda_gp": 0.208989, "lr": 2.078e-3, "n_critic": 1}, 0.1364012, "t004 .1364 λ.21"),
+        ({"lambda_gp": 2.935, "lr": 1e-3, "n_critic": 4}, 9.11812, "t004 9.118 λ2.9"),
+        ({"lambda_gp": 10.0, "n_critic": 1}, 207.04, "t004 207 λ10 n1"),
+        ({"lambda_gp": 0.01234}, -1.234567e-5, "t004 -1.235e-5"),
     ],
 )
-def test_run_names_fit(params: dict[str, float | int | str], expected: str) -> None:
-    assert run_name("4", params) == expected
+def test_run_names_fit(params: dict[str, float | int | str], score: float | None, expected: str) -> None:
+    assert run_name("4", params, score) == expected
     assert len(expected) <= 15
 
 

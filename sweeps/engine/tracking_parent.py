@@ -1,0 +1,75 @@
+"""The description of a sweep's run in MLflow: the winner first, since the page shows little of a long one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from sweeps.engine.spool import Param
+from sweeps.engine.tracking_note import params_text, score_text
+
+PICTURE, SMALL = "best.png", "best-small.png"
+NO_WINNER = "No trial has completed yet."
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best trial; params: its hyper-parameters, of which `searched` are shown."""
+
+    trial: str
+    value: float
+    params: Mapping[str, Param]
+    searched: Sequence[str]
+    checkpoint: str
+    model_uri: str | None
+    has_picture: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the description stands: the sweep's run, and the link to the view of its trials, from `#` on."""
+
+    experiment_id: str
+    run_id: str
+    view: str
+
+    def artifact(self, path: str) -> str:
+        page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}/artifacts/{quote(path)}"
+        return f"{page}?workflowType=machine_learning"
+
+
+def parent_text(
+    winner: Winner | None, objective: str, floor: float, confirmed: str, place: Place, published: Sequence[str]
+) -> str:
+    """In Markdown, of which MLflow shows some 100 pixels at first: so the winner's lines stand beside its picture.
+
+    confirmed: a line of its own, in HTML, on how sure the winner is; published: artifacts to link to.
+    """
+    links = [_link(place.view, "all trials, best first"), *(_link(place.artifact(path), path) for path in published)]
+    if winner is None:
+        return f"{NO_WINNER}<br>{' · '.join(links)}"
+    lines = [f"<b>Best: trial {winner.trial}</b>, {score_text(objective, winner.value, floor)}", confirmed]
+    lines += [params_text(winner.params, winner.searched), " · ".join(links)]
+    cells = [f"<td>{'<br>'.join(line for line in lines if line)}</td>"]
+    if winner.has_picture:
+        picture = f'<img src="get-artifact?path={SMALL}&run_uuid={place.run_id}">'
+        cells.append(f"<td>{_link(place.artifact(PICTURE), picture)}</td>")
+    said = [f"<table><tr>{''.join(cells)}</tr></table>"]
+    said += [f"Checkpoint: `{winner.checkpoint}`"] if winner.checkpoint else []
+    said += [_snippet(winner.model_uri)] if winner.model_uri else []
+    return "\n\n".join(said)
+
+
+def _link(address: str, shown: str) -> str:
+    return f'<a href="{address}">{shown}</a>'
+
+
+def _snippet(model_uri: str) -> str:
+    return f"""```python
+import mlflow
+from wgan_core.folder import Folder
+from wgan_core.generator import read_generator
+
+generator = read_generator(Folder.at(mlflow.artifacts.download_artifacts("{model_uri}")))
+```"""

@@ -1,0 +1,161 @@
+"""The view of a sweep's trials that its link opens in MLflow: the best ten with their scores, curves and samples.
+
+MLflow keeps a page's columns, order and charts as a tag of the experiment, and opens a page so if the address names
+the tag. The format is its own and described nowhere (here that of 3.17): a browser test guards it, and where the tag
+cannot be written, or is not understood, the plain address still filters and sorts.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from sweeps.engine.tracking_note import LOG10, ON_LOG_AXIS, best_key, log_key
+
+VIEW_TAG = "mlflow.sharedViewState."
+
+# As the hyper-parameters of a trial are called in MLflow, in the order of their columns.
+_COLUMNS = ("lambda_gp", "clip", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "decay_updates")
+_OF_SPACE = {"one_minus_beta2": "beta2"}
+# MLflow's own sections, folded up: what it charts by itself goes into the one of its name.
+_FOLDED = ("best", "eval", "train", "samples", "film", "Model metrics", "System metrics")
+# Pixels. Two charts side by side stay legible on a screen 1,280 wide; both rows are within 900.
+_CHART_HEIGHT, _SAMPLES_HEIGHT, _TRAINING_HEIGHT = 240, 280, 300
+_NAME_WIDTH, _WHEN_WIDTH, _SCORE_WIDTH, _COLUMN_WIDTH = 165, 120, 130, 84
+_SCORES, _SAMPLES, _TRAINING = "ten best trials", "their samples", "their training"
+
+
+def searched(description: Mapping[str, Any]) -> list[str]:
+    """The hyper-parameters that a sweep searches, as MLflow has them; `description`: the plan as JSON."""
+    space = description.get("space")
+    ranges = space.get("ranges", {}) if isinstance(space, Mapping) else {}
+    names = {_OF_SPACE.get(name, name) for name in ranges}
+    return [name for name in _COLUMNS if name in names]
+
+
+def plain_link(base: str, experiment_id: str, sweep_id: str, objective: str) -> str:
+    """The trials of a sweep, best first, as MLflow shows them to anyone: collapsed charts, and no columns."""
+    query = {
+        "workflowType": "machine_learning",  # otherwise MLflow opens its page for language models
+        "compareRunsMode": "CHART",
+        "searchFilter": _filter(sweep_id),
+        "orderByKey": _metric(best_key(objective)),
+        "orderByAsc": "true",
+    }
+    return _link(base, experiment_id, query)
+
+
+def view_link(base: str, experiment_id: str, sweep_id: str) -> str:
+    """The view; the address must not filter or sort by itself, or MLflow would take no notice of the view."""
+    query = {"workflowType": "machine_learning", "compareRunsMode": "CHART", "viewStateShareKey": sweep_id}
+    return _link(base, experiment_id, query)
+
+
+def view(
+    sweep: str,
+    sweep_id: str,
+    objective: str,
+    has_floor: bool,
+    params: Sequence[str],
+    images: Sequence[str],
+    scores: Sequence[str] = (),
+) -> str:
+    """The value of the tag `VIEW_TAG` and the sweep's id.
+
+    has_floor: whether the score has a logarithm beside it, as `tracking_note.log_key` says. params: those that were
+    searched. images: the keys of the images to show. scores: metrics with columns of their own beside the objective's.
+    """
+    state = {
+        "searchFilter": _filter(sweep_id),
+        "orderByKey": _metric(best_key(objective)),
+        "orderByAsc": True,
+        **_columns(objective, params, scores),
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "compareRunCharts": _charts(objective, has_floor, params, images),
+        "compareRunSections": _sections(),
+        "isAccordionReordered": True,  # or MLflow would sort the sections by name
+    }
+    packed = base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode()
+    now_ms = time.time_ns() // 1_000_000
+    return _json({"name": sweep, "createdAt": now_ms, "updatedAt": now_ms, "state": f"deflate;{packed}"})
+
+
+def _columns(objective: str, params: Sequence[str], scores: Sequence[str]) -> dict[str, Any]:
+    """Of the table: scores first, then what was searched."""
+    metrics = [_metric(key) for key in (best_key(objective), *scores, objective)]
+    columns = [*metrics, *(f"params.`{name}`" for name in params), "tags.`trial.state`"]
+    name, when = "attributes.`Run Name`", "runDateAndNestInfo"
+    widths = {**dict.fromkeys(columns, _COLUMN_WIDTH), **dict.fromkeys(metrics, _SCORE_WIDTH)}
+    return {
+        "selectedColumns": columns,
+        "columnOrder": [name, when, *columns],
+        "columnWidths": {name: _NAME_WIDTH, when: _WHEN_WIDTH, **widths},
+    }
+
+
+def _charts(objective: str, has_floor: bool, params: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
+    axes = [f"{name}{LOG10}" if name in ON_LOG_AXIS else name for name in params]
+    score = log_key(objective) if has_floor else best_key(objective)
+    parallel = {"selectedParams": axes, "selectedMetrics": [score], "showAllRuns": True}
+    return [
+        _line(_SCORES, objective, "log" if has_floor else "linear"),
+        _card(_SCORES, "PARALLEL", "parallel", parallel),
+        *(_card(_SAMPLES, "IMAGE", key, {"imageKeys": [key], "step": 0, "showRunParams": False}) for key in images),
+        _line(_TRAINING, "train/wasserstein_estimate", "linear"),
+        _line(_TRAINING, "train/gradient_norm", "linear"),
+    ]
+
+
+def _sections() -> list[dict[str, Any]]:
+    ours = [
+        {"name": _SCORES, "columns": 2, "cardHeight": _CHART_HEIGHT},
+        {"name": _SAMPLES, "columns": 1, "cardHeight": _SAMPLES_HEIGHT},
+        {"name": _TRAINING, "columns": 2, "cardHeight": _TRAINING_HEIGHT},
+    ]
+    shown = [{"uuid": each["name"], "display": True, "isReordered": True, **each} for each in ours]
+    return [*shown, *({"uuid": name, "name": name, "display": False, "isReordered": False} for name in _FOLDED)]
+
+
+def _line(section: str, metric: str, scale: str) -> dict[str, Any]:
+    of_line = {
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": scale,
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+    return _card(section, "LINE", metric, of_line)
+
+
+def _card(section: str, kind: str, uuid: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    common = {"type": kind, "uuid": uuid, "metricSectionId": section, "runsCountToCompare": 10}
+    return {**common, "deleted": False, "isGenerated": False, **fields}
+
+
+def _filter(sweep_id: str) -> str:
+    return f"tags.`sweep.id`='{sweep_id}' AND tags.`sweep.role`='trial'"
+
+
+def _metric(key: str) -> str:
+    return f"metrics.`{key}`"
+
+
+def _link(base: str, experiment_id: str, query: Mapping[str, str]) -> str:
+    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote, safe='')}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

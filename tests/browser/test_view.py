@@ -1,0 +1,138 @@
+"""What a person sees in MLflow of a finished sweep of twelve trials, in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from playwright.sync_api import Page, expect
+
+from sweeps.engine.results import Results
+from sweeps.engine.tracking_note import best_key
+from sweeps.engine.tracking_view import plain_link, view_link
+from tests.browser import shown
+from tests.sweeps.made import OBJECTIVE, made_sweep
+from tests.sweeps.mlflow_server import Server
+
+NAME, BEST = "blobs", best_key(OBJECTIVE)
+
+pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_server, pytest.mark.slow]
+
+
+@dataclass
+class Shown:
+    """A sweep, and the server that shows it."""
+
+    results: Results
+    uri: str
+    trials: list[Run]
+    parent: Run
+
+    @property
+    def experiment(self) -> str:
+        return str(self.parent.info.experiment_id)
+
+    def run_page(self, run: Run) -> str:
+        return f"{self.uri}/#/experiments/{self.experiment}/runs/{run.info.run_id}?workflowType=machine_learning"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    storage: Path = tmp_path_factory.mktemp("storage")
+    results, database = made_sweep(storage, NAME), f"sqlite:///{storage}/mlflow.db"
+    server = Server(database, storage)
+    server.launch()
+    trials, (parent,) = (shown.runs(database, NAME, role, BEST) for role in ("trial", "sweep"))
+    server.wait()
+    yield Shown(results, server.uri, trials, parent)
+    server.kill()
+
+
+def test_the_first_screen_has_the_ten_best_with_scores_charts_and_samples(
+    sweep: Shown, page: Page, keep: Callable[[Page, str], None]
+) -> None:
+    page.goto(view_link(sweep.uri, sweep.experiment, sweep.results.plan.id), wait_until="domcontentloaded")
+    names = shown.names(page, 12)
+    assert names == [run.info.run_name for run in sweep.trials]
+    scores = [run.data.metrics[BEST] for run in sweep.trials[:10]]
+    assert scores == sorted(scores)
+    assert [float(name.split()[1]) for name in names[:10]] == [float(f"{score:.4g}") for score in scores]
+
+    lengths, inked = shown.wait_for_charts(page)
+    curves = [run for run in sweep.trials[:10] if run.data.tags["best.critic_updates"] != "100"]
+    assert len({round(length, 3) for length in lengths if length > 10}) == len(curves) > 2  # MLflow draws each twice
+    assert inked > 1000
+    pictures = shown.wait_for_pictures(page, 4)
+    keep(page, "mlflow-first-screen")
+    assert all(picture["bottom"] < page.viewport_size["height"] for picture in pictures[:4])  # type: ignore[index]
+    expect(page.get_by_text("samples/best of 11")).to_be_visible()
+    expect(page.get_by_text(OBJECTIVE, exact=True).first).to_be_visible()
+
+    # Below it, their training.
+    page.set_viewport_size({"width": 1440, "height": 1750})
+    for title in ("film/best of 11", "train/wasserstein_estimate", "train/gradient_norm"):
+        expect(page.get_by_text(title, exact=True).first).to_be_visible(timeout=shown.IN_TIME)
+    assert len(shown.wait_for_pictures(page, 8)) == 8
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length == 3", timeout=shown.IN_TIME)
+    keep(page, "mlflow-view")
+
+
+def test_the_table_has_scores_and_what_was_searched(
+    sweep: Shown, page: Page, keep: Callable[[Page, str], None]
+) -> None:
+    """In sight on a screen 1,280 pixels wide, and equal to what MLflow's client has."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    link = view_link(sweep.uri, sweep.experiment, sweep.results.plan.id)
+    page.goto(link.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"), wait_until="domcontentloaded")
+    rows = shown.table(page, 10)
+    keep(page, "mlflow-table")
+    for row, run in zip(rows, sweep.trials[:10], strict=True):
+        for key in (BEST, OBJECTIVE):
+            assert float(row[f"metrics.`{key}`"]) == pytest.approx(run.data.metrics[key], rel=1e-12)
+        for name in ("lambda_gp", "lr", "n_critic", "beta1", "beta2"):
+            assert row[f"params.`{name}`"] == run.data.params[name]
+    for column in ("lambda_gp", "lr", "n_critic", "beta1", "beta2"):
+        box = page.locator(f".ag-header-cell[col-id='params.`{column}`']").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] < 1280
+
+
+def test_the_plain_link_lists_them_in_order_too(sweep: Shown, page: Page) -> None:
+    """What is opened where the view could not be set."""
+    link = plain_link(sweep.uri, sweep.experiment, sweep.results.plan.id, OBJECTIVE)
+    page.goto(link, wait_until="domcontentloaded")
+    assert shown.names(page, 12) == [run.info.run_name for run in sweep.trials]
+
+
+def test_the_sweeps_run_leads_with_the_winner(sweep: Shown, page: Page, keep: Callable[[Page, str], None]) -> None:
+    """With its score and picture above the fold, and links that lead to the trials and to published files."""
+    page.goto(sweep.run_page(sweep.parent), wait_until="domcontentloaded")
+    best = sweep.trials[0]
+    lead = page.get_by_text(f"Best: trial {best.data.tags['trial.number']}")
+    expect(lead).to_be_visible(timeout=shown.IN_TIME)
+    row = page.locator("tr", has=lead)
+    assert f"{OBJECTIVE} {best.data.metrics[BEST]:.4g}, 10.0 times the 0.5 of real data" in row.inner_text()
+    assert f"lambda_gp {best.data.params['lambda_gp']}, lr {best.data.params['lr']}" in row.inner_text()
+    picture = row.locator("img")
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+    keep(page, "mlflow-sweep")
+    link = row.get_by_text("all trials, best first").get_attribute("href")
+    assert link is not None
+    assert view_link(sweep.uri, sweep.experiment, sweep.results.plan.id).endswith(link)
+    file = row.get_by_text("report/sweep.json").get_attribute("href")
+    page.goto(f"{sweep.uri}/{file}", wait_until="domcontentloaded")
+    expect(page.get_by_text(re.compile("wgan-sweeps")).first).to_be_visible(timeout=shown.IN_TIME)
+
+
+def test_a_failed_trials_run_says_why(sweep: Shown, page: Page, keep: Callable[[Page, str], None]) -> None:
+    """The one that failed before its first report, too."""
+    (failed,) = [run for run in sweep.trials if BEST not in run.data.metrics]
+    page.goto(sweep.run_page(failed), wait_until="domcontentloaded")
+    description = page.get_by_text("the critic's weights are not finite").first
+    expect(description).to_be_visible(timeout=shown.IN_TIME)
+    expect(page.get_by_text("No score.")).to_be_visible()
+    keep(page, "mlflow-failed")
