@@ -396,7 +396,7 @@ def test_a_sweep_in_json_lines(begun: tuple[Path, Running]) -> None:
     assert (started["name"], started["trials"], started["budget"]) == (NAME, 1, 9)
     assert (started["objective"], started["floor"]) == (results.plan.objective, results.plan.floor)
     assert (trial["trial"], trial["state"], trial["score"], trial["reason"]) == (
-        0,
+        "0",
         "COMPLETE",
         first.value,
         first.reason,
@@ -405,9 +405,9 @@ def test_a_sweep_in_json_lines(begun: tuple[Path, Running]) -> None:
     assert finished["best"] == Results(results.folder, results.plan, [first]).best_as_json()
     assert finished["best"]["run_id"]
     (row,) = finished["leaderboard"]
-    assert (row["trial"], row["updates"], row["params"]) == (0, 9, first.params)
+    assert (row["trial"], row["updates"], row["params"]) == ("0", 9, first.params)
     last = [each for each in found if each["event"] == "progress"][-1]
-    assert (last["ended"], last["running"], last["best"]) == (1, [], {"trial": 0, "score": first.value})
+    assert (last["ended"], last["running"], last["best"]) == (1, [], {"trial": "0", "score": first.value})
 
 
 @pytest.mark.slow

@@ -215,14 +215,14 @@ def test_json_lines(busy: View, ending: Callable[..., Ending], capsys: pytest.Ca
         80,
         64,
     )
-    assert progress["running"][0] == {"trial": 3, "step": 45, "score": 4.0}
-    assert progress["best"] == {"trial": 0, "score": 2.0}
+    assert progress["running"][0] == {"trial": "3", "step": 45, "score": 4.0}
+    assert progress["best"] == {"trial": "0", "score": 2.0}
     assert (progress["elapsed_s"], progress["left_s"], progress["updates_per_s"]) == (61.0, 125.0, 1234.5)
     assert last == progress
-    failed = {"trial": 2, "state": "FAIL", "score": None, "updates": 10, "reason": "not finite"}
+    failed = {"trial": "2", "state": "FAIL", "score": None, "updates": 10, "reason": "not finite"}
     assert trial == {"event": "trial", **failed}
     assert finished["best"] == ending(*ROWS).results.best_as_json()
-    assert [(each["trial"], each["score"]) for each in finished["leaderboard"]] == [(0, 2.0), (1, None), (2, None)]
+    assert [(each["trial"], each["score"]) for each in finished["leaderboard"]] == [("0", 2.0), ("1", None), ("2", None)]
     assert finished["leaderboard"][2] == {**failed, "params": POINT}
     assert (finished["seconds"], finished["ui_command"], finished["link"]) == (12.5, "ui", "link")
     assert error == {"event": "error", "message": "what it was"}
@@ -478,7 +478,7 @@ looks = 0
 def rows():
     global looks
     looks += 1
-    return [Row(n, "RUNNING", {}, 2.0 + n, 9, looks % 90, 0.0, "", "s") for n in range(64)]
+    return [Row(n, str(n), "RUNNING", {}, 2.0 + n, 9, looks % 90, 0.0, "", "s") for n in range(64)]
 
 def main():
     voice = voice_for(quiet=False, json=False)
