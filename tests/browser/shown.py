@@ -18,6 +18,18 @@ INKED = """canvas => { const data = canvas.getContext('2d').getImageData(0, 0, c
     return Array.from({length: data.length / 4}, (_, at) => data[4 * at + 3]).filter(alpha => alpha > 0).length }"""
 IMAGES = """images => images.map(image => ({
     complete: image.complete, width: image.naturalWidth, bottom: image.getBoundingClientRect().bottom}))"""
+# Of the report: how bright its text is, and its ground, 0 to 255; and what the chart of the scores shows of each trial.
+BRIGHTNESS = """body => { const style = getComputedStyle(body), of = text => text.match(/[0-9.]+/g).slice(0, 3)
+    .reduce((sum, part) => sum + Number(part) / 3, 0); return [of(style.color), of(style.backgroundColor)] }"""
+CURVES = """() => { const found = {};
+    for (const trace of document.querySelector('#curves .js-plotly-plot').data) {
+        const trials = trace.customdata || [];
+        Array.from(trace.x).forEach((x, at) => {
+            const told = Array.isArray(trials[at]) ? trials[at][0] : trials[at];
+            const trial = told ?? (trace.name || '').match(/trial ([0-9]+)/)?.[1];
+            if (trial != null && Number.isFinite(trace.y[at])) (found[trial] ??= {})[x] = trace.y[at];
+        }) }
+    return found }"""
 PICTURES = "img[src*='get-artifact'][src*='compressed']"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from playwright.sync_api import Page, expect
 
@@ -29,6 +31,7 @@ class Shown:
 
     results: Results
     uri: str
+    database: str
     trials: list[Run]
     parent: Run
 
@@ -48,7 +51,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     server.launch()
     trials, (parent,) = (shown.runs(database, NAME, role, BEST) for role in ("trial", "sweep"))
     server.wait()
-    yield Shown(results, server.uri, trials, parent)
+    yield Shown(results, server.uri, database, trials, parent)
     server.kill()
 
 
@@ -123,9 +126,44 @@ def test_the_sweeps_run_leads_with_the_winner(sweep: Shown, page: Page, keep: Ca
     link = row.get_by_text("all trials, best first").get_attribute("href")
     assert link is not None
     assert view_link(sweep.uri, sweep.experiment, sweep.results.plan.id).endswith(link)
-    file = row.get_by_text("report/sweep.json").get_attribute("href")
+    for name in ("trials.parquet", "best_config.json"):
+        expect(row.get_by_text(f"report/{name}")).to_be_visible()
+    file = row.get_by_text("report/sweep.html").get_attribute("href")
     page.goto(f"{sweep.uri}/{file}", wait_until="domcontentloaded")
-    expect(page.get_by_text(re.compile("wgan-sweeps")).first).to_be_visible(timeout=shown.IN_TIME)
+    report = page.frame_locator("iframe")
+    expect(report.get_by_text(f"The best: trial {best.data.tags['trial.number']}")).to_be_visible(timeout=shown.IN_TIME)
+    expect(report.locator("#curves .js-plotly-plot path.js-line").first).to_be_attached(timeout=shown.IN_TIME)
+    keep(page, "mlflow-report")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_from_disk_has_mlflows_figures(
+    sweep: Shown, page: Page, keep: Callable[[Page, str], None], scheme: Literal["light", "dark"]
+) -> None:
+    """Every chart drawn, the best's pictures too; text that reads on its ground; each point MLflow's own."""
+    page.emulate_media(color_scheme=scheme)
+    page.goto((Path(sweep.results.folder.path) / "report" / "sweep.html").as_uri(), wait_until="domcontentloaded")
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 9", timeout=shown.IN_TIME)
+    pictures = page.locator("#best img, #leaders img").evaluate_all(shown.IMAGES)
+    assert len(pictures) >= 11
+    assert all(picture["complete"] and picture["width"] > 0 for picture in pictures)
+    light, dark = page.locator("body").evaluate(shown.BRIGHTNESS)
+    assert abs(light - dark) > 100
+    assert (light > dark) == (scheme == "dark")  # of the text, and of the ground
+    keep(page, f"report-{scheme}")
+
+    client, curves = MlflowClient(tracking_uri=sweep.database), page.evaluate(shown.CURVES)
+    for run in sweep.trials[:10]:
+        points = client.get_metric_history(run.info.run_id, OBJECTIVE)
+        trial = int(run.data.tags["trial.number"])
+        assert curves[str(trial)] == {str(point.step): pytest.approx(point.value, rel=1e-12) for point in points}
+    table = pd.read_parquet(Path(sweep.results.folder.path) / "report" / "trials.parquet").set_index("trial")
+    for run in sweep.trials[:10]:
+        row = table.loc[run.data.tags["trial.number"]]
+        assert row["best_score"] == pytest.approx(run.data.metrics[BEST], rel=1e-12)
+        for key in ("train/wasserstein_estimate", "train/gradient_norm", OBJECTIVE):
+            assert row[f"last/{key}"] == pytest.approx(run.data.metrics[key], rel=1e-12)
+        assert row["lambda_gp"] == pytest.approx(float(run.data.params["lambda_gp"]), rel=5e-4)
 
 
 def test_a_failed_trials_run_says_why(sweep: Shown, page: Page, keep: Callable[[Page, str], None]) -> None:

@@ -15,6 +15,7 @@ from sweeps.engine.layout import sample_name, sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.plan import Plan, write_plan
 from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.report.write import FILES, write_report
 from sweeps.engine.results import Results, open_results
 from sweeps.engine.space import Range
 from sweeps.engine.spool import Best, Spool, State
@@ -77,7 +78,8 @@ def made_sweep(
     while claims := study.claim(HOLDER, 1):
         _train(plan, folder, study, claims[0], fails.get(claims[0].trial.number, math.inf))
     results = open_results(str(storage), name)
-    record(results, tracking_uri or f"sqlite:///{storage}/mlflow.db").publish(folder, ["sweep.json"])
+    tracker = record(results, tracking_uri or f"sqlite:///{storage}/mlflow.db")
+    tracker.publish(write_report(results), FILES)
     return results
 
 

@@ -222,7 +222,8 @@ def test_json_lines(busy: View, ending: Callable[..., Ending], capsys: pytest.Ca
     failed = {"trial": "2", "state": "FAIL", "score": None, "updates": 10, "reason": "not finite"}
     assert trial == {"event": "trial", **failed}
     assert finished["best"] == ending(*ROWS).results.best_as_json()
-    assert [(each["trial"], each["score"]) for each in finished["leaderboard"]] == [("0", 2.0), ("1", None), ("2", None)]
+    leaders = [(each["trial"], each["score"]) for each in finished["leaderboard"]]
+    assert leaders == [("0", 2.0), ("1", None), ("2", None)]
     assert finished["leaderboard"][2] == {**failed, "params": POINT}
     assert (finished["seconds"], finished["ui_command"], finished["link"]) == (12.5, "ui", "link")
     assert error == {"event": "error", "message": "what it was"}
