@@ -11,9 +11,9 @@ ALONE_WITHIN_S = 15.0
 LISTEN_S = 2.0
 
 
-def disturbance() -> tuple[int, float]:
-    """Processes of Ray and MLflow, and cores kept busy, while no arm runs; an earlier arm gets time to end."""
-    until = time.monotonic() + ALONE_WITHIN_S
+def disturbance(within_s: float = ALONE_WITHIN_S) -> tuple[int, float]:
+    """Processes of Ray and MLflow, and cores kept busy, while no arm runs; an earlier arm gets so long to end."""
+    until = time.monotonic() + within_s
     while (others := services()) and time.monotonic() < until:
         time.sleep(0.5)
     before = busy_seconds()

@@ -51,7 +51,7 @@ from pathlib import Path
 from typing import Any
 
 from arms.task import EVALUATIONS, MLFLOW_DB, POINTS, REPORTS, Record, Task, kept
-from machine import cores, disturbance
+from machine import ALONE_WITHIN_S, cores, disturbance
 
 from wgan_core.process import processor
 
@@ -123,6 +123,9 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=5000, help="samples of one score")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each arm")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
+    parser.add_argument(
+        "--alone-within", type=float, default=ALONE_WITHIN_S, help="seconds that other work gets to end beside an arm"
+    )
     # How this script starts itself as one of the arms.
     parser.add_argument("--arm", choices=sorted(ARMS), help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -141,7 +144,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(arm: str, repeat: int, options: argparse.Namespace) -> Run:
     """Run an arm in a folder that is deleted afterwards."""
-    before = disturbance()
+    before = disturbance(options.alone_within)
     with tempfile.TemporaryDirectory(prefix=f"benchmark-{ARMS[arm]}-", ignore_cleanup_errors=True) as folder:
         task = Task(options.trials, options.budget, options.samples, cores(), folder)
         began = time.time()
@@ -150,7 +153,7 @@ def measure(arm: str, repeat: int, options: argparse.Namespace) -> Run:
         records = kept(task)
         check(arm, task, records)
         evaluation = sum(map(float, task.path(EVALUATIONS).read_text().split())) / task.trials
-    after = disturbance()
+    after = disturbance(options.alone_within)
     beside = max(before[0], after[0]), max(before[1], after[1])
     start = min(record.start for record in records)
     span = max(record.end for record in records) - start

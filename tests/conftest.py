@@ -7,6 +7,7 @@ the session, save those that want a GPU.
 import os
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,10 @@ os.environ.update(
 # A test must not write to the tracking server, nor join the cluster, that the person running it works with.
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "RAY_ADDRESS"):
     os.environ.pop(name, None)
+
+# A session that runs in the background may have been told to ignore it, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_GPU = "needs_gpu: no CUDA device here"
 NO_BROWSER = "needs_browser: no Chromium here; `make test-deps` installs what tests need"

@@ -33,7 +33,7 @@ def test_step(tmp_path: Path) -> None:
 
 
 def test_sweep(tmp_path: Path) -> None:
-    options = ("--trials", "2", "--budget", "9", "--samples", "100", "--repeats", "1")
+    options = ("--trials", "2", "--budget", "9", "--samples", "100", "--repeats", "1", "--alone-within", "0")
     found = figures_of("sweep.py", *options, out=tmp_path / "sweep.json")
     assert [run["arm"] for run in found["runs"]] == ["a", "b", "c"]
     for run in found["runs"]:

@@ -1,7 +1,7 @@
 """(a): the sweep as `sweeps/mnist.py` starts it, with the points as its presets and no early stopping.
 
-Two names in `sweeps.engine.run` are replaced in the driver, and Ray carries both to the processes that
-use them: the class that it makes the study's actor of, and the evaluator that it hands to the workers.
+The evaluator is replaced in the driver, and Ray carries it to the workers that use it: one that scores so many samples
+and keeps the time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from unittest.mock import patch
 import optuna
 from arms import task as tasks
 from arms.task import Record, Task
-from arms.unpruned import Unpruned
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine import run
@@ -26,6 +25,7 @@ from wgan_core.config import Structure
 from wgan_core.data import Dataset
 from wgan_core.data.mnist import load_mnist
 from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import SplitName
 
 NAME = "ours"
 
@@ -36,10 +36,10 @@ def main(task: Task) -> None:
     space = replace(WGAN_GP, presets=task.points)
     build = Evaluator.build
 
-    def timed_build(dataset: Dataset, **others: Any) -> Evaluator:
-        return tasks.timed(build(dataset, **{**others, "sample_size": task.samples}), task)
+    def timed_build(dataset: Dataset, split: SplitName, **others: Any) -> Evaluator:
+        return tasks.timed(build(dataset, split, **{**others, "sample_size": task.samples}), task)
 
-    with patch.object(run, "Study", Unpruned), patch.object(Evaluator, "build", timed_build):
+    with patch.object(Evaluator, "build", timed_build):
         structure = Structure(options.networks or "mlp", dataset.sample_shape)
         run.run_sweep(options, dataset, structure, space)
     study = optuna.load_study(study_name=None, storage=study_url(task))
@@ -59,9 +59,10 @@ def options_of(task: Task) -> Options:
         "--max-concurrent": task.slots,
         "--storage": task.folder,
         "--study-storage": study_url(task),
+        "--name": NAME,
         "--tracking-uri": f"sqlite:///{task.path(tasks.MLFLOW_DB)}",
     }
-    arguments = [text for option, value in given.items() for text in (option, str(value))]
+    arguments = ["--no-pruning", *(text for option, value in given.items() for text in (option, str(value)))]
     return parse(NAME, "", trials=task.trials, budget=task.budget, arguments=arguments)
 
 
@@ -69,7 +70,7 @@ def record_of(task: Task, trial: FrozenTrial) -> Record:
     """What the study and the spool hold of a trial. Raises `RuntimeError` if it was stopped early or failed."""
     if trial.state is not TrialState.COMPLETE:
         raise RuntimeError(f"trial {trial.number} must be COMPLETE; it is {trial.state.name}")
-    spool = Spool(trial_folder(sweep_folder(task.folder, NAME), trial.number))
+    spool = Spool(trial_folder(sweep_folder(task.folder, NAME), str(trial.number)))
     start, end = spool.read(START_NAME), spool.read(END_NAME)
     assert isinstance(start, Start)
     assert isinstance(end, End)

@@ -91,7 +91,9 @@ def test_the_link_leads_to_the_trials(served: Running, sweep: Finished) -> None:
     assert [int(each["trial.number"]) for each in shown] == best_first
     run = runs[0]["info"]["run_id"]
     listed = requests.get(f"{base}/api/2.0/mlflow/artifacts/list", {"run_id": run, "path": "images"}, timeout=60)
-    path = next(file["path"] for file in listed.json()["files"] if "/samples+step+20+" in file["path"])
+    path = next(
+        file["path"] for file in listed.json()["files"] if re.search(r"/samples\+step\+20\+.*\.png", file["path"])
+    )
     picture = requests.get(f"{base}/get-artifact", {"run_uuid": run, "path": path}, timeout=60)
     assert picture.content == (sweep.storage / "sweep/trials/1/samples/000000020.png").read_bytes()
 
