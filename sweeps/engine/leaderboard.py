@@ -63,9 +63,12 @@ def confirmation_table(confirmation: Confirmation) -> str:
         )
         for each in settings
     ]
-    failed = [f"trial {row.label} failed: {row.reason}" for row in confirmation.rows if row.state == "FAIL"]
+    said = [f"trial {row.label} failed: {row.reason}" for row in confirmation.rows if row.state == "FAIL"]
+    ahead = best_row(confirmation.searched)
+    if ahead is not None and ahead.number not in confirmation.plan.confirms:
+        said.append(f"trial {ahead.label}, which leads the search now, is not confirmed: `sweeps confirm` does that")
     title = "the leaders again, with fresh seeds: mean [95 % interval]; in the order of the validation split"
-    return "\n".join([title, "", *table(lines), *failed])
+    return "\n".join([title, "", *table(lines), *said])
 
 
 def header(plan: Plan) -> tuple[str, ...]:

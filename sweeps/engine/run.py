@@ -238,8 +238,6 @@ def _finish(tracker: Tracker, results: Results, done: bool, report: Refresher, v
             "best.checkpoint": str(checkpoint_of(results.folder, best)),
         }
     voice.say("writing the last records to MLflow, at most a minute")
-    tracker.drain()  # so that the report has what is uploaded
-    report.write()
     metrics, line = confirmed_metrics(results.confirmation), confirmed_line(results.confirmation)
-    if tracker.stop("FINISHED" if done else "KILLED", summary, metrics, confirmed=line) == "partial":
+    if tracker.stop("FINISHED" if done else "KILLED", summary, metrics, confirmed=line, last=report.write) == "partial":
         voice.say(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")

@@ -15,7 +15,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,14 +140,15 @@ class Tracker:
         trials: Mapping[str, Mapping[str, float]] | None = None,
         timeout_s: float = 60.0,
         confirmed: str = "",
+        last: Callable[[], object] = lambda: None,
     ) -> Literal["complete", "partial"]:
         """Drain to the end, compare MLflow with the spools, end the sweep's run; what `mlflow.sync` then says.
 
-        Strings in `summary` become tags of the sweep's run, numbers metrics; `trials` has such metrics
-        of single trials, by label; `confirmed` is a line of HTML for its description, on how sure the
-        best trial is. Trials that have not ended are shown as KILLED and WAITING until the sweep goes
-        on. Where MLflow stays away for
-        `timeout_s` seconds the answer is "partial", and the next start brings the rest.
+        Strings in `summary` become tags of the sweep's run, numbers metrics; `trials` has such metrics of single
+        trials, by label; `confirmed` is a line of HTML for its description, on how sure the best trial is; `last` is
+        called when the trials have been brought over, before the run ends. Trials that have not ended are shown as
+        KILLED and WAITING until the sweep goes on. Where MLflow stays away for `timeout_s` seconds the answer is
+        "partial", and the next start brings the rest.
         """
         self._deadline = time.monotonic() + timeout_s
         self._stopping.set()
@@ -155,6 +156,7 @@ class Tracker:
             self._thread.join(timeout_s)
             self._thread = None
         self._drain_patiently()
+        last()
         try:
             with self._lock:
                 return self._finish(final_status, summary, trials or {}, confirmed)

@@ -192,6 +192,15 @@ def test_runs_that_failed_are_counted_and_named(search: Plan) -> None:
     assert every.best is None
 
 
+def test_a_leader_of_later_is_said_not_to_be_confirmed(search: Plan) -> None:
+    """After the search was extended; the confirmed stays the best until then."""
+    found = confirmation(planned(search, "1x2"), [2.0, 3.0], [9.0, 9.0])
+    later = replace(found, searched=[*SEARCHED, row(4, 0.5)])
+    assert "is not confirmed" not in confirmation_table(found)
+    assert "trial 4, which leads the search now, is not confirmed" in confirmation_table(later)
+    assert later.best == found.best
+
+
 def test_without_the_script_nothing_is_run(
     tmp_path: Path, make_plan: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
 ) -> None:
