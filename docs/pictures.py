@@ -94,7 +94,7 @@ def report_pages(page: Page, results: Results) -> None:
     page.goto((Path(results.folder.path) / REPORT / PAGE).as_uri(), wait_until="domcontentloaded")
     page.locator("#curves .js-plotly-plot path.js-line").first.wait_for(state="attached", timeout=WAIT_MS)
     keep(page, "report")
-    for section in ("confirmed", "best-so-far", "importance", "parallel", "map", "ranks"):
+    for section in ("confirmed", "parallel", "map"):
         part = page.locator(f"#{section}")
         part.scroll_into_view_if_needed()
         time.sleep(0.5)

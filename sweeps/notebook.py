@@ -127,7 +127,7 @@ class Finished:
     def best(self) -> Best:
         """The best checkpoint: of the confirmed settings if any are. Raises `UserError` if no trial has a score yet."""
         row, plan, confirmation = self.found.best, self.found.plan, self.found.confirmation
-        is_confirmed = confirmation is not None and row is confirmation.best
+        winner = None if confirmation is None else confirmation.winner
         return Best(
             trial=row.label,
             hyper=plan.space.hyper(row.params),
@@ -135,7 +135,7 @@ class Finished:
             score=row.value,
             floor=plan.floor,
             checkpoint=checkpoint_of(self.found.folder, row),
-            test=confirmation.settings[0].test if confirmation is not None and is_confirmed else None,
+            test=None if winner is None else winner.test,
         )
 
     @property

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import sweeps
 from sweeps.engine.confirmation import Asked
-from sweeps.engine.options import storage_of
+from sweeps.engine.options import storage_of, study_storage_of
 from sweeps.engine.plan import Started, read_started
-from sweeps.engine.results import open_results
+from sweeps.engine.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError
 
 HELP = "train the leaders again with fresh seeds and score them on the test split"
@@ -32,15 +33,12 @@ def run(given: argparse.Namespace) -> int:
     asked = Asked.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
     started = read_started(results.folder)
-    script = started.script if given.script is None else given.script
-    if not Path(script).is_file():
-        raise UserError(
-            f"the script that started {given.name!r} must be there to confirm it; {script or 'none'} is not: "
-            f"give it with --script, or run it again with --confirm {asked}"
-        )
+    script = _script(given, started, asked)
     command = [sys.executable, script, *started.arguments, "--name", given.name, "--confirm", str(asked)]
     print(shlex.join(command), flush=True)
-    with subprocess.Popen(command, env={**os.environ, **_places(given, started)}) as process:
+    with subprocess.Popen(
+        command, cwd=started.cwd if Path(started.cwd).is_dir() else None, env={**os.environ, **_places(given, results)}
+    ) as process:
         while True:
             try:
                 return process.wait()
@@ -48,11 +46,32 @@ def run(given: argparse.Namespace) -> int:
                 continue
 
 
-def _places(given: argparse.Namespace, started: Started) -> dict[str, str]:
+def _script(given: argparse.Namespace, started: Started, asked: Asked) -> str:
+    """The file to run. The storage may be written by others: what it names is run only if it is one of this package's.
+
+    Raises `UserError` if it is not there, or is not, and `--script` does not name it.
+    """
+    if given.script is not None:
+        return str(Path(given.script).absolute())
+    if not Path(started.script).is_file():
+        raise UserError(
+            f"the script that started {given.name!r} must be there to confirm it; {started.script or 'none'} is not: "
+            f"give it with --script, or run it again with --confirm {asked}"
+        )
+    if Path(started.script).parent != Path(sweeps.__file__).parent:
+        raise UserError(
+            f"the script that started {given.name!r} is one of your own, {started.script}, as its storage says: if you "
+            "trust that file, give it with --script"
+        )
+    return started.script
+
+
+def _places(given: argparse.Namespace, results: Results) -> dict[str, str]:
     """Where things are kept, by the environment: a command line that holds a password could be seen by others."""
+    storage = storage_of(given.storage)
     places = {
-        "WGAN_STORAGE": storage_of(given.storage),
-        "WGAN_STUDY_STORAGE": given.study_storage,
-        "MLFLOW_TRACKING_URI": given.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or started.tracking_uri,
+        "WGAN_STORAGE": storage if "://" in storage else str(Path(storage).absolute()),
+        "WGAN_STUDY_STORAGE": study_storage_of(given.study_storage),
+        "MLFLOW_TRACKING_URI": tracking_uri_of(results.folder, given.tracking_uri),
     }
     return {name: value for name, value in places.items() if value}

@@ -20,7 +20,7 @@ from typing import Any
 from scipy import stats
 
 from sweeps.engine.plan import Plan, on_test_split
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study import ENDED, Row, sort_rows
 from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
 
@@ -31,7 +31,6 @@ CONFIDENCE = 0.95
 BOUNDS = ("_low", "_high")
 # An interval needs two; trials are told apart by letters.
 SEEDS = (2, len(string.ascii_lowercase))
-ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A leader of the search and its runs with fresh seeds, some of which may not have ended.
+    """A leader of the search and its runs with fresh seeds, of which `asked` were asked for in all.
 
     validation, test: of the runs that are complete; None while there are none.
     """
 
     leader: Row
+    asked: int
     runs: list[Row]
     validation: Interval | None
     test: Interval | None
@@ -112,6 +112,22 @@ class Confirmed:
     @property
     def complete(self) -> list[Row]:
         return [run for run in self.runs if run.state == "COMPLETE"]
+
+    @property
+    def failed(self) -> list[Row]:
+        return [run for run in self.runs if run.state == "FAIL"]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough runs have ended for an interval."""
+        return sum(run.state in ENDED for run in self.runs) >= SEEDS[0]
+
+    def __str__(self) -> str:
+        """What the runs score, in words."""
+        said = f"{self.validation} on the validation split"
+        if self.test is not None:
+            said += f", {self.test} on the test split"
+        return said + (f"; {len(self.failed)} of {len(self.runs)} runs failed" if self.failed else "")
 
 
 @dataclass(frozen=True)
@@ -128,19 +144,31 @@ class Confirmation:
 
     @property
     def settings(self) -> list[Confirmed]:
-        """The leaders, that with the least mean on the validation split first; those of which no run is complete last.
+        """The leaders: those with fewer failed runs first, of these that with the least mean on the validation split.
 
-        Chosen by the validation split, so that the scores on the test split stay of no choice's making.
+        Settings that fail for one seed in three do not hold, whatever the others score. By the validation split, so
+        that the scores on the test split stay of no choice's making.
         """
         found = [self._confirmed(leader) for leader in dict.fromkeys(self.plan.confirms)]
-        return sorted(found, key=lambda each: math.inf if each.validation is None else each.validation.mean)
+        none = [each for each in found if each.validation is None]
+        some = [(len(each.failed), each.validation.mean, each) for each in found if each.validation is not None]
+        return [*(each for *_, each in sorted(some, key=lambda place: place[:2])), *none]
+
+    @property
+    def winner(self) -> Confirmed | None:
+        """The first of the settings that are known; None before there is one, or if none has a run that is complete."""
+        return next((each for each in self.settings if each.is_known and each.complete), None)
 
     @property
     def best(self) -> Row | None:
-        """The best run of the best setting; None before all have ended, or if none is complete."""
-        if not self.has_ended:
-            return None
-        return next(iter(sort_rows(self.settings[0].complete)), None)
+        """The best run of the winner."""
+        return None if self.winner is None else sort_rows(self.winner.complete)[0]
+
+    @property
+    def ahead(self) -> Row | None:
+        """The trial that leads the search, if it is not confirmed: the search was extended since."""
+        leader = next((row for row in sort_rows(self.searched) if math.isfinite(row.value)), None)
+        return None if leader is None or leader.number in self.plan.confirms else leader
 
     def _confirmed(self, leader: int) -> Confirmed:
         runs = [row for row in self.rows if self.plan.confirms[row.number] == leader]
@@ -148,6 +176,7 @@ class Confirmation:
         tested = [run.test[name] for run in complete if (name := on_test_split(self.plan.objective)) in run.test]
         return Confirmed(
             leader=next(row for row in self.searched if row.number == leader),
+            asked=self.plan.confirms.count(leader),
             runs=runs,
             validation=Interval.of([run.value for run in complete]) if complete else None,
             test=Interval.of(tested) if tested else None,
@@ -172,14 +201,10 @@ def confirmed_metrics(confirmation: Confirmation | None) -> dict[str, dict[str, 
 
 def confirmed_line(confirmation: Confirmation | None) -> str:
     """How sure the best is, in one line; empty where nothing is confirmed."""
-    if confirmation is None or confirmation.best is None:
+    if confirmation is None or confirmation.winner is None:
         return ""
-    best = confirmation.settings[0]
-    test = f"; on the test split {best.test}" if best.test is not None else ""
-    return (
-        f"trial {best.leader.label}'s settings with {len(best.complete)} fresh seeds, mean [95 % interval]: "
-        f"{best.validation}{test}"
-    )
+    best = confirmation.winner
+    return f"trial {best.leader.label}'s settings with {len(best.complete)} fresh seeds, mean [95 % interval]: {best}"
 
 
 def plan_confirmation(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.layout import CHECKPOINTS, trial_folder
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan import Plan, on_test_split
 from sweeps.engine.study import Row, sort_rows
 from sweeps.engine.table import table
 from wgan_core.checkpoint import folder_name
@@ -58,16 +58,18 @@ def confirmation_table(confirmation: Confirmation) -> str:
             f"{each.leader.value:.4g}",
             "-" if each.validation is None else str(each.validation),
             "-" if each.test is None else str(each.test),
-            f"{len(each.complete)} of {len(each.runs)}",
+            f"{len(each.complete)} of {each.asked}",
             " ".join(run.label for run in each.runs),
         )
         for each in settings
     ]
     said = [f"trial {row.label} failed: {row.reason}" for row in confirmation.rows if row.state == "FAIL"]
-    ahead = best_row(confirmation.searched)
-    if ahead is not None and ahead.number not in confirmation.plan.confirms:
+    ahead = confirmation.ahead
+    if ahead is not None:
         said.append(f"trial {ahead.label}, which leads the search now, is not confirmed: `sweeps confirm` does that")
-    title = "the leaders again, with fresh seeds: mean [95 % interval]; in the order of the validation split"
+    floor = confirmation.plan.floors.get(on_test_split(confirmation.plan.objective))
+    on_test = "" if floor is None else f"; real against real on the test split {floor:.4g}"
+    title = f"the leaders again, with fresh seeds: mean [95 % interval], best by validation first{on_test}"
     return "\n".join([title, "", *table(lines), *said])
 
 

@@ -7,7 +7,7 @@ import json
 import re
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sweeps.engine.space import Space
@@ -31,15 +31,17 @@ class Started:
     """How a sweep was started.
 
     script: the path of the Python file; empty if it was none, as in a notebook. arguments: those given to it but for
-    where things are kept. tracking_uri: of its MLflow, without a password.
+    where things are kept. cwd: the folder that it was run in, which paths among them are relative to. tracking_uri: of
+    its MLflow, without a password.
     """
 
     script: str = ""
     arguments: tuple[str, ...] = ()
+    cwd: str = ""
     tracking_uri: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        return {"script": self.script, "arguments": list(self.arguments), "tracking_uri": self.tracking_uri}
+        return {**asdict(self), "arguments": list(self.arguments)}
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,8 @@ def write_plan(folder: Folder, plan: Plan, started: Started = Started()) -> None
 def read_started(folder: Folder) -> Started:
     """How the sweep in this folder was started last; empty where an older version did not say."""
     described = json.loads(folder.read(FILE))
-    return Started(
-        described.get("script", ""), tuple(described.get("arguments", ())), described.get("tracking_uri", "")
-    )
+    told = {each.name: described[each.name] for each in fields(Started) if each.name in described}
+    return Started(**{**told, "arguments": tuple(told.get("arguments", ()))})
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.study import Row, read_rows
 from sweeps.engine.tracking_note import read_note
-from sweeps.engine.tracking_uri import database
+from sweeps.engine.tracking_uri import HIDDEN, database
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
@@ -95,12 +95,13 @@ class Results:
 
     def confirmed_as_json(self, row: Row) -> dict[str, Any]:
         """Of the best run of a confirmed setting what confirms it, and the runs' means; empty for any other trial."""
-        if self.confirmation is None or row is not self.confirmation.best:
+        setting = None if self.confirmation is None else self.confirmation.winner
+        if setting is None or row.label not in {run.label for run in setting.runs}:
             return {}
-        setting = self.confirmation.settings[0]
         return {
             "confirms": setting.leader.label,
             "early_value": setting.leader.value,
+            "failed_runs": len(setting.failed),
             "validation": None if setting.validation is None else setting.validation.as_json(),
             "test": None if setting.test is None else setting.test.as_json(),
         }
@@ -133,7 +134,10 @@ def open_plan(storage: str | None, name: str) -> tuple[Folder, Plan]:
 
 
 def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Confirmation | None:
-    """How the confirmation of a sweep's leaders stands, if there is one; `searched` are the search's trials."""
+    """How the confirmation of a sweep's leaders stands, if there is one; `searched` are the search's trials.
+
+    Raises `UserError` if it cannot be read.
+    """
     plan = read_plan(folder, CONFIRM_FILE)
     return None if plan is None else Confirmation(plan, read_rows(plan, url), searched)
 
@@ -156,8 +160,16 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     One that noted none is in mlflow.db in the storage folder. Raises `UserError` if that is an object store.
     """
     asked = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
-    if found := asked or read_started(folder).tracking_uri:
-        return found
+    if asked:
+        return asked
+    noted = read_started(folder).tracking_uri
+    if HIDDEN in noted:
+        raise UserError(
+            f"the sweep in {folder} was recorded at {noted}, whose password is kept nowhere: give --tracking-uri, or "
+            "set MLFLOW_TRACKING_URI"
+        )
+    if noted:
+        return noted
     if not folder.is_local:
         raise UserError(f"a sweep in an object store, {folder}, needs --tracking-uri: the URL of an MLflow server")
     return f"sqlite:///{folder.path.rpartition('/')[0]}/mlflow.db"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ray
 from ray import tune
 
 from sweeps.engine.cluster import check_storage, connected, running_cluster
-from sweeps.engine.confirmation import confirmed_line, confirmed_metrics, plan_confirmation
+from sweeps.engine.confirmation import Confirmation, plan_confirmation
+from sweeps.engine.ending import record_end
 from sweeps.engine.growth import NONE, growth
 from sweeps.engine.layout import sweep_folder
-from sweeps.engine.leaderboard import best_row, checkpoint_of
+from sweeps.engine.leaderboard import best_row
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
 from sweeps.engine.placement import placement
@@ -30,7 +32,6 @@ from sweeps.engine.terminal.choose import voice_for
 from sweeps.engine.terminal.outcome import outcome
 from sweeps.engine.terminal.voice import Ending, Voice
 from sweeps.engine.tracking import Tracker
-from sweeps.engine.tracking_note import best_key
 from sweeps.engine.tracking_uri import make_room
 from sweeps.engine.training import Stage, Training
 from wgan_core.config import Structure
@@ -84,7 +85,7 @@ def run_sweep(
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
-    with _leased(folder) as session, ThreadPoolExecutor(1) as beside:
+    with _leased(folder) as session, ThreadPoolExecutor(1) as beside, ExitStack() as stack:
         first = read_plan(folder) is None
         plan = settle(folder, asked)
         url = study_url(folder, options.study_storage)
@@ -92,22 +93,20 @@ def run_sweep(
         opened = beside.submit(tracker.open, first_start=first)
         try:
             is_cluster = bool(running_cluster())
-            with connected() as nodes:
-                # A Ray that was started here does not grow, whatever file an earlier cluster has left.
-                may_come = growth() if is_cluster else NONE
-                places = placement(
-                    options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come
-                )
-                check_storage(folder)
-                voice.say(places.line(nodes))
-                search = Training(options, folder, places, url, session, dataset, evaluator, voice).begin(plan)
-                opened.result()
-                write_plan(folder, plan, _started(options, tracker))
-                results, done = _run(search, tracker, test)
+            nodes = stack.enter_context(connected())
+            # A Ray that was started here does not grow, whatever file an earlier cluster has left.
+            may_come = growth() if is_cluster else NONE
+            places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
+            check_storage(folder)
+            voice.say(places.line(nodes))
+            search = Training(options, folder, places, url, session, dataset, evaluator, voice).begin(plan)
+            opened.result()
+            write_plan(folder, plan, _started(options, tracker))
         except UserError:
             if opened.exception() is None:
                 tracker.stop("FAILED", {})
             raise
+        results, done = _run(search, tracker, test)
     if not done:  # Tune takes the first interrupt as a request to stop, and returns
         raise KeyboardInterrupt
     if results.best_so_far is None:
@@ -117,8 +116,8 @@ def run_sweep(
 
 def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
     """Train until all trials have ended or the person stops it; how they stand, and whether all have ended."""
-    began, confirming = time.monotonic(), None
-    training = search.training
+    training, began = search.training, time.monotonic()
+    confirming: Stage | None = None
     report = Refresher(lambda: open_results(training.options.storage, search.plan.name, training.study_url), tracker)
     tracker.start()
     try:
@@ -129,15 +128,26 @@ def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Resul
                 confirming = _begin_confirmation(search, rows, test, tracker)
                 confirming.train(test)
     finally:
-        rows, done = search.standing()
-        if confirming is not None:
-            done = confirming.standing()[1]
-        confirmation = read_confirmation(training.folder, rows, training.study_url)
-        results = Results(training.folder, search.plan, rows, confirmation)
-        _finish(tracker, results, done, report, training.voice)
+        results, done = _standing(search, confirming)
+        training.voice.say("writing the last records to MLflow, at most a minute, and the report")
+        if record_end(tracker, results, done, report.write) == "partial":
+            why = f"MLflow has not everything yet: {tracker.last_error}"
+            training.voice.say(f"{why}; the same command again brings the rest")
     seconds = time.monotonic() - began
     training.voice.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
     return results, done
+
+
+def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool]:
+    """How the sweep stands, and whether all that was begun has ended."""
+    training = search.training
+    rows, done = search.standing()
+    if confirming is not None:
+        again, done = confirming.standing()
+        confirmation: Confirmation | None = Confirmation(confirming.plan, again, rows)
+    else:
+        confirmation = read_confirmation(training.folder, rows, training.study_url)
+    return Results(training.folder, search.plan, rows, confirmation), done
 
 
 def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker: Tracker) -> Stage:
@@ -145,16 +155,17 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     assert options.confirm is not None
     found = read_plan(folder, CONFIRM_FILE)
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
+    stage = search.training.begin(plan)  # before the plan, which says that there is a study
     write_plan(folder, plan, _started(options, tracker))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
     search.training.voice.say(
         f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
     )
-    return search.training.begin(plan)
+    return stage
 
 
 def _started(options: Options, tracker: Tracker) -> Started:
-    return Started(options.script, options.arguments, tracker.shown_uri)
+    return Started(options.script, options.arguments, os.getcwd(), tracker.shown_uri)
 
 
 def _ask(
@@ -226,18 +237,3 @@ def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Track
         if first:  # later on the spools hold what MLflow cannot take
             raise UserError(f"{error}: check --tracking-uri") from error
     return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
-
-
-def _finish(tracker: Tracker, results: Results, done: bool, report: Refresher, voice: Voice) -> None:
-    best, objective = results.best_so_far, results.plan.objective
-    summary: dict[str, str | float] = {}
-    if best is not None:
-        summary = {
-            best_key(objective): best.value,
-            "best.trial": best.label,
-            "best.checkpoint": str(checkpoint_of(results.folder, best)),
-        }
-    voice.say("writing the last records to MLflow, at most a minute")
-    metrics, line = confirmed_metrics(results.confirmation), confirmed_line(results.confirmation)
-    if tracker.stop("FINISHED" if done else "KILLED", summary, metrics, confirmed=line, last=report.write) == "partial":
-        voice.say(f"MLflow has not everything yet: {tracker.last_error}; the same command again brings the rest")

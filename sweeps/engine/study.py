@@ -36,6 +36,7 @@ MAX_FAULTS = 3
 MAX_LOSSES = 10
 HOLDER, FAULTS, LOSSES, REASON, SECONDS, VERDICTS = "holder", "faults", "losses", "reason", "seconds", "verdicts"
 TEST = "test"
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
 MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
 
@@ -304,7 +305,8 @@ class Study:
     def _fenced(self, holder: str, number: int) -> FrozenTrial:
         frozen = self._frozen(number)
         if frozen.state.is_finished() or not self._is_held(frozen, holder):
-            raise PermissionError(f"trial {number} is no longer held by {holder}: it was handed to another process")
+            label = self._plan.label(number)
+            raise PermissionError(f"trial {label} is no longer held by {holder}: it was handed to another process")
         return frozen
 
     def _trial(self, frozen: FrozenTrial) -> optuna.Trial:

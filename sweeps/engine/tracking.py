@@ -76,6 +76,7 @@ class Tracker:
         self._last_store: Store | None = None
         self._has_view = False
         self._published: list[str] = []
+        self._publish_error = ""
         self._ended: tuple[Mapping[str, str | float], str] | None = None
         self.last_error: str | None = None
         """Why the last pass did not bring everything over; None if it did."""
@@ -207,12 +208,17 @@ class Tracker:
             files = {name: folder.read(name) for name in names}
             with self._lock:
                 store = self._last_store or self._connect()
-                store.put(store.parent_id, files, to)
+            store.put(store.parent_id, files, to)  # outside of the lock: it takes time
+            with self._lock:
+                self._publish_error = ""
                 self._published = list(dict.fromkeys([*self._published, *(f"{to}/{name}" for name in names)]))
                 if self._ended is not None:
                     store.log(store.parent_id, tags={"mlflow.note.content": self._text(store, *self._ended)})
         except Exception as error:  # tracking never fails a sweep
-            _log.warning("MLflow has not got %s of %s: %s", ", ".join(names), folder, _line(error))
+            said = f"MLflow has not got {', '.join(names)} of {folder}: {_line(error)}"
+            if said != self._publish_error:
+                _log.warning("%s", said)
+            self._publish_error = said
 
     def _warn(self, said: str) -> None:
         if said != self.last_error:

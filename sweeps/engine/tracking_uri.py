@@ -11,6 +11,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 ANSWER_S = 5.0
 """How long a server may take to answer when it is first asked, in seconds."""
 
+HIDDEN = "***"
+"""What stands for a password that is not shown."""
+
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -47,10 +50,11 @@ def without_password(text: str, uri: str) -> str:
     """What an error says of a URI, without the passwords that may stand in that."""
     parts = urlsplit(uri)
     if parts.password:
-        text = text.replace(f":{parts.password}@", ":***@")
+        text = text.replace(f":{parts.password}@", f":{HIDDEN}@")
     for name, value in parse_qsl(parts.query):
         if value and any(secret in name.lower() for secret in ("password", "token", "secret")):
-            text = text.replace(f"{name}={value}", f"{name}=***").replace(f"{name}={quote(value)}", f"{name}=***")
+            for written in (value, quote(value)):
+                text = text.replace(f"{name}={written}", f"{name}={HIDDEN}")
     return text
 
 

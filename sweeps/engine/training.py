@@ -20,8 +20,7 @@ from sweeps.engine.placement import Placement
 from sweeps.engine.plan import Plan
 from sweeps.engine.search import CohortSearch
 from sweeps.engine.spool import Spool, State
-from sweeps.engine.study import Row, Study
-from sweeps.engine.terminal.estimate import ENDED
+from sweeps.engine.study import ENDED, Row, Study
 from sweeps.engine.terminal.voice import Voice
 from sweeps.engine.terminal.watch import Watch
 from sweeps.engine.trainable import Work, train_cohort

@@ -13,11 +13,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from playwright.sync_api import Page, expect
 
+from sweeps.engine.confirmation import Asked
+from sweeps.engine.plan import on_test_split
 from sweeps.engine.results import Results
 from sweeps.engine.tracking_note import best_key
 from sweeps.engine.tracking_view import plain_link, view_link
 from tests.browser import shown
-from tests.sweeps.made import OBJECTIVE, made_sweep
+from tests.sweeps.made import OBJECTIVE, confirm, made_sweep
 from tests.sweeps.mlflow_server import Server
 
 NAME, BEST = "blobs", best_key(OBJECTIVE)
@@ -174,3 +176,35 @@ def test_a_failed_trials_run_says_why(sweep: Shown, page: Page, keep: Callable[[
     expect(description).to_be_visible(timeout=shown.IN_TIME)
     expect(page.get_by_text("No score.")).to_be_visible()
     keep(page, "mlflow-failed")
+
+
+def test_a_confirmed_sweep_says_how_sure_its_best_is(
+    sweep: Shown, page: Page, keep: Callable[[Page, str], None]
+) -> None:
+    """On the sweep's run and in the report; early and confirmed scores are columns side by side. Comes last."""
+    results = confirm(sweep.results, Asked(2, 3))
+    assert results.confirmation is not None
+    winner = results.confirmation.winner
+    assert winner is not None
+    page.goto(sweep.run_page(sweep.parent), wait_until="domcontentloaded")
+    expect(page.get_by_text(f"Best: trial {results.best.label}")).to_be_visible(timeout=shown.IN_TIME)
+    expect(page.get_by_text(f"mean [95 % interval]: {winner.validation} on the validation split")).to_be_visible()
+    keep(page, "mlflow-confirmed")
+
+    link = view_link(sweep.uri, sweep.experiment, results.plan.id)
+    page.goto(link.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"), wait_until="domcontentloaded")
+    rows = shown.table(page, 10)
+    named = {row["attributes.`Run Name`"].splitlines()[-1].split()[0]: row for row in rows}
+    leader = named[f"t{winner.leader.number:03d}"]
+    assert winner.test is not None
+    assert float(leader[f"metrics.`{BEST}`"]) == pytest.approx(winner.leader.value, rel=1e-9)
+    column = f"metrics.`confirmed/{on_test_split(OBJECTIVE)}`"
+    assert float(leader[column]) == pytest.approx(winner.test.mean, rel=1e-9)
+    assert all(name[1:].isdecimal() for name in named)  # runs that confirm are not compared
+
+    page.goto((Path(results.folder.path) / "report" / "sweep.html").as_uri(), wait_until="domcontentloaded")
+    expect(page.get_by_text(f"The best: trial {results.best.label}")).to_be_visible(timeout=shown.IN_TIME)
+    said = page.locator("#confirmed tbody tr").first.inner_text()
+    assert f"{winner.test.mean:.4g}" in said
+    assert f"{winner.test.low:.4g} to {winner.test.high:.4g}" in said
+    keep(page, "report-confirmed")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweeps.engine.confirmation import Asked, plan_confirmation
+from sweeps.engine.ending import record_end
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import sample_name, sweep_folder, trial_folder
-from sweeps.engine.leaderboard import best_row, checkpoint_of
-from sweeps.engine.plan import Plan, write_plan
+from sweeps.engine.plan import Plan, on_test_split, write_plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.report.write import FILES, write_report
 from sweeps.engine.results import Results, open_results
@@ -21,7 +22,6 @@ from sweeps.engine.space import Range
 from sweeps.engine.spool import Best, Spool, State
 from sweeps.engine.study import Claim, Study
 from sweeps.engine.tracking import Tracker
-from sweeps.engine.tracking_note import best_key
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure, Trial
 from wgan_core.folder import Folder
@@ -78,9 +78,21 @@ def made_sweep(
     while claims := study.claim(HOLDER, 1):
         _train(plan, folder, study, claims[0], fails.get(claims[0].trial.number, math.inf))
     results = open_results(str(storage), name)
-    tracker = record(results, tracking_uri or f"sqlite:///{storage}/mlflow.db")
-    tracker.publish(write_report(results), FILES)
+    record(results, tracking_uri or f"sqlite:///{storage}/mlflow.db")
     return results
+
+
+def confirm(results: Results, asked: Asked) -> Results:
+    """Its leaders trained again, and recorded in the storage's database, as `--confirm` does."""
+    plan = plan_confirmation(results.plan, results.rows, asked, None, {}, {OBJECTIVE: FLOOR})
+    storage, url = Path(results.folder.path).parent, f"sqlite:///{results.folder.path}/study.db"
+    study = Study(plan.as_json(), url, "s")
+    write_plan(results.folder, plan)
+    while claims := study.claim(HOLDER, 1):
+        _train(plan, results.folder, study, claims[0], math.inf)
+    confirmed = open_results(str(storage), results.plan.name)
+    record(confirmed, f"sqlite:///{storage}/mlflow.db")
+    return confirmed
 
 
 def made_records(storage: Path, name: str, trials: int, tracking_uri: str) -> Tracker:
@@ -122,15 +134,12 @@ def _drawn(bounds: Range, draws: np.random.Generator) -> float:
 
 
 def record(results: Results, tracking_uri: str) -> Tracker:
-    """Bring a sweep's record to MLflow, as its driver does at its end."""
-    plan, best = results.plan, best_row(results.rows)
+    """Bring a sweep's record, and its report, to MLflow, as its driver does at its end."""
+    plan = results.plan
     tracker = Tracker(results.folder, plan.name, plan.id, tracking_uri, plan.objective, plan.floor, plan.as_json())
     tracker.open(first_start=True)
-    summary: dict[str, str | float] = {}
-    if best is not None:
-        checkpoint = str(checkpoint_of(results.folder, best))
-        summary = {best_key(plan.objective): best.value, "best.trial": best.label, "best.checkpoint": checkpoint}
-    assert tracker.stop("FINISHED", summary) == "complete", tracker.last_error
+    said = record_end(tracker, results, True, lambda: tracker.publish(write_report(results), FILES))
+    assert said == "complete", tracker.last_error
     return tracker
 
 
@@ -138,7 +147,8 @@ def score(plan: Plan, claim: Claim, step: int) -> float:
     """Best near λ 10 and a rate of 1e-3; falls with the updates."""
     hyper = claim.trial.hyper
     off = abs(math.log10(hyper.lr_critic) + 3) + 0.5 * abs(math.log10(hyper.lambda_gp) - 1) + hyper.beta1
-    return plan.floor * (2 + 10 * off + 60 * math.exp(-3 * step / plan.budget))
+    luck = 0.02 * (claim.trial.number % 5) if plan.confirms else 0.0
+    return plan.floor * (2 + luck + 10 * off + 60 * math.exp(-3 * step / plan.budget))
 
 
 def picture(plan: Plan, number: int, value: float) -> bytes:
@@ -167,7 +177,7 @@ def _samples(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
 def _train(plan: Plan, folder: Folder, study: Study, claim: Claim, fails_after: float) -> None:
     """All reports of a trial, and its end."""
     number = claim.trial.number
-    kept = Kept(trial_folder(folder, str(number)), plan.objective)
+    kept = Kept(trial_folder(folder, plan.label(number)), plan.objective)
     kept.start(claim, "")
     state = Tensors.initial(plan.structure, claim.trial.seed, torch.device("cpu"))
     ended: tuple[State, str] = "COMPLETE", "trained for the whole budget"
@@ -182,8 +192,9 @@ def _train(plan: Plan, folder: Folder, study: Study, claim: Claim, fails_after: 
         if study.report(HOLDER, {number: (step, value)}, {number: 1.0})[number]:
             ended = "PRUNED", f"stopped early: not in the best third at critic update {step}"
             break
-    kept.end(*ended, step)
-    study.finish(HOLDER, number, *ended)
+    test = {on_test_split(OBJECTIVE): 1.1 * score(plan, claim, step)} if plan.confirms else {}
+    kept.end(*ended, step, test)
+    study.finish(HOLDER, number, *ended, test)
     kept.tidy()
 
 

@@ -80,7 +80,7 @@ def write_trial(folder: Folder, plan: Plan, number: int, made: Made, params: Map
     spool = Spool(own)
     # Two at a time, as on two cores.
     began = BEGAN_MS + 1_000 * (number // 2)
-    spool.start(number, dict(params), number, began)
+    spool.start(number, dict(params), number, began, "2 cores of an <EPYC>")
     for step, value in made.scores.items():
         metrics = {plan.objective: value, "train/generator_updates": step // made.n_critic, **TRAINED}
         metrics["train/seconds"] = step * made.seconds / 10

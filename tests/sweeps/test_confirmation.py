@@ -16,13 +16,20 @@ from mlflow import MlflowClient
 from scipy import stats
 
 from sweeps.cli import main
-from sweeps.engine.confirmation import Asked, Confirmation, Interval, confirmed_metrics, plan_confirmation
+from sweeps.engine.confirmation import (
+    Asked,
+    Confirmation,
+    Interval,
+    confirmed_line,
+    confirmed_metrics,
+    plan_confirmation,
+)
 from sweeps.engine.leaderboard import checkpoint_of, confirmation_table
 from sweeps.engine.options import parse
 from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started, write_plan
 from sweeps.engine.results import Results, open_results
 from sweeps.engine.study import Row, Study
-from tests.sweeps.processes import ROOT, Surroundings
+from tests.sweeps.processes import ROOT, Surroundings, wait_for
 from wgan_core import checkpoint as checkpoints
 from wgan_core.data.toy import load_toy
 from wgan_core.draws import trial_seed
@@ -167,12 +174,31 @@ def test_the_best_is_chosen_by_the_validation_split_and_reported_by_the_test_spl
     assert " ".join(table[4].split()) == "3 2 2.3 [1.029, 3.571] 1.25 [-1.927, 4.427] 2 of 2 3a 3b"
 
 
-def test_before_all_runs_have_ended_nothing_is_confirmed(search: Plan) -> None:
+def test_settings_are_confirmed_once_two_of_their_runs_have_ended(search: Plan) -> None:
+    """Fewer give no interval; and what is confirmed stays so while more seeds, or other leaders, are trained."""
     plan = planned(search, "2x2")
-    running = confirmation(plan, [0.1, 0.1, 2.2, 2.4], [0.1] * 4, "CCCR")
-    not_asked = confirmation(plan, [0.1, 0.1, 2.2], [0.1] * 3)
-    for found in (running, not_asked):
-        assert found.best is None
+    values = [2.5, 2.4, 0.1, 0.2]
+    for states, expected in (("R", None), ("CR", None), ("CC", "1b"), ("CCCR", "1b"), ("CCCC", "3a")):
+        found = confirmation(plan, values[: len(states)], values, states)
+        assert (found.best and found.best.label) == expected
+        assert found.has_ended == (states == "CCCC")
+    grown = planned(search, "2x3", plan)
+    more = confirmation(grown, [*values, 0.3], [*values, 0.3], "CCCCR")
+    assert more.best is not None
+    assert more.best.label == "3a"
+    assert not more.has_ended
+
+
+def test_settings_that_fail_do_not_hold(search: Plan) -> None:
+    """Whatever the runs score that did not: one of three that diverged is said, and comes after none."""
+    plan = planned(search, "2x3")
+    found = confirmation(plan, [0.1, math.nan, 0.2, 2.2, 2.1, 2.3], [0.1, 0.1, 0.2, 2.2, 2.1, 2.3], "CFCCCC")
+    first, second = found.settings
+    assert (first.leader.number, second.leader.number) == (3, 1)
+    assert str(second).endswith("; 1 of 3 runs failed")
+    assert found.best is not None
+    assert found.best.label == "3b"
+    assert confirmed_line(found).startswith("trial 3's settings with 3 fresh seeds, mean [95 % interval]: 2.2 [")
 
 
 def test_runs_that_failed_are_counted_and_named(search: Plan) -> None:
@@ -217,17 +243,18 @@ def test_without_the_script_nothing_is_run(
 
 @pytest.mark.slow
 def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_path: Path) -> None:
-    """By the script itself, then with one seed more by `sweeps confirm`; each test score is worked out anew here."""
+    """By the script, which is killed meanwhile, and then by `sweeps confirm`; each test score is worked out anew."""
     name = "gaussians-smoke"
     options = map(str, ("--storage", tmp_path, "--smoke", "--trials", 2, "--confirm", "1x2"))
-    ran = surroundings.start(sys.executable, GAUSSIANS, *options).succeeded()
-    first = open_results(str(tmp_path), name, None)
-    assert first.confirmation is not None
-    assert [each.label for each in first.confirmation.rows] == ["0a", "0b"]
-    best = first.best
-    assert f"best checkpoint   {checkpoint_of(first.folder, best)}" in ran.out
-    assert str(checkpoint_of(first.folder, best)).startswith(f"{first.folder}/trials/0")
-    started = read_started(first.folder)
+    killed = surroundings.start(sys.executable, GAUSSIANS, *options)
+    spool = tmp_path / name / "trials" / "0a" / "spool"
+    wait_for(lambda: (spool / "000000005.json").exists(), "the first report of a run that confirms")
+    killed.kill()
+    before = open_results(str(tmp_path), name, None)
+    assert before.confirmation is not None
+    assert [each.label for each in before.confirmation.rows] == ["0a", "0b"]
+    assert before.best.label == "0"
+    started = read_started(before.folder)
     assert started.script == str(GAUSSIANS)
     assert str(tmp_path) not in " ".join(started.arguments)
 
@@ -235,10 +262,13 @@ def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_p
     assert again.out.startswith(f"{sys.executable} {GAUSSIANS} --smoke --trials 2 --confirm 1x2 --name {name}")
     results = open_results(str(tmp_path), name, None)
     assert results.confirmation is not None
-    assert results.rows == first.rows
-    assert [replace(each, session="") for each in results.confirmation.rows[:2]] == [
-        replace(each, session="") for each in first.confirmation.rows
-    ]
+    assert [each.label for each in results.confirmation.rows] == ["0a", "0b", "0c"]
+    assert all(each.state == "COMPLETE" for each in results.confirmation.rows)
+    assert [replace(each, session="") for each in results.rows] == [replace(each, session="") for each in before.rows]
+    assert f"best checkpoint   {checkpoint_of(results.folder, results.best)}" in again.out
+    assert str(checkpoint_of(results.folder, results.best)).startswith(
+        f"{results.folder}/trials/0{results.best.label[-1]}"
+    )
     check_test_scores(results)
     check_runs(results, tmp_path)
     said = json.loads(surroundings.sweeps("best", name, "--json", "--storage", tmp_path).succeeded().out)

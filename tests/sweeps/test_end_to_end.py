@@ -233,6 +233,23 @@ def test_the_objectives_curve_is_optunas(sweep: Finished) -> None:
         assert sweep.history(number, BEST) == pytest.approx(so_far, rel=1e-12)
 
 
+def test_the_report_is_beside_the_trials_and_in_mlflow(sweep: Finished) -> None:
+    """Written when all records were over, of the best trial, and linked to from the sweep's run."""
+    number, value = best(sweep)
+    page = (sweep.folder / "report" / "sweep.html").read_bytes()
+    assert f"The best: trial {number} ".encode() in page
+    assert f"{value:.4g}".encode() in page
+    recorded = sum(len(Spool(sweep.trial(each)).segments()) for each in range(TRIALS))
+    assert f"{recorded} of {recorded} records of {TRIALS} trials are in MLflow".encode() in page
+    names = {info.path for info in sweep.client.list_artifacts(sweep.parent.info.run_id, "report")}
+    assert names == {f"report/{name}" for name in ("sweep.html", "trials.parquet", "best_config.json")}
+    stored = download_artifacts(
+        f"runs:/{sweep.parent.info.run_id}/report/sweep.html", tracking_uri=str(sweep.client.tracking_uri)
+    )
+    assert Path(stored).read_bytes() == page
+    assert "report/sweep.html" in sweep.parent.data.tags["mlflow.note.content"]
+
+
 def test_sample_grids(sweep: Finished) -> None:
     """At every step of the grid one picture, the last one again as the final, and the film; the same z in a trial."""
     of_best = [(f"{key}~best of {TRIALS}", 0) for key in ("samples", "film")]

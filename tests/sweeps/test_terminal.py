@@ -207,8 +207,8 @@ def test_json_lines(busy: View, ending: Callable[..., Ending], capsys: pytest.Ca
     found = [json.loads(line, parse_constant=refuse) for line in capsys.readouterr().out.splitlines()]
     message, started, progress, trial, last, finished, error = found
     assert message == {"event": "message", "text": "trial 3 is trained again"}
-    wanted = {"event": "started", "name": "sweep", "trials": 80, "budget": 90, "objective": "eval/a", "floor": 0.5}
-    assert started == wanted
+    wanted = {"name": "sweep", "stage": "search", "trials": 80, "budget": 90, "objective": "eval/a", "floor": 0.5}
+    assert started == {"event": "started", **wanted}
     assert (progress["event"], progress["ended"], progress["trials"], len(progress["running"])) == (
         "progress",
         3,
@@ -442,7 +442,7 @@ class Held:
 held = [Held.remote() for _ in range(3)]
 assert all(ray.get([each.there.remote() for each in held]))
 deadline = time.monotonic() + 30
-while (seen := use.now()).cpus_used != 3 and time.monotonic() < deadline:  # Ray hears of it a moment later
+while ((seen := use.now()) is None or seen.cpus_used != 3) and time.monotonic() < deadline:  # Ray hears of it a moment later
     time.sleep(0.05)
 ray.shutdown()
 assert use.now() == seen

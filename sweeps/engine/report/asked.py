@@ -44,8 +44,6 @@ def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
     machines = sorted({history.machine for history in facts.histories.values() if history.machine})
     if machines:
         told["trained on"] = "; ".join(machines)
-    if described.get("machines"):
-        told["machines"] = _text(described["machines"])
     if described.get("tracking_uri"):
         told["MLflow"] = shown(str(described["tracking_uri"]))
     return told

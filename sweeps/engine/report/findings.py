@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts, label
 from sweeps.engine.confirmation import Confirmation, Confirmed
-from sweeps.engine.study import Row
+from sweeps.engine.study import ENDED, Row
 
 # Two scores that are closer than this, relatively, are a tie until fresh seeds tell them apart.
 TIE = 0.05
@@ -29,39 +28,48 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
 
     The winner is the leader whose settings are confirmed, if any are.
     """
-    settings = confirmation.settings if confirmation is not None and confirmation.best is not None else []
-    best = settings[0].leader if settings else facts.best
+    winner = None if confirmation is None else confirmation.winner
+    best = facts.best if winner is None else winner.leader
     if best is None:
         return []
-    found = [_ended(facts), _preset(facts, best), *(_confirmed(settings) if settings else [_runner_up(facts, best)])]
+    found = [_ended(facts), _preset(facts, best)]
+    if confirmation is not None and winner is not None:
+        found += _confirmed(confirmation, winner)
+    else:
+        found.append(_runner_up(facts, best))
     found += [*_floor(facts, best), *_edges(facts, best), *_course(facts, best), *_few(facts), *_failed(facts)]
-    if not settings:
+    if confirmation is None:
         text = "Each score is of one seed: train the leaders again with fresh seeds (`sweeps confirm`) to confirm it."
+        found.append(Finding(text, True))
+    elif not confirmation.has_ended:
+        ended = sum(row.state in ENDED for row in confirmation.rows)
+        text = (
+            f"The leaders are being trained again with fresh seeds: {ended} of {confirmation.plan.trials} runs ended."
+        )
         found.append(Finding(text, True))
     return [finding for finding in found if finding is not None]
 
 
-def _confirmed(settings: Sequence[Confirmed]) -> list[Finding]:
-    """Of the winner's runs with fresh seeds, and of those of the next best setting."""
-    first, *others = settings
-    assert first.validation is not None
-    found = [
-        Finding(
-            f"Trained again with {len(first.complete)} fresh seeds, the settings of trial {first.leader.label} score "
-            f"{first.validation} on the validation split"
-            + (f" and {first.test} on the test split." if first.test is not None else ".")
-        )
-    ]
+def _confirmed(confirmation: Confirmation, winner: Confirmed) -> list[Finding]:
+    """Of the winner's runs with fresh seeds, of those of the next best setting, and of what leads and has none."""
+    said = f"Trained again with {len(winner.complete)} fresh seeds, the settings of trial {winner.leader.label} score"
+    found = [Finding(f"{said} {winner}.", asks=bool(winner.failed))]
+    assert winner.validation is not None
+    others = (each for each in confirmation.settings if each is not winner and each.leader != winner.leader)
     second = next((each for each in others if each.validation is not None), None)
-    if second is not None and second.validation is not None and second.validation.low <= first.validation.high:
+    if second is not None and second.validation is not None and second.validation.low <= winner.validation.high:
         text = f"The runs of trial {second.leader.label} score {second.validation}, which overlaps: call it a tie."
+        found.append(Finding(text, True))
+    ahead = confirmation.ahead
+    if ahead is not None:
+        text = f"Trial {ahead.label} leads the search with {ahead.value:.4g} and is not confirmed: `sweeps confirm`."
         found.append(Finding(text, True))
     return found
 
 
 def _ended(facts: Facts) -> Finding:
     states = [row.state for row in facts.rows]
-    ended = sum(state in ("COMPLETE", "PRUNED", "FAIL") for state in states)
+    ended = sum(state in ENDED for state in states)
     whole, stopped = states.count("COMPLETE"), states.count("PRUNED")
     counts = (
         f"{ended} of {facts.plan.trials} trials ended: {whole} trained for the whole budget, {stopped} stopped early"
@@ -76,7 +84,7 @@ def _preset(facts: Facts, best: Row) -> Finding | None:
     first = facts.rows[0]
     if not facts.plan.space.presets or first.number != 0 or first not in facts.best_first:
         return None
-    if best is first:
+    if facts.best is first:
         return Finding("Nothing beat the first preset, trial 0: more trials, or other ranges, may.", True)
     if best.step != first.step:
         return Finding(
@@ -99,7 +107,10 @@ def _runner_up(facts: Facts, best: Row) -> Finding | None:
 def _floor(facts: Facts, best: Row) -> list[Finding]:
     if best.value > facts.plan.floor:
         return []
-    text = "It scores no worse than real samples do: the objective tells them apart no further, so take a stricter one."
+    text = (
+        f"Trial {best.label} scores no worse than real samples do: the objective tells them apart no further, so "
+        "take a stricter one."
+    )
     return [Finding(text, True)]
 
 
@@ -113,19 +124,23 @@ def _edges(facts: Facts, best: Row) -> list[Finding]:
             continue
         if min(place, 1 - place) < EDGE:
             end = "lower" if place < EDGE else "upper"
-            text = f"Its {label(name)}, {best.params[name]:.4g}, lies at the {end} end of the range: widen it there."
+            where = f"lies at the {end} end of the range: widen it there"
+            text = f"Trial {best.label}'s {label(name)}, {best.params[name]:.4g}, {where}."
             found.append(Finding(text, True))
     return found
 
 
 def _course(facts: Facts, best: Row) -> list[Finding]:
     if best.state == "COMPLETE" and best.best_step == best.step:
-        return [Finding("Its last report is its best: it was still getting better, and a larger budget may pay.", True)]
+        text = (
+            f"Trial {best.label}'s last report is its best: it was still getting better, and a larger budget may pay."
+        )
+        return [Finding(text, True)]
     if best.best_step < best.step:
         last = facts.curves[best.number].get(best.step)
         became = "" if last is None else f"; at the last report it had {last:.4g}"
-        text = f"Its best came at critic update {best.best_step:,} of {best.step:,}{became}. The best is kept."
-        return [Finding(text)]
+        text = f"Trial {best.label}'s best came at critic update {best.best_step:,} of {best.step:,}{became}."
+        return [Finding(f"{text} The best is kept.")]
     return []
 
 

@@ -68,7 +68,7 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
     again = {} if confirmation is None else read_histories(results.folder, confirmation.rows)
     histories = {history.label: history for history in (*facts.histories.values(), *again.values())}
     tracked = {label: read_tracked(results.folder, history) for label, history in histories.items()}
-    winner = None if confirmation is None or best is not confirmation.best else confirmation.settings[0]
+    winner = None if confirmation is None else confirmation.winner
     return environment.get_template("sweep.html").render(
         mark=mark(results.plan.id),
         plan=results.plan,
@@ -81,6 +81,10 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         frames=[] if best is None else _frames(results, best, histories[best.label]),
         inputs=_inputs(results),
         where=_where(results),
+        open_where=_open_where(results),
+        test_floor=None
+        if confirmation is None
+        else confirmation.plan.floors.get(on_test_split(results.plan.objective)),
         findings=findings(facts, confirmation),
         confirmation=confirmation,
         winner=winner,
@@ -146,6 +150,12 @@ def _where(results: Results) -> str:
     if sweep_folder(storage_of(None), name) == results.folder:
         return ""
     return f" --storage {shlex.quote(str(results.folder).removesuffix(f'/{name}'))}"
+
+
+def _open_where(results: Results) -> str:
+    """The same for `Sweep.open`."""
+    storage = _where(results).removeprefix(" --storage ")
+    return f", {shlex.split(storage)[0]!r}" if storage else ""
 
 
 def _records(tracked: Sequence[Tracked]) -> tuple[int, int]:

@@ -74,7 +74,9 @@ def ranks(facts: Facts) -> Ranks:
     compared = (whole if len(whole) > 1 else facts.best_first)[:LEADERS]
     histories = [facts.histories[row.number] for row in compared]
     measures = [_measure(facts, name, of, histories) for name, of in MEASURES.items()]
-    return Ranks(compared, [measure for measure in measures if math.isfinite(measure.budget)])
+    # A trial that had not reported by then would count as the worst, which is not known.
+    known = [each for each in measures if each.scores and all(map(math.isfinite, each.scores.values()))]
+    return Ranks(compared, [measure for measure in known if math.isfinite(measure.budget)])
 
 
 def _measure(facts: Facts, name: str, of: Callable[[Step], float], histories: list[History]) -> Measure:

@@ -31,6 +31,7 @@ class JsonLines(Voice):
         _put(
             "started",
             name=plan.name,
+            stage=_stage(plan),
             trials=plan.trials,
             budget=plan.budget,
             objective=plan.objective,
@@ -71,6 +72,7 @@ class JsonLines(Voice):
         best = view.best
         _put(
             "progress",
+            stage=_stage(view.plan),
             elapsed_s=view.elapsed_s,
             left_s=view.pace.left_s,
             updates_per_s=view.pace.updates_per_s,
@@ -79,6 +81,10 @@ class JsonLines(Voice):
             running=[{"trial": row.label, "step": row.step, "score": row.value} for row in view.running],
             best=None if best is None else {"trial": best.label, "score": best.value},
         )
+
+
+def _stage(plan: Plan) -> str:
+    return "confirmation" if plan.confirms else "search"
 
 
 def _ended(row: Row) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from functools import cached_property
 
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import Row
-from sweeps.engine.terminal.estimate import ENDED, Pace
+from sweeps.engine.study import ENDED, Row
+from sweeps.engine.terminal.estimate import Pace
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import Row
-from sweeps.engine.terminal.estimate import ENDED, Estimate
+from sweeps.engine.study import ENDED, Row
+from sweeps.engine.terminal.estimate import Estimate
 from sweeps.engine.terminal.view import View
 from sweeps.engine.terminal.voice import Voice
 from wgan_core.errors import one_line
