@@ -442,7 +442,8 @@ class Held:
 held = [Held.remote() for _ in range(3)]
 assert all(ray.get([each.there.remote() for each in held]))
 deadline = time.monotonic() + 30
-while ((seen := use.now()) is None or seen.cpus_used != 3) and time.monotonic() < deadline:  # Ray hears of it a moment later
+# Ray hears of it a moment later.
+while ((seen := use.now()) is None or seen.cpus_used != 3) and time.monotonic() < deadline:
     time.sleep(0.05)
 ray.shutdown()
 assert use.now() == seen
