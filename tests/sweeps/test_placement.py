@@ -134,9 +134,9 @@ WITNESSED = """
 import json, os, sys, time
 from pathlib import Path
 import sweeps.mnist
-from sweeps.engine import run
+from sweeps.engine import run, training
 
-folder, original = Path(sys.argv.pop(1)), run.train_cohort
+folder, original = Path(sys.argv.pop(1)), training.train_cohort
 
 def train_cohort(config, **given):
     (folder / f"{config['trial']}.part").write_text(json.dumps(
@@ -148,7 +148,7 @@ def train_cohort(config, **given):
         time.sleep(0.05)
     original(config, **given)
 
-run.train_cohort = train_cohort
+training.train_cohort = train_cohort
 sys.exit(run.run_script(sweeps.mnist.main))
 """
 

@@ -370,7 +370,7 @@ def test_what_speaks_for_the_winner_and_against(made: Callable[..., Results]) ->
     assert "The sweep is not over" in text
     assert "The next best, trial 0, has 4, 100% more." in text
     assert "Trial 1's learning rate, 0.0099, lies at the upper end of the range" in text
-    assert "Trial 0's best came at critic update 10 of 20; at the last report it had 3." in text
+    assert "Trial 1's best came at critic update 10 of 20; at the last report it had 3." in text
 
     text = said([Made({10: 0.4}), Made({10: 1.0}), Made({}, "FAIL")], made, name="c")
     assert "Nothing beat the first preset" in text
