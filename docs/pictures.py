@@ -1,6 +1,7 @@
-"""The pictures in this folder of what a person sees of a sweep: `make pictures`, on a sweep in the storage.
+"""What this folder shows of a sweep: `make pictures`, on a sweep in the storage.
 
-Of one that runs, the live view; of one that has ended, its pages in MLflow and its report, by Debian's chromium.
+Of one that runs, the live view; of one that has ended, its report, and pictures of that and of its pages in MLflow, by
+Debian's chromium.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sweeps.engine.terminal.view import View
 
 HERE = Path(__file__).parent
 SIZE: ViewportSize = {"width": 1440, "height": 900}
+USUAL_STORAGE = "~/wgan-sweeps"
 WAIT_MS = 60_000
 LOOK_S = 45.0
 # MLflow opens a panel of its assistant beside the page once, on the first visit to a server on this machine.
@@ -50,7 +52,7 @@ def main() -> None:
         context = browser.new_context(viewport=SIZE)
         context.add_init_script(NOT_THE_FIRST_VISIT)
         mlflow_pages(context.new_page(), link)
-        report_pages(context.new_page(), results)
+        report_pages(context.new_page(), copied(results))
         browser.close()
 
 
@@ -78,7 +80,7 @@ def serving(name: str, storage: str) -> Iterator[str]:
 
 
 def mlflow_pages(page: Page, link: str) -> None:
-    """The link's first screen, and the sweep's own run."""
+    """The link's first screen, and the same as a table."""
     page.goto(link, wait_until="domcontentloaded")
     page.locator("img[src*='get-artifact'][src*='compressed']").nth(3).wait_for(timeout=WAIT_MS)
     page.locator(".parcoords canvas.foreground").wait_for(timeout=WAIT_MS)
@@ -89,9 +91,18 @@ def mlflow_pages(page: Page, link: str) -> None:
     keep(page, "mlflow-table")
 
 
-def report_pages(page: Page, results: Results) -> None:
+def copied(results: Results) -> Path:
+    """The report in this folder; the usual storage stands for that of the machine on which it was made."""
+    storage = str(Path(results.folder.path).parent)
+    report = HERE / f"{results.plan.name}-report.html"
+    report.write_text((results.folder / REPORT).read(PAGE).decode().replace(storage, USUAL_STORAGE))
+    print(report)
+    return report
+
+
+def report_pages(page: Page, report: Path) -> None:
     """The report's head, and some of its charts."""
-    page.goto((Path(results.folder.path) / REPORT / PAGE).as_uri(), wait_until="domcontentloaded")
+    page.goto(report.as_uri(), wait_until="domcontentloaded")
     page.locator("#curves .js-plotly-plot path.js-line").first.wait_for(state="attached", timeout=WAIT_MS)
     keep(page, "report")
     for section in ("confirmed", "parallel", "map"):

@@ -13,7 +13,7 @@ from sweeps.engine.space import Range
 from sweeps.engine.study import as_distribution
 
 LEAST_TRIALS = 4
-# For 500 trials these take 2.1 s of a core of an AMD EPYC, Optuna's 64 take 5.7; no share differed by more than .001.
+# Optuna takes 64. The report is made again and again, and shows shares in whole per cent.
 TREES = 24
 
 
