@@ -68,7 +68,7 @@ class Results:
     def as_json(self, row: Row) -> dict[str, Any]:
         """trial, params, objective, value, floor, checkpoint, run_id, model_uri of a trial that has a score.
 
-        Of the best, where it was confirmed, also what the runs of its setting score on the test split.
+        Of the best, where it was confirmed, also what the runs of its setting score on both splits.
         """
         try:
             tracked = read_note(trial_folder(self.folder, row.label))
@@ -94,7 +94,7 @@ class Results:
         return self.plan if self.confirmation is None or is_searched else self.confirmation.plan
 
     def confirmed_as_json(self, row: Row) -> dict[str, Any]:
-        """Of the best run of a confirmed setting what confirms it, and the runs' means; empty for any other trial."""
+        """Which trial a run of the best confirmed setting repeats, and the means of its runs; else empty."""
         setting = None if self.confirmation is None else self.confirmation.winner
         if setting is None or row.label not in {run.label for run in setting.runs}:
             return {}

@@ -1,6 +1,6 @@
 """The record of a sweep in MLflow, written from the spools that its trials leave.
 
-    sweep folder/trials/<number>/spool/  ->  one uploader thread in the driver  ->  MLflow
+    sweep folder/trials/<label>/spool/  ->  one uploader thread in the driver  ->  MLflow
 
 Training never talks to MLflow. The uploader may be stopped, killed and started again at any time and
 the server may be away meanwhile: what is spooled stays until it is stored, and is stored once.
@@ -27,7 +27,7 @@ from sweeps.engine.tracking_note import best_key, role_of
 from sweeps.engine.tracking_parent import PICTURE, SMALL, Place, Winner, parent_text
 from sweeps.engine.tracking_store import NotReachable, Point, Store
 from sweeps.engine.tracking_trial import TrialUpload
-from sweeps.engine.tracking_uri import answers, is_http, shown
+from sweeps.engine.tracking_uri import answers, in_short, is_http, shown
 from sweeps.engine.tracking_view import VIEW_TAG, plain_link, searched, view, view_link
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
@@ -95,15 +95,16 @@ class Tracker:
             except NotReachable as error:
                 if first_start:
                     raise
-                self._warn(_line(error))
+                self._warn(in_short(error))
             except UserError:
                 raise
             except Exception as error:
                 if first_start:
                     raise UserError(
-                        f"the MLflow store must open; {shown(self._uri)} did not: {_line(error)}: check --tracking-uri"
+                        f"the MLflow store must open; {shown(self._uri)} did not: {in_short(error)}: "
+                        "check --tracking-uri"
                     ) from error
-                self._warn(_line(error))
+                self._warn(in_short(error))
 
     def drain(self, full: bool = True) -> bool:
         """Bring over what is new, in one pass; whether everything there is has been.
@@ -116,7 +117,7 @@ class Tracker:
                 self._find_trials()
                 store = self._connect()
             except Exception as error:  # tracking never fails a sweep: whatever it is, it is tried again
-                self._warn(_line(error))
+                self._warn(in_short(error))
                 return False
             for label, trial in self._sorted():
                 if not full and (trial.note.ended or label in self._failed):
@@ -162,7 +163,7 @@ class Tracker:
             with self._lock:
                 return self._finish(final_status, summary, trials or {}, confirmed)
         except Exception as error:
-            self._warn(_line(error))
+            self._warn(in_short(error))
             return "partial"
         finally:
             self._deadline = math.inf
@@ -215,7 +216,7 @@ class Tracker:
                 if self._ended is not None:
                     store.log(store.parent_id, tags={"mlflow.note.content": self._text(store, *self._ended)})
         except Exception as error:  # tracking never fails a sweep
-            said = f"MLflow has not got {', '.join(names)} of {folder}: {_line(error)}"
+            said = f"MLflow has not got {', '.join(names)} of {folder}: {in_short(error)}"
             if said != self._publish_error:
                 _log.warning("%s", said)
             self._publish_error = said
@@ -272,7 +273,7 @@ class Tracker:
         try:
             trial.upload(store)
         except Exception as error:  # one trial's trouble is not to hold the others up
-            self._failed[label] = f"trial {label}: {_line(error)}"
+            self._failed[label] = f"trial {label}: {in_short(error)}"
             self._warn(self._failed[label])
             return answers(self._uri)
         self._failed.pop(label, None)
@@ -327,7 +328,7 @@ class Tracker:
             store.tag_experiment(f"{VIEW_TAG}{self._sweep_id}", value)
             self._has_view = True
         except Exception as error:
-            _log.warning("MLflow's page of the trials is not prepared: %s", _line(error))
+            _log.warning("MLflow's page of the trials is not prepared: %s", in_short(error))
 
     def _show_leaders(self, store: Store, scores: Sequence[str]) -> None:
         """Have the view show the samples of the search's best trials alone.
@@ -341,7 +342,7 @@ class Tracker:
             for trial in sorted(scored, key=lambda trial: trial.note.best or 0.0)[:_LEADERS]:
                 trial.show(store, f"samples/{key}", f"film/{key}")
         except Exception as error:
-            _log.warning("MLflow has not all samples of the best trials: %s", _line(error))
+            _log.warning("MLflow has not all samples of the best trials: %s", in_short(error))
         else:
             if scored:
                 self._set_view(store, (f"samples/{key}", f"film/{key}"), scores)
@@ -372,9 +373,3 @@ class Tracker:
             model_uri=trial.note.model_uri if trial else None,
             has_picture=small is not None,
         )
-
-
-def _line(error: Exception) -> str:
-    """An error as one line of at most 300 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."

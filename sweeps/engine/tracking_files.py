@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from pyarrow import fs
 
-from sweeps.engine.tracking_store import Point, Store
+from sweeps.engine.tracking_store import Point, Store, join_model
 from wgan_core.folder import Folder
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def log_model(store: Store, run_id: str, export: Export) -> tuple[str, str]:
             raise FileNotFoundError(f"{export.folder} holds no model")
         model = _model(store, run_id, export)
         client.log_model_artifacts(model.model_id, folder)
-    _join(store, run_id, model.model_id, export.step)
+    join_model(client, run_id, model.model_id, export.step)
     if export.score is not None:
         key, value, timestamp_ms, step = export.score
         client.log_metric(run_id, key, value, timestamp_ms, step, synchronous=True, model_id=model.model_id)
@@ -128,12 +128,3 @@ def _model(store: Store, run_id: str, export: Export) -> LoggedModel:
         tags={**export.tags, "trial.end": export.mark},
         model_type="generator",
     )
-
-
-def _join(store: Store, run_id: str, model_id: str, step: int) -> None:
-    """Make a model an output of a run; MLflow refuses to be told twice."""
-    from mlflow.entities import LoggedModelOutput
-
-    outputs = store.client.get_run(run_id).outputs
-    if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
-        store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from sweeps.engine.plan import Plan
 from sweeps.engine.tracking_store import connect
-from sweeps.engine.tracking_uri import database, shown, without_password
+from sweeps.engine.tracking_uri import database, in_short, shown
 from sweeps.engine.tracking_view import VIEW_TAG, plain_link, view_link
 from wgan_core.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,6 @@ def said_in_one_line(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # MLflow hands on what its database, its connection or its storage of files raises
-        text = " ".join(without_password(str(error), uri).split()) or type(error).__name__
-        said = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
         raise UserError(
-            f"MLflow at {shown(uri)} must do what it is asked; it says: {said}: check --tracking-uri"
+            f"MLflow at {shown(uri)} must do what it is asked; it says: {in_short(error, uri)}: check --tracking-uri"
         ) from error

@@ -23,6 +23,7 @@ from sweeps.engine.plan import is_name
 from sweeps.engine.tracking_note import trial_name
 from sweeps.engine.tracking_package import write_package
 from sweeps.engine.tracking_record import Record, said_in_one_line
+from sweeps.engine.tracking_store import join_model
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import UserError
 
@@ -223,13 +224,9 @@ def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[
 
 
 def _join(record: Record, run_id: str, model_id: str, step: int) -> None:
-    """Make the model an output of the run, which MLflow takes once, and give it the point of the run's curve."""
-    from mlflow.entities import LoggedModelOutput
-
+    """Make the model an output of the run, and give it the point of the run's curve."""
     client, objective = record.client, record.plan.objective
-    outputs = client.get_run(run_id).outputs
-    if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    join_model(client, run_id, model_id, step)
     for point in client.get_metric_history(run_id, objective):
         if point.step == step:  # the very point: the curve does not get a second one
             client.log_metric(

@@ -169,6 +169,15 @@ class Store:
         return {key: len(self.client.get_metric_history(run_id, key)) for key in keys}
 
 
+def join_model(client: MlflowClient, run_id: str, model_id: str, step: int) -> None:
+    """Make a model an output of a run; MLflow refuses to be told twice."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run_id).outputs
+    if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+
+
 def _stored(run: Run) -> StoredRun:
     info, data = run.info, run.data
     return StoredRun(info.run_id, info.status, info.lifecycle_stage == "deleted", data.tags, data.metrics)

@@ -11,6 +11,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 ANSWER_S = 5.0
 """How long a server may take to answer when it is first asked, in seconds."""
 
+LONGEST = 300
+"""Characters of an error that are shown."""
+
 HIDDEN = "***"
 """What stands for a password that is not shown."""
 
@@ -56,6 +59,12 @@ def without_password(text: str, uri: str) -> str:
             for written in (value, quote(value)):
                 text = text.replace(f"{name}={written}", f"{name}={HIDDEN}")
     return text
+
+
+def in_short(error: Exception, uri: str = "") -> str:
+    """All that an error says, in one line of at most 300 characters, without the passwords of a URI."""
+    text = " ".join(without_password(str(error), uri).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def answers(uri: str) -> bool:
