@@ -116,6 +116,28 @@ class Cohort:
         if not self._occupied:
             self._state = None
 
+    def resize(self, width: int) -> None:
+        """Go on with this many lanes. Raises `ValueError` if the trials need more.
+
+        Another number of lanes may change the last bit of what a trial becomes in single precision.
+        """
+        occupied = self._occupied
+        if width < max(1, len(occupied)):
+            raise ValueError(f"{len(occupied)} trials need as many lanes; given {width}")
+        means = Means(width, self.device)
+        for place, (index, _) in enumerate(occupied):
+            means.put(place, self._means.so_far(index))
+        if occupied:
+            kept = [index for index, _ in occupied]
+            self._state = self._held.lanes(kept + kept[:1] * (width - len(kept)))
+        self._lanes = [lane for _, lane in occupied] + [None] * (width - len(occupied))
+        self._means, self._batches = means, None
+
+    @property
+    def width(self) -> int:
+        """The number of lanes."""
+        return len(self._lanes)
+
     def state_of(self, number: int) -> State:
         """A copy of the state of one trial, as a single lane."""
         return self._held.lanes([self._index(number)])

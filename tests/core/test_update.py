@@ -235,6 +235,35 @@ def test_a_lane_that_joins_late_equals_its_trial_alone() -> None:
                 cohort.drop(number)
 
 
+@pytest.mark.parametrize("networks", ["mlp", "conv"])
+def test_trials_go_on_when_their_cohort_shrinks_and_grows(networks: str) -> None:
+    """From 5 lanes to 2, to 1 and to 3, saved amid: 50 updates later each trial is what it is alone, and its means."""
+    structure, grid = structure_of(networks, "float64"), [7, 13, 25, 50]
+    cohort = cohort_of(structure, TRIALS, grid)
+    cohort.advance()
+    for number in (0, 2, 4):
+        cohort.drop(number)
+    cohort.resize(2)
+    cohort.advance(iter([False, False, True]).__next__)
+    cohort.drop(1)
+    cohort.resize(1)
+    assert cohort.width == 1
+    cohort.resize(3)
+    means = [{report.critic_updates: report.means for report in cohort.advance()} for _ in grid[1:]]
+    single = cohort_of(structure, [TRIALS[3]], grid)
+    expected = [{report.critic_updates: report.means for report in single.advance()} for _ in grid][1:]
+    for ours, theirs in zip(means, expected, strict=True):
+        (step,) = theirs
+        assert ours[step] == pytest.approx(theirs[step], rel=1e-9)
+    assert largest_difference(single.state_of(3).tensors(), cohort.state_of(3).tensors()) < 1e-12
+
+
+def test_a_cohort_does_not_shrink_below_its_trials() -> None:
+    cohort = cohort_of(structure_of("mlp", "float32"), TRIALS[:3], [4])
+    with pytest.raises(ValueError, match="3 trials need as many lanes; given 2"):
+        cohort.resize(2)
+
+
 def test_samples_come_from_the_average_in_evaluation_mode() -> None:
     structure = structure_of("mlp", "float64")
     trial = TRIALS[0]
