@@ -6,7 +6,7 @@ product but the modules themselves and the numbers drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from wgan_core.batches import Batches
 from wgan_core.config import Structure, Trial
+from wgan_core.step import CriticBatch
 
 
 def bce(scores: Tensor, target: float) -> Tensor:
@@ -60,6 +61,23 @@ def schedule_of(optimiser: torch.optim.Optimizer, over: int, critic_updates: int
     return torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: max(0.0, 1 - step * critic_updates / over) if over else 1.0
     )
+
+
+class Drawn:
+    """The product's batches, for counts of updates in any order."""
+
+    def __init__(self, structure: Structure, data: Tensor, seeds: Sequence[int], labels: Tensor | None = None) -> None:
+        self._batches = Batches(structure, data, torch.tensor(list(seeds)), labels)
+
+    def critic(self, updates: Sequence[int]) -> CriticBatch:
+        counts = torch.tensor(list(updates))
+        self._batches.for_critic.fill(counts)
+        return self._batches.critic(counts)
+
+    def generator(self, updates: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        counts = torch.tensor(list(updates))
+        self._batches.for_generator.fill(counts)
+        return self._batches.generator(counts)
 
 
 MOMENTS = {"first": ("exp_avg", "momentum_buffer"), "second": ("exp_avg_sq", "square_avg")}
@@ -112,14 +130,14 @@ class Textbook:
         self.generator_schedule.step()
         self.history[-1]["generator_loss"] = loss.item()
 
-    def run(self, batches: Batches, updates: range, after: Callable[[], None] = lambda: None) -> None:
+    def run(self, batches: Drawn, updates: range, after: Callable[[], None] = lambda: None) -> None:
         """Train on a trial's own batches; `after` is called after every critic update and what follows it."""
         for update in updates:
             batch = batches.critic([update])
             self.update_critic(batch.real[0], batch.z[0], batch.weight[0], first(batch.labels))
             if (update + 1) % self.trial.hyper.n_critic == 0:
-                count = [update // self.trial.hyper.n_critic]
-                self.update_generator(batches.generator(count)[0], first(batches.generator_labels(count)))
+                z, labels = batches.generator([update // self.trial.hyper.n_critic])
+                self.update_generator(z[0], first(labels))
             after()
 
     def tensors(self) -> dict[str, Tensor]:

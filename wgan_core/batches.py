@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,61 +11,69 @@ from wgan_core import draws
 from wgan_core.config import Structure
 from wgan_core.data.dataset import to_model
 from wgan_core.draws import Stream
+from wgan_core.kernels import compiled
 from wgan_core.step import CriticBatch
 
 BLOCK = 16
 
 
-class _Blocks:
-    """Draws of K lanes, each at its own count, made for the next `BLOCK` counts at a time."""
+class Blocks:
+    """Draws of K lanes, each from a count of its own on, for `BLOCK` counts. They stay in one place in memory."""
 
     def __init__(self, draw: Callable[[Tensor], tuple[Tensor, ...]], device: torch.device) -> None:
-        self._draw, self._device = draw, device
-        self._first: list[int] = []
+        """draw: the draws (K, BLOCK, ...) for counts (K, BLOCK)."""
+        self._draw = compiled(draw, device.type)
+        self._first: Tensor | None = None
         self._drawn: tuple[Tensor, ...] = ()
 
-    def at(self, counts: Sequence[int]) -> list[Tensor]:
-        """The draws for these counts, one a lane, each (K, ...)."""
-        ahead = [count - first for count, first in zip(counts, self._first, strict=bool(self._first))]
-        if not ahead or not all(0 <= position < BLOCK for position in ahead):
-            self._first, ahead = list(counts), [0] * len(counts)
-            updates = torch.tensor(self._first)[:, None] + torch.arange(BLOCK)
-            self._drawn = self._draw(updates.to(self._device))
-        lanes = torch.arange(len(counts), device=self._device)
-        positions = torch.tensor(ahead, device=self._device)
-        return [tensor[lanes, positions] for tensor in self._drawn]
+    def fill(self, counts: Tensor) -> None:
+        """Draw for the counts (K,) and those that follow them."""
+        updates = counts[:, None] + torch.arange(BLOCK, device=counts.device)
+        drawn = self._draw(updates)
+        if self._first is None:
+            self._first, self._drawn = counts.clone(), tuple(tensor.contiguous() for tensor in drawn)
+            return
+        self._first.copy_(counts)
+        for place, tensor in zip(self._drawn, drawn, strict=True):
+            place.copy_(tensor)
+
+    def at(self, counts: Tensor) -> list[Tensor]:
+        """The draws for these counts (K,), each (K, ...); they must be among those that `fill` drew for."""
+        if self._first is None:
+            raise ValueError("nothing is drawn yet: call fill first")
+        lanes = torch.arange(len(counts), device=counts.device)
+        return [tensor[lanes, counts - self._first] for tensor in self._drawn]
 
 
 class Batches:
-    """Batches of the trials of these seeds, from data (M, ...) and labels (M,) on the device that trains.
+    """Batches of the trials of these seeds (K,), from data (M, ...) and labels (M,) on the device that trains.
 
     Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks; a full batch is all of
     the data in its order. Where networks are told labels, a critic's fakes have those of its reals, and a generator's
     those of rows drawn anew. Raises `ValueError` for full batches of another size than the data's.
     """
 
-    def __init__(self, structure: Structure, data: Tensor, seeds: Sequence[int], labels: Tensor | None = None) -> None:
-        self._structure, self._data = structure, data
+    def __init__(self, structure: Structure, data: Tensor, seeds: Tensor, labels: Tensor | None = None) -> None:
+        self._structure, self._data, self._seeds = structure, data, seeds
         self._labels = labels if structure.classes else None
         if structure.full_batch and structure.batch_size != len(data):
             raise ValueError(f"a full batch of {len(data)} samples is no batch of {structure.batch_size}")
-        self._seeds = torch.tensor(list(seeds), device=data.device)
-        self._critic = _Blocks(self._draw_critic, data.device)
-        self._generator = _Blocks(self._draw_generator, data.device)
+        self.for_critic = Blocks(self._draw_critic, data.device)
+        self.for_generator = Blocks(self._draw_generator, data.device)
 
-    def critic(self, updates: Sequence[int]) -> CriticBatch:
-        """The batch of each lane's next critic update, from its count of critic updates."""
-        index, z, weight = self._critic.at(updates)
+    def critic(self, updates: Tensor) -> CriticBatch:
+        """The batch of each lane's next critic update, from its count of critic updates, (K,)."""
+        index, z, weight = self.for_critic.at(updates)
         labels = None if self._labels is None else self._labels[index]
         return CriticBatch(to_model(self._data[index], self._structure.torch_dtype), z, weight, labels)
 
-    def generator(self, updates: Sequence[int]) -> Tensor:
-        """z (K, N, Z) of each lane's next generator update, from its count of generator updates."""
-        return self._generator.at(updates)[0]
+    def generator(self, updates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """z (K, N, Z) of each lane's next generator update, from its count of generator updates, (K,).
 
-    def generator_labels(self, updates: Sequence[int]) -> Tensor | None:
-        """The labels (K, N) that go with `generator`; None where networks are told none."""
-        return None if self._labels is None else self._labels[self._generator.at(updates)[1]]
+        And the labels (K, N) that go with it; None where networks are told none.
+        """
+        z, *rows = self.for_generator.at(updates)
+        return z, None if self._labels is None else self._labels[rows[0]]
 
     def _draw_critic(self, updates: Tensor) -> tuple[Tensor, ...]:
         size, dtype = self._structure.batch_size, self._structure.torch_dtype

@@ -171,10 +171,6 @@ class Hyper:
         decays = _is_whole(self.decay_updates) and self.decay_updates >= 0
         _require(decays, "decay_updates", "a whole number >= 0", self.decay_updates)
 
-    def rate(self, base: float, critic_updates: int) -> float:
-        """A learning rate `base` after so many critic updates."""
-        return base * max(0.0, 1 - critic_updates / self.decay_updates) if self.decay_updates else base
-
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgan_core.batches import Batches
 from wgan_core.config import Structure, Trial
-from wgan_core.means import Means, Sums
+from wgan_core.means import Sums
 from wgan_core.sampling import draw_samples
 from wgan_core.state import State
 from wgan_core.step import Step
+from wgan_core.ticks import Ticks
 
 
 def report_grid(budget: int, reports: int) -> tuple[int, ...]:
@@ -58,8 +58,8 @@ class _Lane:
 class Cohort:
     """Trials of one structure on `width` lanes, trained side by side. Not thread-safe.
 
-    A vacant lane is computed as well, on what an occupied one is given, and leaves nothing behind. So shapes never
-    change, and with them no bit of a trial, however its neighbours come and go.
+    A vacant lane is computed as well, and leaves nothing behind. So shapes never change, and with them no bit of a
+    trial, however its neighbours come and go; only `resize` changes them.
     """
 
     def __init__(
@@ -70,25 +70,30 @@ class Cohort:
         device: torch.device,
         width: int = 1,
         labels: Tensor | None = None,
+        is_captured: bool = True,
     ) -> None:
         """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending.
 
-        labels: int64 (M,), on `device`; needed where the structure has classes. Raises `ValueError` without them.
+        labels: int64 (M,), on `device`; needed where the structure has classes. is_captured: on a GPU, whether updates
+        are recorded once and replayed. Raises `ValueError` without labels that are needed.
         """
         if structure.classes and labels is None:
             raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
         self.structure, self.grid, self.device = structure, tuple(grid), device
-        self._data, self._labels = data, labels
+        self._data, self._labels, self._is_captured = data, labels, is_captured
         self._step = Step(structure)
         self._lanes: list[_Lane | None] = [None] * width
-        self._state: State | None = None
-        self._batches: Batches | None = None
-        self._means = Means(width, device)
+        self._made: Ticks | None = None
 
     @property
     def trials(self) -> list[Trial]:
         """The trials on the lanes, in order."""
         return [lane.trial for _, lane in self._occupied]
+
+    @property
+    def width(self) -> int:
+        """The number of lanes."""
+        return len(self._lanes)
 
     def add(
         self, trial: Trial, state: State | None = None, critic_updates: int = 0, since_report: Sums | None = None
@@ -98,23 +103,14 @@ class Cohort:
         since_report: what `since_report` gave of it there, if that is no step of the grid.
         """
         if None not in self._lanes:
-            raise ValueError(f"no lane is vacant: the {len(self._lanes)} hold {[t.number for t in self.trials]}")
-        index = self._lanes.index(None)
-        start = state.to(self.device) if state is not None else State.initial(self.structure, trial.seed, self.device)
-        if self._state is None:
-            self._state = start.lanes([0] * len(self._lanes))
-        else:
-            self._state.put(index, start)
-        self._lanes[index] = _Lane(trial, critic_updates)
-        self._means.put(index, since_report or {})
-        self._batches = None
+            raise ValueError(f"no lane is vacant: the {self.width} hold {[trial.number for trial in self.trials]}")
+        self._put(_Lane(trial, critic_updates), self._start(trial, state), since_report or {})
 
     def drop(self, number: int) -> None:
         """Take the trial of this number off its lane; the others go on as if it had never been there."""
-        self._lanes[self._index(number)] = None
-        self._batches = None
-        if not self._occupied:
-            self._state = None
+        index = self._index(number)
+        self._lanes[index] = None
+        self._ticks.vacate(index)
 
     def resize(self, width: int) -> None:
         """Go on with this many lanes. Raises `ValueError` if the trials need more.
@@ -124,29 +120,22 @@ class Cohort:
         occupied = self._occupied
         if width < max(1, len(occupied)):
             raise ValueError(f"{len(occupied)} trials need as many lanes; given {width}")
-        means = Means(width, self.device)
-        for place, (index, _) in enumerate(occupied):
-            means.put(place, self._means.so_far(index))
-        if occupied:
-            kept = [index for index, _ in occupied]
-            self._state = self._held.lanes(kept + kept[:1] * (width - len(kept)))
-        self._lanes = [lane for _, lane in occupied] + [None] * (width - len(occupied))
-        self._means, self._batches = means, None
-
-    @property
-    def width(self) -> int:
-        """The number of lanes."""
-        return len(self._lanes)
+        if width == self.width:
+            return
+        moved = [(lane, self._ticks.state.lanes([at]), self._ticks.means.so_far(at)) for at, lane in occupied]
+        self._lanes, self._made = [None] * width, None
+        for each in moved:
+            self._put(*each)
 
     def state_of(self, number: int) -> State:
         """A copy of the state of one trial, as a single lane."""
-        return self._held.lanes([self._index(number)])
+        return self._ticks.state.lanes([self._index(number)])
 
     def since_report(self, number: int) -> tuple[int, float, Sums]:
         """Critic updates of one trial in all, and since its last report seconds of training and sums of its means."""
         index = self._index(number)
         lane = dict(self._occupied)[index]
-        return lane.critic_updates, lane.seconds, self._means.so_far(index)
+        return lane.critic_updates, lane.seconds, self._ticks.means.so_far(index)
 
     def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
@@ -157,46 +146,55 @@ class Cohort:
 
         interrupted: asked before every update; if it says so, training stops there, maybe without any report.
         """
-        occupied = [lane for _, lane in self._occupied]
-        ticks = min(self._next_report(lane) - lane.critic_updates for lane in occupied)
-        started, left = time.perf_counter(), ticks
+        occupied = self._occupied
+        left = min(self._next_report(lane) - lane.critic_updates for _, lane in occupied)
+        started = time.perf_counter()
         while left and not interrupted():
-            self._tick()
+            self._tick(occupied)
             left -= 1
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # what is queued is not done yet
         share = (time.perf_counter() - started) / len(occupied)
-        for lane in occupied:
+        for _, lane in occupied:
             lane.seconds += share
-        if left:
-            return []
-        return [self._report(index, lane) for index, lane in self._occupied if lane.critic_updates in self.grid]
+        return [] if left else self._report([each for each in occupied if each[1].critic_updates in self.grid])
 
-    def _tick(self) -> None:
-        """One critic update of every lane, then a generator update of those whose n_critic-th it was."""
-        stand_in = self._occupied[0][1]
-        lanes = [lane or stand_in for lane in self._lanes]
-        if self._batches is None:
-            self._batches = Batches(self.structure, self._data, [lane.trial.seed for lane in lanes], self._labels)
-        hypers = [lane.trial.hyper for lane in lanes]
-        updates = [lane.critic_updates for lane in lanes]
-        quantities = self._step.update_critic(self._held, hypers, self._batches.critic(updates), updates)
-        self._means.record(quantities, slice(None))
-        generator_updates = [lane.generator_updates for lane in lanes]
-        for _, lane in self._occupied:
+    def _tick(self, occupied: list[tuple[int, _Lane]]) -> None:
+        generator_updates = {index: lane.generator_updates for index, lane in occupied}
+        for _, lane in occupied:
             lane.critic_updates += 1
-        due = [index for index, lane in self._occupied if lane.generator_updates > generator_updates[index]]
-        if due:
-            z = self._batches.generator(generator_updates)
-            labels = self._batches.generator_labels(generator_updates)
-            quantities = self._step.update_generator(self._held, hypers, z, generator_updates, due, labels)
-            self._means.record(quantities, due)
+        is_due = any(lane.generator_updates > generator_updates[index] for index, lane in occupied)
+        self._ticks.tick(generator_updates, is_due)
 
-    def _report(self, index: int, lane: _Lane) -> Report:
-        means, seconds = self._means.take(index), lane.seconds
-        lane.seconds = 0.0
-        wrong = [name for name, value in means.items() if not math.isfinite(value)]
-        wrong += [name for name, tensor in self._held.tensors().items() if not tensor[index].isfinite().all()]
-        problem = f"not finite at critic update {lane.critic_updates}: {', '.join(wrong[:4])}" if wrong else ""
-        return Report(lane.trial, lane.critic_updates, lane.generator_updates, means, seconds, problem)
+    def _report(self, standing: list[tuple[int, _Lane]]) -> list[Report]:
+        indices = [index for index, _ in standing]
+        means, state = self._ticks.means.take(indices), self._ticks.state
+        finite = list(zip(state.tensors(), state.is_finite().tolist(), strict=True))
+        reports = []
+        for (index, lane), values in zip(standing, means, strict=True):
+            wrong = [name for name, value in values.items() if not math.isfinite(value)]
+            wrong += [name for name, is_finite in finite if not is_finite[index]]
+            problem = f"not finite at critic update {lane.critic_updates}: {', '.join(wrong[:4])}" if wrong else ""
+            seconds, lane.seconds = lane.seconds, 0.0
+            reports.append(Report(lane.trial, lane.critic_updates, lane.generator_updates, values, seconds, problem))
+        return reports
+
+    def _start(self, trial: Trial, state: State | None) -> State:
+        if state is None:
+            return State.initial(self.structure, trial.seed, self.device)
+        return state.to(self.device)
+
+    def _put(self, lane: _Lane, state: State, since_report: Sums) -> None:
+        """On the first vacant lane."""
+        index = self._lanes.index(None)
+        if self._made is None:
+            start = state.lanes([0] * self.width)
+            self._made = Ticks(
+                self._step, self.structure, self._data, self._labels, start, self.device, self._is_captured
+            )
+        self._ticks.put(index, lane.trial, state, lane.critic_updates)
+        self._ticks.means.put(index, since_report)
+        self._lanes[index] = lane
 
     def _next_report(self, lane: _Lane) -> int:
         after = bisect_right(self.grid, lane.critic_updates)
@@ -215,7 +213,7 @@ class Cohort:
         raise KeyError(f"no lane holds trial {number}; the lanes hold {[trial.number for trial in self.trials]}")
 
     @property
-    def _held(self) -> State:
-        if self._state is None:
+    def _ticks(self) -> Ticks:
+        if self._made is None:
             raise ValueError("the cohort holds no trial: add one")
-        return self._state
+        return self._made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -25,12 +25,13 @@ class Means:
         for name, counts in self._counts.items():
             self._sums[name][lane], counts[lane] = 0.0, 0
 
-    def record(self, quantities: dict[str, Tensor], lanes: slice | list[int]) -> None:
-        """Add one update's quantities, each (K,), of these lanes."""
+    def record(self, quantities: Mapping[str, Tensor], due: Tensor | None = None) -> None:
+        """Add one update's quantities, each (K,), of the lanes that are due, (K,) bool; None: of all."""
         for name, values in quantities.items():
             self._make(name)
-            self._sums[name][lanes] += values[lanes]
-            self._counts[name][lanes] += 1
+            # Not a product with `due`: what a lane has that is not due may be no number.
+            self._sums[name].add_(values if due is None else torch.where(due, values, 0))
+            self._counts[name].add_(1 if due is None else due)
 
     def so_far(self, lane: int) -> Sums:
         """Sum and count of each quantity of a lane since they were last taken. Waits for the device."""
@@ -43,16 +44,23 @@ class Means:
             self._make(name)
             self._sums[name][lane], self._counts[name][lane] = total, count
 
-    def take(self, lane: int) -> dict[str, float]:
-        """The means of a lane since they were last taken. Waits for the device."""
-        means = {}
-        for name, counts in self._counts.items():
-            if counts[lane] > 0:
-                means[name] = float(self._sums[name][lane]) / int(counts[lane])
-        self.clear(lane)
-        return means
+    def take(self, lanes: Sequence[int]) -> list[dict[str, float]]:
+        """The means of each of these lanes since they were last taken. Waits for the device, once."""
+        names = list(self._sums)
+        found = [dict[str, float]() for _ in lanes]
+        if names:
+            sums = torch.stack([self._sums[name] for name in names] + [self._counts[name] for name in names]).tolist()
+            for means, lane in zip(found, lanes, strict=True):
+                for name, total, count in zip(names, sums, sums[len(names) :], strict=False):
+                    if count[lane] > 0:
+                        means[name] = total[lane] / count[lane]
+        for lane in lanes:
+            self.clear(lane)
+        return found
 
     def _make(self, name: str) -> None:
         if name not in self._sums:
-            self._sums[name] = torch.zeros(self._lanes, dtype=torch.float64, device=self._device)
-            self._counts[name] = torch.zeros(self._lanes, dtype=torch.int64)
+            # Counts too in double precision, which is exact for them, so that both are read in one go.
+            self._sums[name], self._counts[name] = (
+                torch.zeros(self._lanes, dtype=torch.float64, device=self._device) for _ in range(2)
+            )

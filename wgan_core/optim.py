@@ -1,103 +1,135 @@
-"""Optimisers as functions of tensors, in place, for one lane.
+"""Optimisers as rules for one element, which move all lanes at once, in place.
 
 All keep up to two moments a parameter, `first` and `second`, which start at zero. What the two decay rates mean is each
 optimiser's own; they carry Adam's names, since Adam is what most trials use.
+
+    K lanes
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 EPSILON = 1e-8
 
-
-class Optimiser(Protocol):
-    def __call__(
-        self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        first: Sequence[Tensor],
-        second: Sequence[Tensor],
-        *,
-        step: int,
-        lr: float,
-        beta1: float,
-        beta2: float,
-    ) -> None:
-        """One update of a list of tensors, all of one dtype and device; `step` counts from 1."""
+Factors = tuple[Tensor, ...]
+Moved = tuple[Tensor, Tensor, Tensor]
 
 
-def adam_(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first: Sequence[Tensor],
-    second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-) -> None:
-    """Adam (Kingma and Ba 2015, Algorithm 1).
+@dataclass(frozen=True)
+class Rates:
+    """What an optimiser is told, a value a lane: (K,) each, in double precision.
 
-    The arithmetic is torch's fused kernel: one pass over parameters, gradients and moments, where the
-    operation-by-operation form makes seven (benchmarks/step.py has what that is worth).
+    step: the count of this update, from 1. due: bool, whether a lane takes the update; the others stay as they are.
     """
-    steps = [torch.full((), float(step), device=parameters[0].device)] * len(parameters)
-    torch._fused_adam_(
-        list(parameters),
-        list(gradients),
-        list(first),
-        list(second),
-        [],
-        steps,
-        lr=lr,
-        beta1=beta1,
-        beta2=beta2,
-        weight_decay=0.0,
-        eps=EPSILON,
-        amsgrad=False,
-        maximize=False,
-    )
+
+    step: Tensor
+    lr: Tensor
+    beta1: Tensor
+    beta2: Tensor
+    due: Tensor
 
 
-def rmsprop_(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first: Sequence[Tensor],
-    second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-) -> None:
+@dataclass(frozen=True)
+class Rule:
+    """An optimiser in two parts.
+
+    factors: of `Rates`, what all elements of a lane have in common, (K,) each, in double precision.
+    move: of a parameter, its gradient and its moments, and the factors as they stand beside them, what parameter and
+    moments become.
+    """
+
+    factors: Callable[[Rates], Factors]
+    move: Callable[..., Moved]
+
+
+def _adam_factors(rates: Rates) -> Factors:
+    bias1, bias2 = 1 - rates.beta1**rates.step, 1 - rates.beta2**rates.step
+    return 1 - rates.beta1, rates.beta2, 1 - rates.beta2, rates.lr / bias1, bias2.sqrt()
+
+
+def _adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    new1: Tensor,
+    old2: Tensor,
+    new2: Tensor,
+    size: Tensor,
+    root: Tensor,
+) -> Moved:
+    """Adam (Kingma and Ba 2015, Algorithm 1)."""
+    first = torch.lerp(first, gradient, new1)
+    second = second * old2 + gradient * gradient * new2
+    return parameter - size * first / (second.sqrt() / root + EPSILON), first, second
+
+
+def _rmsprop_factors(rates: Rates) -> Factors:
+    return rates.beta1, rates.beta2, 1 - rates.beta2, rates.lr
+
+
+def _rmsprop(
+    parameter: Tensor,
+    gradient: Tensor,
+    velocity: Tensor,
+    square: Tensor,
+    momentum: Tensor,
+    old: Tensor,
+    new: Tensor,
+    lr: Tensor,
+) -> Moved:
     """RMSProp (Tieleman and Hinton 2012, lecture 6.5): `beta2` smooths the squares, `beta1` is the momentum."""
-    for parameter, gradient, velocity, square in zip(parameters, gradients, first, second, strict=True):
-        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        velocity.mul_(beta1).addcdiv_(gradient, square.sqrt().add_(EPSILON))
-        parameter.sub_(velocity, alpha=lr)
+    square = square * old + gradient * gradient * new
+    velocity = velocity * momentum + gradient / (square.sqrt() + EPSILON)
+    return parameter - lr * velocity, velocity, square
 
 
-def sgd_(
+def _sgd_factors(rates: Rates) -> Factors:
+    return rates.beta1, rates.lr
+
+
+def _sgd(parameter: Tensor, gradient: Tensor, velocity: Tensor, second: Tensor, momentum: Tensor, lr: Tensor) -> Moved:
+    """Gradient descent with momentum `beta1` (Sutskever et al. 2013, eq. 1 and 2 as torch.optim.SGD has them)."""
+    velocity = velocity * momentum + gradient
+    return parameter - lr * velocity, velocity, second
+
+
+OPTIMISERS = {
+    "adam": Rule(_adam_factors, _adam),
+    "rmsprop": Rule(_rmsprop_factors, _rmsprop),
+    "sgd": Rule(_sgd_factors, _sgd),
+}
+
+
+def move_(
+    rule: Rule,
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
+    factors: Factors,
+    due: Tensor,
 ) -> None:
-    """Gradient descent with momentum `beta1` (Sutskever et al. 2013, eq. 1 and 2 as torch.optim.SGD has them)."""
-    for parameter, gradient, velocity in zip(parameters, gradients, first, strict=True):
-        velocity.mul_(beta1).add_(gradient)
-        parameter.sub_(velocity, alpha=lr)
+    """One update of tensors (K, ...), all of one dtype and device, of the lanes that are due."""
+    for parameter, gradient, *moments in zip(parameters, gradients, first, second, strict=True):
+        of_lane = [beside(factor, parameter) for factor in factors]
+        after = rule.move(parameter, gradient, *moments, *of_lane)
+        for old, new in zip((parameter, *moments), after, strict=True):
+            old.copy_(torch.where(beside(due, old), new, old))
 
 
-OPTIMISERS: dict[str, Optimiser] = {"adam": adam_, "rmsprop": rmsprop_, "sgd": sgd_}
+def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor) -> None:
+    """Move averages (K, ...) towards values (K, ...) by a share a lane, (K,): 0 leaves them as they are."""
+    for average, value in zip(averages, values, strict=True):
+        average.lerp_(value, beside(share, average))
+
+
+def beside(values: Tensor, tensor: Tensor) -> Tensor:
+    """Values (K,) as they stand beside a tensor (K, ...): its rank, and its dtype unless they are bools."""
+    shaped = values.reshape(-1, *[1] * (tensor.dim() - 1))
+    return shaped if values.dtype == torch.bool else shaped.to(tensor.dtype)

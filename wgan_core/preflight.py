@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from wgan_core.config import Hyper, Structure
+from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError, one_line
+from wgan_core.lanes import Lanes
 from wgan_core.networks import SHIPPED, build, initialise
 from wgan_core.state import State
 from wgan_core.step import CriticBatch, Step
@@ -94,11 +95,12 @@ def _check_independence(critic: nn.Module, structure: Structure) -> None:
 
 
 def _update(structure: Structure, lanes: int) -> None:
-    device, hypers = torch.device("cpu"), [HYPER] * lanes
+    device = torch.device("cpu")
+    told = Lanes.of([Trial(0, 0, HYPER)] * lanes, [0] * lanes, device)
     step, state = Step(structure), State.initial(structure, 0, device).lanes([0] * lanes)
     real = torch.zeros(lanes, SAMPLES, *structure.sample_shape, dtype=structure.torch_dtype)
     z = torch.zeros(lanes, SAMPLES, structure.latent_dim, dtype=structure.torch_dtype)
     weight = torch.full((lanes, SAMPLES), 0.5, dtype=structure.torch_dtype)
     labels = torch.zeros(lanes, SAMPLES, dtype=torch.int64) if structure.classes else None
-    step.update_critic(state, hypers, CriticBatch(real, z, weight, labels), [0] * lanes)
-    step.update_generator(state, hypers, z, [0] * lanes, list(range(lanes)), labels)
+    step.update_critic(state, told, CriticBatch(real, z, weight, labels))
+    step.update_generator(state, told, z, labels)

@@ -72,6 +72,15 @@ class State:
 
         return cls(network("critic"), network("generator"), group("generator.average"))
 
+    @property
+    def width(self) -> int:
+        """K."""
+        return len(next(iter(self.tensors().values())))
+
+    def is_finite(self) -> Tensor:
+        """Whether a tensor of a lane has finite numbers only, (T, K) bool, in the order of `tensors`."""
+        return torch.stack([tensor.isfinite().reshape(len(tensor), -1).all(1) for tensor in self.tensors().values()])
+
     def lanes(self, indices: Sequence[int]) -> State:
         """A copy of these lanes, in this order."""
         return self._map(lambda tensor: tensor[list(indices)])

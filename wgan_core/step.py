@@ -1,24 +1,26 @@
 """One update of K trials: Gulrajani et al. 2017, Algorithm 1, lines 4 to 12, for any objective and optimiser.
 
-An update is a deterministic function of (state, batch, hyper-parameters). The state is updated in
-place. Nothing here reads a value back from the device.
+An update is a deterministic function of (state, batch, hyper-parameters). The state is updated in place, and its
+tensors stay where they are. Nothing here reads a value back from a GPU.
 
     K lanes, N samples in a batch, Z the latent dimension
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wgan_core import objectives
-from wgan_core.config import Hyper, Structure
+from wgan_core.config import Structure
+from wgan_core.kernels import mover
+from wgan_core.lanes import Lanes
 from wgan_core.networks import Network, Tensors, build
 from wgan_core.objectives import OBJECTIVES
-from wgan_core.optim import OPTIMISERS
+from wgan_core.optim import Rates, average_, beside
 from wgan_core.state import NetworkState, State
 
 
@@ -44,22 +46,19 @@ class Step:
             critic, generator = build(structure)
         self._critic, self._generator = Network(critic), Network(generator)
         self._objective = OBJECTIVES[structure.objective]
-        self._optimiser = OPTIMISERS[structure.optimiser]
+        self._optimiser = structure.optimiser
         self._ema_decay = structure.ema_decay
 
-    def update_critic(
-        self, state: State, hypers: Sequence[Hyper], batch: CriticBatch, updates: Sequence[int]
-    ) -> Tensors:
-        """One critic update of every lane; `updates` are the lanes' counts before it.
+    def update_critic(self, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
+        """One critic update of every lane. The counts of `lanes` stay those before it.
 
         Returns, each (K,): wasserstein_estimate, critic_loss, and where the objective has a penalty gradient_norm and
         gradient_penalty, without lambda.
         """
         parameters = _leaves(state.critic.parameters)
         with torch.no_grad():
-            fake, state.generator.buffers = self._generator(
-                state.generator.parameters, state.generator.buffers, batch.z, batch.labels
-            )
+            fake, buffers = self._generator(state.generator.parameters, state.generator.buffers, batch.z, batch.labels)
+            _put(state.generator.buffers, buffers)
 
         def score(points: Tensor) -> Tensor:
             return self._critic(parameters, state.critic.buffers, points, batch.labels)[0]
@@ -74,45 +73,36 @@ class Step:
         if (penalty := self._objective.penalty) is not None:
             norms = objectives.gradient_norms(score, penalty.points(batch.real, fake, batch.weight))
             value = penalty.of(norms)
-            weights = torch.tensor([hyper.lambda_gp for hyper in hypers], dtype=value.dtype, device=value.device)
-            loss = loss + weights * value
+            loss = loss + lanes.lambda_gp.to(value.dtype) * value
             quantities |= {"gradient_penalty": value, "gradient_norm": norms.mean(1)}
         gradients = torch.autograd.grad(loss.sum(), list(parameters.values()))
-        for lane, hyper in enumerate(hypers):
-            lr = hyper.rate(hyper.lr_critic, updates[lane])
-            self._update_lane(state.critic, gradients, lane, updates[lane] + 1, lr, hyper)
-            if self._objective.clips:
-                for tensor in state.critic.parameters.values():
-                    tensor[lane].clamp_(-hyper.clip, hyper.clip)
+        self._move(state.critic, gradients, lanes.critic_rates())
+        if self._objective.clips:
+            for tensor in state.critic.parameters.values():
+                bound = beside(lanes.clip, tensor)
+                tensor.clamp_(-bound, bound)
         return {name: value.detach() for name, value in (quantities | {"critic_loss": loss}).items()}
 
-    def update_generator(
-        self,
-        state: State,
-        hypers: Sequence[Hyper],
-        z: Tensor,
-        updates: Sequence[int],
-        due: Iterable[int],
-        labels: Tensor | None = None,
-    ) -> Tensors:
-        """One generator update, and one of its average, of the lanes in `due`; the others stay as they are.
+    def update_generator(self, state: State, lanes: Lanes, z: Tensor, labels: Tensor | None = None) -> Tensors:
+        """One generator update, and one of its average, of the lanes that are due; the others stay as they are.
 
-        z: (K, N, Z); labels: (K, N), where networks are told any; `updates` are the lanes' counts of generator updates
-        before it. Returns generator_loss, (K,).
+        z: (K, N, Z); labels: (K, N), where networks are told any. The counts of `lanes` are those before the critic
+        update that this one follows. Returns generator_loss, (K,).
         """
-        generator = state.generator
+        generator, due = state.generator, lanes.due()
         parameters = _leaves(generator.parameters)
         fake, buffers = self._generator(parameters, generator.buffers, z, labels)
         scores = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)[0]
         loss = self._objective.generator_loss(scores)
         gradients = torch.autograd.grad(loss.sum(), list(parameters.values()))
-        for lane in due:
-            for name, tensor in generator.buffers.items():
-                tensor[lane] = buffers[name][lane]
-            hyper = hypers[lane]
-            lr = hyper.rate(hyper.lr_generator, updates[lane] * hyper.n_critic)
-            self._update_lane(generator, gradients, lane, updates[lane] + 1, lr, hyper)
-            self._average_lane(state, lane, updates[lane])
+        _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, due)
+        share = self._average_share(lanes)
+        self._move(generator, gradients, lanes.generator_rates(), [state.average[name] for name in parameters], share)
+        for name, tensor in generator.buffers.items():
+            if tensor.is_floating_point():
+                average_([state.average[name]], [tensor], share)
+            else:
+                _put(state.average, {name: tensor}, due)
         return {"generator_loss": loss.detach()}
 
     def samples(self, state: State, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -122,33 +112,44 @@ class Step:
         with torch.no_grad():
             return self._generator(parameters, buffers, z, labels, training=False)[0]
 
-    def _update_lane(
-        self, network: NetworkState, gradients: Sequence[Tensor], lane: int, step: int, lr: float, hyper: Hyper
+    def _move(
+        self,
+        network: NetworkState,
+        gradients: Sequence[Tensor],
+        rates: Rates,
+        averages: Sequence[Tensor] = (),
+        share: Tensor | None = None,
     ) -> None:
-        self._optimiser(
-            [tensor[lane] for tensor in network.parameters.values()],
-            # Adam's kernel walks all tensors alike, but a convolution's gradient may come in another memory layout.
-            [tensor[lane].contiguous() for tensor in gradients],
-            # By name: files give tensors back in any order, and the kernel does not check which moment is whose.
-            [network.first[name][lane] for name in network.parameters],
-            [network.second[name][lane] for name in network.parameters],
-            step=step,
-            lr=lr,
-            beta1=hyper.beta1,
-            beta2=hyper.beta2,
+        """Move the parameters along their gradients, and the averages of them, if any, after them."""
+        # By name: files give tensors back in any order, and an optimiser does not check which moment is whose.
+        names = list(network.parameters)
+        mover(self._optimiser, gradients[0].device.type)(
+            [network.parameters[name] for name in names],
+            gradients,
+            [network.first[name] for name in names],
+            [network.second[name] for name in names],
+            rates,
+            averages,
+            share,
         )
 
-    def _average_lane(self, state: State, lane: int, updates: int) -> None:
-        """Exponential average of the generator, whose horizon grows with the count until it is the decay's own."""
-        decay = min(self._ema_decay, (1 + updates) / (10 + updates))
-        for name, tensor in {**state.generator.parameters, **state.generator.buffers}.items():
-            average = state.average[name][lane]
-            if tensor.is_floating_point():
-                average.lerp_(tensor[lane], 1 - decay)
-            else:
-                average.copy_(tensor[lane])
+    def _average_share(self, lanes: Lanes) -> Tensor:
+        """By how much the generators' exponential averages move, (K,).
+
+        Their horizon grows with the count of updates until it is the decay's own.
+        """
+        count = lanes.generator_updates().double()
+        decay = ((1 + count) / (10 + count)).clamp(max=self._ema_decay)
+        return torch.where(lanes.due(), 1 - decay, 0.0)
 
 
 def _leaves(parameters: Tensors) -> Tensors:
     """The same storage as leaf tensors to differentiate with respect to."""
     return {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+
+
+def _put(tensors: Tensors, values: Mapping[str, Tensor], due: Tensor | None = None) -> None:
+    """Overwrite tensors (K, ...) by name, in the lanes that are due; None: in all."""
+    for name, value in values.items():
+        tensor = tensors[name]
+        tensor.copy_(value if due is None else torch.where(beside(due, tensor), value, tensor))

@@ -21,14 +21,16 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from tests.reference import textbook
+from tests.reference import Drawn, textbook
 from wgan_core import draws, networks, objectives
 from wgan_core.batches import Batches
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.draws import Stream
 from wgan_core.errors import UserError
+from wgan_core.lanes import Lanes
 from wgan_core.loop import Cohort, Report
 from wgan_core.networks import Network, Pair, Reshape, Tensors, initialise
+from wgan_core.optim import beside
 from wgan_core.state import NetworkState, State
 from wgan_core.step import CriticBatch, Step
 
@@ -147,7 +149,7 @@ def critic_update(
     with registered(critic, generator or Fakes(tuple(batch.real.shape[2:]))) as name:
         structure = structure_of(batch, name)
         state = State.initial(structure, 0, CPU)
-        return Step(structure).update_critic(state, [hyper], batch, [0]), state
+        return Step(structure).update_critic(state, Lanes.of([Trial(0, 0, hyper)], [0], CPU), batch), state
 
 
 def penalty_points(batch: CriticBatch) -> Tensor:
@@ -168,9 +170,9 @@ def unit(*shape: int) -> Tensor:
     return tensor / tensor.norm()
 
 
-def batches_of(batch_size: int, seeds: Sequence[int] = (7,), samples: int = 400) -> Batches:
+def batches_of(batch_size: int, seeds: Sequence[int] = (7,), samples: int = 400) -> Drawn:
     structure = Structure("mlp", (3,), latent_dim=4, batch_size=batch_size, dtype="float64")
-    return Batches(structure, random(samples, 3), seeds)
+    return Drawn(structure, random(samples, 3), seeds)
 
 
 # 1 and 2: the norm of the gradient
@@ -322,15 +324,11 @@ def rows(tensors: Sequence[Tensor]) -> list[tuple[tuple[float, ...], ...]]:
     return [tuple(map(tuple, tensor.detach().tolist())) for tensor in tensors]
 
 
-def same_for_the_round(self: Batches, updates: Sequence[int]) -> CriticBatch:
-    return REAL_CRITIC(self, [update // 3 * 3 for update in updates])
+REAL_DRAW = Batches._draw_critic
 
 
-REAL_CRITIC = Batches.critic
-
-
-@fails_under("wgan_core.batches.Batches.critic", same_for_the_round)
-@fails_under("wgan_core.batches.Batches.critic", lambda self, updates: REAL_CRITIC(self, [0] * len(updates)))
+@fails_under("wgan_core.batches.Batches._draw_critic", lambda self, updates: REAL_DRAW(self, updates // 3 * 3))
+@fails_under("wgan_core.batches.Batches._draw_critic", lambda self, updates: REAL_DRAW(self, torch.zeros_like(updates)))
 def test_bug_12_every_critic_update_has_its_own_real_batch() -> None:
     batches = batches_of(8, seeds=(7, 8))
     drawn = rows([batches.critic([update, update]).real.flatten(0, 1) for update in range(40)])
@@ -342,8 +340,8 @@ def test_bug_12_every_critic_update_has_its_own_real_batch() -> None:
     assert all(len(batch) == 8 for batch in consumed)
 
 
-def critic_z(self: Batches, updates: Sequence[int]) -> Tensor:
-    return self.critic(updates).z
+def critic_z(self: Batches, updates: Tensor) -> tuple[Tensor, None]:
+    return self.critic(updates).z, None
 
 
 def critic_stream(self: Batches, updates: Tensor) -> tuple[Tensor, ...]:
@@ -490,10 +488,10 @@ def call_attached(self: Network, parameters: Tensors, buffers: Tensors, *inputs:
         return REAL_CALL(self, parameters, buffers, *inputs, **options)
 
 
-def update_with_backward(self: Step, state: State, hypers: Sequence[Hyper], batch: CriticBatch, *rest: Any) -> Tensors:
+def update_with_backward(self: Step, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in state.generator.parameters.items()}
     self._generator(leaves, state.generator.buffers, batch.z)[0].sum().backward()
-    return REAL_UPDATE_CRITIC(self, state, hypers, batch, *rest)
+    return REAL_UPDATE_CRITIC(self, state, lanes, batch)
 
 
 REAL_CALL = Network.__call__
@@ -571,9 +569,9 @@ def sweep_of(field: str) -> list[Trial]:
 def at_lane_0(field: str, update: Callable[..., Tensors]) -> Callable[..., Tensors]:
     """An update for which the swept value of lane 0 holds in all lanes."""
 
-    def variant(self: Step, state: State, hypers: Sequence[Hyper], *arguments: Any) -> Tensors:
-        first = {field: getattr(hypers[0], field)}
-        return update(self, state, [replace(hyper, **first) for hyper in hypers], *arguments)
+    def variant(self: Step, state: State, lanes: Lanes, *arguments: Any) -> Tensors:
+        values = getattr(lanes, field)
+        return update(self, state, replace(lanes, **{field: values[:1].expand_as(values)}), *arguments)
 
     return variant
 
@@ -581,8 +579,8 @@ def at_lane_0(field: str, update: Callable[..., Tensors]) -> Callable[..., Tenso
 def mistaken(update: Callable[..., Tensors], mine: str, others: str) -> Callable[..., Tensors]:
     """An update that takes another value for the network's own."""
 
-    def variant(self: Step, state: State, hypers: Sequence[Hyper], *arguments: Any) -> Tensors:
-        return update(self, state, [replace(h, **{mine: getattr(h, others)}) for h in hypers], *arguments)
+    def variant(self: Step, state: State, lanes: Lanes, *arguments: Any) -> Tensors:
+        return update(self, state, replace(lanes, **{mine: getattr(lanes, others)}), *arguments)
 
     return variant
 
@@ -592,7 +590,7 @@ def equals_the_textbook(field: str, updates: int = 1, objective: str = "wgan-gp"
     trials = sweep_of(field)
     cohort = cohort_of(trials, [updates], objective=objective)
     cohort.advance()
-    batches = Batches(cohort.structure, cohort._data, [17])
+    batches = Drawn(cohort.structure, cohort._data, [17])
     for trial in trials:
         oracle = textbook(cohort.structure, trial, initialise)
         oracle.run(batches, range(updates))
@@ -632,6 +630,8 @@ def test_bug_26_beta2_is_in_force_at_update_0() -> None:
 
 @fails_under("wgan_core.loop._Lane.generator_updates", property(lambda lane: lane.critic_updates // 5))
 @fails_under("wgan_core.loop._Lane.generator_updates", property(lambda lane: lane.critic_updates))
+@fails_under("wgan_core.lanes.Lanes.due", lambda lanes: (lanes.critic_updates + 1) % 5 == 0)
+@fails_under("wgan_core.lanes.Lanes.due", lambda lanes: lanes.critic_updates >= 0)
 def test_bug_26_n_critic_is_in_force_at_update_0() -> None:
     """The generator of a trial moves at critic updates n, 2n, ... and at no other."""
     cohort = cohort_of(sweep_of("n_critic"), range(1, 7))
@@ -657,11 +657,11 @@ def test_bug_26_the_decay_of_the_rates_is_in_force_at_update_1() -> None:
     equals_the_textbook("decay_updates", updates=2)
 
 
-def clip_first(self: Step, state: State, hypers: Sequence[Hyper], *arguments: Any) -> Tensors:
-    for lane, hyper in enumerate(hypers):
-        for tensor in state.critic.parameters.values():
-            tensor[lane].clamp_(-hyper.clip, hyper.clip)
-    return REAL_UPDATE_CRITIC(self, state, [replace(hyper, clip=1e9) for hyper in hypers], *arguments)
+def clip_first(self: Step, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
+    for tensor in state.critic.parameters.values():
+        bound = beside(lanes.clip, tensor)
+        tensor.clamp_(-bound, bound)
+    return REAL_UPDATE_CRITIC(self, state, replace(lanes, clip=torch.full_like(lanes.clip, 1e9)), batch)
 
 
 @fails_under("wgan_core.step.Step.update_critic", clip_first)
@@ -673,10 +673,10 @@ def test_bug_22_parameters_are_clipped_after_the_update() -> None:
     assert max(float(tensor.abs().max()) for tensor in cohort.state_of(0).critic.parameters.values()) == 0.02
 
 
-def three_lanes(objective: str) -> tuple[Step, State, Batches]:
+def three_lanes(objective: str) -> tuple[Step, State, Drawn]:
     cohort = cohort_of(sweep_of("lambda_gp"), objective=objective)
-    batches = Batches(cohort.structure, cohort._data, [17] * 3)
-    return Step(cohort.structure), cohort._held, batches
+    batches = Drawn(cohort.structure, cohort._data, [17] * 3)
+    return Step(cohort.structure), cohort._ticks.state, batches
 
 
 def lanes_differ(network: NetworkState) -> bool:
@@ -689,8 +689,8 @@ def test_bug_26_the_generators_values_do_not_move_the_critic() -> None:
     assert {field.name for field in fields(Hyper)} == set(SWEPT)
     for field in SWEPT:
         step, state, batches = three_lanes("wgan-clip" if field == "clip" else "wgan-gp")
-        hypers, updates = [trial.hyper for trial in sweep_of(field)], [int(field in FROM_UPDATE_1)] * 3
-        step.update_critic(state, hypers, batches.critic(updates), updates)
+        updates = [int(field in FROM_UPDATE_1)] * 3
+        step.update_critic(state, Lanes.of(sweep_of(field), updates, CPU), batches.critic(updates))
         assert lanes_differ(state.critic) == (field not in ("lr_generator", "n_critic")), field
         assert not lanes_differ(state.generator), field
 
@@ -699,8 +699,11 @@ def test_bug_26_the_generators_values_do_not_move_the_critic() -> None:
 def test_bug_26_the_critics_values_do_not_move_the_generator() -> None:
     for field in SWEPT:
         step, state, batches = three_lanes("wgan-clip" if field == "clip" else "wgan-gp")
-        hypers, updates = [trial.hyper for trial in sweep_of(field)], [int(field in FROM_UPDATE_1)] * 3
-        step.update_generator(state, hypers, batches.generator(updates), updates, range(3))
+        count = int(field in FROM_UPDATE_1)
+        # Each lane where its generator update of this count is due.
+        trials = sweep_of(field)
+        lanes = Lanes.of(trials, [(count + 1) * trial.hyper.n_critic - 1 for trial in trials], CPU)
+        step.update_generator(state, lanes, *batches.generator([count] * 3))
         moves = field in ("lr_generator", "beta1", "beta2", "decay_updates")
         assert lanes_differ(state.generator) == moves, field
         assert not lanes_differ(state.critic), field.name

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.reference import textbook
+from tests.reference import Drawn, textbook
 from wgan_core import checkpoint as checkpoints
-from wgan_core.batches import Batches
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.conditioning import Conditional
 from wgan_core.config import Hyper, Structure, Trial
@@ -61,7 +60,7 @@ def test_updates_equal_the_textbook(structure: Structure) -> None:
     """Over few updates from one start: the oracle's modules are told the labels that the batches draw."""
     trial = TRIALS[1]
     oracle = textbook(structure, trial, initialise)
-    oracle.run(Batches(structure, pixels(), [trial.seed], LABELS), range(4))
+    oracle.run(Drawn(structure, pixels(), [trial.seed], LABELS), range(4))
     cohort = cohort_of(structure, [trial], [4])
     cohort.advance()
     ours = {name: tensor[0] for name, tensor in cohort.state_of(trial.number).tensors().items()}
@@ -82,13 +81,13 @@ def test_fakes_have_the_labels_of_their_reals_and_the_generators_own_follow_the_
     structure = STRUCTURES["mlp-0"]
     # A sample whose pixels say which class it has.
     data = (LABELS * 10).to(torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8).contiguous()
-    batches = Batches(structure, data, [5], LABELS)
+    batches = Drawn(structure, data, [5], LABELS)
     drawn = []
     for update in range(200):
         batch = batches.critic([update])
         assert batch.labels is not None
         assert torch.equal((127.5 * (batch.real[0, :, 0, 0, 0] + 1)).round().long(), 10 * batch.labels[0])
-        told = batches.generator_labels([update])
+        _, told = batches.generator([update])
         assert told is not None
         drawn.append(told)
     shares = torch.cat(drawn, dim=1).flatten().bincount() / (200 * 9)

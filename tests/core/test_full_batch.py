@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.reference import textbook
-from wgan_core.batches import Batches
+from tests.reference import Drawn, textbook
 from wgan_core.coding import Coding, Column
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
@@ -32,7 +31,7 @@ TRIALS = [Trial(n, 10 + n, Hyper(lam, 1e-4, 1e-4, n + 1, 0.5, 0.9)) for n, lam i
 
 
 def test_each_update_has_all_of_the_data_in_order_and_noise_of_its_own() -> None:
-    batches = Batches(STRUCTURE, ROWS, [10, 11])
+    batches = Drawn(STRUCTURE, ROWS, [10, 11])
     for updates in ([0, 0], [1, 40], [2, 41]):
         batch = batches.critic(updates)
         assert torch.equal(batch.real, ROWS.expand(2, 30, 5))
@@ -42,7 +41,7 @@ def test_each_update_has_all_of_the_data_in_order_and_noise_of_its_own() -> None
 
 def test_a_batch_of_another_size_is_not_full() -> None:
     with pytest.raises(ValueError, match="full batch of 29 samples is no batch of 30"):
-        Batches(STRUCTURE, ROWS[:29], [0])
+        Drawn(STRUCTURE, ROWS[:29], [0])
 
 
 def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
@@ -51,7 +50,7 @@ def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
     cohort.add(TRIALS[0])
     (report,) = cohort.advance()
     oracle = textbook(STRUCTURE, TRIALS[0], initialise)
-    oracle.run(Batches(STRUCTURE, ROWS, [TRIALS[0].seed]), range(4))
+    oracle.run(Drawn(STRUCTURE, ROWS, [TRIALS[0].seed]), range(4))
     ours = cohort.state_of(0).tensors()
     for name, tensor in oracle.tensors().items():
         assert torch.allclose(ours[name][0], tensor, rtol=0, atol=1e-9), name

@@ -10,9 +10,8 @@ import torch
 from pyarrow import fs
 from torch import Tensor
 
-from tests.reference import textbook
+from tests.reference import Drawn, textbook
 from wgan_core import checkpoint, objectives
-from wgan_core.batches import Batches
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.folder import Folder
@@ -113,7 +112,7 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
 def test_an_update_of_both_equals_the_textbook(structure: Structure) -> None:
     trial = TRIALS[0]
     oracle = textbook(structure, trial, initialise)
-    oracle.run(Batches(structure, samples_of(structure), [trial.seed]), range(1))
+    oracle.run(Drawn(structure, samples_of(structure), [trial.seed]), range(1))
     cohort = cohort_of(structure, [trial], [1])
     (report,) = cohort.advance()
     ours = {name: tensor[0] for name, tensor in cohort.state_of(0).tensors().items()}
@@ -141,7 +140,7 @@ def single_precision(structure: Structure) -> Structure:
 def test_a_dropped_and_a_broken_neighbour_change_no_bit(structure: Structure) -> None:
     structure = single_precision(structure)
     whole, dropped, broken = (cohort_of(structure, TRIALS, [1, 2]) for _ in range(3))
-    for tensor in broken._held.critic.parameters.values():
+    for tensor in broken._ticks.state.critic.parameters.values():
         tensor[1] = float("nan")
     for cohort in (whole, dropped, broken):
         cohort.advance()

@@ -20,10 +20,10 @@ from scipy.stats import entropy
 from torch import Tensor
 from torch.testing import assert_close
 
-from tests.reference import textbook
+from tests.reference import Drawn, textbook
 from wgan_core import objectives
-from wgan_core.batches import Batches
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.lanes import Lanes
 from wgan_core.loop import Cohort
 from wgan_core.metrics import distances
 from wgan_core.metrics.distances import (
@@ -385,7 +385,8 @@ def test_an_update_is_of_a_batch_without_order_and_of_its_mean(
 ) -> None:
     """Gradients, which are what gradient descent without momentum keeps: also through batch normalisation."""
     lanes = len(hypers)
-    hypers = [replace(hyper, beta1=0.0) for hyper in hypers]
+    trials = [Trial(0, 0, replace(hyper, beta1=0.0, n_critic=1)) for hyper in hypers]
+    told = Lanes.of(trials, [0] * lanes, CPU)
     structure = structure_of(game, "sgd", shape, samples, normalised=True)
     _, batch = drawn(lanes, samples, shape, seed)
     z = torch.randn(lanes, samples, 3, dtype=torch.float64, generator=generator_of(seed + 1))
@@ -394,8 +395,8 @@ def test_an_update_is_of_a_batch_without_order_and_of_its_mean(
     for rows in (torch.arange(samples), order, order.repeat(2)):
         state, step = side_by_side(structure, lanes), Step(structure)
         given_batch = CriticBatch(batch.real[:, rows], z[:, rows], batch.weight[:, rows])
-        quantities = step.update_critic(state, hypers, given_batch, [0] * lanes)
-        quantities |= step.update_generator(state, hypers, z[:, rows], [0] * lanes, range(lanes))
+        quantities = step.update_critic(state, told, given_batch)
+        quantities |= step.update_generator(state, told, z[:, rows])
         found.append({**quantities, **state.critic.first, **{f"g{key}": g for key, g in state.generator.first.items()}})
     for other in found[1:]:
         same(found[0], other)
@@ -417,7 +418,7 @@ def test_each_lane_is_trained_as_torchs_optimiser_and_scheduler_train_it_alone(
     cohort.advance()
     for trial in trials:
         oracle = textbook(structure, trial, initialise)
-        oracle.run(Batches(structure, data, [trial.seed]), range(6))
+        oracle.run(Drawn(structure, data, [trial.seed]), range(6))
         ours = cohort.state_of(trial.number).tensors()
         for name, tensor in oracle.tensors().items():
             # Of a gradient that is zero rounding makes 1e-17, and the optimisers steps of up to 1e-9 times the rate.
@@ -448,12 +449,20 @@ def test_a_rate_that_has_fallen_to_zero_moves_nothing(optimiser: str) -> None:
 @given(st.floats(1e-8, 1), st.integers(1, 1000), st.lists(st.integers(0, 2000), min_size=2, max_size=6))
 def test_a_rate_falls_along_a_line_to_zero_and_stays_there(base: float, over: int, at: list[int]) -> None:
     hyper = Hyper(1.0, base, base, 1, 0.0, 0.9, decay_updates=over)
-    assert hyper.rate(base, 0) == base
+
+    def rates(updates: int) -> list[float]:
+        """Of both networks, where the rates fall and where they stay."""
+        trials = [Trial(0, 0, hyper), Trial(1, 0, replace(hyper, decay_updates=0))]
+        lanes = Lanes.of(trials, [updates] * 2, CPU)
+        critic, generator = lanes.critic_rates().lr.tolist(), lanes.generator_rates().lr.tolist()
+        assert critic == generator
+        return critic
+
+    assert rates(0) == [base, base]
     for updates in at:
-        assert hyper.rate(base, updates) == pytest.approx(base * max(0, over - updates) / over, abs=1e-15)
-        assert replace(hyper, decay_updates=0).rate(base, updates) == base
-    rates = [hyper.rate(base, updates) for updates in sorted(at)]
-    assert rates == sorted(rates, reverse=True)
+        assert rates(updates) == [pytest.approx(base * max(0, over - updates) / over, abs=1e-15), base]
+    falling = [rates(updates)[0] for updates in sorted(at)]
+    assert falling == sorted(falling, reverse=True)
 
 
 # Distances

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.reference import textbook
-from wgan_core.batches import Batches
+from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.loop import Cohort
 from wgan_core.networks import initialise
@@ -81,7 +80,7 @@ def assert_updates_equal_the_textbook(structure: Structure, trial: Trial) -> Non
     """From the oracle's own state, update by update: over several, Adam's division by a small
     sqrt(v) makes of a rounding of 1e-16 as much as lr / eps times that."""
     oracle = textbook(structure, trial, initialise)
-    batches = Batches(structure, pixels(structure.sample_shape), [trial.seed])
+    batches = Drawn(structure, pixels(structure.sample_shape), [trial.seed])
     for update in range(12):
         before = {name: tensor.clone() for name, tensor in {**oracle.tensors(), **oracle.moments()}.items()}
         average = {
@@ -110,7 +109,7 @@ def assert_updates_equal_the_textbook(structure: Structure, trial: Trial) -> Non
 def test_a_run_follows_the_textbook(networks: str) -> None:
     structure, trial = structure_of(networks, "float64"), TRIALS[0]
     oracle = textbook(structure, trial, initialise)
-    oracle.run(Batches(structure, pixels(structure.sample_shape), [trial.seed]), range(40))
+    oracle.run(Drawn(structure, pixels(structure.sample_shape), [trial.seed]), range(40))
     cohort = cohort_of(structure, [trial], list(range(1, 41)))
     for quantities in oracle.history:
         (report,) = cohort.advance()
@@ -177,7 +176,7 @@ def test_a_permuted_a_dropped_and_a_broken_neighbour_change_no_bit(structure: St
     permuted = cohort_of(structure, [TRIALS[index] for index in (3, 1, 4, 0, 2)], [4, 8])
     dropped = cohort_of(structure, TRIALS, [4, 8])
     broken = cohort_of(structure, TRIALS, [4, 8])
-    poisoned = broken._held.critic.parameters
+    poisoned = broken._ticks.state.critic.parameters
     for tensor in poisoned.values():
         tensor[2] = float("nan")
     for cohort in (whole, permuted, dropped, broken):
@@ -278,7 +277,7 @@ def test_samples_come_from_the_average_in_evaluation_mode() -> None:
         for name, tensor in oracle.generator.state_dict().items():
             averages[name] = decay * averages[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor
 
-    oracle.run(Batches(structure, pixels(structure.sample_shape), [trial.seed]), range(6), average)
+    oracle.run(Drawn(structure, pixels(structure.sample_shape), [trial.seed]), range(6), average)
     oracle.generator.load_state_dict(averages)
     z = torch.randn(700, 6, dtype=torch.float64)
     with torch.no_grad():

@@ -1,0 +1,115 @@
+"""How optimisers, averages and draws are carried out on a device, where its fastest way is not operation by operation.
+
+On the CPU, Adam is torch's own fused kernel, lane by lane: it passes once over parameters, gradients and moments, where
+the rule, operation by operation, passes seven times (benchmarks/step.py has what that is worth). On a GPU such chains
+of elementwise operations are compiled into one kernel each. What they compute is the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._triton import has_triton
+
+from wgan_core.optim import EPSILON, OPTIMISERS, Rates, average_, move_
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Versions of one compiled function, one for each set of shapes: two networks at each width of a cohort.
+VERSIONS = 64
+
+
+class Mover(Protocol):
+    def __call__(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        first: Sequence[Tensor],
+        second: Sequence[Tensor],
+        rates: Rates,
+        averages: Sequence[Tensor] = (),
+        share: Tensor | None = None,
+    ) -> None:
+        """One update of tensors (K, ...) of the lanes that are due, and of averages of the parameters by `share`."""
+
+
+@functools.cache
+def mover(optimiser: str, device: str) -> Mover:
+    """The optimiser of this name, on this type of device."""
+    if optimiser == "adam" and device == "cpu":
+        return fused_adam
+    rule = OPTIMISERS[optimiser]
+
+    def elementwise(tensors: Any, factors: Any, due: Tensor, averages: Any, share: Any) -> None:
+        parameters, gradients, first, second = tensors
+        move_(rule, parameters, gradients, first, second, factors, due)
+        if averages:
+            average_(averages, parameters, share)
+
+    carried_out = compiled(elementwise, device)
+
+    def move(
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        first: Sequence[Tensor],
+        second: Sequence[Tensor],
+        rates: Rates,
+        averages: Sequence[Tensor] = (),
+        share: Tensor | None = None,
+    ) -> None:
+        tensors = [list(parameters), list(gradients), list(first), list(second)]
+        carried_out(tensors, rule.factors(rates), rates.due, list(averages), share)
+
+    return move
+
+
+def fused_adam(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    rates: Rates,
+    averages: Sequence[Tensor] = (),
+    share: Tensor | None = None,
+) -> None:
+    """Adam by torch's kernel, on the CPU, where reading a value of a lane waits for nothing."""
+    told = zip(*(each.tolist() for each in (rates.step, rates.lr, rates.beta1, rates.beta2, rates.due)), strict=True)
+    for lane, (step, lr, beta1, beta2, due) in enumerate(told):
+        if due:
+            torch._fused_adam_(
+                [tensor[lane] for tensor in parameters],
+                # The kernel walks all tensors alike, but a convolution's gradient may come in another memory layout.
+                [tensor[lane].contiguous() for tensor in gradients],
+                [tensor[lane] for tensor in first],
+                [tensor[lane] for tensor in second],
+                [],
+                [torch.tensor(step, dtype=torch.float32)] * len(parameters),
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
+    if share is not None:
+        average_(averages, parameters, share)
+
+
+def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
+    """The function, compiled for GPUs; as it is elsewhere, where compiling takes a compiler and long."""
+    if device != "cuda" or not has_triton():
+        return function
+    fast = torch.compile(function, fullgraph=True, dynamic=False)
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        with torch._dynamo.config.patch(recompile_limit=VERSIONS):
+            return fast(*arguments, **named)
+
+    return call
