@@ -27,7 +27,14 @@ ALLOWED = {
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.
-RANKS = {"objectives": 0, "networks": 0, "optim": 0, "config": 0, "graph": 0, "lanes": 1, "step": 2, "ticks": 3, "loop": 4}
+_RANKED = (
+    ("objectives", "networks", "optim", "config", "graph"),
+    ("kernels", "lanes"),
+    ("step",),
+    ("ticks",),
+    ("loop",),
+)
+RANKS = {name: rank for rank, names in enumerate(_RANKED) for name in names}
 # Reading a pickle runs whatever its author wrote into it.
 UNSAFE_MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"torch.export.load", "torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter"}
