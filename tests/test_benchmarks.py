@@ -40,3 +40,19 @@ def test_sweep(tmp_path: Path) -> None:
         assert 0 < run["training"] < run["span"] < run["total"]
         assert run["evaluation"] > 0
     assert set(found["ratios"]) == {"span b/a", "total b/a", "span c/a", "total c/a"}
+
+
+def test_precision(tmp_path: Path) -> None:
+    options = ("--updates", "5", "--seeds", "2", "--samples", "100", "--device", "cpu")
+    found = figures_of("precision.py", *options, out=tmp_path / "precision.json")
+    assert [run["arm"] for run in found["runs"]] == ["float32", "bfloat16", "float32 again"] * 2
+    first, rounded, again = found["runs"][:3]
+    assert list(first["curve"]) == ["1", "2", "3", "4", "5"]
+    # The same start, and from there other numbers; of the third arm another start.
+    assert rounded["curve"]["5"] not in (first["curve"]["5"], again["curve"]["5"])
+    (exact, *others) = found["summary"]
+    assert exact["mean"] == pytest.approx(sum(run["curve"]["5"] for run in found["runs"][::3]) / 2)
+    assert exact["difference"] is None
+    for arm in others:
+        assert arm["difference"] == pytest.approx(arm["mean"] - exact["mean"])
+        assert arm["half"] > 0 < arm["seconds_an_update"]

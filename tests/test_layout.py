@@ -200,6 +200,7 @@ def conditions():
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "matmul precision": torch.get_float32_matmul_precision(),
+        "convolutions on GPUs": torch.backends.cudnn.conv.fp32_precision,
         "gradients": torch.is_grad_enabled(),
         "torch's random state": torch.get_rng_state().tolist(),
         "numpy's random state": [state[1].tolist(), *state[2:]],

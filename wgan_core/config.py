@@ -14,8 +14,16 @@ from wgan_core.coding import Coding
 from wgan_core.errors import UserError
 from wgan_core.objectives import OBJECTIVES
 from wgan_core.optim import OPTIMISERS
+from wgan_core.precision import FLOAT32, PRECISIONS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# Fields that name one of several things.
+_NAMED: Mapping[str, Mapping[str, object]] = {
+    "dtype": DTYPES,
+    "objective": OBJECTIVES,
+    "optimiser": OPTIMISERS,
+    "precision": PRECISIONS,
+}
 # What an error proposes.
 _USUAL = {
     "sample_shape": (1, 28, 28),
@@ -25,6 +33,7 @@ _USUAL = {
     "dtype": "float32",
     "objective": "wgan-gp",
     "optimiser": "adam",
+    "precision": "float32",
     "classes": 0,
     "label_embedding": 0,
     "full_batch": False,
@@ -72,6 +81,7 @@ class Structure:
     optimiser: name of an optimiser in `wgan_core.optim.OPTIMISERS`, of both nets.
     full_batch: each update sees every sample once; batch_size is then how many there are.
     coding: what the entries of a sample are columns of, if they are of a table or of sequences.
+    precision: name of how training computes products, in `wgan_core.precision.PRECISIONS`; of float64, float32 alone.
 
     Raises `UserError` if a value is out of its range.
     """
@@ -89,6 +99,7 @@ class Structure:
     label_embedding: int = 0
     full_batch: bool = False
     coding: Coding | None = None
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         shape = self.sample_shape
@@ -104,9 +115,11 @@ class Structure:
         for name in ("classes", "label_embedding"):
             value = getattr(self, name)
             _require(_is_whole(value) and value >= 0, name, "a whole number >= 0", value)
-        for name, known in (("dtype", DTYPES), ("objective", OBJECTIVES), ("optimiser", OPTIMISERS)):
+        for name, known in _NAMED.items():
             value = getattr(self, name)
             _require(value in known, name, f"one of {', '.join(known)}", value)
+        exact = self.dtype == "float32" or self.precision == FLOAT32
+        _require(exact, "precision", f"{FLOAT32} where dtype is {self.dtype}", self.precision)
         told = self.classes > 0 or self.label_embedding == 0
         _require(told, "label_embedding", "0 where there are no classes", self.label_embedding)
         _require(isinstance(self.full_batch, bool), "full_batch", "true or false", self.full_batch)

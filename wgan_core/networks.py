@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,7 @@ from wgan_core.pairs.ffpred import ffpred_critic, ffpred_generator
 from wgan_core.pairs.mlp import mlp_critic, mlp_generator
 from wgan_core.pairs.residual import residual_critic, residual_generator
 from wgan_core.pairs.sequence import sequence_critic, sequence_generator
+from wgan_core.precision import BFLOAT16, FLOAT32, TF32, Bfloat16Products, float32_on_gpus
 
 Tensors = dict[str, Tensor]
 
@@ -100,8 +102,9 @@ class Network:
     costs time and gains nothing.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module.to("meta")
+    def __init__(self, module: nn.Module, precision: str = FLOAT32) -> None:
+        """precision: of its products in training, as in `Structure`; in evaluation they are those of float32."""
+        self._module, self._precision = module.to("meta"), precision
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, x: Tensor, labels: Tensor | None = None, *, training: bool = True
@@ -112,11 +115,18 @@ class Network:
         """
         self._module.train(training)
         inputs = (x,) if labels is None else (x, labels)
-        if x.shape[0] > 1:
-            return torch.func.vmap(self._forward)(parameters, buffers, *inputs)
-        with fast_linear(x):
+        with self._products(x, training):
+            if x.shape[0] > 1:
+                return torch.func.vmap(self._forward)(parameters, buffers, *inputs)
             output, after = self._forward(_map(parameters, _first), _map(buffers, _first), *map(_first, inputs))
         return output.unsqueeze(0), _map(after, lambda tensor: tensor.unsqueeze(0))
+
+    def _products(self, x: Tensor, training: bool) -> AbstractContextManager[object]:
+        if training and self._precision == BFLOAT16:
+            return Bfloat16Products()
+        if not training and self._precision == TF32 and x.is_cuda:
+            return float32_on_gpus()
+        return fast_linear(x) if x.shape[0] == 1 else nullcontext()
 
     def _forward(self, parameters: Tensors, buffers: Tensors, *inputs: Tensor) -> tuple[Tensor, Tensors]:
         after = _map(buffers, torch.clone)

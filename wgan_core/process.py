@@ -7,14 +7,19 @@ from pathlib import Path
 
 import torch
 
+from wgan_core.precision import FLOAT32, set_on_gpus
 
-def configure(threads: int, gpu_share: float = 1.0) -> None:
+
+def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) -> None:
     """Use this many CPU threads and at most this share of the GPU's memory, and count subnormal numbers as zero.
+
+    precision: of products, as in `Structure`. A GPU's depend on settings of the whole process.
 
     A saturated tanh has gradients of 1e-40, and arithmetic on such numbers takes many times as long.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    set_on_gpus(precision)
     if 0 < gpu_share < 1 and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(gpu_share)
 

@@ -44,7 +44,7 @@ class Step:
         # Their arithmetic alone is wanted: on the meta device nothing is drawn from torch's generator.
         with torch.device("meta"):
             critic, generator = build(structure)
-        self._critic, self._generator = Network(critic), Network(generator)
+        self._critic, self._generator = Network(critic, structure.precision), Network(generator, structure.precision)
         self._objective = OBJECTIVES[structure.objective]
         self._optimiser = structure.optimiser
         self._ema_decay = structure.ema_decay

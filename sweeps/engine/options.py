@@ -16,6 +16,7 @@ from sweeps.engine.presets import Preset
 from sweeps.engine.terminal.outcome import Misused
 from wgan_core.errors import UserError
 from wgan_core.networks import PAIRS
+from wgan_core.precision import FLOAT32, PRECISIONS
 
 # Of a script without presets.
 DEFAULT_NETWORKS = "mlp"
@@ -31,9 +32,10 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
-    published: critic updates of the preset's published schedule, if there is one. script, arguments: the file that was
-    run, and what was given to it but for where things are kept. quiet, json: how the sweep is told. debug: whether an
-    error is shown with where it arose. own: the options of one script only, by name.
+    precision: of the products of training; None: the structure's. published: critic updates of the preset's published
+    schedule, if there is one. script, arguments: the file that was run, and what was given to it but for where things
+    are kept. quiet, json: how the sweep is told. debug: whether an error is shown with where it arose. own: the options
+    of one script only, by name.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Options:
     decay: bool = False
     pruning: bool = True
     confirm: Asked | None = None
+    precision: str | None = None
     published: int | None = None
     script: str = ""
     arguments: tuple[str, ...] = ()
@@ -180,7 +183,7 @@ def parse(
 
 CHOICES = (
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
-    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm"),
+    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision"),
 )
 
 
@@ -241,6 +244,7 @@ def _name_of(given: argparse.Namespace, name: str, presets: Mapping[str, Preset]
         (given.smoke, "smoke"),
         (given.decay, "decay"),
         (not given.pruning, "unpruned"),
+        (given.precision not in (None, FLOAT32), given.precision),
     )
     return "-".join(part for is_told, part in parts if is_told)
 
@@ -269,8 +273,8 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
-        help="of the sweep; the same name again continues it; other presets, --full, --smoke, --decay and --no-pruning "
-        f"have names of their own (default: {name})",
+        help="of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, --no-pruning "
+        f"and --precision have names of their own (default: {name})",
     )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
@@ -310,6 +314,13 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         help="GPUs of a process, 0 to 1, such as 0.25 (default: 1 where there are GPUs, else 0)",
     )
     group.add_argument("--max-concurrent", type=whole_number, default=0, help="processes at a time; 0: as many as fit")
+    group.add_argument(
+        "--precision",
+        choices=list(PRECISIONS),
+        help="of products in training; "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items())
+        + " (default: float32)",
+    )
     group.add_argument("--lanes", default="auto", help="trials trained side by side in a process; auto: 1")
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import ray
@@ -41,6 +42,7 @@ from wgan_core.folder import Folder
 from wgan_core.metrics import Evaluator, OwnMetric
 from wgan_core.metrics.evaluator import SplitName
 from wgan_core.networks import own_digest
+from wgan_core.precision import TF32
 from wgan_core.preflight import check_fit
 
 SAMPLES = 5000
@@ -80,6 +82,8 @@ def run_sweep(
     voice = voice_for(options.quiet, options.json)
     if options.decay:
         space = space.decaying(options.budget)
+    if options.precision is not None:
+        structure = replace(structure, precision=options.precision)
     check_fit(structure, options.lanes)
     check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)
@@ -99,6 +103,8 @@ def run_sweep(
             places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
             check_storage(folder)
             voice.say(places.line(nodes))
+            if plan.structure.precision == TF32 and not places.gpus_per_trial:
+                voice.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")
             search = Training(options, folder, places, url, session, dataset, evaluator, voice).begin(plan)
             opened.result()
             write_plan(folder, plan, _started(options, tracker))

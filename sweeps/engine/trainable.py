@@ -73,7 +73,7 @@ def train_cohort(
     holder = tune.get_context().get_trial_id()
     # First of all, so that it is known what a node that is lost has had.
     claims = cast("list[Claim]", ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
-    process.configure(work.threads, work.gpu_share)
+    process.configure(work.threads, work.gpu_share, work.plan_json["structure"]["precision"])
     # A process that was given no GPU may see them all the same.
     device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
     try:

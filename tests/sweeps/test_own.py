@@ -1,4 +1,4 @@
-"""The example of networks, data and a metric of one's own: a sweep of two lanes a process, and what it leaves."""
+"""The example of networks, data and a metric of one's own, in bfloat16: two lanes a process, and what that leaves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sweeps.engine.results import open_results
 from sweeps.engine.spool import Spool, Step
@@ -17,7 +18,8 @@ from wgan_core.folder import Folder
 from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
 
 pytestmark = pytest.mark.slow
-METRIC, NAME = "eval/energy_distance", "own-smoke"
+METRIC, NAME = "eval/energy_distance", "own-smoke-bfloat16"
+ASKED = ("--smoke", "--trials", "3", "--lanes", "2", "--precision", "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def storage(surroundings: Surroundings, script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
-    options = ("--smoke", "--trials", 3, "--lanes", 2, "--max-concurrent", 1, "--storage", folder)
+    options = (*ASKED, "--max-concurrent", 1, "--storage", folder)
     surroundings.start(sys.executable, script, *map(str, options), cwd=script.parent).succeeded()
     return folder
 
@@ -48,7 +50,8 @@ def test_every_trial_is_scored_by_the_metric_beside_those_that_suit_the_data(sto
 def test_checkpoints_hold_the_networks(storage: Path) -> None:
     kept = checkpoints.latest(Folder.at(storage / NAME / "trials" / "0" / "checkpoints"))
     assert kept is not None
-    assert kept.structure.networks == "trefoil"
+    assert (kept.structure.networks, kept.structure.precision) == ("trefoil", "bfloat16")
+    assert {tensor.dtype for tensor in kept.state.tensors().values() if tensor.is_floating_point()} == {torch.float32}
     assert "body.1.linear.weight" in kept.state.critic.parameters
 
 
@@ -90,5 +93,6 @@ def test_other_networks_of_the_same_name_are_refused(
     edited.write_text(script.read_text().replace("width: int = 64", "width: int = 32"))
     export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out", "--script", edited)
     surroundings.sweeps(*export).refused("weights do not fit", "give the script that trained it")
-    options = ("--smoke", "--trials", "3", "--lanes", "2", "--storage", storage)
-    surroundings.start(sys.executable, edited, *options).refused("networks_digest was", "give another --name")
+    surroundings.start(sys.executable, edited, *ASKED, "--storage", storage).refused(
+        "networks_digest was", "give another --name"
+    )

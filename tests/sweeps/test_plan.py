@@ -65,6 +65,7 @@ def test_a_floor_that_another_machine_rounds_is_no_difference(folder: Folder, ma
         ({"data_digest": "other"}, "data_digest was digest and is other"),
         ({"structure": Structure("mlp", (1, 8, 8), latent_dim=7)}, "structure.latent_dim was 100 and is 7"),
         ({"structure": Structure("conv", (1, 8, 8))}, "structure.networks was mlp and is conv"),
+        ({"structure": Structure("mlp", (1, 8, 8), precision="tf32")}, "structure.precision was float32 and is tf32"),
         ({"protocol": {"sample_size": 500}}, "protocol.sample_size was 1000 and is 500"),
         (
             {"space": replace(WGAN_GP, ranges={**WGAN_GP.ranges, "lambda_gp": Range(0.1, 50.0, log=True)})},
@@ -84,6 +85,15 @@ def test_what_differs_is_refused_and_named(
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert folder.read(FILE) == kept
+
+
+def test_a_plan_that_names_no_precision_is_of_float32(folder: Folder, make_plan: Callable[..., Plan]) -> None:
+    """As older versions wrote it."""
+    write_plan(folder, make_plan())
+    described = json.loads(folder.read(FILE))
+    del described["plan"]["structure"]["precision"]
+    folder.write(FILE, json.dumps(described).encode())
+    assert settle(folder, make_plan()) == make_plan()
 
 
 def test_several_differences_are_named_at_once(folder: Folder, make_plan: Callable[..., Plan]) -> None:

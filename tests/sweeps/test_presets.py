@@ -46,6 +46,8 @@ def test_the_published_points() -> None:
         (["--preset", "gan", "--smoke"], "mnist-gan-smoke", 45),
         (["--decay"], "mnist-decay", 900),
         (["--no-pruning"], "mnist-unpruned", 900),
+        (["--precision", "bfloat16", "--smoke"], "mnist-smoke-bfloat16", 45),
+        (["--precision", "float32"], "mnist", 900),
         (["--preset", "gan", "--name", "mine", "--budget", "50"], "mine", 50),
     ],
     ids=str,
