@@ -32,10 +32,10 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
-    precision: of the products of training; None: the structure's. published: critic updates of the preset's published
-    schedule, if there is one. script, arguments: the file that was run, and what was given to it but for where things
-    are kept. quiet, json: how the sweep is told. debug: whether an error is shown with where it arose. own: the options
-    of one script only, by name.
+    lanes: None where they are to be chosen. precision: of the products of training; None: the structure's. published:
+    critic updates of the preset's published schedule, if there is one. script, arguments: the file that was run, and
+    what was given to it but for where things are kept. quiet, json: how the sweep is told. debug: whether an error is
+    shown with where it arose. own: the options of one script only, by name.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Options:
     data: str | None
     features: str | None
     objective: str | None
-    lanes: int
+    lanes: int | None
     cpus_per_trial: float
     gpus_per_trial: float | None
     max_concurrent: int
@@ -321,7 +321,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         + "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items())
         + " (default: float32)",
     )
-    group.add_argument("--lanes", default="auto", help="trials trained side by side in a process; auto: 1")
+    group.add_argument(
+        "--lanes",
+        default="auto",
+        help="trials trained side by side in a process; auto: as many as a GPU trains best, by a short measurement; "
+        "1 on a CPU",
+    )
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -348,9 +353,9 @@ def add_debug(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--debug", action="store_true", help="show where an error arose (also: WGAN_DEBUG=1)")
 
 
-def _lanes(text: str) -> int:
+def _lanes(text: str) -> int | None:
     if text == "auto":
-        return 1
+        return None
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--lanes must be auto or a whole number >= 1; given {text!r}: give --lanes 8, for example")
     return int(text)
@@ -363,6 +368,11 @@ def _check(options: Options) -> None:
             "give --cpus-per-trial 1, for example"
         )
     gpus = options.gpus_per_trial
+    if gpus is not None and gpus >= 2 and (options.lanes or 1) > 1:
+        raise UserError(
+            f"--lanes must be 1 where a trial takes several GPUs; given --lanes {options.lanes} and --gpus-per-trial "
+            f"{gpus:g}: give --lanes 1, or --gpus-per-trial 1"
+        )
     if gpus is not None and not 0 <= gpus <= 1:
         raise UserError(
             f"--gpus-per-trial must be 0 to 1, as a process trains on one GPU at most; given {gpus}: "

@@ -32,13 +32,14 @@ class Started:
 
     script: the path of the Python file; empty if it was none, as in a notebook. arguments: those given to it but for
     where things are kept. cwd: the folder that it was run in, which paths among them are relative to. tracking_uri: of
-    its MLflow, without a password.
+    its MLflow, without a password. lanes: trials side by side in a process.
     """
 
     script: str = ""
     arguments: tuple[str, ...] = ()
     cwd: str = ""
     tracking_uri: str = ""
+    lanes: int = 1
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "arguments": list(self.arguments)}

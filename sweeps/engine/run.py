@@ -16,6 +16,7 @@ import ray
 from ray import tune
 
 from sweeps.engine.cluster import check_storage, connected, running_cluster
+from sweeps.engine.cluster_probe import settle_lanes
 from sweeps.engine.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.ending import record_end
 from sweeps.engine.growth import NONE, growth
@@ -24,7 +25,7 @@ from sweeps.engine.leaderboard import best_row
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
 from sweeps.engine.placement import placement
-from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, settle, write_plan
+from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, read_started, settle, write_plan
 from sweeps.engine.refresh import Refresher
 from sweeps.engine.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.space import Space, check_space
@@ -84,7 +85,7 @@ def run_sweep(
         space = space.decaying(options.budget)
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
-    check_fit(structure, options.lanes)
+    check_fit(structure, options.lanes or 1)
     check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)
@@ -105,12 +106,16 @@ def run_sweep(
             voice.say(places.line(nodes))
             if plan.structure.precision == TF32 and not places.gpus_per_trial:
                 voice.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")
-            search = Training(options, folder, places, url, session, dataset, evaluator, voice).begin(plan)
+            lanes = options.lanes
+            if lanes is None:
+                kept = None if first else read_started(folder).lanes
+                lanes = settle_lanes(kept, plan, dataset.train, evaluator.sample_size, places, nodes, voice.say)
+            search = Training(options, folder, places, url, session, dataset, evaluator, voice, lanes).begin(plan)
             opened.result()
-            write_plan(folder, plan, _started(options, tracker))
-        except UserError:
+            write_plan(folder, plan, _started(search.training, tracker))
+        except (UserError, KeyboardInterrupt) as error:
             if opened.exception() is None:
-                tracker.stop("FAILED", {})
+                tracker.stop("FAILED" if isinstance(error, UserError) else "KILLED", {})
             raise
         results, done = _run(search, tracker, test)
     if not done:  # Tune takes the first interrupt as a request to stop, and returns
@@ -162,7 +167,7 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     found = read_plan(folder, CONFIRM_FILE)
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
     stage = search.training.begin(plan)  # before the plan, which says that there is a study
-    write_plan(folder, plan, _started(options, tracker))
+    write_plan(folder, plan, _started(search.training, tracker))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
     search.training.voice.say(
         f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
@@ -170,8 +175,9 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     return stage
 
 
-def _started(options: Options, tracker: Tracker) -> Started:
-    return Started(options.script, options.arguments, os.getcwd(), tracker.shown_uri)
+def _started(training: Training, tracker: Tracker) -> Started:
+    options = training.options
+    return Started(options.script, options.arguments, os.getcwd(), tracker.shown_uri, training.lanes)
 
 
 def _ask(

@@ -46,6 +46,7 @@ class Training:
     dataset: Dataset
     evaluator: Evaluator
     voice: Voice
+    lanes: int
 
     def begin(self, plan: Plan) -> Stage:
         """The plan's search, opened or taken up again. Raises `UserError` if its storage cannot be opened."""
@@ -102,7 +103,7 @@ class Stage:
         threads = max(1, math.floor(options.cpus_per_trial))
         pair = own_pair(plan.structure.networks)
         folder, dataset = self.training.folder, self.training.dataset
-        work = Work(plan.as_json(), folder, options.lanes, threads, places.gpus_per_trial, inventory(), pair)
+        work = Work(plan.as_json(), folder, self.training.lanes, threads, places.gpus_per_trial, inventory(), pair)
         trainable = tune.with_parameters(
             train_cohort,
             work=work,
@@ -112,7 +113,7 @@ class Stage:
             evaluator=self.training.evaluator,
             test=test,
         )
-        columns = ("trial", *plan.space.ranges) if options.lanes == 1 else ("trials",)
+        columns = ("trial", *plan.space.ranges) if self.training.lanes == 1 else ("trials",)
         # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.
         with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
@@ -120,7 +121,7 @@ class Stage:
                 param_space={name: tune.uniform(0, 1) for name in columns},
                 tune_config=tune.TuneConfig(
                     search_alg=CohortSearch(
-                        self.study, options.lanes, folder, plan, Room(places).now, self.training.voice.say
+                        self.study, self.training.lanes, folder, plan, Room(places).now, self.training.voice.say
                     ),
                     num_samples=-1,
                     reuse_actors=True,

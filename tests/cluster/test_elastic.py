@@ -11,10 +11,12 @@ import optuna
 import psutil
 import pytest
 
+from sweeps.engine.plan import read_started
 from tests.cluster.grows import autoscaling
 from tests.cluster.test_preemption import metadata
 from tests.sweeps.clusters import Head, free_ports, head
 from tests.sweeps.processes import Surroundings, wait_for
+from wgan_core.folder import Folder
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +72,10 @@ def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Pat
 def test_a_cluster_without_workers_grows_and_shrinks(
     surroundings: Surroundings, small_data: Path, tmp_path: Path
 ) -> None:
-    """Its file says what workers it may have: they come, with a declared GPU each, train, and go when idle."""
+    """Its file says what workers it may have: they come, with a declared GPU each, train, and go when idle.
+
+    Before the first trial a worker says how many are to be trained side by side; the same command again goes by that.
+    """
     (port,) = free_ports(1)
     worker = {"resources": {"CPU": 1, "GPU": 1, "object_store_memory": 80_000_000}, "max_workers": 2}
     file = autoscaling(surroundings.home, port, worker)
@@ -87,6 +92,15 @@ def test_a_cluster_without_workers_grows_and_shrinks(
     assert most == 2, "both workers that there may be train at once"
     assert "nodes: 1; processes at a time: 2, with 1 CPU and 1 GPU each, 0 until nodes have come" in sweep.out
     assert len(study(storage, "grows")) == 4
+    assert "how many trials a GPU trains best side by side, as soon as a node with one has come" in sweep.out
+    said = re.search(
+        r"^lanes: ([12]) a process: [\d,.]+ critic updates/s against [\d,.]+ at [12]", sweep.out, re.MULTILINE
+    )
+    assert said is not None, sweep.out
+    assert read_started(Folder.at(storage / "grows")).lanes == int(said[1])
+    again = surroundings.script(storage, *options, **cluster.env).succeeded()
+    assert f"lanes: {said[1]} a process, as before" in again.out
+    assert "a GPU trains best" not in again.out
     wait_for(lambda: not raylets(cluster)[1:], "the workers to go", 120)
     file.unlink()
 

@@ -489,6 +489,6 @@ def test_a_smoke_is_no_longer_than_it_must_be() -> None:
     assert (smoke.name, smoke.trials, smoke.budget, smoke.smoke) == ("mnist-smoke", 4, 45, True)
     assert parse("mnist", "", 12, 4500, ["--smoke", "--trials", "2", "--name", "mine"]).trials == 2
     whole = parse("mnist", "", 12, 4500, [])
-    assert (whole.name, whole.trials, whole.budget, whole.lanes) == ("mnist", 12, 4500, 1)
+    assert (whole.name, whole.trials, whole.budget, whole.lanes) == ("mnist", 12, 4500, None)
     assert whole.gpus_per_trial is None
     assert math.isclose(whole.cpus_per_trial, 1.0)

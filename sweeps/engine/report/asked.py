@@ -44,6 +44,8 @@ def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
     machines = sorted({history.machine for history in facts.histories.values() if history.machine})
     if machines:
         told["trained on"] = "; ".join(machines)
+    if "lanes" in described:
+        told["trials side by side in a process"] = str(described["lanes"])
     if described.get("tracking_uri"):
         told["MLflow"] = shown(str(described["tracking_uri"]))
     return told

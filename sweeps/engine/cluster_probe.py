@@ -1,0 +1,97 @@
+"""The number of lanes that suits a cluster, measured there by a task that takes a trial's place before the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+import torch
+from numpy.typing import NDArray
+
+from sweeps.engine.lanes import choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.placement import Placement, Resources
+from sweeps.engine.plan import Plan
+from sweeps.engine.trainable import resident
+from wgan_core import process
+from wgan_core.data import Split
+from wgan_core.errors import UserError, one_line
+from wgan_core.networks import PAIRS, Pair, own_pair
+from wgan_core.preflight import check_fit
+from wgan_core.probe import Measurement, capacity, measure
+
+
+def settle_lanes(
+    kept: int | None,
+    plan: Plan,
+    train: Split,
+    samples: int,
+    places: Placement,
+    nodes: Sequence[Resources],
+    say: Callable[[str], None],
+) -> int:
+    """How many trials a process of a sweep trains side by side, where nobody has said it; a person is told why.
+
+    kept: as `unmeasured` takes it. samples: how many a score takes. nodes: of the cluster as it is.
+
+    Raises `UserError` if trials cannot be trained side by side, or not at all.
+    """
+    most = most_lanes(plan.trials, len(plan.space.presets), places.room(nodes))
+    choice = unmeasured(kept, places, most)
+    if choice is None:
+        check_fit(plan.structure, 2)
+        wait = "" if places.fitting(nodes) else ", as soon as a node with one has come"
+        say(f"lanes: measuring how many trials a GPU trains best side by side{wait}")
+        choice = choose(*_measured(plan, train, samples, places, sizes(most)), most)
+    say(choice.line)
+    return choice.lanes
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What the task is told; pair: the networks, if they are a person's own, which no worker knows."""
+
+    plan_json: Mapping[str, Any]
+    sizes: tuple[int, ...]
+    samples: int
+    threads: int
+    gpu_share: float
+    pair: Pair | None
+
+
+def _measured(
+    plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...]
+) -> tuple[list[Measurement], int | None]:
+    threads = max(1, math.floor(places.cpus_per_trial))
+    told = _Tried(plan.as_json(), tried, samples, threads, places.gpus_per_trial, own_pair(plan.structure.networks))
+    # Its process ends with it: one that waited for another task would keep its memory from the trials.
+    task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
+    try:
+        return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
+    except ray.exceptions.RayError as error:
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        raise UserError(
+            "how many trials train best side by side must be measured before the first of them; that failed: "
+            f"{one_line(cause)}: give --lanes 1, for which nothing is measured"
+        ) from error
+
+
+def _measure_lanes(
+    told: _Tried, values: NDArray[Any], labels: NDArray[Any] | None
+) -> tuple[list[Measurement], int | None]:
+    """In a worker: what was measured, and the bytes that this process may take of its device."""
+    plan = Plan.from_json(told.plan_json)
+    if told.pair is not None:
+        PAIRS[plan.structure.networks] = told.pair
+    process.configure(told.threads, told.gpu_share, plan.structure.precision)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = capacity(device, told.gpu_share)
+    data = resident(values, plan.data_digest, device)
+    classes = None if labels is None else torch.from_numpy(labels.copy()).to(device)
+
+    def of(lanes: int) -> Measurement:
+        return measure(plan.structure, data, classes, hypers(plan.space, lanes), device, told.samples)
+
+    return climb(told.sizes, of), there
