@@ -28,12 +28,26 @@ class Kept:
         self._checkpoints, self._spool = folder / CHECKPOINTS, Spool(folder)
         self._best = self._recall_best()
 
-    def start(self, claim: Claim, machine: str) -> Checkpoint | None:
-        """Record that the trial is trained, and on what; its last checkpoint if it has been before."""
+    def start(self, claim: Claim, machine: str, in_company: bool = False) -> Checkpoint | None:
+        """Record that the trial is trained, and on what; its last checkpoint if it has been before.
+
+        in_company: not one of a report that the study does not know of. Of a cohort that died amid a report only some
+        have one, and trials that reported at the same time, and were judged beside each other, go on doing so.
+        """
         trial = claim.trial
         self._spool.reopen()  # an end that the study does not know of: the process died in between
         self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms(), machine)
-        return checkpoints.latest(self._checkpoints)
+        return self._latest_told(claim.step) if in_company else checkpoints.latest(self._checkpoints)
+
+    def _latest_told(self, step: int) -> Checkpoint | None:
+        for name in reversed(checkpoints.valid(self._checkpoints)):
+            try:
+                found = checkpoints.read(self._checkpoints / name)
+            except DamagedCheckpoint:
+                continue
+            if found.critic_updates <= step or not found.scores:  # saved between two reports
+                return found
+        return None
 
     def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> None:
         """Keep a report: sample grid, record, and, if the score is a number, the checkpoint."""

@@ -60,13 +60,16 @@ class CohortSearch(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         before = self._live.pop(trial_id, set())
         lost = before - _alive() if error else set()
+        again: dict[str, list[str]] = {}
         for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, lost))):
             label = self._plan.label(trial.number)
             if trial.has_failed:
                 kept = Kept(trial_folder(self._folder, label), self._plan.objective)
                 kept.end("FAIL", trial.reason, trial.step)
             elif error:
-                self._say(f"trial {label} is trained again from its last checkpoint: {trial.reason}")
+                again.setdefault(trial.reason, []).append(label)
+        for reason, labels in again.items():
+            self._say(f"{trained_again(labels)}: {reason}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's storage is the state."""
@@ -77,6 +80,13 @@ class CohortSearch(Searcher):
 
 def _alive() -> set[str]:
     return {node.id for node in alive()}
+
+
+def trained_again(labels: list[str]) -> str:
+    """That these trials are."""
+    if len(labels) == 1:
+        return f"trial {labels[0]} is trained again from its last checkpoint"
+    return f"trials {', '.join(labels)} are trained again from their last checkpoints"
 
 
 def config_of(claims: list[Claim], plan: Plan) -> dict[str, Any]:

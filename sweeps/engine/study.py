@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.engine import deaths
+from sweeps.engine.deaths import Death
 from sweeps.engine.patience import Patience
 from sweeps.engine.plan import ETA, RANDOM_TRIALS, Plan
 from sweeps.engine.pruner import HalvingPruner
@@ -35,18 +37,24 @@ MAX_FAULTS = 3
 # A trial that takes its node down with it is stopped at last.
 MAX_LOSSES = 10
 HOLDER, FAULTS, LOSSES, REASON, SECONDS, VERDICTS = "holder", "faults", "losses", "reason", "seconds", "verdicts"
-TEST = "test"
+DEATH, TEST = "death", "test"
+# Of the study itself: which cohorts had fewer lanes after they ran out of memory.
+NARROWED = "narrowed"
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to train. `params` are the point of the space; `alone`: its process died, so it gets no company."""
+    """A trial to train.
+
+    params: the point of the space. alone: it may end its process, so it gets no company. step: of its last report.
+    """
 
     trial: Trial
     params: dict[str, float]
     alone: bool
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,15 @@ class Released:
     step: int
     reason: str
     has_failed: bool
+
+
+@dataclass(frozen=True)
+class _Release:
+    """What is told of a trial, its faults or losses then, and the record of the death if it was one."""
+
+    told: Released
+    times: int
+    death: Death | None
 
 
 @dataclass(frozen=True)
@@ -99,24 +116,25 @@ class Study:
     def claim(self, holder: str, count: int) -> list[Claim]:
         """Up to `count` trials for this holder: interrupted ones first, then new ones; empty if none waits now.
 
-        A trial whose process died before is handed out alone, and to a holder that has no other, so that
-        no neighbour suffers again.
+        A trial that is suspected (`deaths`) is handed out alone, and to a holder that has no other, so that no
+        neighbour suffers. A holder that has none gets no more than `lanes` says.
         """
         before = {claim.trial.number for claim in self.held(holder)}
         return self._patience.wait(lambda: self._claim_more(holder, count, before))
 
-    def _claim_more(self, holder: str, count: int, before: Container[int]) -> list[Claim]:
+    def _claim_more(self, holder: str, count: int, before: Collection[int]) -> list[Claim]:
         """What the holder holds beside `before`, made up to `count`."""
+        count = count if before else self._lanes(count)
         running = self._running()
         held = [trial for trial in running if self._is_held(trial, holder)]
         claims = [self._hold(trial, holder) for trial in held if trial.number not in before]
-        if any(claim.alone for claim in claims):
+        if any(_is_suspected(trial) for trial in held):
             return claims
         waiting = [trial for trial in running if not self._is_held(trial)]
-        faulted = [trial for trial in waiting if trial.user_attrs.get(FAULTS, 0)]
-        if faulted and not held:
-            return [self._hold(faulted[0], holder)]
-        sound = [trial for trial in waiting if trial not in faulted]
+        suspects = [trial for trial in waiting if _is_suspected(trial)]
+        if suspects and not held:
+            return [self._hold(suspects[0], holder)]
+        sound = [trial for trial in waiting if not _is_suspected(trial)]
         claims += [self._hold(trial, holder) for trial in sound[: count - len(claims)]]
         while len(claims) < count and (asked := self._ask()) is not None:
             claims.append(self._hold(asked, holder))
@@ -163,10 +181,10 @@ class Study:
     def _report(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
         for number, total in totals.items():
             step, value = values[number]
-            trial_id = self._frozen(number)._trial_id
+            frozen = self._frozen(number)
             # Before the value, without which it counts as not reported yet.
-            self._study._storage.set_trial_user_attr(trial_id, SECONDS, total)
-            self._study._storage.set_trial_intermediate_value(trial_id, step, float(value))
+            self._set(frozen, SECONDS, total)
+            self._study._storage.set_trial_intermediate_value(frozen._trial_id, step, float(value))
         return {number: self._verdict(self._frozen(number), step) for number, (step, _) in values.items()}
 
     def _verdict(self, frozen: FrozenTrial, step: int) -> bool:
@@ -174,7 +192,7 @@ class Study:
         if str(step) not in judged:
             stop = step < self._plan.budget and self._study.pruner.prune(self._study, frozen)
             judged = {**judged, str(step): stop}
-            self._study._storage.set_trial_user_attr(frozen._trial_id, VERDICTS, judged)
+            self._set(frozen, VERDICTS, judged)
         return judged[str(step)]
 
     def finish(
@@ -192,20 +210,59 @@ class Study:
             return
         frozen = self._fenced(holder, number)
         if test:
-            self._trial(frozen).set_user_attr(TEST, dict(test))
+            self._set(frozen, TEST, dict(test))
         self._end(frozen, TrialState[state], reason)
 
     def _end(self, frozen: FrozenTrial, state: TrialState, reason: str) -> None:
-        trial = self._trial(frozen)
-        trial.set_user_attr(REASON, reason)
-        self._study.tell(trial, _best(frozen)[1] if state is TrialState.COMPLETE else None, state)
+        self._set(frozen, REASON, reason)
+        self._study.tell(self._trial(frozen), _best(frozen)[1] if state is TrialState.COMPLETE else None, state)
 
     def note(self, holder: str, reason: str, leaves: bool = False) -> None:
         """Why this holder's process is about to end, if it can still say so; `leaves`: by no fault of its trials."""
         self._notes[holder] = reason, leaves
 
+    def hand_back(self, holder: str, numbers: Collection[int]) -> None:
+        """Those of these trials that the holder still holds wait again, without a fault."""
+        self._patience.wait(lambda: self._hand_back(holder, numbers))
+
+    def _hand_back(self, holder: str, numbers: Collection[int]) -> None:
+        for frozen in self._running():
+            if frozen.number in numbers and self._is_held(frozen, holder):
+                self._set(frozen, HOLDER, "")
+
+    def narrow(self, holder: str, lanes: int, said: str) -> list[Claim]:
+        """A cohort ran out of memory and goes on with so many lanes, as does each that this session starts from now on.
+
+        said: tells a person. Returns the trials that the holder goes on with; those beyond its lanes wait again.
+        """
+        self._patience.wait(lambda: self._narrow(holder, lanes, said))
+        held = self.held(holder)
+        self.hand_back(holder, [claim.trial.number for claim in held[lanes:]])
+        return held[:lanes]
+
+    def _narrow(self, holder: str, lanes: int, said: str) -> None:
+        told = [self._session, holder, lanes, said]
+        before = self._study.user_attrs.get(NARROWED, [])
+        if told not in before:
+            self._study.set_user_attr(NARROWED, [*before, told])
+
+    def lanes(self, most: int) -> int:
+        """How many lanes a new cohort has: `most`, or as few as one of this session has had to do with."""
+        return self._patience.wait(lambda: self._lanes(most))
+
+    def _lanes(self, most: int) -> int:
+        return min([most, *(lanes for _, lanes, _ in self._narrowed())])
+
+    def said(self) -> list[str]:
+        """What this session's cohorts have told of themselves, in order."""
+        return self._patience.wait(lambda: [said for _, _, said in self._narrowed()])
+
+    def _narrowed(self) -> list[tuple[str, int, str]]:
+        """Holder, lanes and what is told, of this session."""
+        return [told for session, *told in self._study.user_attrs.get(NARROWED, []) if session == self._session]
+
     def release(self, holder: str, died: bool, lost: Collection[str] = ()) -> list[Released]:
-        """What the holder still holds waits again, or FAILs if its process died for the third time.
+        """What the holder still holds waits again, or FAILs if its process died for the third time with it alone.
 
         lost: nodes that were lost since it was handed out. A trial that was on one of them, or of which it is not known
         where it was, has a loss, of which it may have more than of deaths: as a rule it is not to blame.
@@ -215,34 +272,43 @@ class Study:
         is_lost = node in lost if node is not None else bool(lost)
         counted = LOSSES if is_lost else FAULTS
         count = int(died and not leaves)
-        released = self._patience.wait(lambda: self._to_release(holder, counted, count, why))
-        for trial, times in released:
-            self._patience.wait(partial(self._release, trial, counted, times))
-        return [trial for trial, _ in released]
+        found = self._patience.wait(lambda: self._to_release(holder, counted, count, why))
+        # Before any waits again: done again by another process, this finds how many there were of those that it left.
+        for trial in found:
+            if trial.death is not None:
+                self._patience.wait(partial(self._record_death, trial.told.number, trial.death))
+        for trial in found:
+            self._patience.wait(partial(self._release, trial, counted))
+        return [trial.told for trial in found]
 
-    def _to_release(self, holder: str, counted: str, count: int, why: str) -> list[tuple[Released, int]]:
-        """With the faults, or losses, that each trial has then."""
+    def _to_release(self, holder: str, counted: str, count: int, why: str) -> list[_Release]:
+        held = [trial for trial in self._running() if self._is_held(trial, holder)]
         found = []
-        for frozen in [trial for trial in self._running() if self._is_held(trial, holder)]:
-            times = frozen.user_attrs.get(counted, 0) + count
-            reason = why
+        for frozen in held:
+            times, reason, death = frozen.user_attrs.get(counted, 0), why, None
+            step = frozen.last_step or 0
             if count and counted == LOSSES:
+                times += 1
                 reason = f"its node was lost ({times} so far)"
             elif count:
-                reason = f"its process died {times} times, the last time: {why}"
-            trial = Released(frozen.number, frozen.last_step or 0, reason, times >= MOST[counted])
-            found.append((trial, times))
+                death = deaths.after(_death(frozen), f"{self._session}/{holder}", len(held), step, times)
+                times, reason = death.faults, death.reason(why)
+            told = Released(frozen.number, step, reason, times >= MOST[counted])
+            found.append(_Release(told, times, death))
         return found
 
-    def _release(self, released: Released, counted: str, times: int) -> None:
-        frozen = self._frozen(released.number)
+    def _record_death(self, number: int, death: Death) -> None:
+        self._set(self._frozen(number), DEATH, death.as_json())
+
+    def _release(self, released: _Release, counted: str) -> None:
+        frozen = self._frozen(released.told.number)
         if frozen.state.is_finished():
             return
-        trial = self._trial(frozen)
-        trial.set_user_attr(counted, times)
-        trial.set_user_attr(HOLDER, "")
-        if released.has_failed:
-            self._end(frozen, TrialState.FAIL, released.reason)
+        if frozen.user_attrs.get(counted, 0) != released.times:
+            self._set(frozen, counted, released.times)
+        self._set(frozen, HOLDER, "")
+        if released.told.has_failed:
+            self._end(frozen, TrialState.FAIL, released.told.reason)
 
     def is_done(self) -> bool:
         """Whether all trials have been asked and have ended."""
@@ -272,7 +338,10 @@ class Study:
         return TPESampler(seed=seed, n_startup_trials=1)
 
     def _hold(self, frozen: FrozenTrial, holder: str) -> Claim:
-        self._trial(frozen).set_user_attr(HOLDER, f"{self._session}/{holder}")
+        held_by, death = f"{self._session}/{holder}", _death(frozen)
+        if death is not None and death.by == held_by:  # whose next death is another
+            self._record_death(frozen.number, replace(death, by=""))
+        self._set(frozen, HOLDER, held_by)
         return self._claim(self._complete(frozen))
 
     def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
@@ -296,7 +365,7 @@ class Study:
     def _claim(self, frozen: FrozenTrial) -> Claim:
         seed = trial_seed(self._plan.seed, frozen.number)
         trial = Trial(frozen.number, seed, self._plan.space.hyper(frozen.params))
-        return Claim(trial, dict(frozen.params), bool(frozen.user_attrs.get(FAULTS, 0)))
+        return Claim(trial, dict(frozen.params), _is_suspected(frozen), frozen.last_step or 0)
 
     def _is_held(self, frozen: FrozenTrial, holder: str | None = None) -> bool:
         held_by: str = frozen.user_attrs.get(HOLDER, "")
@@ -309,11 +378,16 @@ class Study:
             raise PermissionError(f"trial {label} is no longer held by {holder}: it was handed to another process")
         return frozen
 
+    def _set(self, frozen: FrozenTrial, attribute: str, value: Any) -> None:
+        self._study._storage.set_trial_user_attr(frozen._trial_id, attribute, value)
+
     def _trial(self, frozen: FrozenTrial) -> optuna.Trial:
         return optuna.Trial(self._study, frozen._trial_id)
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._trials()[number]
+        # Not out of all of them: of those that have not ended, each would be read from the database again.
+        storage = self._study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
     def _running(self) -> list[FrozenTrial]:
         return [trial for trial in self._trials() if trial.state is TrialState.RUNNING]
@@ -373,6 +447,16 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
         session=frozen.user_attrs.get(HOLDER, "").partition("/")[0],
         test=frozen.user_attrs.get(TEST, {}),
     )
+
+
+def _death(frozen: FrozenTrial) -> Death | None:
+    return Death.from_json(frozen.user_attrs.get(DEATH))
+
+
+def _is_suspected(frozen: FrozenTrial) -> bool:
+    """Whether it has made no further report since the death that made it suspected."""
+    death = _death(frozen)
+    return death is not None and death.suspected and death.step == (frozen.last_step or 0)
 
 
 def _best(frozen: FrozenTrial) -> tuple[int, float]:

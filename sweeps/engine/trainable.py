@@ -19,10 +19,12 @@ from sweeps.engine.drain import drain_here
 from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
+from sweeps.engine.memory import give_back, is_out_of_memory, what_ran_out
 from sweeps.engine.nodes import Unlike, check_here
 from sweeps.engine.plan import Plan, on_test_split
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
+from sweeps.engine.widths import width_for
 from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Trial
@@ -83,9 +85,8 @@ def train_cohort(
         data = resident(values, work.plan_json["data_digest"], device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
         runner = _Runner(work, study, holder, data, told, evaluator, test, device)
-        runner.start(claims)
         with Notice() as notice:
-            runner.run(notice.given)
+            runner.run(claims, notice.given)
     except Unlike as error:
         drain_here()  # or it would take one trial after another
         ray.get(study.note.remote(holder, str(error), leaves=True))
@@ -135,19 +136,22 @@ class _Runner:
         self._work, self._study, self._holder = work, study, holder
         self._evaluator, self._test, self._device = evaluator, test, device
         self._data, self._labels = data, labels
-        self._cohort = Cohort(self._plan.structure, data, self._plan.grid, device, work.lanes, labels)
+        # The most lanes that the cohort may have, and those that it has, or was to have when memory ran out.
+        self._lanes, self._width = work.lanes, 1
+        self._cohort = self._vacant()
         self._kept: dict[int, Kept] = {}
         self._seconds: dict[int, float] = {}
         self._alone = False
 
-    def start(self, claims: list[Claim]) -> None:
+    def _vacant(self) -> Cohort:
+        return Cohort(self._plan.structure, self._data, self._plan.grid, self._device, 1, self._labels)
+
+    def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes, each from its last checkpoint if it has one."""
+        self._alone = any(claim.alone for claim in claims)
+        self._fit(len(self._cohort.trials) + len(claims))
         for claim in claims:
-            self._alone = claim.alone
-            number = claim.trial.number
-            folder = trial_folder(self._work.folder, self._plan.label(number))
-            self._kept[number] = Kept(folder, self._plan.objective)
-            found = self._kept[number].start(claim, process.describe(self._device))
+            number, found = claim.trial.number, self._keep(claim)
             self._seconds[number] = found.seconds if found else 0.0
             if found is None:
                 self._cohort.add(claim.trial)
@@ -157,16 +161,88 @@ class _Runner:
                 if self._plan.objective in found.scores:
                     self._judge({number: (found.critic_updates, found.scores[self._plan.objective])}, {})
 
-    def run(self, leaves: Callable[[], bool]) -> None:
+    def _keep(self, claim: Claim) -> Checkpoint | None:
+        """Begin to keep a trial; its last checkpoint, if it has one."""
+        folder = trial_folder(self._work.folder, self._plan.label(claim.trial.number))
+        kept = self._kept[claim.trial.number] = Kept(folder, self._plan.objective)
+        return kept.start(claim, process.describe(self._device), in_company=self._work.lanes > 1)
+
+    def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
         """Train until no trial is left to claim. Raises `Leaving`, with all that is on the lanes kept, if `leaves`."""
-        while self._cohort.trials:
+        if not claims:  # another holds them by now
+            return
+        self._lanes = max(len(claims), cast("int", ray.get(self._study.lanes.remote(self._work.lanes))))
+        while True:
+            try:
+                self._start(claims)
+                self._train(leaves)
+                return
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                ran_out = what_ran_out(error)
+            # Here, where the error is gone, and with it the calls that held the tensors.
+            claims = self._narrow(ran_out)
+
+    def _train(self, leaves: Callable[[], bool]) -> None:
+        while self._refill():
+            self._fit(len(self._cohort.trials))
             reports = self._cohort.advance(leaves)
             if reports:
                 self._report(reports)
             if leaves():
                 self._save()
                 raise Leaving
-            self._refill()
+            if reports and self._alone and self._work.lanes > 1:
+                self._acquit()
+
+    def _refill(self) -> bool:
+        """Freed lanes of a cohort of several take the next trials; a single trial is a Tune trial of its own.
+
+        Whether there is any to train.
+        """
+        while self._work.lanes > 1 and (free := self._lanes - len(self._cohort.trials)) > 0:
+            if self._alone and self._cohort.trials:
+                break
+            claims = cast("list[Claim]", ray.get(self._study.claim.remote(self._holder, free)))
+            if not claims:
+                break
+            self._start(claims)
+        return bool(self._cohort.trials)
+
+    def _fit(self, trials: int) -> None:
+        """Have as many lanes as so many trials take: vacant ones cost as much as others."""
+        self._width = width_for(trials, self._lanes)
+        if self._cohort.width != self._width:
+            self._cohort.resize(self._width)
+
+    def _acquit(self) -> None:
+        """A trial that was alone has got past the place where its process had died: it waits for company again."""
+        numbers = [trial.number for trial in self._cohort.trials]
+        for number in numbers:
+            self._cohort.drop(number)
+            del self._kept[number]
+        ray.get(self._study.hand_back.remote(self._holder, numbers))
+
+    def _narrow(self, ran_out: str) -> list[Claim]:
+        """Out of memory: the trials go on from their last checkpoints with half the lanes; one alone is given up."""
+        self._cohort = self._vacant()
+        self._kept.clear()
+        give_back(self._device)
+        if self._width > 1:
+            self._lanes = self._width // 2
+            said = (
+                f"{self._width} lanes do not fit in memory ({ran_out}): {self._lanes} from now on; trials go on from "
+                "their last checkpoints, and those without a lane wait for one"
+            )
+            return cast("list[Claim]", ray.get(self._study.narrow.remote(self._holder, self._lanes, said)))
+        on_gpu = self._device.type == "cuda"
+        fewer = "per GPU by a larger --gpus-per-trial" if on_gpu else "by a smaller --max-concurrent"
+        reason = f"does not fit in memory ({ran_out}): give a smaller batch_size, or fewer processes {fewer}"
+        for claim in cast("list[Claim]", ray.get(self._study.held.remote(self._holder))):
+            found = self._keep(claim)
+            self._end(claim.trial.number, found.critic_updates if found else 0, "FAIL", reason)
+        return []
 
     def _report(self, reports: list[Report]) -> None:
         """Score and keep what stands at a report, and end what is stopped or done."""
@@ -263,13 +339,8 @@ class _Runner:
         kept.end(state, reason, step, test)
         ray.get(self._study.finish.remote(self._holder, number, state, reason, test))
         kept.tidy()
-        self._cohort.drop(number)
-
-    def _refill(self) -> None:
-        """Freed lanes of a cohort of several take the next trials; a single trial is a Tune trial of its own."""
-        free = self._work.lanes - len(self._cohort.trials)
-        if self._work.lanes > 1 and free and not self._alone:
-            self.start(cast("list[Claim]", ray.get(self._study.claim.remote(self._holder, free))))
+        if number in [trial.number for trial in self._cohort.trials]:
+            self._cohort.drop(number)
 
     def _tell_tune(self, values: dict[int, tuple[int, float]]) -> None:
         if values:

@@ -75,7 +75,7 @@ class Stage:
 
         test: scores the best checkpoint of each trial that is trained to the end, on the test split.
         """
-        with Watch(self.training.voice, self.plan, self._rows_soon, self.training.session):
+        with Watch(self.training.voice, self.plan, self._rows_soon, self.training.session, self._said_soon):
             self._fit(test)
 
     def standing(self) -> tuple[list[Row], bool]:
@@ -93,8 +93,14 @@ class Stage:
 
     def _rows_soon(self) -> list[Row]:
         """For a person who watches. Raises `TimeoutError` while the study waits."""
+        return cast("list[Row]", self._soon(self.study.rows))
+
+    def _said_soon(self) -> list[str]:
+        return cast("list[str]", self._soon(self.study.said))
+
+    def _soon(self, method: Any) -> Any:
         try:
-            return cast("list[Row]", ray.get(self.study.rows.remote(), timeout=STUDY_S))
+            return ray.get(method.remote(), timeout=STUDY_S)
         except ray.exceptions.GetTimeoutError:
             raise TimeoutError("the search waits for its database, for ten minutes at most") from None
 

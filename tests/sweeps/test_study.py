@@ -12,6 +12,7 @@ import pytest
 from sweeps.engine.plan import RANDOM_TRIALS, Plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.pruner import HalvingPruner
+from sweeps.engine.space import Range, Space
 from sweeps.engine.study import MAX_FAULTS, MAX_LOSSES, Claim, Released, Row, Study, open_study, read_rows
 from wgan_core.config import Trial
 from wgan_core.draws import trial_seed
@@ -202,16 +203,21 @@ def test_what_an_earlier_session_held_comes_first(opened: Callable[..., Study]) 
     assert [claim.trial.number for claim in study.claim("b", 2)] == [2, 3]
 
 
-def test_a_trial_whose_process_died_waits_again_and_comes_alone(opened: Callable[..., Study]) -> None:
+def test_a_trial_that_died_alone_waits_again_and_comes_alone(opened: Callable[..., Study]) -> None:
+    """Before any other, up to its next report; a holder that has others does not get it."""
     study = opened()
-    first, second = study.claim("a", 2)
-    assert [(trial.number, trial.has_failed) for trial in study.release("a", died=True)] == [(0, False), (1, False)]
+    first = one(study)
+    second = one(study, "b")
+    assert [(trial.number, trial.has_failed) for trial in study.release("a", died=True)] == [(0, False)]
     assert study.held("a") == []
-    again = study.claim("b", 3)
-    assert [claim.trial for claim in again] == [first.trial]
-    assert again[0].alone
-    assert study.claim("c", 3)[0].trial == second.trial
-    assert study.claim("d", 1)[0].trial.number == 2
+    assert [claim.trial.number for claim in study.claim("b", 2)] == [2, 3]
+    (again,) = study.claim("c", 3)
+    assert (again.trial, again.alone) == (first.trial, True)
+    study.report("c", {0: (10, 1.0)}, {})
+    study.hand_back("c", [0])
+    study.release("b", died=False)
+    assert [(claim.trial.number, claim.alone) for claim in study.claim("d", 2)] == [(0, False), (1, False)]
+    assert second.trial.number == 1
 
 
 def test_a_holder_that_ends_in_order_is_no_fault(opened: Callable[..., Study]) -> None:
@@ -244,6 +250,191 @@ def test_deaths_are_counted_over_sessions(opened: Callable[..., Study]) -> None:
         ended = study.release("a", died=True)
     text = "its process died 3 times, the last time: killed, or out of memory"
     assert ended == [Released(0, 0, text, has_failed=True)]
+
+
+def numbers(claims: list[Claim]) -> list[int]:
+    return [claim.trial.number for claim in claims]
+
+
+def faults(url: str) -> list[int]:
+    trials = optuna.load_study(study_name="sweep-1d", storage=url).get_trials()
+    return [trial.user_attrs.get("faults", 0) for trial in trials]
+
+
+def test_a_shared_death_is_no_fault_and_they_go_on_together(opened: Callable[..., Study], url: str) -> None:
+    """However often, as long as they get to a further report in between."""
+    study = opened()
+    for step in GRID[: MAX_FAULTS + 1]:
+        holder = f"at {step}"
+        claims = study.claim(holder, 4)
+        assert numbers(claims) == [0, 1, 2, 3]
+        assert not any(claim.alone for claim in claims)
+        study.report(holder, dict.fromkeys(range(4), (step, 1.0)), {})
+        told = "a process of 4 trials died: killed, or out of memory"
+        assert study.release(holder, died=True) == [Released(n, step, told, has_failed=False) for n in range(4)]
+    assert faults(url) == [0, 0, 0, 0]
+
+
+def test_those_that_got_further_are_not_suspected(opened: Callable[..., Study]) -> None:
+    """Of a cohort that died a second time: they may have company at once, the others are tried one by one."""
+    study = opened(pruning=False)
+    study.claim("a", 3)
+    study.release("a", died=True)
+    assert numbers(study.claim("b", 4)) == [0, 1, 2, 3]
+    study.report("b", {1: (10, 1.0)}, {})
+    told = [trial.reason for trial in study.release("b", died=True)]
+    assert ["each is now trained alone" in reason for reason in told] == [True, False, True, False]
+    assert [numbers(study.claim(holder, 4)) for holder in "cd"] == [[0], [2]]
+    assert numbers(study.claim("e", 4)) == [1, 3, 4, 5]
+
+
+def serve(study: Study, holder: str, culprit: int, place: int, alone: list[int]) -> bool:
+    """A process of four lanes, as a worker has them, which dies if the culprit is to get beyond a report.
+
+    Whether it died; those that it has trained alone from one report to the next are added.
+    """
+    while True:
+        held = study.held(holder)
+        if not (held and held[0].alone):
+            study.claim(holder, 4 - len(held))
+            held = study.held(holder)
+        if not held:
+            return False
+        if held[0].alone:
+            assert len(held) == 1
+            alone += numbers(held)
+        steps = {row.number: row.step for row in study.rows()}
+        if culprit in numbers(held) and steps[culprit] == place:
+            study.release(holder, died=True)
+            return True
+        for number in numbers(held):
+            step = next(each for each in GRID if each > steps[number])
+            study.report(holder, {number: (step, 1.0)}, {})
+            if step == GRID[-1]:
+                study.finish(holder, number, "COMPLETE", "said")
+        if held[0].alone:
+            study.hand_back(holder, numbers(held))
+
+
+@pytest.mark.parametrize("culprit", [0, 2])
+def test_only_the_culprit_of_a_cohort_fails(opened: Callable[..., Study], url: str, culprit: int) -> None:
+    """After two deaths in company and three alone, each known to a new driver only from the storage; every other trial
+    costs one interval alone, and is then trained with company again."""
+    alone: list[int] = []
+    deaths = 0
+    while serve(opened(f"session {deaths}", trials=6, pruning=False), "a", culprit, 40, alone):
+        deaths += 1
+    assert deaths == 2 + MAX_FAULTS
+    assert faults(url) == [MAX_FAULTS if number == culprit else 0 for number in range(6)]
+    rows = opened(trials=6).rows()
+    assert [row.state for row in rows] == ["FAIL" if number == culprit else "COMPLETE" for number in range(6)]
+    assert rows[culprit].reason.startswith(f"its process died {MAX_FAULTS} times, the last time: ")
+    assert sorted(alone) == sorted([0, 1, 2, 3] + [culprit] * (MAX_FAULTS - 1))
+
+
+@pytest.fixture
+def dies_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Have the process of the study end once it has written an attribute so often."""
+
+    def set_up(attribute: str, times: int) -> None:
+        written: list[str] = []
+        original = Study._set
+
+        def dying(self: Study, frozen: optuna.trial.FrozenTrial, key: str, value: object) -> None:
+            original(self, frozen, key, value)
+            written.append(key)
+            if written.count(attribute) == times:
+                monkeypatch.setattr(Study, "_set", original)
+                raise SystemExit
+
+        monkeypatch.setattr(Study, "_set", dying)
+
+    return set_up
+
+
+@pytest.mark.parametrize("attribute", ["death", "holder"])
+def test_a_shared_death_of_which_the_study_died_too_counts_once(
+    opened: Callable[..., Study], url: str, dies_after: Callable[[str, int], None], attribute: str
+) -> None:
+    """The actor ends amid its answer, with two of three trials done, and another one is asked again."""
+    study = opened()
+    assert numbers(study.claim("a", 3)) == [0, 1, 2]
+    dies_after(attribute, 2)
+    with pytest.raises(SystemExit):
+        study.release("a", died=True)
+    opened().release("a", died=True)
+    claims = opened().claim("b", 3)
+    assert numbers(claims) == [0, 1, 2]
+    assert not any(claim.alone for claim in claims)
+    assert faults(url) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("attribute", ["death", "faults", "holder"])
+def test_a_death_alone_of_which_the_study_died_too_counts_once(
+    opened: Callable[..., Study], url: str, dies_after: Callable[[str, int], None], attribute: str
+) -> None:
+    study = opened()
+    one(study)
+    dies_after(attribute, 1)
+    with pytest.raises(SystemExit):
+        study.release("a", died=True)
+    opened().release("a", died=True)
+    assert faults(url) == [1]
+    assert one(opened(), "b").alone
+
+
+def test_what_is_handed_back_waits_without_a_fault(opened: Callable[..., Study], url: str) -> None:
+    """And only what the holder still holds: done again, or by another, it changes nothing."""
+    study = opened()
+    study.claim("a", 3)
+    for holder in "ab":
+        study.hand_back(holder, [1, 2, 7])
+    assert numbers(study.held("a")) == [0]
+    assert numbers(study.claim("b", 2)) == [1, 2]
+    study.hand_back("a", [1])
+    assert numbers(study.held("b")) == [1, 2]
+    assert faults(url) == [0, 0, 0]
+
+
+def test_new_cohorts_of_a_session_have_no_more_lanes_than_fitted(opened: Callable[..., Study]) -> None:
+    """Those that are beyond wait again; it is said once, and forgotten by the next session."""
+    study = opened()
+    study.claim("a", 8)
+    for _ in range(2):
+        assert numbers(study.narrow("a", 4, "8 do not fit")) == [0, 1, 2, 3]
+    assert (study.lanes(8), study.lanes(1), study.said()) == (4, 1, ["8 do not fit"])
+    assert numbers(study.claim("b", 8)) == [4, 5, 6, 7]
+    study.narrow("b", 2, "nor do 4")
+    restarted = opened()
+    assert (restarted.lanes(8), restarted.said()) == (2, ["8 do not fit", "nor do 4"])
+    # One that has trials already knows its own lanes.
+    assert numbers(restarted.claim("a", 2)) == [6, 7]
+    later = opened("two")
+    assert (later.lanes(8), later.said()) == (8, [])
+    assert len(later.claim("a", 8)) == 8
+
+
+def test_throughput_does_not_choose(make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight lanes whose trials last as long as n_critic says, a lane refilled when it is free, are handed exactly the
+    200 trials, in this order and with these parameters, that Optuna's sampler gives one at a time."""
+    monkeypatch.setattr("sweeps.engine.study.RANDOM_TRIALS", 200)
+    space = Space({"n_critic": Range(1, 5, whole=True)}, {**PRESETS[0], "lr": 1e-4}, ())
+    study = Study(make_plan(trials=200, budget=1, space=space).as_json(), "sqlite://", "s")
+    handed_out: list[Claim] = []
+    lanes: list[tuple[float, int]] = []
+    now = 0.0
+    while claims := study.claim("a", 8 - len(lanes)):
+        handed_out += claims
+        lanes = sorted(lanes + [(now + 10.0**-claim.trial.hyper.n_critic, claim.trial.number) for claim in claims])
+        now, number = lanes.pop(0)
+        study.finish("a", number, "FAIL", "")
+    assert numbers(handed_out) == list(range(200))
+    expected = []
+    for number in range(200):
+        single = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=trial_seed(0, number) % 2**32))
+        expected.append({"n_critic": single.ask().suggest_int("n_critic", 1, 5)})
+    assert [claim.params for claim in handed_out] == expected
+    assert len({params["n_critic"] for params in expected}) == 5
 
 
 def test_a_value_once_reported_stays(opened: Callable[..., Study]) -> None:

@@ -19,11 +19,20 @@ REFRESH_S = 2.0
 class Watch:
     """A stage of a sweep, for as long as the block lasts, watched by a thread.
 
-    session: the driver's, by which a trial that runs is told from one that an earlier driver has left.
+    session: the driver's, by which a trial that runs is told from one that an earlier driver has left. said: what the
+    session's cohorts have told of themselves so far, in order.
     """
 
-    def __init__(self, voice: Voice, plan: Plan, rows: Callable[[], Sequence[Row]], session: str = "") -> None:
+    def __init__(
+        self,
+        voice: Voice,
+        plan: Plan,
+        rows: Callable[[], Sequence[Row]],
+        session: str = "",
+        said: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._voice, self._plan, self._rows, self._session = voice, plan, rows, session
+        self._said, self._passed_on = said, 0
         self._estimate = Estimate(plan)
         # Of the trials, by number, those whose end has been told, or came before; None before the first look.
         self._over: set[int] | None = None
@@ -57,10 +66,13 @@ class Watch:
     def _look(self) -> View | None:
         """What stands now, with the ends of trials told; None, and why, if it cannot be found out."""
         try:
-            rows = list(self._rows())
+            rows, said = list(self._rows()), self._said()
         except Exception as error:  # what cannot be shown now must not end the sweep
             self._voice.not_known(one_line(error))
             return None
+        for text in said[self._passed_on :]:
+            self._voice.say(text)
+        self._passed_on = len(said)
         elapsed_s = time.monotonic() - self._began_s
         over = {row.number for row in rows if row.state in ENDED}
         for row in rows:

@@ -1,0 +1,34 @@
+"""Running out of memory: how it shows, and what is given back before going on."""
+
+from __future__ import annotations
+
+import gc
+import re
+
+import torch
+
+from wgan_core.errors import one_line
+
+# Of a `RuntimeError`: what torch says on a CPU, and what CUDA's libraries say when they find no room for their own.
+_SAID = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "STATUS_ALLOC_FAILED")
+# Without the advice and the addresses around it.
+_CORE = re.compile(r"(CUDA out of memory|DefaultCPUAllocator: .*?memory).*?[Tt]ried to allocate [\d.]+ ?\w+")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
+
+
+def what_ran_out(error: Exception) -> str:
+    """The error as a few words."""
+    found = _CORE.search(str(error))
+    return found[0] if found else one_line(error)
+
+
+def give_back(device: torch.device) -> None:
+    """Let go of what nothing refers to any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
