@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.graph import WARM_UPS
 from wgan_core.loop import Cohort
+from wgan_core.memory import give_back, is_out_of_memory
 from wgan_core.sampling import evaluation_labels, evaluation_z
 from wgan_core.state import State
 
@@ -22,8 +22,6 @@ SECONDS = 1.0
 WARM_UP, LEAST = 12, 3
 # No cohort comes to its report, which waits for the device lane by lane.
 NEVER = 2**30
-# What torch, CUDA's libraries and the C library say of memory besides `torch.OutOfMemoryError`.
-_SAID = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ def measure(
 
     data, labels: as `Cohort` takes them. Raises what training does, unless it is for want of memory.
     """
+    give_back(device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
         speed = _speed(structure, data, labels, hypers, device, samples, seconds)
@@ -73,15 +71,10 @@ def measure(
             raise
         return Measurement(len(hypers))
     finally:
-        gc.collect()  # what is left of it would be in the next one's peak
+        give_back(device)  # what is left of it would be in the next one's peak
     # Reserved, not allocated: what a captured graph has reserved stays its own between its replays.
     peak = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
     return Measurement(len(hypers), speed, peak)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is an error for want of memory, of a GPU or of the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in _SAID)
 
 
 def _speed(

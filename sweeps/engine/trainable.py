@@ -19,7 +19,6 @@ from sweeps.engine.drain import drain_here
 from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.memory import give_back, is_out_of_memory, what_ran_out
 from sweeps.engine.nodes import Unlike, check_here
 from sweeps.engine.plan import Plan, on_test_split
 from sweeps.engine.spool import State
@@ -31,6 +30,7 @@ from wgan_core.config import Trial
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 from wgan_core.loop import Cohort, Report
+from wgan_core.memory import give_back, is_out_of_memory, what_ran_out
 from wgan_core.metrics import Evaluator
 from wgan_core.networks import PAIRS, Pair
 from wgan_core.pictures import samples_in_picture, samples_png

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from wgan_core.config import Hyper, Structure
+from wgan_core.memory import is_out_of_memory
 from wgan_core.networks import PAIRS, Pair, register
-from wgan_core.probe import capacity, is_out_of_memory, measure
+from wgan_core.probe import capacity, measure
 
 CPU = torch.device("cpu")
 TOY = Structure("own", (2,), latent_dim=3, batch_size=4)

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps.engine.memory import is_out_of_memory, what_ran_out
 from sweeps.engine.search import trained_again
 from sweeps.engine.widths import width_for
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored
+from wgan_core.memory import is_out_of_memory, what_ran_out
 
 TRIALS, CULPRIT, GREEDY = 6, 2, 5
 

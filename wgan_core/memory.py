@@ -10,12 +10,13 @@ import torch
 from wgan_core.errors import one_line
 
 # Of a `RuntimeError`: what torch says on a CPU, and what CUDA's libraries say when they find no room for their own.
-_SAID = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "STATUS_ALLOC_FAILED")
+_SAID = ("out of memory", "can't allocate memory", "not enough memory", "_ALLOC_FAILED")
 # Without the advice and the addresses around it.
 _CORE = re.compile(r"(CUDA out of memory|DefaultCPUAllocator: .*?memory).*?[Tt]ried to allocate [\d.]+ ?\w+")
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    """Whether this is an error for want of memory, of a GPU or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
