@@ -19,7 +19,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv mnist mnist-long data test test-cluster test-many pictures lint types format test-deps wheel cluster.yaml bench-step bench-sweep clean
+.PHONY: help .venv mnist mnist-long data test test-cluster test-many pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -109,6 +109,9 @@ cluster.yaml: ## a cluster's file from cluster/FROM.yaml, with what is to be fil
 	@echo "cluster.yaml is a copy of cluster/$(FROM).yaml; fill in, by line:"
 	@grep -n FILL_IN cluster.yaml | grep -v '^[0-9]*: *#'
 	@echo "then: .venv/bin/sweeps check-cluster cluster.yaml; docs/cluster.md says what comes next"
+
+bench-fused: $(STAMP) ## time many trials on one device, against the textbook loop, processes and fused modules
+	$(BIN)/python benchmarks/fused_trials.py $(ARGS)
 
 bench-step: $(STAMP) ## time one training step, lanes against the textbook loop
 	$(BIN)/python benchmarks/step.py $(ARGS)

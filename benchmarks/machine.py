@@ -9,6 +9,8 @@ from pathlib import Path
 
 ALONE_WITHIN_S = 15.0
 LISTEN_S = 2.0
+# Cores that other work may keep busy before times are called disturbed.
+MOST_BUSY = 0.1
 
 
 def disturbance(within_s: float = ALONE_WITHIN_S) -> tuple[int, float]:
@@ -16,9 +18,7 @@ def disturbance(within_s: float = ALONE_WITHIN_S) -> tuple[int, float]:
     until = time.monotonic() + within_s
     while (others := services()) and time.monotonic() < until:
         time.sleep(0.5)
-    before = busy_seconds()
-    time.sleep(LISTEN_S)
-    return others, (busy_seconds() - before) / LISTEN_S
+    return others, busy_cores()
 
 
 def services() -> int:
@@ -31,6 +31,13 @@ def services() -> int:
         served = name.startswith(("python", "gunicorn", "uvicorn")) and any("mlflow" in word for word in rest)
         found += name in ("raylet", "gcs_server") or served
     return found
+
+
+def busy_cores() -> float:
+    """Cores kept busy, while this process waits."""
+    before = busy_seconds()
+    time.sleep(LISTEN_S)
+    return (busy_seconds() - before) / LISTEN_S
 
 
 def busy_seconds() -> float:

@@ -20,105 +20,23 @@ import argparse
 import json
 import platform
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from measuring import Run, flops_of, matmul_rate, seconds_of
+from torch import Tensor
+from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, PAIRS, RATE, SHAPE, Textbook, real_data
 
 from wgan_core import process
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.data.mnist import load_mnist
-from wgan_core.errors import UserError
-from wgan_core.linear import has_onednn, onednn_linear
 from wgan_core.loop import Cohort
 from wgan_core.process import processor
 
-BATCH, LATENT = 64, 100
-SHAPE = (1, 28, 28)
-LAMBDA, RATE, BETAS = 10.0, 1e-4, (0.5, 0.9)
-
-Run = Callable[[int], None]
-
-
-# The textbook side, as one writes it.
-
-
-def textbook_critic() -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(784, 512),
-        nn.LeakyReLU(0.2),
-        nn.Linear(512, 256),
-        nn.LeakyReLU(0.2),
-        nn.Linear(256, 1),
-    )
-
-
-def textbook_generator() -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(LATENT, 128),
-        nn.LeakyReLU(0.2),
-        nn.Linear(128, 256),
-        nn.BatchNorm1d(256),
-        nn.LeakyReLU(0.2),
-        nn.Linear(256, 512),
-        nn.BatchNorm1d(512),
-        nn.LeakyReLU(0.2),
-        nn.Linear(512, 1024),
-        nn.LeakyReLU(0.2),
-        nn.Linear(1024, 784),
-        nn.Tanh(),
-        nn.Unflatten(1, SHAPE),
-    )
-
-
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    weight = torch.rand(len(real), 1, 1, 1)
-    points = (weight * real + (1 - weight) * fake).requires_grad_(True)
-    scores = critic(points)
-    (gradient,) = torch.autograd.grad(scores, points, torch.ones_like(scores), create_graph=True)
-    return ((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
-
-
-class Textbook:
-    """WGAN-GP as in Gulrajani et al. 2017, Algorithm 1."""
-
-    def __init__(self, data: Tensor, n_critic: int, fused: bool) -> None:
-        self.data, self.n_critic = data, n_critic
-        self.critic, self.generator = textbook_critic(), textbook_generator()
-        # False would also rule out torch's own choice of a form; None leaves it to torch, as people do.
-        kind = True if fused else None
-        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=RATE, betas=BETAS, fused=kind)
-        self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), lr=RATE, betas=BETAS, fused=kind)
-
-    def run(self, iterations: int) -> None:
-        for _ in range(iterations):
-            for _ in range(self.n_critic):
-                self.update_critic()
-            self.update_generator()
-
-    def update_critic(self) -> None:
-        real = self.data[torch.randint(len(self.data), (BATCH,))].float() / 127.5 - 1
-        fake = self.generator(torch.randn(BATCH, LATENT)).detach()
-        penalty = gradient_penalty(self.critic, real, fake)
-        loss = self.critic(fake).mean() - self.critic(real).mean() + LAMBDA * penalty
-        self.critic_optimiser.zero_grad()
-        loss.backward()
-        self.critic_optimiser.step()
-
-    def update_generator(self) -> None:
-        loss = -self.critic(self.generator(torch.randn(BATCH, LATENT))).mean()
-        self.generator_optimiser.zero_grad()
-        loss.backward()
-        self.generator_optimiser.step()
+# The widest layer of the nets: the generator's last.
+WIDEST = (BATCH, 1024, 784)
 
 
 # Our side
@@ -170,51 +88,6 @@ class Figure:
     ours_updates_per_second: float
 
 
-def seconds_of(run: Run, iterations: int) -> float:
-    started = time.perf_counter()
-    run(iterations)
-    return time.perf_counter() - started
-
-
-class Products(TorchDispatchMode):
-    """Counts the floating-point operations of matrix products, backward passes included.
-
-    torch's FlopCounterMode is this and a tracker of modules, whose hooks do not work under `autograd.grad`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = function(*args, **(kwargs or {}))
-        if function is torch.ops.mkldnn._linear_pointwise.default:
-            self.operations += 2 * output.numel() * args[0].shape[-1]
-        elif formula := flop_registry.get(function._overloadpacket):
-            self.operations += formula(*args, **(kwargs or {}), out_val=output)
-        return output
-
-
-def flops_of(run: Run) -> int:
-    """Floating-point operations of the matrix products of one iteration."""
-    with Products() as products:
-        run(1)
-    return products.operations
-
-
-def matmul_rate(seconds: float = 1.0) -> float:
-    """The best rate, in operations per second, of one product: the widest layer of the nets, or a large square."""
-    best = 0.0
-    for rows, inner, columns in ((BATCH, 1024, 784), (1024, 1024, 1024)):
-        x, weight = torch.randn(rows, inner), torch.randn(columns, inner)
-        for product in (F.linear, onednn_linear) if has_onednn() else (F.linear,):
-            until = time.perf_counter() + seconds
-            while (started := time.perf_counter()) < until:
-                product(x, weight)
-                best = max(best, 2 * rows * inner * columns / (time.perf_counter() - started))
-    return best
-
-
 def in_pairs(theirs: Run, ours: Run, iterations: int, pairs: int) -> tuple[list[float], list[float]]:
     """Seconds of each side's blocks. Which side goes first changes from pair to pair."""
     taken: dict[Run, list[float]] = {theirs: [], ours: []}
@@ -232,7 +105,7 @@ def iterations_in(run: Run, seconds: float) -> int:
 
 def measure(data: Tensor, n_critic: int, pairs: int, seconds: float, fused: bool, rate: float) -> Figure:
     torch.manual_seed(0)
-    textbook = Textbook(data, n_critic, fused)
+    textbook = Textbook(data, n_critic, PAIRS["mlp"], fused=fused)
     iterations = iterations_in(textbook.run, seconds)
     ours = Ours(data, n_critic, iterations)
     ours.run(iterations)
@@ -260,15 +133,6 @@ def measure(data: Tensor, n_critic: int, pairs: int, seconds: float, fused: bool
 
 
 # What is printed and kept
-
-
-def real_data() -> tuple[Tensor, str]:
-    """Images (M, 1, 28, 28) uint8 and what they are."""
-    try:
-        return torch.from_numpy(load_mnist().train.values), "MNIST"
-    except UserError as error:
-        images = torch.randint(0, 256, (50_000, *SHAPE), dtype=torch.uint8)
-        return images, f"RANDOM PIXELS, as MNIST could not be had ({error})"
 
 
 def circumstances(data: str, rate: float, fused: bool) -> dict[str, str | float]:
@@ -326,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(arguments)
     process.configure(threads=1)
     data, name = real_data()
-    rate = matmul_rate()
+    rate = matmul_rate(*WIDEST)
     fused = options.adam == "fused"
     noted = circumstances(name, rate, fused)
     for key, value in noted.items():

@@ -51,7 +51,8 @@ from pathlib import Path
 from typing import Any
 
 from arms.task import EVALUATIONS, MLFLOW_DB, POINTS, REPORTS, Record, Task, kept
-from machine import ALONE_WITHIN_S, cores, disturbance
+from machine import ALONE_WITHIN_S, MOST_BUSY, cores, disturbance
+from measuring import rotated, spread
 
 from wgan_core.process import processor
 
@@ -62,8 +63,6 @@ PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
 # What a person's shell may set that would bend an arm away from how it runs by itself.
 STRIPPED = ("RAY_", "TUNE_", "MLFLOW_", "MALLOC_", "OMP_", "MKL_", "WGAN_STORAGE", "WGAN_STUDY_STORAGE")
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
-# Cores that other work may keep busy before the times are called disturbed.
-MOST_BUSY = 0.1
 # From here on a sweep reports more often than the other arms do: `sweeps.engine.plan.Plan.grid`.
 BUDGET_LIMIT = 13_500
 
@@ -203,11 +202,6 @@ def tracked_runs(task: Task) -> int:
     return int(count)
 
 
-def rotated(arms: list[str], by: int) -> list[str]:
-    by %= len(arms)
-    return arms[by:] + arms[:by]
-
-
 # What is printed and kept
 
 
@@ -225,12 +219,6 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
         "samples": options.samples,
         "repeats": options.repeats,
     }
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles; of one value, that value."""
-    first, middle, third = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
-    return {"median": middle, "q1": first, "q3": third}
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, float]]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +24,14 @@ def figures_of(script: str, *options: str, out: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(out.read_text())
     return found
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the scripts import from beside them."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    names = ("wgan_gp", "fused.hfta", "fused.picture")
+    return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
 
 def test_step(tmp_path: Path) -> None:
@@ -56,3 +67,75 @@ def test_precision(tmp_path: Path) -> None:
     for arm in others:
         assert arm["difference"] == pytest.approx(arm["mean"] - exact["mean"])
         assert arm["half"] > 0 < arm["seconds_an_update"]
+
+
+def test_fused_trials(tmp_path: Path, modules: SimpleNamespace) -> None:
+    options = ("--structures", "mlp", "--trials", "2", "--processes", "1", "--pairs", "2", "--seconds", "0.05")
+    found = figures_of("fused_trials.py", *options, "--device", "cpu", out=tmp_path / "fused.json")
+    (figure,) = found["figures"]
+    assert figure["trials"] == 2
+    measured = {name for name, arm in figure["arms"].items() if isinstance(arm, dict)}
+    assert measured == {"ours", "hfta", "processes", "textbook"}
+    assert all(figure["arms"][name]["per_second"]["q1"] > 0 for name in measured)
+    assert set(figure["ratios"]) == {"ours/hfta", "ours/processes", "ours/textbook"}
+    # With one thread nothing is quicker than its products at the best rate of one product.
+    assert 0 < figure["reached"]["fp32"] < 1
+    # By hand: the critic's parameters, and those of the generator, which has no bias before a normalisation.
+    critic = (784 + 1) * 512 + (512 + 1) * 256 + 256 + 1
+    generator = (100 + 1) * 128 + 128 * 256 + 256 * 512 + (512 + 1) * 1024 + (1024 + 1) * 784 + 2 * (256 + 512)
+    assert figure["work"]["optimiser_bytes"] == 28 * (critic + generator) + 8 * generator
+    # Samples go through the generator twice and back once; through the critic, twice and back twice or oftener.
+    read = 4 * (4 * (784 * 512 + 512 * 256) + 3 * (128 * 256 + 256 * 512 + 512 * 1024 + 1024 * 784))
+    assert read < figure["work"]["weight_bytes"] < 2 * read
+    assert set(found["cuda"].values()) == {"not measured"}
+    (apart,) = (value for what, value in found["equality"].items() if what.startswith("mlp, cpu"))
+    assert apart < 1e-12
+    modules.picture.draw(found, tmp_path / "fused.png")
+    assert (tmp_path / "fused.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mnist_fused(tmp_path: Path) -> None:
+    options = ("--trials", "5", "--lanes", "3", "--budget", "27", "--samples", "100", "--device", "cpu")
+    found = figures_of("mnist_fused.py", *options, "--threads", "1", out=tmp_path / "mnist.json")
+    assert sum(found["ends"].values()) == 5
+    assert found["ends"]["stopped"] > 0
+    best = [point["best"] for point in found["curve"]]
+    assert best == sorted(best, reverse=True)
+    assert found["best"] == min(value for there in found["values"].values() for value in there.values())
+    # A trial makes one critic update between two of the 27 reports.
+    assert found["critic_updates"] == sum(len(there) for there in found["values"].values())
+
+
+@pytest.mark.parametrize("pair", ["mlp", "conv"])
+def test_fused_modules_are_k_textbook_loops(modules: SimpleNamespace, pair: str) -> None:
+    """Two updates of each network, in fp64, of models that differ in weights, λ and rate."""
+    torch.set_default_dtype(torch.float64)
+    made, (batch, latent), betas = (
+        modules.wgan_gp.PAIRS[pair],
+        (modules.wgan_gp.BATCH, modules.wgan_gp.LATENT),
+        (0.5, 0.9),
+    )
+    lambdas, rates, data = (10.0, 1.0, 0.1), (1e-4, 3e-4, 1e-3), torch.zeros((4, 1, 28, 28), dtype=torch.uint8)
+    fused = modules.hfta.Hfta(data, 1, made, lambdas, rates, betas)
+    loops = [
+        modules.wgan_gp.Textbook(data, 1, made, lambda_gp=weight, lr=rate, betas=betas)
+        for weight, rate in zip(lambdas, rates, strict=True)
+    ]
+    for name in ("critic", "generator"):
+        network = modules.hfta.fuse([getattr(loop, name) for loop in loops])
+        getattr(fused, name).load_state_dict(network.state_dict())
+    models = len(loops)
+    for _ in range(2):
+        real, weight = torch.rand(batch, models, 28, 28) * 2 - 1, torch.rand(batch, models)
+        z, its_z = torch.randn(2, models, batch, latent)
+        critic_losses, generator_losses = fused.update_critic(real, z, weight), fused.update_generator(its_z)
+        for k, loop in enumerate(loops):
+            alone = loop.update_critic(real[:, k : k + 1], z[k], weight[:, k])
+            torch.testing.assert_close(critic_losses[k], alone, rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(generator_losses[k], loop.update_generator(its_z[k]), rtol=1e-10, atol=1e-10)
+    for name in ("critic", "generator"):
+        wanted = modules.hfta.fuse([getattr(loop, name) for loop in loops]).state_dict()
+        for key, tensor in getattr(fused, name).state_dict().items():
+            torch.testing.assert_close(
+                tensor, wanted[key], rtol=0, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}"
+            )

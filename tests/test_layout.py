@@ -20,8 +20,8 @@ PACKAGES = ("wgan_core", "sweeps")
 # Which modules may import a library, as patterns of their names; the longest prefix that is listed decides.
 ALLOWED = {
     "mlflow": r"sweeps\.engine\.(doctor\.)?tracking\w*",
-    "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|halving|importance|charts\.)\w*",
-    "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|halving|importance|space)\w*",
+    "optuna": r"sweeps\.engine\.(doctor\.study|study|pruner|sampler|importance|charts\.)\w*",
+    "optuna.distributions": r"sweeps\.engine\.(study|pruner|sampler|importance|space)\w*",
     "rich": r"sweeps\.engine\.terminal\.(live|screen|picture)",
     "ray": r"sweeps\.engine\.(search|trainable|training|cluster|drain|nodes|run)\w*",
     "sweeps": r"sweeps(\..+)?",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from arms.task import Record, Task
-from step import BATCH, LATENT, gradient_penalty, textbook_critic, textbook_generator
 from torch import Tensor
+from wgan_gp import BATCH, LATENT, gradient_penalty, mlp_critic, mlp_generator
 
 from wgan_core.metrics import Evaluator
 
@@ -21,7 +21,7 @@ class Trial:
 
     def __init__(self, data: Tensor, point: Mapping[str, float]) -> None:
         self.data, self.lambda_gp, self.n_critic = data, point["lambda_gp"], int(point["n_critic"])
-        self.critic, self.generator = textbook_critic(), textbook_generator()
+        self.critic, self.generator = mlp_critic(), mlp_generator()
         lr, betas = point["lr"], (point["beta1"], 1 - point["one_minus_beta2"])
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=lr, betas=betas)
         self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), lr=lr, betas=betas)
@@ -42,7 +42,7 @@ class Trial:
     def update_critic(self) -> float:
         real = self.data[torch.randint(len(self.data), (BATCH,))].float() / 127.5 - 1
         fake = self.generator(torch.randn(BATCH, LATENT)).detach()
-        penalty = gradient_penalty(self.critic, real, fake)
+        penalty = gradient_penalty(self.critic, real, fake, torch.rand(BATCH))
         loss = self.critic(fake).mean() - self.critic(real).mean() + self.lambda_gp * penalty
         self.critic_optimiser.zero_grad()
         loss.backward()

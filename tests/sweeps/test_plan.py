@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeps.engine.halving import rungs
 from sweeps.engine.plan import FILE, Plan, check_name, read_plan, settle, write_plan
 from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.pruner import rungs
 from sweeps.engine.space import Range
 from wgan_core.config import Structure
 from wgan_core.errors import UserError

@@ -1,0 +1,131 @@
+"""Our arm: a cohort as a worker trains it; and whether its lanes are what they would be alone."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from torch import Tensor
+from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, RATE, SHAPE
+
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.loop import Cohort
+from wgan_core.precision import FLOAT32
+
+# No trial gets there.
+NEVER = 10**9
+REPORTS = 3
+EQUAL_UPDATES = 20
+
+
+def cohort_of(
+    name: str,
+    data: Tensor,
+    trials: Sequence[Trial],
+    grid: Sequence[int],
+    eager: bool = False,
+    dtype: str = "float32",
+    precision: str = FLOAT32,
+) -> Cohort:
+    """These trials, a lane each, of the structure of this name. eager: on a GPU, without capture."""
+    structure = Structure(name, SHAPE, latent_dim=LATENT, batch_size=BATCH, dtype=dtype, precision=precision)
+    cohort = Cohort(structure, data, grid, data.device, len(trials), is_captured=not eager)
+    for trial in trials:
+        cohort.add(trial)
+    return cohort
+
+
+def rates(trials: int) -> list[float]:
+    """A learning rate a trial, from half to twice the usual one, so that no arm can take them for equal."""
+    return [RATE * 2 ** (2 * (number + 0.5) / trials - 1) for number in range(trials)]
+
+
+def trials_of(count: int, n_critic: int) -> list[Trial]:
+    hypers = [Hyper(LAMBDA, lr, lr, n_critic, *BETAS) for lr in rates(count)]
+    return [Trial(number, number, hyper) for number, hyper in enumerate(hypers)]
+
+
+class Ours:
+    """K trials on as many lanes. They report a few times at the start, then never, as a report is many blocks away.
+
+    Attributes:
+        reporting_seconds: of an iteration that ends in a report.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: Tensor,
+        n_critic: int,
+        trials: int,
+        eager: bool = False,
+        precision: str = FLOAT32,
+    ) -> None:
+        self.n_critic = n_critic
+        grid = (*(n_critic * count for count in range(1, REPORTS + 2)), NEVER)
+        self.cohort = cohort_of(name, data, trials_of(trials, n_critic), grid, eager, precision=precision)
+        # The first has all that a first update brings: memory, kernels, and a capture where there is one.
+        _, *taken = [self._advance() for _ in range(REPORTS + 1)]
+        self.reporting_seconds = statistics.median(taken)
+
+    def run(self, iterations: int) -> None:
+        before, left = self._updates(), self.n_critic * iterations
+
+        def enough() -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0
+
+        self.cohort.advance(enough)
+        if self._updates() != before + self.n_critic * iterations:
+            raise RuntimeError(f"{self.n_critic * iterations} updates were asked; {self._updates() - before} done")
+
+    def _updates(self) -> int:
+        return self.cohort.since_report(0)[0]
+
+    def _advance(self) -> float:
+        """Seconds to the next report."""
+        started = time.perf_counter()
+        for report in self.cohort.advance():
+            if report.problem:
+                raise RuntimeError(report.problem)
+        return time.perf_counter() - started
+
+
+def difference(name: str, data: Tensor, lanes: int, eager: bool = False) -> float:
+    """The largest difference between any number of a lane and of its trial alone, in fp64 after 20 critic updates.
+
+    The trials differ in all hyper-parameters.
+    """
+    together = _trained(name, data, _unlike(lanes), eager)
+    return max(
+        _apart(together, trial.number, _trained(name, data, [trial], eager), trial.number) for trial in _unlike(lanes)
+    )
+
+
+def difference_of_capture(name: str, data: Tensor, lanes: int) -> float:
+    """As `difference`, but between captured and eager updates of the same cohort."""
+    captured, eager = (_trained(name, data, _unlike(lanes), choice) for choice in (False, True))
+    return max(_apart(captured, number, eager, number) for number in range(lanes))
+
+
+def _unlike(count: int) -> list[Trial]:
+    return [
+        Trial(number, number, Hyper(LAMBDA / (1 + number), lr, 2 * lr, 1 + number % 3, 0.1 * (number % 5), 0.9))
+        for number, lr in enumerate(rates(count))
+    ]
+
+
+def _trained(name: str, data: Tensor, trials: Sequence[Trial], eager: bool) -> Cohort:
+    cohort = cohort_of(name, data, trials, (EQUAL_UPDATES, NEVER), eager, "float64")
+    cohort.advance()
+    return cohort
+
+
+def _apart(one: Cohort, number: int, other: Cohort, its_number: int) -> float:
+    theirs = other.state_of(its_number).tensors()
+    return max(
+        float((tensor.double() - theirs[name].double()).abs().max())
+        for name, tensor in one.state_of(number).tensors().items()
+    )
