@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from wgan_core.precision import FLOAT32, set_on_gpus
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) -> None:
@@ -22,6 +28,27 @@ def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) ->
     set_on_gpus(precision)
     if 0 < gpu_share < 1 and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(gpu_share)
+
+
+def spread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
+    """The function of each item, in order; of several at a time, each on one of so many CPU threads of this process.
+
+    One item alone has all the threads. Raises what the function raises of the first item of which it does.
+    """
+    workers = min(threads, len(items))
+    if workers < 2:
+        return [function(item) for item in items]
+    try:
+        with ThreadPoolExecutor(workers, initializer=_alone) as pool:
+            return list(pool.map(function, items))
+    finally:
+        # Libraries take the number of threads for the whole process, whichever thread of it says so.
+        torch.set_num_threads(threads)
+
+
+def _alone() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 def describe(device: torch.device) -> str:
