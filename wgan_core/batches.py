@@ -12,6 +12,7 @@ from wgan_core.config import Structure
 from wgan_core.data.dataset import to_model
 from wgan_core.draws import Stream
 from wgan_core.kernels import compiled
+from wgan_core.ranks import ALONE, Ranks
 from wgan_core.step import CriticBatch
 
 BLOCK = 16
@@ -20,16 +21,18 @@ BLOCK = 16
 class Blocks:
     """Draws of K lanes, each from a count of its own on, for `BLOCK` counts. They stay in one place in memory."""
 
-    def __init__(self, draw: Callable[[Tensor], tuple[Tensor, ...]], device: torch.device) -> None:
-        """draw: the draws (K, BLOCK, ...) for counts (K, BLOCK)."""
-        self._draw = compiled(draw, device.type)
+    def __init__(
+        self, draw: Callable[[Tensor], tuple[Tensor, ...]], device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
+        """draw: the draws (K, BLOCK, N, ...) for counts (K, BLOCK), of whole batches; this rank's part of N is kept."""
+        self._draw, self._ranks = compiled(draw, device.type), ranks
         self._first: Tensor | None = None
         self._drawn: tuple[Tensor, ...] = ()
 
     def fill(self, counts: Tensor) -> None:
         """Draw for the counts (K,) and those that follow them."""
         updates = counts[:, None] + torch.arange(BLOCK, device=counts.device)
-        drawn = self._draw(updates)
+        drawn = [self._ranks.share(tensor, 2) for tensor in self._draw(updates)]
         if self._first is None:
             self._first, self._drawn = counts.clone(), tuple(tensor.contiguous() for tensor in drawn)
             return
@@ -50,16 +53,24 @@ class Batches:
 
     Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks; a full batch is all of
     the data in its order. Where networks are told labels, a critic's fakes have those of its reals, and a generator's
-    those of rows drawn anew. Raises `ValueError` for full batches of another size than the data's.
+    those of rows drawn anew. Of several ranks each draws whole batches and has its part of them. Raises `ValueError`
+    for full batches of another size than the data's.
     """
 
-    def __init__(self, structure: Structure, data: Tensor, seeds: Tensor, labels: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        data: Tensor,
+        seeds: Tensor,
+        labels: Tensor | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self._structure, self._data, self._seeds = structure, data, seeds
         self._labels = labels if structure.classes else None
         if structure.full_batch and structure.batch_size != len(data):
             raise ValueError(f"a full batch of {len(data)} samples is no batch of {structure.batch_size}")
-        self.for_critic = Blocks(self._draw_critic, data.device)
-        self.for_generator = Blocks(self._draw_generator, data.device)
+        self.for_critic = Blocks(self._draw_critic, data.device, ranks)
+        self.for_generator = Blocks(self._draw_generator, data.device, ranks)
 
     def critic(self, updates: Tensor) -> CriticBatch:
         """The batch of each lane's next critic update, from its count of critic updates, (K,)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wgan_core.config import Structure, Trial
 from wgan_core.means import Sums
+from wgan_core.ranks import ALONE, Ranks
 from wgan_core.sampling import draw_samples
 from wgan_core.state import State
 from wgan_core.step import Step
@@ -71,17 +72,23 @@ class Cohort:
         width: int = 1,
         labels: Tensor | None = None,
         is_captured: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending.
 
         labels: int64 (M,), on `device`; needed where the structure has classes. is_captured: on a GPU, whether updates
-        are recorded once and replayed. Raises `ValueError` without labels that are needed.
+        are recorded once and replayed, as those of one rank can be. ranks: those that train together, on one lane; each
+        calls the same methods of a cohort of its own, with the same arguments. Raises `ValueError` without labels that
+        are needed, and for several lanes over several ranks.
         """
         if structure.classes and labels is None:
             raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
         self.structure, self.grid, self.device = structure, tuple(grid), device
-        self._data, self._labels, self._is_captured = data, labels, is_captured
-        self._step = Step(structure)
+        self._data, self._labels, self._ranks = data, labels, ranks
+        # Torch watches what ranks say to each other from a thread, which must not ask a GPU while that is recorded.
+        self._is_captured = is_captured and ranks.size == 1
+        self._step = Step(structure, ranks)
+        self._check_width(width)
         self._lanes: list[_Lane | None] = [None] * width
         self._made: Ticks | None = None
 
@@ -113,7 +120,7 @@ class Cohort:
         self._ticks.vacate(index)
 
     def resize(self, width: int) -> None:
-        """Go on with this many lanes. Raises `ValueError` if the trials need more.
+        """Go on with this many lanes. Raises `ValueError` if the trials need more, or several ranks have more than one.
 
         Another number of lanes may change the last bit of what a trial becomes in single precision.
         """
@@ -122,6 +129,7 @@ class Cohort:
             raise ValueError(f"{len(occupied)} trials need as many lanes; given {width}")
         if width == self.width:
             return
+        self._check_width(width)
         moved = [(lane, self._ticks.state.lanes([at]), self._ticks.means.so_far(at)) for at, lane in occupied]
         self._lanes, self._made = [None] * width, None
         for each in moved:
@@ -144,12 +152,13 @@ class Cohort:
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
         """Train all lanes until at least one stands at its next report step; the reports of those that do.
 
-        interrupted: asked before every update; if it says so, training stops there, maybe without any report.
+        interrupted: asked before every update, over several ranks that of the first one before every eighth; if it says
+        so, training stops there, maybe without any report.
         """
         occupied = self._occupied
-        left = min(self._next_report(lane) - lane.critic_updates for _, lane in occupied)
+        left = ticks = min(self._next_report(lane) - lane.critic_updates for _, lane in occupied)
         started = time.perf_counter()
-        while left and not interrupted():
+        while left and not self._ranks.agreed(interrupted, ticks - left):
             self._tick(occupied)
             left -= 1
         if self.device.type == "cuda":
@@ -190,11 +199,22 @@ class Cohort:
         if self._made is None:
             start = state.lanes([0] * self.width)
             self._made = Ticks(
-                self._step, self.structure, self._data, self._labels, start, self.device, self._is_captured
+                self._step,
+                self.structure,
+                self._data,
+                self._labels,
+                start,
+                self.device,
+                self._is_captured,
+                self._ranks,
             )
         self._ticks.put(index, lane.trial, state, lane.critic_updates)
         self._ticks.means.put(index, since_report)
         self._lanes[index] = lane
+
+    def _check_width(self, width: int) -> None:
+        if self._ranks.size > 1 and width > 1:
+            raise ValueError(f"a cohort over {self._ranks.size} ranks has one lane; given {width}")
 
     def _next_report(self, lane: _Lane) -> int:
         after = bisect_right(self.grid, lane.critic_updates)

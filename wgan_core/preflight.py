@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from wgan_core.batch_norm import check_over_ranks
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError, one_line
 from wgan_core.lanes import Lanes
@@ -20,17 +21,25 @@ SAMPLES = 2
 HYPER = Hyper(lambda_gp=1.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=1, beta1=0.5, beta2=0.9)
 
 
-def check_fit(structure: Structure, lanes: int) -> None:
+def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     """Raises `UserError` if the networks are not made for the samples, or cannot be trained so many side by side.
 
+    ranks: over how many GPUs a trial is to be trained, each of which takes an even part of a batch.
     Networks of a person's own are tried on the CPU, on two lanes if there are several, through the derivatives that
     the objective takes; shipped ones, whose checks are their own, are only built.
     """
+    if structure.batch_size % ranks:
+        raise UserError(
+            f"a batch must divide evenly over the GPUs of a trial; {structure.batch_size} samples, {ranks} GPUs: give "
+            f"--gpus-per-trial {_divisor(structure.batch_size, ranks)}, for example"
+        )
     if structure.networks in SHIPPED:
         build(structure)
         return
     with _told(f"networks must be made from a structure and their options; {structure.networks!r} fails", "mend them"):
         critic, generator = initialise(structure, 0)
+    if ranks > 1:
+        check_over_ranks(generator)
     _check_network("generator", generator, structure, (structure.latent_dim,), structure.sample_shape)
     _check_network("critic", critic, structure, structure.sample_shape, ())
     _check_independence(critic, structure)
@@ -38,6 +47,11 @@ def check_fit(structure: Structure, lanes: int) -> None:
     what = f"networks must be trainable by the objective {structure.objective!r}{beside}; of {structure.networks!r}"
     with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
         _update(replace(structure, batch_size=SAMPLES, full_batch=False), min(lanes, SAMPLES))
+
+
+def _divisor(batch: int, ranks: int) -> int:
+    """The most ranks, up to so many, over which a batch divides."""
+    return next(count for count in range(ranks, 0, -1) if batch % count == 0)
 
 
 @contextmanager

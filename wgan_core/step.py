@@ -8,19 +8,21 @@ tensors stay where they are. Nothing here reads a value back from a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wgan_core import objectives
+from wgan_core.batch_norm import over_ranks
 from wgan_core.config import Structure
 from wgan_core.kernels import mover
 from wgan_core.lanes import Lanes
 from wgan_core.networks import Network, Tensors, build
 from wgan_core.objectives import OBJECTIVES
 from wgan_core.optim import Rates, average_, beside
+from wgan_core.ranks import ALONE, Ranks
 from wgan_core.state import NetworkState, State
 
 
@@ -38,13 +40,18 @@ class CriticBatch:
 
 
 class Step:
-    """The two updates for trials of one structure."""
+    """The two updates for trials of one structure; over several ranks, of one trial.
 
-    def __init__(self, structure: Structure) -> None:
+    Each rank is then given its part of a batch. What is returned is of the whole one, and equal on all ranks.
+    """
+
+    def __init__(self, structure: Structure, ranks: Ranks = ALONE) -> None:
         # Their arithmetic alone is wanted: on the meta device nothing is drawn from torch's generator.
         with torch.device("meta"):
             critic, generator = build(structure)
-        self._critic, self._generator = Network(critic, structure.precision), Network(generator, structure.precision)
+        self._critic = Network(critic, structure.precision)
+        self._generator = Network(over_ranks(generator, ranks), structure.precision)
+        self._ranks = ranks
         self._objective = OBJECTIVES[structure.objective]
         self._optimiser = structure.optimiser
         self._ema_decay = structure.ema_decay
@@ -75,13 +82,14 @@ class Step:
             value = penalty.of(norms)
             loss = loss + lanes.lambda_gp.to(value.dtype) * value
             quantities |= {"gradient_penalty": value, "gradient_norm": norms.mean(1)}
-        gradients = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        own = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        gradients, quantities = self._whole(parameters, own, quantities | {"critic_loss": loss})
         self._move(state.critic, gradients, lanes.critic_rates())
         if self._objective.clips:
             for tensor in state.critic.parameters.values():
                 bound = beside(lanes.clip, tensor)
                 tensor.clamp_(-bound, bound)
-        return {name: value.detach() for name, value in (quantities | {"critic_loss": loss}).items()}
+        return quantities
 
     def update_generator(self, state: State, lanes: Lanes, z: Tensor, labels: Tensor | None = None) -> Tensors:
         """One generator update, and one of its average, of the lanes that are due; the others stay as they are.
@@ -94,7 +102,8 @@ class Step:
         fake, buffers = self._generator(parameters, generator.buffers, z, labels)
         scores = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)[0]
         loss = self._objective.generator_loss(scores)
-        gradients = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        own = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        gradients, quantities = self._whole(parameters, own, {"generator_loss": loss})
         _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, due)
         share = self._average_share(lanes)
         self._move(generator, gradients, lanes.generator_rates(), [state.average[name] for name in parameters], share)
@@ -103,7 +112,7 @@ class Step:
                 average_([state.average[name]], [tensor], share)
             else:
                 _put(state.average, {name: tensor}, due)
-        return {"generator_loss": loss.detach()}
+        return quantities
 
     def samples(self, state: State, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Samples (K, N, ...) of the averaged generators, in evaluation mode, for z (K, N, Z), labels (K, N)."""
@@ -111,6 +120,17 @@ class Step:
         buffers = {name: state.average[name] for name in state.generator.buffers}
         with torch.no_grad():
             return self._generator(parameters, buffers, z, labels, training=False)[0]
+
+    def _whole(
+        self, names: Iterable[str], gradients: Sequence[Tensor], quantities: Tensors
+    ) -> tuple[list[Tensor], Tensors]:
+        """Gradients of parameters of these names, and quantities, of the whole batch, from those of a rank's part."""
+        own = dict(zip(names, gradients, strict=True))
+        # In one order on all ranks, as files give parameters back in any.
+        order = sorted(own)
+        averaged = self._ranks.average([own[name] for name in order] + [each.detach() for each in quantities.values()])
+        whole = dict(zip(order, averaged, strict=False))
+        return [whole[name] for name in own], dict(zip(quantities, averaged[len(order) :], strict=True))
 
     def _move(
         self,

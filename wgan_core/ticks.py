@@ -18,6 +18,7 @@ from wgan_core.config import Structure, Trial
 from wgan_core.graph import programs
 from wgan_core.lanes import Lanes
 from wgan_core.means import Means
+from wgan_core.ranks import ALONE, Ranks
 from wgan_core.state import State
 from wgan_core.step import Step
 
@@ -34,12 +35,13 @@ class Ticks:
         start: State,
         device: torch.device,
         is_captured: bool,
+        ranks: Ranks = ALONE,
     ) -> None:
         """start: of K lanes, to be overwritten; its shapes count."""
         width = start.width
         self.state, self.lanes, self.means = start, Lanes.vacant(width, device), Means(width, device)
         self._step = step
-        self._batches = Batches(structure, data, self.lanes.seeds, labels)
+        self._batches = Batches(structure, data, self.lanes.seeds, labels, ranks)
         self._critic_alone, self._both, self._draw_for_critic, self._draw_for_generator = programs(
             (
                 self._update_critic_alone,

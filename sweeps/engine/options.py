@@ -307,11 +307,12 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("resources")
-    group.add_argument("--cpus-per-trial", type=number, default=1.0, help="CPU cores of a process; its threads")
+    group.add_argument("--cpus-per-trial", type=number, default=1.0, help="CPU cores of a trial; its threads")
     group.add_argument(
         "--gpus-per-trial",
         type=number,
-        help="GPUs of a process, 0 to 1, such as 0.25 (default: 1 where there are GPUs, else 0)",
+        help="GPUs of a trial: a share of one, such as 0.25, or several, such as 2, over which each batch is divided "
+        "(default: 1 where there are GPUs, else 0)",
     )
     group.add_argument("--max-concurrent", type=whole_number, default=0, help="processes at a time; 0: as many as fit")
     group.add_argument(
@@ -373,10 +374,10 @@ def _check(options: Options) -> None:
             f"--lanes must be 1 where a trial takes several GPUs; given --lanes {options.lanes} and --gpus-per-trial "
             f"{gpus:g}: give --lanes 1, or --gpus-per-trial 1"
         )
-    if gpus is not None and not 0 <= gpus <= 1:
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
         raise UserError(
-            f"--gpus-per-trial must be 0 to 1, as a process trains on one GPU at most; given {gpus}: "
-            "give --gpus-per-trial 1, or a fraction such as 0.25"
+            f"--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given {gpus}: "
+            "give --gpus-per-trial 2, for example, or a fraction such as 0.25"
         )
     if options.quiet and options.json:
         raise UserError(

@@ -23,6 +23,16 @@ class Placement:
     max_concurrent: int = 0
     growth: Growth = NONE
 
+    @property
+    def ranks(self) -> int:
+        """Over how many GPUs a trial is trained, each with a process of its own; without any, 1."""
+        return ranks_of(self.gpus_per_trial)
+
+    def bundles(self) -> list[dict[str, float]]:
+        """What a trial takes, on one node: its first process with all its CPUs, then one a further GPU."""
+        first = {"CPU": self.cpus_per_trial, "GPU": min(1.0, self.gpus_per_trial)}
+        return [first] + [{"GPU": 1.0}] * (self.ranks - 1)
+
     def room(self, nodes: Sequence[Resources]) -> int:
         """How many processes to have at once, those that wait for a node to come among them.
 
@@ -63,6 +73,11 @@ class Placement:
             return min(by_cpu, gpus // int(self.gpus_per_trial))
         # A fraction of a GPU never straddles two.
         return min(by_cpu, gpus * _times(self.gpus_per_trial, 1.0))
+
+
+def ranks_of(gpus_per_trial: float | None) -> int:
+    """The number of processes that train a trial together; None for the GPUs is at most one."""
+    return max(1, int(gpus_per_trial or 0))
 
 
 def placement(

@@ -24,7 +24,7 @@ from sweeps.engine.layout import sweep_folder
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
-from sweeps.engine.placement import placement
+from sweeps.engine.placement import placement, ranks_of
 from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, read_started, settle, write_plan
 from sweeps.engine.refresh import Refresher
 from sweeps.engine.results import Results, open_results, read_confirmation, study_url
@@ -85,7 +85,7 @@ def run_sweep(
         space = space.decaying(options.budget)
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
-    check_fit(structure, options.lanes or 1)
+    check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
     check_space(space, structure.objective)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)

@@ -20,9 +20,11 @@ from sweeps.engine.drain_notice import Notice
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.nodes import Unlike, check_here
+from sweeps.engine.placement import ranks_of
 from sweeps.engine.plan import Plan, on_test_split
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
+from sweeps.engine.trainable_ranks import Company, Task, company
 from sweeps.engine.widths import width_for
 from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
@@ -84,9 +86,13 @@ def train_cohort(
             PAIRS[work.plan_json["structure"]["networks"]] = work.pair
         data = resident(values, work.plan_json["data_digest"], device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
-        runner = _Runner(work, study, holder, data, told, evaluator, test, device)
-        with Notice() as notice:
-            runner.run(claims, notice.given)
+        plan = Plan.from_json(work.plan_json)
+        task = Task(plan.structure, plan.grid, work.threads, work.pair)
+        ranks = ranks_of(work.gpu_share)
+        with company(ranks, task, values, labels, device, lambda why: ray.get(study.note.remote(holder, why))) as ours:
+            runner = _Runner(work, study, holder, data, told, evaluator, test, device, ours)
+            with Notice() as notice:
+                runner.run(claims, notice.given)
     except Unlike as error:
         drain_here()  # or it would take one trial after another
         ray.get(study.note.remote(holder, str(error), leaves=True))
@@ -131,11 +137,13 @@ class _Runner:
         evaluator: Evaluator,
         test: Evaluator | None,
         device: torch.device,
+        ours: Company,
     ) -> None:
         self._plan = Plan.from_json(work.plan_json)
         self._work, self._study, self._holder = work, study, holder
         self._evaluator, self._test, self._device = evaluator, test, device
         self._data, self._labels = data, labels
+        self._ours = ours
         # The most lanes that the cohort may have, and those that it has, or was to have when memory ran out.
         self._lanes, self._width = work.lanes, 1
         self._cohort = self._vacant()
@@ -144,7 +152,7 @@ class _Runner:
         self._alone = False
 
     def _vacant(self) -> Cohort:
-        return Cohort(self._plan.structure, self._data, self._plan.grid, self._device, 1, self._labels)
+        return self._ours.cohort(self._plan.structure, self._data, self._plan.grid, self._device, self._labels)
 
     def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes, each from its last checkpoint if it has one."""
@@ -165,7 +173,7 @@ class _Runner:
         """Begin to keep a trial; its last checkpoint, if it has one."""
         folder = trial_folder(self._work.folder, self._plan.label(claim.trial.number))
         kept = self._kept[claim.trial.number] = Kept(folder, self._plan.objective)
-        return kept.start(claim, process.describe(self._device), in_company=self._work.lanes > 1)
+        return kept.start(claim, self._ours.machine(self._device), in_company=self._work.lanes > 1)
 
     def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
         """Train until no trial is left to claim. Raises `Leaving`, with all that is on the lanes kept, if `leaves`."""

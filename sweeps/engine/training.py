@@ -106,7 +106,7 @@ class Stage:
 
     def _fit(self, test: Evaluator | None) -> None:
         plan, options, places = self.plan, self.training.options, self.training.places
-        threads = max(1, math.floor(options.cpus_per_trial))
+        threads = max(1, math.floor(options.cpus_per_trial / places.ranks))
         pair = own_pair(plan.structure.networks)
         folder, dataset = self.training.folder, self.training.dataset
         work = Work(plan.as_json(), folder, self.training.lanes, threads, places.gpus_per_trial, inventory(), pair)
@@ -123,7 +123,7 @@ class Stage:
         # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.
         with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, {"CPU": options.cpus_per_trial, "GPU": places.gpus_per_trial}),
+                tune.with_resources(trainable, tune.PlacementGroupFactory(places.bundles(), strategy="STRICT_PACK")),
                 param_space={name: tune.uniform(0, 1) for name in columns},
                 tune_config=tune.TuneConfig(
                     search_alg=CohortSearch(

@@ -59,6 +59,20 @@ def test_not_even_one_fits(cpus_per_trial: float, gpus_per_trial: float | None, 
         placement(cpus_per_trial, gpus_per_trial, 0, [cluster])
 
 
+@pytest.mark.parametrize(
+    ("gpus", "ranks", "bundles"),
+    [
+        (0.0, 1, [{"CPU": 2.0, "GPU": 0.0}]),
+        (0.25, 1, [{"CPU": 2.0, "GPU": 0.25}]),
+        (1.0, 1, [{"CPU": 2.0, "GPU": 1.0}]),
+        (3.0, 3, [{"CPU": 2.0, "GPU": 1.0}, {"GPU": 1.0}, {"GPU": 1.0}]),
+    ],
+)
+def test_a_trial_has_a_process_a_gpu(gpus: float, ranks: int, bundles: list[dict[str, float]]) -> None:
+    found = placement(2.0, gpus, 0, [{"CPU": 8.0, "GPU": 4.0}])
+    assert (found.ranks, found.bundles()) == (ranks, bundles)
+
+
 def test_nodes_are_counted_one_by_one() -> None:
     """Three CPUs do not fit on two nodes of two; a node's GPUs need its own CPUs."""
     two = [{"CPU": 2.0}, {"CPU": 2.0}]
@@ -184,7 +198,7 @@ found = []
 for cpus, gpus in json.loads(sys.argv[1]):
     taken = []
     while True:
-        taken.append(placement_group([{"CPU": cpus, "GPU": gpus}]))
+        taken.append(placement_group(placement(cpus, gpus, 0, nodes).bundles(), strategy="STRICT_PACK"))
         if not taken[-1].wait(2):
             break
     found.append((len(taken) - 1, placement(cpus, gpus, 0, nodes).room(nodes)))
