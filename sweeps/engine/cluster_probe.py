@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -64,8 +63,8 @@ class _Tried:
 def _measured(
     plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...]
 ) -> tuple[list[Measurement], int | None]:
-    threads = max(1, math.floor(places.cpus_per_trial))
-    told = _Tried(plan.as_json(), tried, samples, threads, places.gpus_per_trial, own_pair(plan.structure.networks))
+    pair = own_pair(plan.structure.networks)
+    told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, pair)
     # Its process ends with it: one that waited for another task would keep its memory from the trials.
     task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
     try:

@@ -48,7 +48,7 @@ class Options:
     features: str | None
     objective: str | None
     lanes: int | None
-    cpus_per_trial: float
+    cpus_per_trial: float | None
     gpus_per_trial: float | None
     max_concurrent: int
     storage: str
@@ -307,7 +307,11 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("resources")
-    group.add_argument("--cpus-per-trial", type=number, default=1.0, help="CPU cores of a trial; its threads")
+    group.add_argument(
+        "--cpus-per-trial",
+        type=number,
+        help="CPU cores of a process; its threads (default: 1; on GPUs an even share of a node's, for scoring)",
+    )
     group.add_argument(
         "--gpus-per-trial",
         type=number,
@@ -363,7 +367,7 @@ def _lanes(text: str) -> int | None:
 
 
 def _check(options: Options) -> None:
-    if not 0 < options.cpus_per_trial < math.inf:
+    if options.cpus_per_trial is not None and not 0 < options.cpus_per_trial < math.inf:
         raise UserError(
             f"--cpus-per-trial must be a finite number > 0; given {options.cpus_per_trial}: "
             "give --cpus-per-trial 1, for example"

@@ -24,6 +24,11 @@ class Placement:
     growth: Growth = NONE
 
     @property
+    def threads(self) -> int:
+        """CPU threads of each process."""
+        return max(1, int(self.cpus_per_trial / self.ranks))
+
+    @property
     def ranks(self) -> int:
         """Over how many GPUs a trial is trained, each with a process of its own; without any, 1."""
         return ranks_of(self.gpus_per_trial)
@@ -69,10 +74,7 @@ class Placement:
         gpus = int(node.get("GPU", 0.0))
         if not self.gpus_per_trial:
             return by_cpu
-        if self.gpus_per_trial > 1:
-            return min(by_cpu, gpus // int(self.gpus_per_trial))
-        # A fraction of a GPU never straddles two.
-        return min(by_cpu, gpus * _times(self.gpus_per_trial, 1.0))
+        return min(by_cpu, _by_gpu(self.gpus_per_trial, gpus))
 
 
 def ranks_of(gpus_per_trial: float | None) -> int:
@@ -81,27 +83,46 @@ def ranks_of(gpus_per_trial: float | None) -> int:
 
 
 def placement(
-    cpus_per_trial: float,
+    cpus_per_trial: float | None,
     gpus_per_trial: float | None,
     max_concurrent: int,
     nodes: Sequence[Resources],
     growth: Growth = NONE,
 ) -> Placement:
-    """The placement on a cluster of these nodes; None for the GPUs is one where nodes have or will have any.
+    """The placement on a cluster of these nodes.
+
+    None for the GPUs is one where nodes have or will have any. None for the CPUs is one, and where trials train on GPUs
+    an even share of a node's: the many trials on a GPU are scored on CPUs, several at a time.
 
     Raises `UserError` if not even one trial fits on a node that there is or may be.
     """
     kinds = [*nodes, *(kind.resources for kind in growth.kinds)]
     has_gpus = any(kind.get("GPU", 0.0) for kind in kinds)
     per_trial = float(gpus_per_trial) if gpus_per_trial is not None else float(has_gpus)
-    found = Placement(cpus_per_trial, per_trial, max_concurrent, growth)
+    cpus = _cpus_beside(per_trial, kinds) if cpus_per_trial is None else cpus_per_trial
+    found = Placement(cpus, per_trial, max_concurrent, growth)
     if found.room(nodes) < 1:
         largest = ", ".join(f"{kind.get('CPU', 0.0):g} and {kind.get('GPU', 0.0):g}" for kind in kinds)
         raise UserError(
-            f"a trial needs {cpus_per_trial:g} CPUs and {per_trial:g} GPUs on one node; the nodes have {largest}: "
+            f"a trial needs {cpus:g} CPUs and {per_trial:g} GPUs on one node; the nodes have {largest}: "
             "ask for less with --cpus-per-trial and --gpus-per-trial"
         )
     return found
+
+
+def _cpus_beside(gpus_per_trial: float, kinds: Sequence[Resources]) -> float:
+    """CPUs of each process where every GPU of these nodes has its processes, and on the least of them."""
+    processes = [(_by_gpu(gpus_per_trial, int(kind.get("GPU", 0.0))), kind) for kind in kinds] if gpus_per_trial else []
+    shares = [kind.get("CPU", 0.0) // count for count, kind in processes if count]
+    return max(1.0, min(shares, default=1.0))
+
+
+def _by_gpu(gpus_per_trial: float, gpus: int) -> int:
+    """How many processes so many GPUs take, of one node."""
+    if gpus_per_trial > 1:
+        return gpus // int(gpus_per_trial)
+    # A fraction of a GPU never straddles two.
+    return gpus * _times(gpus_per_trial, 1.0)
 
 
 def _size(node: Resources) -> tuple[float, float]:

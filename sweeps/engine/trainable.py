@@ -21,26 +21,21 @@ from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.nodes import Unlike, check_here
 from sweeps.engine.placement import ranks_of
-from sweeps.engine.plan import Plan, on_test_split
+from sweeps.engine.plan import Plan
+from sweeps.engine.scorer import Scorer
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
 from sweeps.engine.trainable_ranks import Company, Task, company
 from sweeps.engine.widths import width_for
 from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
-from wgan_core.config import Trial
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 from wgan_core.loop import Cohort, Report
 from wgan_core.memory import give_back, is_out_of_memory, what_ran_out
 from wgan_core.metrics import Evaluator
 from wgan_core.networks import PAIRS, Pair
-from wgan_core.pictures import samples_in_picture, samples_png
-from wgan_core.sampling import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
-from wgan_core.step import Step
 
-# Of a picture with a row a class.
-COLUMNS = 8
 # How long a process whose node leaves waits for the study before it saves.
 SAVES_S = 5.0
 
@@ -141,8 +136,8 @@ class _Runner:
     ) -> None:
         self._plan = Plan.from_json(work.plan_json)
         self._work, self._study, self._holder = work, study, holder
-        self._evaluator, self._test, self._device = evaluator, test, device
-        self._data, self._labels = data, labels
+        self._data, self._labels, self._device = data, labels, device
+        self._scorer = Scorer(self._plan, evaluator, test, data, labels, device, work.threads)
         self._ours = ours
         # The most lanes that the cohort may have, and those that it has, or was to have when memory ran out.
         self._lanes, self._width = work.lanes, 1
@@ -244,9 +239,11 @@ class _Runner:
                 "their last checkpoints, and those without a lane wait for one"
             )
             return cast("list[Claim]", ray.get(self._study.narrow.remote(self._holder, self._lanes, said)))
-        on_gpu = self._device.type == "cuda"
-        fewer = "per GPU by a larger --gpus-per-trial" if on_gpu else "by a smaller --max-concurrent"
-        reason = f"does not fit in memory ({ran_out}): give a smaller batch_size, or fewer processes {fewer}"
+        remedy = "fewer processes by a smaller --max-concurrent"
+        if self._device.type == "cuda":
+            share = self._work.gpu_share
+            remedy = ("fewer processes per GPU" if share < 1 else "more GPUs a trial") + " by a larger --gpus-per-trial"
+        reason = f"does not fit in memory ({ran_out}): give a smaller batch_size, or {remedy}"
         for claim in cast("list[Claim]", ray.get(self._study.held.remote(self._holder))):
             found = self._keep(claim)
             self._end(claim.trial.number, found.critic_updates if found else 0, "FAIL", reason)
@@ -256,8 +253,12 @@ class _Runner:
         """Score and keep what stands at a report, and end what is stopped or done."""
         self._check([report.trial.number for report in reports])
         values: dict[int, tuple[int, float]] = {}
+        sound = [report for report in reports if not report.problem]
+        for report in sound:
+            self._seconds[report.trial.number] += report.seconds
+        scored = self._scorer.report(self._cohort, sound, self._seconds, self._kept)
         for report in reports:
-            value = math.nan if report.problem else self._score(report)
+            value = scored.get(report.trial.number, math.nan)
             if math.isfinite(value):
                 values[report.trial.number] = report.critic_updates, value
             else:
@@ -287,49 +288,6 @@ class _Runner:
                 saved = Checkpoint(trial, self._plan.structure, step, state, {}, total, since_report)
                 self._kept[number].save(saved)
 
-    def _score(self, report: Report) -> float:
-        """Score a trial, draw its samples and keep its state; the value of the objective."""
-        number, structure = report.trial.number, self._plan.structure
-        scores = self._evaluator.scores(*self._scored(number))
-        picture = self._picture(report.trial)
-        self._seconds[number] += report.seconds
-        metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
-        metrics["train/generator_updates"] = report.generator_updates
-        metrics["train/images_seen"] = report.critic_updates * structure.batch_size
-        metrics["train/seconds"] = self._seconds[number]
-        state, seconds = self._cohort.state_of(number), self._seconds[number]
-        checkpoint = Checkpoint(report.trial, structure, report.critic_updates, state, scores, seconds)
-        self._kept[number].report(checkpoint, metrics, picture)
-        return scores[self._plan.objective]
-
-    def _test_scores(self, kept: Kept) -> dict[str, float]:
-        """What a trial's best checkpoint scores on the test split, by metric, if that is asked."""
-        best = kept.best()
-        if self._test is None or best is None:
-            return {}
-        structure, count = self._plan.structure, self._test.sample_size
-        told = None
-        if self._labels is not None:
-            told = evaluation_labels(structure, self._labels.cpu(), count, TEST_SEED)
-        z = evaluation_z(structure, count, TEST_SEED)
-        samples = draw_samples(Step(structure), best.state.to(self._device), z, told, self._device)
-        return {on_test_split(name): value for name, value in self._test.scores(samples, told).items()}
-
-    def _scored(self, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The samples that are scored, and the classes that they are asked for, if any."""
-        structure, count = self._plan.structure, self._evaluator.sample_size
-        told = None if self._labels is None else evaluation_labels(structure, self._labels.cpu(), count)
-        return self._cohort.samples(number, evaluation_z(structure, count), told), told
-
-    def _picture(self, trial: Trial) -> bytes:
-        """Of samples from a trial's own fixed z; a row a class where the generator is told one."""
-        structure = self._plan.structure
-        columns = COLUMNS if structure.classes else None
-        told = grid_labels(structure, COLUMNS)
-        count = samples_in_picture(structure.sample_shape, structure.coding) if told is None else len(told)
-        samples = self._cohort.samples(trial.number, grid_z(structure, trial, count), told)
-        return samples_png(samples, self._data, columns, structure.coding)
-
     def _judge(self, values: dict[int, tuple[int, float]], seconds: dict[int, float]) -> None:
         """Report (step, value) of some trials, all before any is judged, and end those that are stopped or done."""
         if not values:
@@ -343,7 +301,7 @@ class _Runner:
 
     def _end(self, number: int, step: int, state: State, reason: str) -> None:
         kept = self._kept.pop(number)
-        test = self._test_scores(kept) if state == "COMPLETE" else {}
+        test = self._scorer.test_scores(kept) if state == "COMPLETE" else {}
         kept.end(state, reason, step, test)
         ray.get(self._study.finish.remote(self._holder, number, state, reason, test))
         kept.tidy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,11 +104,11 @@ class Stage:
             raise TimeoutError("the search waits for its database, for ten minutes at most") from None
 
     def _fit(self, test: Evaluator | None) -> None:
-        plan, options, places = self.plan, self.training.options, self.training.places
-        threads = max(1, math.floor(options.cpus_per_trial / places.ranks))
+        plan, places = self.plan, self.training.places
         pair = own_pair(plan.structure.networks)
         folder, dataset = self.training.folder, self.training.dataset
-        work = Work(plan.as_json(), folder, self.training.lanes, threads, places.gpus_per_trial, inventory(), pair)
+        lanes, threads, gpus = self.training.lanes, places.threads, places.gpus_per_trial
+        work = Work(plan.as_json(), folder, lanes, threads, gpus, inventory(), pair)
         trainable = tune.with_parameters(
             train_cohort,
             work=work,
@@ -119,16 +118,14 @@ class Stage:
             evaluator=self.training.evaluator,
             test=test,
         )
-        columns = ("trial", *plan.space.ranges) if self.training.lanes == 1 else ("trials",)
+        columns = ("trial", *plan.space.ranges) if lanes == 1 else ("trials",)
         # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.
         with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, tune.PlacementGroupFactory(places.bundles(), strategy="STRICT_PACK")),
                 param_space={name: tune.uniform(0, 1) for name in columns},
                 tune_config=tune.TuneConfig(
-                    search_alg=CohortSearch(
-                        self.study, self.training.lanes, folder, plan, Room(places).now, self.training.voice.say
-                    ),
+                    search_alg=CohortSearch(self.study, lanes, folder, plan, Room(places).now, self.training.voice.say),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,

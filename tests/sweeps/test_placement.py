@@ -42,6 +42,27 @@ def test_as_many_as_fit(
     assert (found.gpus_per_trial, found.room([cluster])) == (gpus, concurrent)
 
 
+@pytest.mark.parametrize(
+    ("gpus_per_trial", "nodes", "cpus", "concurrent"),
+    [
+        (None, [{"CPU": 8.0}], 1.0, 8),
+        (0.0, [{"CPU": 8.0, "GPU": 1.0}], 1.0, 8),
+        (None, [{"CPU": 16.0, "GPU": 1.0}], 16.0, 1),
+        (0.25, [{"CPU": 18.0, "GPU": 1.0}], 4.0, 4),
+        (2.0, [{"CPU": 17.0, "GPU": 4.0}], 8.0, 2),
+        # The head has no GPU, and the smaller of the others decides.
+        (None, [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 12.0, "GPU": 1.0}], 8.0, 3),
+        (0.25, [{"CPU": 2.0, "GPU": 1.0}], 1.0, 2),
+    ],
+)
+def test_who_trains_on_gpus_has_the_cpus_beside_them(
+    gpus_per_trial: float | None, nodes: list[dict[str, float]], cpus: float, concurrent: int
+) -> None:
+    found = placement(None, gpus_per_trial, 0, nodes)
+    assert (found.cpus_per_trial, found.room(nodes)) == (cpus, concurrent)
+    assert found.threads == max(1, cpus // max(1, gpus_per_trial or 0))
+
+
 @given(st.integers(1, 32), st.integers(1, 8), st.integers(1, 12), st.integers(0, 40))
 def test_never_more_than_asked_for_or_fit(cpus: int, gpus: int, share: int, most: int) -> None:
     """Fractions 1/n of a GPU fit n times on each."""

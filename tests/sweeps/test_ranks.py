@@ -78,7 +78,7 @@ def test_a_trial_on_two_gpus_is_the_one_on_one(cluster: Head, surroundings: Surr
     psutil.Process(leader).kill()
     wait_for(lambda: left.pid not in [each.pid for each in followers(cluster)], "the end of the one that was led", 30)
     sweep.succeeded(with_tracebacks=True)
-    assert "processes at a time: 1, with 1 CPU and 2 GPU each" in sweep.out
+    assert "processes at a time: 1, with 2 CPU and 2 GPU each" in sweep.out
     again = "trial 0 is trained again from its last checkpoint: its process died "
     assert re.findall(f"{again}(.*)", sweep.out) == [
         "1 times, the last time: LostRank: rank 1 of 2 has died, by a signal or for want of memory",
