@@ -10,12 +10,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.flop_counter import FlopCounterMode
 
 from wgan_core.coding import Categorical
 from wgan_core.conditioning import Conditional, widened
@@ -32,7 +34,11 @@ from wgan_core.pairs.residual import residual_critic, residual_generator
 from wgan_core.pairs.sequence import sequence_critic, sequence_generator
 from wgan_core.precision import BFLOAT16, FLOAT32, TF32, Bfloat16Products, float32_on_gpus
 
+T = TypeVar("T")
 Tensors = dict[str, Tensor]
+# Operations of a lane's products from which on a CPU its own kernels count for more than the calls that vectorised ones
+# save (docs/log.md).
+LARGE = 12_000_000
 
 
 @dataclass(frozen=True)
@@ -97,14 +103,17 @@ def _text(made: object) -> str:
 class Network:
     """An `nn.Module` as a function of its tensors, over a leading lane axis.
 
-    The module gives the arithmetic and the names; its own tensors are never used. Only here are
-    lanes vectorised. One lane goes the same way without the axis, since a vectorised call of one
-    costs time and gains nothing.
+    The module gives the arithmetic and the names; its own tensors are never used. Only here are lanes vectorised. One
+    lane goes the same way without the axis, since a vectorised call of one costs time and gains nothing; and on a CPU
+    so do several, one after another, where the products of each are large: there the kernels for one lane are the
+    faster ones, and a lane has the very bits that it has alone.
     """
 
     def __init__(self, module: nn.Module, precision: str = FLOAT32) -> None:
         """precision: of its products in training, as in `Structure`; in evaluation they are those of float32."""
         self._module, self._precision = module.to("meta"), precision
+        # By the shape of a lane's inputs.
+        self._counted: dict[torch.Size, int] = {}
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, x: Tensor, labels: Tensor | None = None, *, training: bool = True
@@ -115,30 +124,62 @@ class Network:
         """
         self._module.train(training)
         inputs = (x,) if labels is None else (x, labels)
-        with self._products(x, training):
-            if x.shape[0] > 1:
+        by_lane = self._is_by_lane(*inputs)
+        with self._products(x, training, by_lane):
+            if not by_lane:
                 return torch.func.vmap(self._forward)(parameters, buffers, *inputs)
-            output, after = self._forward(_map(parameters, _first), _map(buffers, _first), *map(_first, inputs))
-        return output.unsqueeze(0), _map(after, lambda tensor: tensor.unsqueeze(0))
+            each = zip(_lanes(parameters, len(x)), _lanes(buffers, len(x)), *map(_apart, inputs), strict=True)
+            found = [self._forward(*lane) for lane in each]
+        outputs = _together([output for output, _ in found])
+        return outputs, {name: _together([after[name] for _, after in found]) for name in buffers}
 
-    def _products(self, x: Tensor, training: bool) -> AbstractContextManager[object]:
+    def _is_by_lane(self, *inputs: Tensor) -> bool:
+        """Whether lanes are computed one after another. It depends on nothing but shapes and the kind of device."""
+        if len(inputs[0]) == 1:
+            return True
+        return inputs[0].device.type == "cpu" and self._operations(*inputs) >= LARGE
+
+    def _operations(self, *inputs: Tensor) -> int:
+        """Floating-point operations of the products of one lane."""
+        shape = inputs[0].shape[1:]
+        if shape not in self._counted:
+            # In the module's dtype, which need not be that of its inputs here; the count is the same in all.
+            x, *labels = (each[0] for each in inputs)
+            one_lane = [torch.empty(x.shape, device="meta"), *(each.to("meta") for each in labels)]
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                self._module(*one_lane)
+            self._counted[shape] = counter.get_total_flops()
+        return self._counted[shape]
+
+    def _products(self, x: Tensor, training: bool, by_lane: bool) -> AbstractContextManager[object]:
         if training and self._precision == BFLOAT16:
             return Bfloat16Products()
         if not training and self._precision == TF32 and x.is_cuda:
             return float32_on_gpus()
-        return fast_linear(x) if x.shape[0] == 1 else nullcontext()
+        return fast_linear(x) if by_lane else nullcontext()
 
     def _forward(self, parameters: Tensors, buffers: Tensors, *inputs: Tensor) -> tuple[Tensor, Tensors]:
         after = _map(buffers, torch.clone)
         return functional_call(self._module, {**parameters, **after}, inputs), after
 
 
-def _map(tensors: Mapping[str, Tensor], function: Callable[[Tensor], Tensor]) -> Tensors:
+def _map(tensors: Mapping[str, Tensor], function: Callable[[Tensor], T]) -> dict[str, T]:
     return {name: function(tensor) for name, tensor in tensors.items()}
 
 
-def _first(tensor: Tensor) -> Tensor:
-    return tensor.squeeze(0)
+def _lanes(tensors: Tensors, count: int) -> list[Tensors]:
+    """The tensors (K, ...) of each of so many lanes."""
+    apart = _map(tensors, _apart)
+    return [{name: lanes[lane] for name, lanes in apart.items()} for lane in range(count)]
+
+
+def _apart(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The lanes of a tensor (K, ...). Of a single one its derivative needs no copy."""
+    return (tensor.squeeze(0),) if len(tensor) == 1 else tensor.unbind()
+
+
+def _together(lanes: list[Tensor]) -> Tensor:
+    return lanes[0].unsqueeze(0) if len(lanes) == 1 else torch.stack(lanes)
 
 
 def build(structure: Structure) -> tuple[nn.Module, nn.Module]:

@@ -13,6 +13,8 @@ from wgan_core.layers import LeakyReLU
 from wgan_core.networks import PAIRS, Network, Pair, build, initialise, mlp_generator
 from wgan_core.state import NetworkState, State
 
+NARROW = {"critic": {"widths": [64, 64]}, "generator": {"widths": [64, 64]}}
+
 
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize("name", ["mlp", "conv"])
@@ -134,3 +136,28 @@ def test_initialisation_takes_the_structures_dtype(dtype: torch.dtype) -> None:
     structure = Structure("conv", (1, 8, 8), dtype=str(dtype).removeprefix("torch."))
     for network in initialise(structure, 3):
         assert {parameter.dtype for parameter in network.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("structure", "device", "lanes", "by_lane"),
+    [
+        (Structure("mlp", (1, 28, 28), batch_size=64), "cpu", 3, True),
+        (Structure("conv", (1, 28, 28), batch_size=64), "cpu", 3, True),
+        (Structure("mlp", (2,), latent_dim=2, batch_size=64, network_options=NARROW), "cpu", 3, False),
+        (Structure("mlp", (2,), latent_dim=2, batch_size=64, network_options=NARROW), "cpu", 1, True),
+        (Structure("mlp", (2,), latent_dim=2, batch_size=2000, network_options=NARROW), "cpu", 3, True),
+        # Where there is no CPU, many small kernels are what costs.
+        (Structure("mlp", (1, 28, 28), batch_size=64), "meta", 3, False),
+    ],
+)
+def test_lanes_are_vectorised_but_for_large_networks_on_a_cpu(
+    structure: Structure, device: str, lanes: int, by_lane: bool
+) -> None:
+    network = Network(build(structure)[0])
+    batch = torch.empty(lanes, structure.batch_size, *structure.sample_shape, device=device, dtype=torch.float64)
+    assert network._is_by_lane(batch) == by_lane
+
+
+def test_the_work_of_a_lane_is_that_of_its_products() -> None:
+    network = Network(build(Structure("mlp", (2,), latent_dim=2, network_options=NARROW))[0])
+    assert network._operations(torch.empty(5, 7, 2)) == 2 * 7 * (2 * 64 + 64 * 64 + 64)

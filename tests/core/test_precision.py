@@ -69,8 +69,11 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.__name__.partition(".")[0]
-        if name.endswith("mm") or name in ("linear", "convolution", "convolution_backward", "_linear_pointwise"):
-            self.types.append({each.dtype for each in args if isinstance(each, Tensor)})
+        tensors = [each for each in args if isinstance(each, Tensor)]
+        counted = all(each.is_meta for each in tensors)  # and not computed
+        products = ("linear", "convolution", "convolution_backward", "_linear_pointwise")
+        if not counted and (name.endswith("mm") or name in products):
+            self.types.append({each.dtype for each in tensors})
         return func(*args, **(kwargs or {}))
 
 

@@ -211,6 +211,17 @@ def test_a_lane_left_alone_or_continued_alone_equals_the_one_with_neighbours_bit
         assert largest_difference(expected, cohort.state_of(3).tensors()) == 0.0
 
 
+@pytest.mark.parametrize("name", ["mlp at 28x28", "conv at 3x32x32"])
+def test_a_lane_of_large_networks_has_the_very_bits_that_it_has_alone_on_a_cpu(name: str) -> None:
+    """In single precision, whatever its neighbours; there lanes are computed one after another."""
+    structure = replace(STRUCTURES[name], batch_size=64)
+    cohort = cohort_of(structure, TRIALS[:3], [6])
+    cohort.advance()
+    for trial in TRIALS[:3]:
+        expected = alone(structure, trial, [6]).state_of(trial.number).tensors()
+        assert largest_difference(expected, cohort.state_of(trial.number).tensors()) == 0.0, f"trial {trial.number}"
+
+
 def test_a_cohort_holds_as_many_trials_as_it_has_lanes() -> None:
     cohort = cohort_of(structure_of("mlp", "float32"), TRIALS[:2], [4])
     with pytest.raises(ValueError, match=r"no lane is vacant: the 2 hold \[0, 1\]"):
