@@ -7,10 +7,14 @@ it, and write its results in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from wgan_core.errors import one_line
+from wgan_core.memory import is_out_of_memory
 
 # Before a program is recorded, so that libraries have their workspaces and compiled kernels are compiled.
 WARM_UPS = 3
@@ -18,36 +22,63 @@ WARM_UPS = 3
 Program = Callable[[], None]
 
 
-def programs(functions: Iterable[Program], device: torch.device, is_captured: bool = True) -> list[Program]:
-    """The functions as programs of this device: on a GPU recorded after `WARM_UPS` calls, which count as all others."""
-    if device.type != "cuda" or not is_captured:
-        return list(functions)
-    memory = torch.cuda.graph_pool_handle()
-    return [Captured(function, memory) for function in functions]
+class Recorder:
+    """Makes functions programs of a device: on a GPU they are recorded, elsewhere they stay what they are."""
+
+    def __init__(self, device: torch.device, is_captured: bool = True) -> None:
+        self._records = is_captured and device.type == "cuda"
+        if self._records:
+            # Of their own: what the programs need only for a while they take from the same memory, one after the other,
+            # and the libraries' workspaces of a stream are freed with any graph that was recorded on it.
+            self._memory, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+
+    def program(self, function: Program, can_repeat: bool = False) -> Program:
+        """It is recorded at its fourth call; the first three carry it out.
+
+        can_repeat: to carry it out once more changes nothing, so it is recorded at the first.
+        """
+        return Captured(function, self._memory, self._stream, can_repeat) if self._records else function
 
 
 class Captured:
-    """A program on the current GPU. Its temporary tensors share `memory` with those of its companions."""
+    """A program on the current GPU."""
 
-    def __init__(self, function: Program, memory: Any) -> None:
-        self._function, self._memory, self._calls = function, memory, 0
+    def __init__(self, function: Program, memory: Any, stream: torch.cuda.Stream, can_repeat: bool) -> None:
+        self._function, self._memory, self._stream = function, memory, stream
+        self._warm_ups = WARM_UPS
+        self._can_repeat = can_repeat
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
-        if self._graph is None and self._calls < WARM_UPS:
-            self._calls += 1
+        """Raises what the function does, and `RuntimeError` if it cannot be recorded; the process is then lost."""
+        while self._warm_ups > 0:
+            self._warm_ups -= 1
             self._warm_up()
-            return
+            if not self._can_repeat:
+                return
         if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, pool=self._memory):  # which records and carries nothing out
-                self._function()
+            self._graph = self._recorded()
         self._graph.replay()
 
     def _warm_up(self) -> None:
-        """Carry it out on a stream of its own, as CUDA asks for before a recording."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        """Carry it out on the stream that it is to be recorded on, as CUDA asks for before a recording."""
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             self._function()
-        current.wait_stream(stream)
+        current.wait_stream(self._stream)
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        current, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        gc.collect()  # what is collected amid a recording would be freed on the device, which breaks it
+        try:
+            with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):  # nothing is carried out
+                self._function()
+        except Exception as error:
+            torch.cuda.set_stream(current)
+            if is_out_of_memory(error):
+                raise
+            raise RuntimeError(
+                f"an update must be one that CUDA can record; this one cannot be: {one_line(error)}: give --no-capture"
+            ) from error
+        return graph

@@ -2,12 +2,13 @@
 
 On the CPU, Adam is torch's own fused kernel, lane by lane: it passes once over parameters, gradients and moments, where
 the rule, operation by operation, passes seven times (benchmarks/step.py has what that is worth). On a GPU such chains
-of elementwise operations are compiled into one kernel each. What they compute is the same.
+of elementwise operations are compiled into one kernel each. What they compute is the same but for rounding.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -15,13 +16,19 @@ import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
-from wgan_core.optim import EPSILON, OPTIMISERS, Rates, average_, move_
+from wgan_core.errors import one_line
+from wgan_core.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, move_
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Versions of one compiled function, one for each set of shapes: two networks at each width of a cohort.
-VERSIONS = 64
+# Versions of one compiled function, one for each optimiser, dtype and set of shapes: in a process that has many.
+VERSIONS = 1024
+LIMITS: dict[str, Any] = {"recompile_limit": VERSIONS, "accumulated_recompile_limit": VERSIONS}
+# It would take Philox's multipliers, which need 64 bits, for indices, which on a GPU have 32 (torch 2.11 to 2.13).
+OPTIONS: dict[str, Any] = {"constant_and_index_propagation": False}
 
 
 class Mover(Protocol):
@@ -41,9 +48,11 @@ class Mover(Protocol):
 @functools.cache
 def mover(optimiser: str, device: str) -> Mover:
     """The optimiser of this name, on this type of device."""
-    if optimiser == "adam" and device == "cpu":
-        return fused_adam
-    rule = OPTIMISERS[optimiser]
+    return fused_adam if optimiser == "adam" and device == "cpu" else by_rule(OPTIMISERS[optimiser], device)
+
+
+def by_rule(rule: Rule, device: str) -> Mover:
+    """An optimiser, operation by operation, or what is compiled of that."""
 
     def elementwise(tensors: Any, factors: Any, due: Tensor, averages: Any, share: Any) -> None:
         parameters, gradients, first, second = tensors
@@ -102,14 +111,27 @@ def fused_adam(
 
 
 def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
-    """The function, compiled for GPUs; as it is elsewhere, where compiling takes a compiler and long."""
+    """The function, compiled for GPUs; as it is elsewhere, where compiling takes a compiler and long.
+
+    It is compiled anew for the second number of lanes, and then for any.
+    """
     if device != "cuda" or not has_triton():
         return function
-    fast = torch.compile(function, fullgraph=True, dynamic=False)
+    # Here, as it makes a folder.
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    way: Callable[P, T] = torch.compile(function, fullgraph=True, options=OPTIONS)
 
     @functools.wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
-        with torch._dynamo.config.patch(recompile_limit=VERSIONS):
-            return fast(*arguments, **named)
+        nonlocal way
+        try:
+            with torch._dynamo.config.patch(**LIMITS):
+                return way(*arguments, **named)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+            # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
+            _log.warning("optimisers or draws are not compiled, which takes longer: %s", one_line(error))
+            way = function
+            return way(*arguments, **named)
 
     return call

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wgan_core.config import Structure, Trial
 from wgan_core.means import Sums
+from wgan_core.memory import give_back
 from wgan_core.ranks import ALONE, Ranks
 from wgan_core.sampling import draw_samples
 from wgan_core.state import State
@@ -132,6 +133,7 @@ class Cohort:
         self._check_width(width)
         moved = [(lane, self._ticks.state.lanes([at]), self._ticks.means.so_far(at)) for at, lane in occupied]
         self._lanes, self._made = [None] * width, None
+        give_back(self.device)  # or the old lanes would take memory beside the new ones
         for each in moved:
             self._put(*each)
 

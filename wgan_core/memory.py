@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from collections.abc import Iterator
 
 import torch
 
@@ -15,17 +16,32 @@ _SAID = ("out of memory", "can't allocate memory", "not enough memory", "_ALLOC_
 _CORE = re.compile(r"(CUDA out of memory|DefaultCPUAllocator: .*?memory).*?[Tt]ried to allocate [\d.]+ ?\w+")
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether this is an error for want of memory, of a GPU or of the machine."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is an error for want of memory, of a GPU or of the machine, or one that came of it.
+
+    Of a recording that fails, CUDA says no more than that it failed.
+    """
+    return any(_says_so(each) for each in _chain(error))
+
+
+def _says_so(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those amid which it arose."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 def what_ran_out(error: Exception) -> str:
     """The error as a few words."""
-    found = _CORE.search(str(error))
-    return found[0] if found else one_line(error)
+    first = next((each for each in _chain(error) if _says_so(each)), error)
+    found = _CORE.search(str(first))
+    return found[0] if found else one_line(first)
 
 
 def give_back(device: torch.device) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -146,7 +146,8 @@ class Network:
             # In the module's dtype, which need not be that of its inputs here; the count is the same in all.
             x, *labels = (each[0] for each in inputs)
             one_lane = [torch.empty(x.shape, device="meta"), *(each.to("meta") for each in labels)]
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
+            # What cannot be worked out without values cannot be vectorised either, and vmap says why.
+            with suppress(Exception), FlopCounterMode(display=False) as counter, torch.no_grad():
                 self._module(*one_lane)
             self._counted[shape] = counter.get_total_flops()
         return self._counted[shape]

@@ -65,6 +65,8 @@ def set_on_gpus(precision: str) -> None:
 
     float32 has to be asked for as well: torch lets convolutions take TF32 unless it is told otherwise.
     """
+    # The older settings first: where they differ from the newer ones, torch tells neither, not even its exporter.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == TF32
     for each in _on_gpus():
         each.fp32_precision = "tf32" if precision == TF32 else "ieee"
 

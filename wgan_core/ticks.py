@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wgan_core.batches import BLOCK, Batches
 from wgan_core.config import Structure, Trial
-from wgan_core.graph import programs
+from wgan_core.graph import Recorder
 from wgan_core.lanes import Lanes
 from wgan_core.means import Means
 from wgan_core.ranks import ALONE, Ranks
@@ -42,15 +42,12 @@ class Ticks:
         self.state, self.lanes, self.means = start, Lanes.vacant(width, device), Means(width, device)
         self._step = step
         self._batches = Batches(structure, data, self.lanes.seeds, labels, ranks)
-        self._critic_alone, self._both, self._draw_for_critic, self._draw_for_generator = programs(
-            (
-                self._update_critic_alone,
-                self._update_both,
-                lambda: self._batches.for_critic.fill(self.lanes.critic_updates),
-                lambda: self._batches.for_generator.fill(self.lanes.generator_updates()),
-            ),
-            device,
-            is_captured,
+        recorder, batches, lanes = Recorder(device, is_captured), self._batches, self.lanes
+        self._critic_alone = recorder.program(self._update_critic_alone)
+        self._both = recorder.program(self._update_both)
+        self._draw_for_critic = recorder.program(lambda: batches.for_critic.fill(lanes.critic_updates), can_repeat=True)
+        self._draw_for_generator = recorder.program(
+            lambda: batches.for_generator.fill(lanes.generator_updates()), can_repeat=True
         )
         # For how many critic updates there are draws, and from which counts of the generators there are any for these.
         self._critic_drawn = 0

@@ -28,6 +28,7 @@ from wgan_core.config import Structure, Trial
 from wgan_core.errors import one_line
 from wgan_core.loop import Cohort, Report
 from wgan_core.means import Sums
+from wgan_core.memory import give_back
 from wgan_core.networks import PAIRS, Pair
 from wgan_core.ranks import ALONE, TIMEOUT_S, LostRank, Ranks, joined
 from wgan_core.state import State
@@ -79,6 +80,7 @@ class Follower:
     def add(self, *trial: Any) -> None:
         """As `Cohort.add`, in place of the trial that was on the lane."""
         self._cohort = None
+        give_back(self._device)
         structure, grid = self._task.structure, self._task.grid
         cohort = Cohort(structure, self._data, grid, self._device, 1, self._labels, ranks=self._ranks)
         with self._leaving():

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wgan_core import graph, kernels
+from wgan_core import kernels
 from wgan_core.batches import BLOCK, Batches
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.graph import Recorder
 from wgan_core.loop import Cohort
 from wgan_core.networks import PAIRS
 from wgan_core.objectives import OBJECTIVES
@@ -148,26 +150,31 @@ def test_counts_run_far_apart_and_lanes_come_and_go() -> None:
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     """As for a GPU, up to the code that is generated in the end."""
-    return torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
 
 
-def test_what_is_compiled_on_a_gpu_compiles_and_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_what_is_compiled_on_a_gpu_compiles_and_computes_the_same(
+    optimiser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For any number of lanes: after the second it is not compiled again."""
+    plain = kernels.by_rule(OPTIMISERS[optimiser], "cpu")
     monkeypatch.setattr(kernels, "compiled", lambda function, device: traced(function))
-    kernels.mover.cache_clear()
-    move, plain = kernels.mover("rmsprop", "cpu"), kernels.mover.__wrapped__
-    monkeypatch.undo()
-    as_is = plain("rmsprop", "cpu")
-    ticks = ticks_of(MLP, 3, torch.device("cpu"))
-    rates, share = ticks.lanes.generator_rates(), torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
-    found = []
-    for way in (move, as_is):
-        noise = torch.Generator().manual_seed(2)
-        tensors = [[torch.rand(3, *shape, generator=noise) for shape in ((4, 5), (7,))] for _ in range(5)]
-        way(*tensors[:4], rates, tensors[4], share)
-        found.append([tensor for group in tensors for tensor in group])
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
-    kernels.mover.cache_clear()
+    move = kernels.by_rule(OPTIMISERS[optimiser], "cpu")
+    compiled = []
+    for width in (3, 4, 5, 8):
+        ticks = ticks_of(MLP, width, torch.device("cpu"))
+        rates, share = ticks.lanes.generator_rates(), torch.linspace(0, 1, width, dtype=torch.float64)
+        found = []
+        for way in (move, plain):
+            noise = torch.Generator().manual_seed(2)
+            tensors = [[torch.rand(width, *shape, generator=noise) for shape in ((4, 5), (7,))] for _ in range(5)]
+            way(*tensors[:4], rates, tensors[4], share)
+            found.append([tensor for group in tensors for tensor in group])
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+        compiled.append(counters["stats"]["unique_graphs"])
+    assert compiled[1] == compiled[2] == compiled[3]
 
 
 def test_draws_compile_and_are_the_same_to_the_bit() -> None:
@@ -183,5 +190,5 @@ def test_programs_are_the_functions_themselves_where_nothing_is_recorded() -> No
     def function() -> None:
         raise AssertionError("not to be called")
 
-    assert graph.programs([function], torch.device("cpu")) == [function]
-    assert graph.programs([function], torch.device("cuda"), is_captured=False) == [function]
+    assert Recorder(torch.device("cpu")).program(function) is function
+    assert Recorder(torch.device("cuda"), is_captured=False).program(function) is function
