@@ -65,10 +65,7 @@ def set_on_gpus(precision: str) -> None:
 
     float32 has to be asked for as well: torch lets convolutions take TF32 unless it is told otherwise.
     """
-    # The older settings first: where they differ from the newer ones, torch tells neither, not even its exporter.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == TF32
-    for each in _on_gpus():
-        each.fp32_precision = "tf32" if precision == TF32 else "ieee"
+    _set(["tf32" if precision == TF32 else "ieee"] * len(_on_gpus()))
 
 
 @contextmanager
@@ -79,8 +76,16 @@ def float32_on_gpus() -> Iterator[None]:
     try:
         yield
     finally:
-        for each, found in zip(_on_gpus(), before, strict=True):
-            each.fp32_precision = found
+        _set(before)
+
+
+def _set(precisions: Sequence[str]) -> None:
+    # The older settings first: where they differ from the newer ones, torch tells neither, not even its exporter.
+    of_products, *of_others = precisions
+    torch.backends.cuda.matmul.allow_tf32 = of_products == "tf32"
+    torch.backends.cudnn.allow_tf32 = "tf32" in of_others
+    for each, precision in zip(_on_gpus(), precisions, strict=True):
+        each.fp32_precision = precision
 
 
 def _on_gpus() -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
 from wgan_core.loop import Cohort
 from wgan_core.networks import PAIRS, Network, Pair, initialise, register
-from wgan_core.precision import BFLOAT16, FLOAT32, PRECISIONS, TF32, Bfloat16Products, float32_on_gpus
+from wgan_core.precision import BFLOAT16, FLOAT32, PRECISIONS, TF32, Bfloat16Products, float32_on_gpus, set_on_gpus
 from wgan_core.preflight import check_fit
 
 CPU = torch.device("cpu")
@@ -272,3 +272,15 @@ def test_networks_of_ones_own_are_tried_in_it(lanes: int, precision: str) -> Non
         check_fit(Structure("attentive", (2,), latent_dim=3, precision=precision), lanes)
     finally:
         del PAIRS["attentive"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_torchs_older_settings_say_the_same(precision: str) -> None:
+    """Or torch refuses to tell them, to its own exporter among others."""
+    rounds = precision == TF32
+    set_on_gpus(precision)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (rounds, rounds)
+    with float32_on_gpus():
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (rounds, rounds)
+    torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
