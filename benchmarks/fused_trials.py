@@ -34,12 +34,11 @@ free of other work: the script listens before it starts, and says so if there is
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -59,6 +58,7 @@ from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, PAIRS, Textbook, real_data
 
 from wgan_core import process
+from wgan_core.memory import give_back, is_out_of_memory
 from wgan_core.precision import FLOAT32, PRECISIONS
 from wgan_core.process import processor
 
@@ -94,9 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for figure in measured(structure, data, n_critic, best, options):
                 figures.append(figure)
                 print(rows(figure), flush=True)
+                keep({**noted, "figures": figures}, options)
             print(floor_lines(figures[-1]), flush=True)
     content = {**noted, "figures": figures, "equality": equality(options, data), "cuda": on_cuda(options)}
-    print("\nlargest difference in fp64 after 20 critic updates")
+    print("\nlargest difference in fp64: after 20 critic updates, of captured ones after 200")
     print("\n".join(f"  {what}: {apart}" for what, apart in content["equality"].items()))
     content["profile"] = profiled(options, data, noted)
     if content["cuda"]:
@@ -104,8 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if busy > MOST_BUSY:
         print(f"\n{busy:.1f} cores were busy with other work before the start: DO NOT QUOTE these figures")
     if options.json:
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+        keep(content, options)
         print(f"wrote {options.json}")
+
+
+def keep(content: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write what there is so far, if it is asked for: a larger size may end the process."""
+    if options.json:
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -188,33 +195,35 @@ def compared(
     arms: dict[str, tuple[Run, int]] = {}
     iterations: dict[str, int] = {}
     missing: dict[str, str] = {}
-    lanes: dict[str, Ours] = {}
+    reporting: dict[str, float] = {}
 
     def fused_modules() -> Run:
         return Hfta(data, n_critic, PAIRS[structure], [LAMBDA] * trials, rates(trials), BETAS).run
 
     def cohort(name: str) -> Run:
-        lanes[name] = Ours(structure, data, n_critic, trials, name == "eager", options.precision)
-        return lanes[name].run
+        ours = Ours(structure, data, n_critic, trials, name == "eager", options.precision)
+        reporting[name] = ours.reporting_seconds
+        return ours.run
 
-    makers = {"ours": lambda: cohort("ours"), "eager": lambda: cohort("eager"), "hfta": fused_modules}
+    makers: dict[str, Callable[[], Run]] = {
+        "ours": lambda: cohort("ours"),
+        "eager": lambda: cohort("eager"),
+        "hfta": fused_modules,
+        "processes": lambda: processes.run,
+        "textbook": lambda: textbook.run,
+    }
+    counts = {"processes": options.processes, "textbook": 1}
     if data.device.type == "cpu":
         del makers["eager"]
         missing["eager"] = NOT_MEASURED
     for name, make in makers.items():
-        try:
-            arms[name] = make(), trials
+        with fitting(name, missing):
+            arms[name] = make(), counts.get(name, trials)
             iterations[name] = iterations_in(arms[name][0], options.seconds, data.device)
-        except torch.OutOfMemoryError:
-            missing[name] = NO_ROOM
-            arms.pop(name, None)
-            lanes.pop(name, None)
         if name in missing:  # not before: the error holds on to what was made
-            release(data.device)
-    for name, run, count in (("processes", processes.run, options.processes), ("textbook", textbook.run, 1)):
-        arms[name] = run, count
-        iterations[name] = iterations_in(run, options.seconds, data.device)
-    taken = in_rounds(arms, iterations, options.pairs, data.device)
+            arms.pop(name, None)
+            give_back(data.device)
+    taken = in_rounds(arms, iterations, missing, options.pairs, data.device)
     per_second = {
         name: [arms[name][1] * iterations[name] / seconds for seconds in blocks] for name, blocks in taken.items()
     }
@@ -236,28 +245,41 @@ def compared(
     if "ours" in per_second:
         middle = figure["arms"]["ours"]["per_second"]["median"]
         figure["reached"] = {precision: middle * seconds for precision, seconds in floor["floor"].items()}
-        figure["report_ms"] = 1e3 * max(0.0, lanes["ours"].reporting_seconds - trials / middle)
+        slow = trials / figure["arms"]["ours"]["per_second"]["q1"]
+        # None where it is lost in the noise of the iteration that it ends.
+        figure["report_ms"] = 1e3 * (reporting["ours"] - trials / middle) if reporting["ours"] > slow else None
     arms.clear()
-    lanes.clear()
-    release(data.device)
+    give_back(data.device)
     return figure
 
 
-def release(device: torch.device) -> None:
-    """Give back the memory of arms that are gone."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+@contextmanager
+def fitting(name: str, missing: dict[str, str]) -> Iterator[None]:
+    """Notes of an arm that it ran out of memory, while it was made, recorded or run."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        missing[name] = NO_ROOM
 
 
 def in_rounds(
-    arms: dict[str, tuple[Run, int]], iterations: dict[str, int], rounds: int, device: torch.device
+    arms: dict[str, tuple[Run, int]],
+    iterations: dict[str, int],
+    missing: dict[str, str],
+    rounds: int,
+    device: torch.device,
 ) -> dict[str, list[float]]:
-    """Seconds of each arm's blocks."""
+    """Seconds of each arm's blocks; of those only that never ran out of memory, the others are noted in `missing`."""
     taken: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
-        for name in rotated(list(arms), number):
-            taken[name].append(seconds_of(arms[name][0], iterations[name], device))
+        for name in rotated(list(arms), number) if arms else []:
+            with fitting(name, missing):
+                taken[name].append(seconds_of(arms[name][0], iterations[name], device))
+            if name in missing:
+                del arms[name], taken[name]
+                give_back(device)
     return taken
 
 
@@ -282,7 +304,7 @@ def ratios(per_second: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def equality(options: argparse.Namespace, data: Tensor) -> dict[str, float | str]:
-    """Largest differences after 20 critic updates in fp64, by what is compared."""
+    """Largest differences in fp64, of lanes after 20 critic updates and of captured ones after 200."""
     found: dict[str, float | str] = {}
     some, device = data[:1000], data.device.type
     lanes = max(2, min(EQUAL_LANES[device], max(options.trials)))
@@ -366,7 +388,7 @@ HEADER = (
 def rows(figure: dict[str, Any]) -> str:
     """A line an arm."""
     reached = ", ".join(f"{precision} {share:.1%}" for precision, share in figure.get("reached", {}).items())
-    beside = {"ours": f"  {reached}; {figure['report_ms']:.1f} ms" if reached else ""}
+    beside = {"ours": f"  {reached}; {_milliseconds(figure['report_ms'])}" if reached else ""}
     lines = [
         f"{figure['trials']:>4}  {arm:<10}{_rate(figure['arms'][arm]):>30}"
         f"{_ratio(figure['ratios'].get(f'ours/{arm}')):>24}{beside.get(arm, '')}"
@@ -399,6 +421,10 @@ def _rate(entry: dict[str, Any] | str) -> str:
         return entry
     rate = entry["per_second"]
     return f"{rate['median']:.1f} [{rate['q1']:.1f}, {rate['q3']:.1f}]"
+
+
+def _milliseconds(taken: float | None) -> str:
+    return "lost in the noise" if taken is None else f"{taken:.1f} ms"
 
 
 def _ratio(values: dict[str, float] | None) -> str:

@@ -1,15 +1,19 @@
 """A whole search on MNIST in one process: its trials on the lanes of one cohort, scored and stopped early.
 
-    python benchmarks/mnist_fused.py [--trials 64] [--lanes 64] [--budget 18740] [--data FOLDER] [--json OUT]
+    python benchmarks/mnist_fused.py [--trials 64] [--lanes 64] [--budget 18740] [--precision tf32] [--threads N]
+        [--data FOLDER] [--json OUT]
+    python benchmarks/mnist_fused.py --draw JSON
 
 The space, the presets that are tried first, the report grid and the rule of early stopping are those of
 `sweeps/mnist.py`; all other points are drawn at random. It needs neither Ray nor Optuna nor MLflow, so it has neither
 processes nor records nor checkpoints: a whole sweep is `sweeps/mnist.py --lanes 64 --trials 64`. 18,740 critic updates
-are 20 epochs of MNIST's 60,000 images at batch 64. The score is FID on the shipped digit features, on the CPU.
+are 20 epochs of MNIST's 60,000 images at batch 64. The score is FID on the shipped digit features, on the CPU: of the
+trials at a report several at a time, each on one of `--threads`.
 
-Trials that were stopped leave their lanes to others; once none wait, the cohort goes on with as many lanes as it needs.
-Printed are the time from the first update to the last score, the share of it that scoring took, and critic updates of
-all trials together. The JSON has the best score so far against seconds.
+Trials that were stopped leave their lanes to others; once none wait, the cohort goes on with the lanes that a sweep
+would. Printed are the time from the first update to the last score, the share of it that scoring took, and critic
+updates of all trials together. The JSON has the best score so far against seconds, which `--draw` draws beside it. It
+draws no other arm: what `benchmarks/sweep.py` writes of the stock tools are seconds, without scores over time.
 """
 
 from __future__ import annotations
@@ -29,16 +33,20 @@ from typing import Any
 import numpy as np
 import torch
 from machine import cores
+from torch import Tensor
 
 from sweeps.engine.halving import rungs, survives
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.space import Range
+from sweeps.engine.widths import width_for
 from wgan_core import process
 from wgan_core.config import Structure, Trial
 from wgan_core.data.mnist import load_mnist
 from wgan_core.draws import trial_seed
 from wgan_core.loop import Cohort, Report, report_grid
+from wgan_core.memory import give_back
 from wgan_core.metrics import Evaluator
+from wgan_core.precision import FLOAT32, PRECISIONS
 from wgan_core.sampling import evaluation_z
 
 # What a sweep of so long a budget takes.
@@ -78,15 +86,20 @@ class Search:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(arguments)
-    process.configure(options.threads)
+    if options.draw:
+        out = options.draw.with_suffix(".png")
+        draw(json.loads(options.draw.read_text()), out)
+        print(f"wrote {out}")
+        return
+    process.configure(options.threads, precision=options.precision)
     device = torch.device(options.device)
     dataset = load_mnist(options.data)
-    structure = Structure(options.networks, dataset.sample_shape)
+    structure = Structure(options.networks, dataset.sample_shape, precision=options.precision)
     evaluator = Evaluator.build(dataset, names=["fid"], sample_size=options.samples)
     images = torch.from_numpy(dataset.train.values).to(device)
     search = Search(report_grid(options.budget, REPORTS))
     cohort = Cohort(structure, images, search.grid, device, min(options.lanes, options.trials))
-    run(search, cohort, trials_of(options.trials), evaluator)
+    run(search, cohort, trials_of(options.trials), evaluator, options.threads)
     content = summary(search, evaluator, device, options)
     for name, value in content.items():
         if name not in ("curve", "values"):
@@ -105,9 +118,11 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--samples", type=int, default=5000, help="of one score, 2 or more")
     add("--networks", default="mlp", help="name of a pair of networks")
     add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--threads", type=int, default=cores(), help="of the CPU, which scores; 1 or more")
+    add("--precision", choices=list(PRECISIONS), default=FLOAT32, help="of products in training")
+    add("--threads", type=int, default=cores(), help="of the CPU, which scores; 1 or more; all cores by default")
     add("--data", type=Path, metavar="FOLDER", help="that has mnist.parquet; default: where MNIST is kept")
     add("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
+    add("--draw", type=Path, metavar="JSON", help="only draw the curve of this file, beside it, with matplotlib")
     options = parser.parse_args(arguments)
     for name, least in (("trials", 1), ("lanes", 1), ("budget", 1), ("samples", 2), ("threads", 1)):
         if getattr(options, name) < least:
@@ -132,31 +147,35 @@ def drawn_from(bounds: Range, random: np.random.Generator) -> float:
     return float(random.uniform(bounds.low, bounds.high))
 
 
-def run(search: Search, cohort: Cohort, waiting: Iterator[Trial], evaluator: Evaluator) -> None:
-    """Train until no trial is left."""
-    z = evaluation_z(cohort.structure, evaluator.sample_size)
+def run(search: Search, cohort: Cohort, waiting: Iterator[Trial], evaluator: Evaluator, threads: int) -> None:
+    """Train until no trial is left, and score on so many threads."""
+    z, most = evaluation_z(cohort.structure, evaluator.sample_size), cohort.width
+
+    def value(samples: Tensor | None) -> float:
+        return math.nan if samples is None else evaluator.scores(samples)[evaluator.objective_default]
+
     search.started = time.perf_counter()
     reached: dict[int, int] = {}
     refill(cohort, waiting)
     while cohort.trials:
         reports = cohort.advance()
         began = time.perf_counter()
-        for report in reports:
+        # Of one after another: a cohort is not to be asked from several threads.
+        samples = [None if report.problem else cohort.samples(report.trial.number, z) for report in reports]
+        for report, found in zip(reports, process.spread(value, samples, threads), strict=True):
             number = report.trial.number
             search.updates += report.critic_updates - reached.get(number, 0)
             reached[number] = report.critic_updates
-            value = math.nan
-            if not report.problem:
-                value = evaluator.scores(cohort.samples(number, z))[evaluator.objective_default]
-            search.note(report, value)
+            search.note(report, found)
         search.evaluating += time.perf_counter() - began
         for report in reports:
             if end := search.verdict(report):
                 search.ends[report.trial.number] = end
                 cohort.drop(report.trial.number)
         refill(cohort, waiting)
-        if 0 < len(cohort.trials) < cohort.width:
-            cohort.resize(len(cohort.trials))
+        if cohort.trials and (width := width_for(len(cohort.trials), most)) < cohort.width:
+            cohort.resize(width)
+            give_back(cohort.device)
 
 
 def refill(cohort: Cohort, waiting: Iterator[Trial]) -> None:
@@ -175,6 +194,7 @@ def summary(search: Search, evaluator: Evaluator, device: torch.device, options:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "networks": options.networks,
+        "precision": options.precision,
         "trials": options.trials,
         "lanes": options.lanes,
         "budget": options.budget,
@@ -190,6 +210,26 @@ def summary(search: Search, evaluator: Evaluator, device: torch.device, options:
         "curve": search.curve,
         "values": {str(step): values for step, values in sorted(search.values.items())},
     }
+
+
+def draw(content: dict[str, Any], out: Path) -> None:
+    """Write the picture of the best score so far against seconds; its suffix says in which format."""
+    from matplotlib.figure import Figure  # may be absent where the benchmark ran
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    # The best holds to the end.
+    seconds = [*(point["seconds"] for point in content["curve"]), content["wall_seconds"]]
+    best = [*(point["best"] for point in content["curve"]), content["best"]]
+    axes.step(
+        seconds, best, where="post", color="#d62728", label=f"{content['trials']} trials, {content['lanes']} lanes"
+    )
+    axes.axhline(content["floor"], color="black", linestyle="--", linewidth=1, label="floor: real against real")
+    axes.set(xlabel="seconds since the first update", ylabel=f"best {content['objective']} so far", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.suptitle(f"{content['device']}, torch {content['torch']}, {content['date']}", fontsize=10)
+    figure.savefig(out, dpi=110)
 
 
 if __name__ == "__main__":

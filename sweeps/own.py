@@ -2,7 +2,8 @@
 
 Copy it, and put your own in the place of each of the three parts. Networks are plain modules; as trials may be trained
 side by side in one process (--lanes 4), their `forward` must be free of random draws and of decisions by value, and a
-critic must score each sample by itself. To sample from such a sweep: `sweeps sample own --script sweeps/own.py`.
+critic must score each sample by itself. A metric may be called from several threads of a process at once, so it must
+change nothing that its calls share. To sample from such a sweep: `sweeps sample own --script sweeps/own.py`.
 """
 
 from __future__ import annotations

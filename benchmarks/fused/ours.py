@@ -16,7 +16,9 @@ from wgan_core.precision import FLOAT32
 # No trial gets there.
 NEVER = 10**9
 REPORTS = 3
-EQUAL_UPDATES = 20
+EQUAL_UPDATES, CAPTURED_UPDATES = 20, 100
+# By lane, over and over.
+MIXED, RARER = (1, 2, 7), (2, 3, 7)
 
 
 def cohort_of(
@@ -93,38 +95,58 @@ class Ours:
         return time.perf_counter() - started
 
 
-def difference(name: str, data: Tensor, lanes: int, eager: bool = False) -> float:
+def difference(name: str, data: Tensor, lanes: int) -> float:
     """The largest difference between any number of a lane and of its trial alone, in fp64 after 20 critic updates.
 
     The trials differ in all hyper-parameters.
     """
-    together = _trained(name, data, _unlike(lanes), eager)
-    return max(
-        _apart(together, trial.number, _trained(name, data, [trial], eager), trial.number) for trial in _unlike(lanes)
-    )
+    trials = _unlike(lanes, MIXED)
+    together = _trained(name, data, trials)
+    return max(_apart(together, _trained(name, data, [trial]), trial.number) for trial in trials)
 
 
 def difference_of_capture(name: str, data: Tensor, lanes: int) -> float:
-    """As `difference`, but between captured and eager updates of the same cohort."""
-    captured, eager = (_trained(name, data, _unlike(lanes), choice) for choice in (False, True))
-    return max(_apart(captured, number, eager, number) for number in range(lanes))
+    """The largest difference between captured and eager updates of the same cohorts, of 2 lanes or more, in fp64.
+
+    After as many critic updates as record the draws too, at their fourth block; of one cohort with an n_critic of 1,
+    whose every tick has a generator update, and one without. Amid them a trial is dropped and another added.
+    """
+    found = []
+    for cycle in (MIXED, RARER):
+        captured, eager = (_changed(name, data, _unlike(lanes + 1, cycle), choice) for choice in (False, True))
+        found += [_apart(captured, eager, trial.number) for trial in captured.trials]
+    return max(found)
 
 
-def _unlike(count: int) -> list[Trial]:
+def _unlike(count: int, n_critics: Sequence[int]) -> list[Trial]:
     return [
-        Trial(number, number, Hyper(LAMBDA / (1 + number), lr, 2 * lr, 1 + number % 3, 0.1 * (number % 5), 0.9))
+        Trial(
+            number,
+            number,
+            Hyper(LAMBDA / (1 + number), lr, 2 * lr, n_critics[number % len(n_critics)], 0.1 * (number % 5), 0.9),
+        )
         for number, lr in enumerate(rates(count))
     ]
 
 
-def _trained(name: str, data: Tensor, trials: Sequence[Trial], eager: bool) -> Cohort:
-    cohort = cohort_of(name, data, trials, (EQUAL_UPDATES, NEVER), eager, "float64")
+def _trained(name: str, data: Tensor, trials: Sequence[Trial]) -> Cohort:
+    cohort = cohort_of(name, data, trials, (EQUAL_UPDATES, NEVER), dtype="float64")
     cohort.advance()
     return cohort
 
 
-def _apart(one: Cohort, number: int, other: Cohort, its_number: int) -> float:
-    theirs = other.state_of(its_number).tensors()
+def _changed(name: str, data: Tensor, trials: Sequence[Trial], eager: bool) -> Cohort:
+    """All trials but the last, which takes the place of the first when all programs are recorded."""
+    cohort = cohort_of(name, data, trials[:-1], (CAPTURED_UPDATES, 2 * CAPTURED_UPDATES, NEVER), eager, "float64")
+    cohort.advance()
+    cohort.drop(trials[0].number)
+    cohort.add(trials[-1])
+    cohort.advance()
+    return cohort
+
+
+def _apart(one: Cohort, other: Cohort, number: int) -> float:
+    theirs = other.state_of(number).tensors()
     return max(
         float((tensor.double() - theirs[name].double()).abs().max())
         for name, tensor in one.state_of(number).tensors().items()

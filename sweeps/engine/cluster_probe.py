@@ -10,7 +10,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from sweeps.engine.lanes import choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.lanes import Choice, choose, climb, hypers, most_lanes, sizes, unmeasured
 from sweeps.engine.placement import Placement, Resources
 from sweeps.engine.plan import Plan
 from sweeps.engine.trainable import resident
@@ -35,17 +35,36 @@ def settle_lanes(
 
     kept: as `unmeasured` takes it. samples: how many a score takes. nodes: of the cluster as it is.
 
-    Raises `UserError` if trials cannot be trained side by side, or not at all.
+    Raises `UserError` if not even one trial fits in the memory.
     """
     most = most_lanes(plan.trials, len(plan.space.presets), places.room(nodes))
-    choice = unmeasured(kept, places, most)
+    choice = unmeasured(kept, places, most) or _unfit(plan)
     if choice is None:
-        check_fit(plan.structure, 2)
         wait = "" if places.fitting(nodes) else ", as soon as a node with one has come"
         say(f"lanes: measuring how many trials a GPU trains best side by side{wait}")
-        choice = choose(*_measured(plan, train, samples, places, sizes(most)), most)
+        choice = _measured_choice(plan, train, samples, places, most)
     say(choice.line)
     return choice.lanes
+
+
+def _unfit(plan: Plan) -> Choice | None:
+    """One lane for networks that are trained alone but not side by side; None for all others."""
+    try:
+        check_fit(plan.structure, 2)
+    except UserError as error:
+        why = one_line(error.__cause__ or error)
+        return Choice(1, f"lanes: 1 a process, as an update of two trials side by side fails: {why}")
+    return None
+
+
+def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, most: int) -> Choice:
+    """Want of memory is part of what is measured; whatever else goes wrong leaves a trial a process, as without."""
+    try:
+        found, there = _measured(plan, train, samples, places, sizes(most))
+    except ray.exceptions.RayError as error:
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        return Choice(1, f"lanes: 1 a process, as measuring failed: {one_line(cause)}: --lanes N for several")
+    return choose(found, there, most)
 
 
 @dataclass(frozen=True)
@@ -67,14 +86,7 @@ def _measured(
     told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, pair)
     # Its process ends with it: one that waited for another task would keep its memory from the trials.
     task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
-    try:
-        return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
-    except ray.exceptions.RayError as error:
-        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-        raise UserError(
-            "how many trials train best side by side must be measured before the first of them; that failed: "
-            f"{one_line(cause)}: give --lanes 1, for which nothing is measured"
-        ) from error
+    return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
 
 
 def _measure_lanes(

@@ -62,7 +62,10 @@ def unmeasured(kept: int | None, places: Placement, most: int) -> Choice | None:
     if places.gpus_per_trial > 1:
         return Choice(1, "lanes: 1 a process, as each trial takes several GPUs")
     if kept is not None:
-        return Choice(kept, f"lanes: {kept} a process, as before: another number changes last bits")
+        # Whether the number was measured or given is not known any more.
+        elsewhere = kept > 1 and not places.gpus_per_trial
+        said = "; if that was measured on a GPU, --lanes 1 suits these CPUs better" if elsewhere else ""
+        return Choice(kept, f"lanes: {kept} a process, as before: another number changes last bits{said}")
     if not places.gpus_per_trial:
         return Choice(1, "lanes: 1 a process, as on a CPU processes use the cores as well; --lanes N for several")
     if most == 1:

@@ -22,6 +22,7 @@ class OwnMetric:
     """A function of real and of as many generated samples, each (N, ...) as a network sees them; less is better.
 
     It must use no random numbers but from a constant seed: the same samples are to score the same in every process.
+    It may be called from several threads of a process at once, so it must change nothing that its calls share.
     name: of lower-case letters, digits and `_`; the metric is called `eval/<name>`. meaning: in one sentence, with its
     unit.
 
