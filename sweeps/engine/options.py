@@ -32,7 +32,8 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
-    lanes: None where they are to be chosen. precision: of the products of training; None: the structure's. published:
+    lanes: None where they are to be chosen. precision: of the products of training; None: the structure's. capture:
+    whether a GPU records updates. published:
     critic updates of the preset's published schedule, if there is one. script, arguments: the file that was run, and
     what was given to it but for where things are kept. quiet, json: how the sweep is told. debug: whether an error is
     shown with where it arose. own: the options of one script only, by name.
@@ -59,6 +60,7 @@ class Options:
     pruning: bool = True
     confirm: Asked | None = None
     precision: str | None = None
+    capture: bool = True
     published: int | None = None
     script: str = ""
     arguments: tuple[str, ...] = ()
@@ -183,7 +185,7 @@ def parse(
 
 CHOICES = (
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
-    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision"),
+    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision", "capture"),
 )
 
 
@@ -325,6 +327,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         help="of products in training; "
         + "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items())
         + " (default: float32)",
+    )
+    group.add_argument(
+        "--no-capture",
+        dest="capture",
+        action="store_false",
+        help="do not record updates on a GPU as CUDA graphs, for networks that cannot be: slower",
     )
     group.add_argument(
         "--lanes",
