@@ -65,8 +65,8 @@ def folder_name(critic_updates: int) -> str:
 def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
     """Write a checkpoint below `folder`; the folder it is in.
 
-    One of the same step that is whole stays as it is: it has the same state, and may be another process's, on a node
-    that was given up for lost.
+    One of the same step that is whole stays as it is: its scores may be known elsewhere, or it may be another
+    process's, on a node that was given up for lost.
     """
     described = {
         "format": FORMAT,

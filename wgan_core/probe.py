@@ -56,16 +56,17 @@ def measure(
     device: torch.device,
     samples: int,
     seconds: float = SECONDS,
+    is_captured: bool = True,
 ) -> Measurement:
     """Train a cohort of a lane for each of `hypers` for so long, and draw so many samples of one, as for its score.
 
-    data, labels: as `Cohort` takes them. Raises what training does, unless it is for want of memory.
+    data, labels, is_captured: as `Cohort` takes them. Raises what training does, unless it is for want of memory.
     """
     give_back(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        speed = _speed(structure, data, labels, hypers, device, samples, seconds)
+        speed = _speed(structure, data, labels, hypers, device, samples, seconds, is_captured)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -85,8 +86,9 @@ def _speed(
     device: torch.device,
     samples: int,
     seconds: float,
+    is_captured: bool,
 ) -> float:
-    cohort = Cohort(structure, data, (NEVER,), device, len(hypers), labels)
+    cohort = Cohort(structure, data, (NEVER,), device, len(hypers), labels, is_captured)
     # One start for all: to draw hundreds would take longer than to train them.
     start = State.initial(structure, 0, device)
     for number, hyper in enumerate(hypers):

@@ -30,10 +30,12 @@ def settle_lanes(
     places: Placement,
     nodes: Sequence[Resources],
     say: Callable[[str], None],
+    is_captured: bool = True,
 ) -> int:
     """How many trials a process of a sweep trains side by side, where nobody has said it; a person is told why.
 
-    kept: as `unmeasured` takes it. samples: how many a score takes. nodes: of the cluster as it is.
+    kept: as `unmeasured` takes it. samples: how many a score takes. is_captured: as `Cohort` has it. nodes: of the
+    cluster as it is.
 
     Raises `UserError` if not even one trial fits in the memory.
     """
@@ -42,7 +44,7 @@ def settle_lanes(
     if choice is None:
         wait = "" if places.fitting(nodes) else ", as soon as a node with one has come"
         say(f"lanes: measuring how many trials a GPU trains best side by side{wait}")
-        choice = _measured_choice(plan, train, samples, places, most)
+        choice = _measured_choice(plan, train, samples, places, most, is_captured)
     say(choice.line)
     return choice.lanes
 
@@ -57,10 +59,10 @@ def _unfit(plan: Plan) -> Choice | None:
     return None
 
 
-def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, most: int) -> Choice:
+def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, most: int, is_captured: bool) -> Choice:
     """Want of memory is part of what is measured; whatever else goes wrong leaves a trial a process, as without."""
     try:
-        found, there = _measured(plan, train, samples, places, sizes(most))
+        found, there = _measured(plan, train, samples, places, sizes(most), is_captured)
     except ray.exceptions.RayError as error:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         return Choice(1, f"lanes: 1 a process, as measuring failed: {one_line(cause)}: --lanes N for several")
@@ -76,14 +78,15 @@ class _Tried:
     samples: int
     threads: int
     gpu_share: float
+    is_captured: bool
     pair: Pair | None
 
 
 def _measured(
-    plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...]
+    plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...], is_captured: bool
 ) -> tuple[list[Measurement], int | None]:
     pair = own_pair(plan.structure.networks)
-    told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, pair)
+    told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, is_captured, pair)
     # Its process ends with it: one that waited for another task would keep its memory from the trials.
     task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
     return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
@@ -103,6 +106,7 @@ def _measure_lanes(
     classes = None if labels is None else torch.from_numpy(labels.copy()).to(device)
 
     def of(lanes: int) -> Measurement:
-        return measure(plan.structure, data, classes, hypers(plan.space, lanes), device, told.samples)
+        points = hypers(plan.space, lanes)
+        return measure(plan.structure, data, classes, points, device, told.samples, is_captured=told.is_captured)
 
     return climb(told.sizes, of), there

@@ -2,7 +2,8 @@
 
 A cohort dies as one, and which of its trials did it is not known: they wait again, together. The second time that a
 trial's process dies before its next report, the trial is suspected, and trained alone until that report. A death alone
-is the trial's own fault.
+is the trial's own fault. If all suspects of a death got past their places alone, no trial did it: as many side by side
+are taken to be more than the memory holds, though nobody could say so.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class Death:
     @classmethod
     def from_json(cls, values: Mapping[str, Any] | None) -> Self | None:
         return None if values is None else cls(**values)
+
+
+def unrecorded(step: int, faults: int) -> Death:
+    """Of a trial that was left by a version which counted deaths alone: the place of the last one is not known."""
+    return Death("", 1, step, True, faults)
 
 
 def after(before: Death | None, by: str, trials: int, step: int, faults: int) -> Death:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sweeps.engine.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
-from sweeps.engine.spool import Best, Spool, State
+from sweeps.engine.spool import Best, Spool, State, Step, step_name
 from sweeps.engine.study import Claim
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint, DamagedCheckpoint
@@ -19,8 +20,10 @@ from wgan_core.generator import write_generator
 class Kept:
     """One trial's folder; `objective` is the score that decides which of its checkpoints is the best.
 
-    A trial may end between any two writes. Written again, everything comes out the same: records are
-    written once, checkpoints carry a manifest, and what follows from them is worked out anew.
+    A trial may end between any two writes. A report counts once its record is there, which is written last, and from
+    then on may be in MLflow: reached again, perhaps on another number of lanes and with other last bits, it stays, and
+    the study is told its score. A checkpoint of a report without a record is deleted. So study, record, picture and
+    checkpoint always are of the same state.
     """
 
     def __init__(self, folder: Folder, objective: str) -> None:
@@ -37,7 +40,24 @@ class Kept:
         trial = claim.trial
         self._spool.reopen()  # an end that the study does not know of: the process died in between
         self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms(), machine)
-        return self._latest_told(claim.step) if in_company else checkpoints.latest(self._checkpoints)
+        self._forget_unrecorded()
+        found = self._latest_told(claim.step) if in_company else checkpoints.latest(self._checkpoints)
+        self._best = self._recall_best(found.critic_updates if found else 0)
+        return found
+
+    def _forget_unrecorded(self) -> None:
+        recorded, names = self._spool.segments(), checkpoints.valid(self._checkpoints)
+        # A checkpoint has the name of its record.
+        forgotten = {name for name in names if f"{name}.json" not in recorded and self._is_report(name)}
+        if forgotten:
+            checkpoints.keep(self._checkpoints, set(names) - forgotten)
+
+    def _is_report(self, name: str) -> bool:
+        """And not a state that was saved between two."""
+        try:
+            return bool(checkpoints.read_scores(self._checkpoints / name)[0])
+        except DamagedCheckpoint:
+            return False
 
     def _latest_told(self, step: int) -> Checkpoint | None:
         for name in reversed(checkpoints.valid(self._checkpoints)):
@@ -49,18 +69,34 @@ class Kept:
                 return found
         return None
 
-    def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> None:
-        """Keep a report: sample grid, record, and, if the score is a number, the checkpoint."""
+    def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> float:
+        """Keep a report: sample grid, the checkpoint if the score is a number, and record; the score that is kept.
+
+        Of a report that is recorded already all stays, but for a checkpoint that was damaged: the one that takes its
+        place has the recorded scores.
+        """
         step = checkpoint.critic_updates
-        (self._folder / SAMPLES).write(sample_name(step), picture)
-        # Before the checkpoint: a trial that dies in between computes this step again, and its first record stays.
-        self._spool.step(step, _now_ms(), metrics, sample_name(step))
+        recorded = self._recorded(step)
+        if recorded is None:
+            (self._folder / SAMPLES).write(sample_name(step), picture)
+        else:
+            scores = {name: recorded.get(name, score) for name, score in checkpoint.scores.items()}
+            checkpoint = replace(checkpoint, scores=scores)
         value = checkpoint.scores[self._objective]
-        if not math.isfinite(value):
-            return
-        checkpoints.write(self._checkpoints, checkpoint)
-        if self._best is None or value < self._best.value:
+        if math.isfinite(value):
+            checkpoints.write(self._checkpoints, checkpoint)
+        self._spool.step(step, _now_ms(), metrics, sample_name(step))
+        if math.isfinite(value) and (self._best is None or value < self._best.value):
             self._best = Best(step, value, checkpoints.folder_name(step))
+        return value
+
+    def _recorded(self, step: int) -> Mapping[str, float] | None:
+        try:
+            found = self._spool.read(step_name(step))
+        except FileNotFoundError:
+            return None
+        assert isinstance(found, Step)
+        return found.metrics
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a state between two reports, to go on from; whatever else is kept stays as it is."""
@@ -76,6 +112,8 @@ class Kept:
 
         test: what the best checkpoint scores on the test split, if that was asked.
         """
+        if self._best is not None and self._best.critic_updates > critic_updates:  # of a report that it was never told
+            self._best = self._recall_best(critic_updates)
         self._spool.end(state, reason, _now_ms(), critic_updates, self._best, self._write_model(), test)
 
     def best(self) -> Checkpoint | None:
@@ -94,7 +132,8 @@ class Kept:
         write_generator(self._folder / MODEL, best)
         return MODEL
 
-    def _recall_best(self) -> Best | None:
+    def _recall_best(self, until: float = math.inf) -> Best | None:
+        """Of the reports up to so many critic updates."""
         best: Best | None = None
         for name in checkpoints.valid(self._checkpoints):
             try:
@@ -102,7 +141,7 @@ class Kept:
             except DamagedCheckpoint:
                 continue
             value = scores.get(self._objective)  # None: saved between two reports
-            if value is not None and (best is None or value < best.value):
+            if value is not None and step <= until and (best is None or value < best.value):
                 best = Best(step, value, name)
         return best
 

@@ -33,10 +33,10 @@ class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
     lanes: None where they are to be chosen. precision: of the products of training; None: the structure's. capture:
-    whether a GPU records updates. published:
-    critic updates of the preset's published schedule, if there is one. script, arguments: the file that was run, and
-    what was given to it but for where things are kept. quiet, json: how the sweep is told. debug: whether an error is
-    shown with where it arose. own: the options of one script only, by name.
+    whether a GPU records updates. published: critic updates of the preset's published schedule, if there is one.
+    script, arguments: the file that was run, and what was given to it but for where things are kept. quiet, json: how
+    the sweep is told. debug: whether an error is shown with where it arose. own: the options of one script only, by
+    name.
     """
 
     name: str

@@ -109,7 +109,8 @@ def run_sweep(
             lanes = options.lanes
             if lanes is None:
                 kept = None if first else read_started(folder).lanes
-                lanes = settle_lanes(kept, plan, dataset.train, evaluator.sample_size, places, nodes, voice.say)
+                size, capture = evaluator.sample_size, options.capture
+                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, voice.say, capture)
             search = Training(options, folder, places, url, session, dataset, evaluator, voice, lanes).begin(plan)
             opened.result()
             write_plan(folder, plan, _started(search.training, tracker))

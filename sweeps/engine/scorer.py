@@ -58,7 +58,7 @@ class Scorer:
     def report(
         self, cohort: Cohort, reports: Sequence[Report], seconds: Mapping[int, float], kept: Mapping[int, Kept]
     ) -> dict[int, float]:
-        """Score and keep what stands at these reports; the values of the objective by number.
+        """Score and keep what stands at these reports; the values of the objective by number, as they are kept.
 
         seconds: of training in all; kept: what is kept of each trial. As many trials are scored at a time as there are
         CPU threads, each on one; no more are drawn ahead, as the samples of a trial may be large.
@@ -99,8 +99,7 @@ class Scorer:
         columns = COLUMNS if structure.classes else None
         picture = samples_png(drawn.shown, self._data, columns, structure.coding)
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)
-        drawn.kept.report(checkpoint, metrics, picture)
-        return scores[self._plan.objective]
+        return drawn.kept.report(checkpoint, metrics, picture)
 
     def _told(self, count: int, *seed: int) -> Tensor | None:
         """The classes that so many samples are asked for, if any."""

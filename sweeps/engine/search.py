@@ -47,9 +47,10 @@ class CohortSearch(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         # One may wait for a node whatever the room: Tune, with nothing at all to wait for, would hear no interrupt.
-        if self._live and len(self._live) >= self._room():
+        free = self._room() - len(self._live)
+        if self._live and free < 1:
             return None
-        claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes)))
+        claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes, max(1, free))))
         if claims:
             self._live[trial_id] = _alive()
             return config_of(claims, self._plan)

@@ -29,6 +29,7 @@ from sweeps.engine.plan import ETA, RANDOM_TRIALS, Plan
 from sweeps.engine.pruner import HalvingPruner
 from sweeps.engine.space import Range
 from sweeps.engine.tracking_uri import shown, without_password
+from sweeps.engine.widths import width_for
 from wgan_core.config import Trial
 from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
@@ -38,8 +39,8 @@ MAX_FAULTS = 3
 MAX_LOSSES = 10
 HOLDER, FAULTS, LOSSES, REASON, SECONDS, VERDICTS = "holder", "faults", "losses", "reason", "seconds", "verdicts"
 DEATH, TEST = "death", "test"
-# Of the study itself: which cohorts had fewer lanes after they ran out of memory.
-NARROWED = "narrowed"
+# Of the study itself: which cohorts had fewer lanes after they ran out of memory, and who was suspected last, by width.
+NARROWED, SUSPECTS = "narrowed", "suspects"
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
@@ -113,18 +114,20 @@ class Study:
         self._study = open_study(self._plan.study_name, storage_url, pruner)
         self._distributions = {name: as_distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
 
-    def claim(self, holder: str, count: int) -> list[Claim]:
+    def claim(self, holder: str, count: int, processes: int = 1) -> list[Claim]:
         """Up to `count` trials for this holder: interrupted ones first, then new ones; empty if none waits now.
 
         A trial that is suspected (`deaths`) is handed out alone, and to a holder that has no other, so that no
-        neighbour suffers. A holder that has none gets no more than `lanes` says.
+        neighbour suffers. A holder that has none gets no more than `lanes` says, and than its share where the trials
+        that are left are for so many processes.
         """
         before = {claim.trial.number for claim in self.held(holder)}
-        return self._patience.wait(lambda: self._claim_more(holder, count, before))
+        return self._patience.wait(lambda: self._claim_more(holder, count, processes, before))
 
-    def _claim_more(self, holder: str, count: int, before: Collection[int]) -> list[Claim]:
+    def _claim_more(self, holder: str, count: int, processes: int, before: Collection[int]) -> list[Claim]:
         """What the holder holds beside `before`, made up to `count`."""
-        count = count if before else self._lanes(count)
+        had_company = count > 1 or bool(self._narrowed())
+        count = count if before else min(self._lanes(count), math.ceil(self._left(holder) / processes))
         running = self._running()
         held = [trial for trial in running if self._is_held(trial, holder)]
         claims = [self._hold(trial, holder) for trial in held if trial.number not in before]
@@ -133,12 +136,26 @@ class Study:
         waiting = [trial for trial in running if not self._is_held(trial)]
         suspects = [trial for trial in waiting if _is_suspected(trial)]
         if suspects and not held:
+            self._keep_suspicion(suspects[0], had_company)
             return [self._hold(suspects[0], holder)]
         sound = [trial for trial in waiting if not _is_suspected(trial)]
         claims += [self._hold(trial, holder) for trial in sound[: count - len(claims)]]
         while len(claims) < count and (asked := self._ask()) is not None:
             claims.append(self._hold(asked, holder))
         return claims
+
+    def _left(self, holder: str) -> int:
+        """How many trials have not ended, but for those of other holders."""
+        trials = self._trials()
+        taken = [each for each in trials if each.state is TrialState.RUNNING and self._is_held(each)]
+        others = [each for each in taken if not self._is_held(each, holder)]
+        return self._plan.trials - sum(each.state.is_finished() for each in trials) - len(others)
+
+    def _keep_suspicion(self, frozen: FrozenTrial, had_company: bool) -> None:
+        """Of a trial left by an older version, up to its next report; in company its faults may be a neighbour's."""
+        death = _death(frozen)
+        if death is not None and DEATH not in frozen.user_attrs:
+            self._record_death(frozen.number, replace(death, faults=0) if had_company else death)
 
     def began(self, holder: str, node: str) -> list[Claim]:
         """The trials of this holder, which says on which node its process is."""
@@ -277,23 +294,61 @@ class Study:
         for trial in found:
             if trial.death is not None:
                 self._patience.wait(partial(self._record_death, trial.told.number, trial.death))
+        if (death := next((trial.death for trial in found), None)) is not None:
+            self._patience.wait(partial(self._weigh, holder, death))
         for trial in found:
             self._patience.wait(partial(self._release, trial, counted))
-        return [trial.told for trial in found]
+        ended = self._patience.wait(lambda: self._ended_by_release(holder))
+        told = {each.number: each for each in [*ended, *(trial.told for trial in found)]}
+        return [told[number] for number in sorted(told)]
+
+    def _weigh(self, holder: str, death: Death) -> None:
+        """Have fewer lanes if a cohort dies of which each suspect of the death before got past its place alone.
+
+        A process that the system kills for want of memory cannot say so, and would be filled and killed again for ever.
+        """
+        if death.trials == 1:
+            return
+        width = width_for(death.trials, 2 * death.trials)
+        kept = self._study.user_attrs.get(SUSPECTS, {})
+        session, places = kept.get(str(width), ("", {}))
+        if session == self._session and all(self._got_past(int(number), step) for number, step in places.items()):
+            if self._lanes(width) > width // 2:
+                said = f"a process of {death.trials} trials died again, and each trial alone did not"
+                self._narrow(holder, width // 2, f"{said}: {width // 2} lanes from now on")
+            return
+        found = {each.number: _death(each) for each in self._trials()}
+        suspects = {n: each.step for n, each in found.items() if each and each.by == death.by and each.suspected}
+        if suspects:
+            self._study.set_user_attr(SUSPECTS, {**kept, str(width): [self._session, suspects]})
+
+    def _got_past(self, number: int, step: int) -> bool:
+        """Whether a suspect of that step has made a further report, or has ended without a death alone."""
+        frozen = self._frozen(number)
+        return (frozen.last_step or 0) > step or (frozen.state.is_finished() and not frozen.user_attrs.get(FAULTS))
+
+    def _ended_by_release(self, holder: str) -> list[Released]:
+        """Those that this holder's death has ended, also where who told of it died before it was heard."""
+        return [
+            Released(each.number, each.last_step or 0, each.user_attrs[REASON], has_failed=True)
+            for each in self._trials()
+            if each.state is TrialState.FAIL and self._is_held(each, holder) and _has_died_out(each)
+        ]
 
     def _to_release(self, holder: str, counted: str, count: int, why: str) -> list[_Release]:
         held = [trial for trial in self._running() if self._is_held(trial, holder)]
         found = []
         for frozen in held:
-            times, reason, death = frozen.user_attrs.get(counted, 0), why, None
+            times, reason, death, before = frozen.user_attrs.get(counted, 0), why, None, _death(frozen)
             step = frozen.last_step or 0
             if count and counted == LOSSES:
                 times += 1
                 reason = f"its node was lost ({times} so far)"
             elif count:
-                death = deaths.after(_death(frozen), f"{self._session}/{holder}", len(held), step, times)
+                faults = before.faults if before else 0
+                death = deaths.after(before, f"{self._session}/{holder}", len(held), step, faults)
                 times, reason = death.faults, death.reason(why)
-            told = Released(frozen.number, step, reason, times >= MOST[counted])
+            told = Released(frozen.number, step, reason, bool(count) and times >= MOST[counted])
             found.append(_Release(told, times, death))
         return found
 
@@ -306,9 +361,10 @@ class Study:
             return
         if frozen.user_attrs.get(counted, 0) != released.times:
             self._set(frozen, counted, released.times)
-        self._set(frozen, HOLDER, "")
-        if released.told.has_failed:
+        if released.told.has_failed:  # and stays held: let go before its end, it could be handed out once more
             self._end(frozen, TrialState.FAIL, released.told.reason)
+        else:
+            self._set(frozen, HOLDER, "")
 
     def is_done(self) -> bool:
         """Whether all trials have been asked and have ended."""
@@ -450,7 +506,14 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
 
 
 def _death(frozen: FrozenTrial) -> Death | None:
+    faults = frozen.user_attrs.get(FAULTS, 0)
+    if faults and DEATH not in frozen.user_attrs:
+        return deaths.unrecorded(frozen.last_step or 0, faults)
     return Death.from_json(frozen.user_attrs.get(DEATH))
+
+
+def _has_died_out(frozen: FrozenTrial) -> bool:
+    return any(frozen.user_attrs.get(counted, 0) >= most for counted, most in MOST.items())
 
 
 def _is_suspected(frozen: FrozenTrial) -> bool:

@@ -44,7 +44,8 @@ SAVES_S = 5.0
 class Work:
     """What all cohorts of a sweep share.
 
-    inventory: what the driver would train with. pair: the networks, if they are a person's own, which no worker knows.
+    inventory: what the driver would train with. is_captured: whether a GPU records updates. pair: the networks, if they
+    are a person's own, which no worker knows.
     """
 
     plan_json: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Work:
     threads: int
     gpu_share: float
     inventory: dict[str, str]
+    is_captured: bool = True
     pair: Pair | None = None
 
 
@@ -147,7 +149,9 @@ class _Runner:
         self._alone = False
 
     def _vacant(self) -> Cohort:
-        return self._ours.cohort(self._plan.structure, self._data, self._plan.grid, self._device, self._labels)
+        return self._ours.cohort(
+            self._plan.structure, self._data, self._plan.grid, self._device, self._labels, self._work.is_captured
+        )
 
     def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes, each from its last checkpoint if it has one."""

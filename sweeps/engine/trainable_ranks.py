@@ -122,9 +122,10 @@ class Company:
         grid: Sequence[int],
         device: torch.device,
         labels: torch.Tensor | None,
+        is_captured: bool,
     ) -> Cohort:
         """A vacant cohort of one lane, in place of any before it."""
-        return LedCohort(self, structure, data, grid, device, labels)
+        return LedCohort(self, structure, data, grid, device, labels, is_captured)
 
     def machine(self, device: torch.device) -> str:
         """What the trial is trained on."""
@@ -175,8 +176,9 @@ class LedCohort(Cohort):
         grid: Sequence[int],
         device: torch.device,
         labels: torch.Tensor | None,
+        is_captured: bool,
     ) -> None:
-        super().__init__(structure, data, grid, device, 1, labels, ranks=company.ranks)
+        super().__init__(structure, data, grid, device, 1, labels, is_captured, company.ranks)
         self._company = company
 
     def add(

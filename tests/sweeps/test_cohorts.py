@@ -5,22 +5,36 @@ All sweeps here have the same search and are given eight lanes, of which four fi
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from sweeps.engine.kept import Kept
+from sweeps.engine.layout import CHECKPOINTS, SAMPLES, sample_name
+from sweeps.engine.plan import Plan
+from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.search import trained_again
+from sweeps.engine.spool import END_NAME, Best, End, Spool, Step, step_name
+from sweeps.engine.study import Claim
 from sweeps.engine.widths import width_for
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored
+from wgan_core import checkpoint as checkpoints
+from wgan_core.checkpoint import Checkpoint
+from wgan_core.config import Trial
+from wgan_core.folder import Folder
 from wgan_core.memory import is_out_of_memory, what_ran_out
+from wgan_core.state import State
 
+PARAMS = dict(WGAN_GP.presets[0])
 TRIALS, CULPRIT, GREEDY = 6, 2, 5
 
 # Points near a circle; the generator's buffers count its updates, and know the trial by the seed that it starts from.
@@ -47,7 +61,7 @@ CULPRIT, GREEDY, FIT = (trial_seed(0, 2), 13), (trial_seed(0, 5), 5), 4
 class Trap(torch.autograd.Function):
     @staticmethod
     def forward(x, deadly, greedy):
-        if "WGAN_TRAP" in os.environ:
+        if "WGAN_TRAP" in os.environ and not deadly.is_meta:  # which has no values
             if deadly.any():
                 os.kill(os.getpid(), signal.SIGKILL)
             if greedy.any():
@@ -139,6 +153,111 @@ def test_what_the_allocator_says_is_told_from_other_errors() -> None:
 def test_one_line_for_all_that_go_on() -> None:
     assert trained_again(["7"]) == "trial 7 is trained again from its last checkpoint"
     assert trained_again(["1", "2"]) == "trials 1, 2 are trained again from their last checkpoints"
+
+
+class Reached:
+    """A trial's folder as processes on several numbers of lanes leave it, which come to other scores at a step."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder, self._plan = Folder.at(folder), plan
+        self._trial = Trial(0, 1, WGAN_GP.hyper(PARAMS))
+        self.kept: Kept | None = None
+
+    def start(self, told: int) -> int:
+        """A new process, of a cohort of which the study was told so much; where it goes on."""
+        self.kept = Kept(self.folder, "eval/a")
+        found = self.kept.start(Claim(self._trial, PARAMS, False, told), "", in_company=True)
+        return found.critic_updates if found else 0
+
+    def report(self, step: int, score: float) -> float:
+        assert self.kept is not None
+        return self.kept.report(self.at(step, {"eval/a": score}), {"eval/a": score}, str(score).encode())
+
+    def at(self, step: int, scores: dict[str, float]) -> Checkpoint:
+        state = State.initial(self._plan.structure, step, torch.device("cpu"))
+        return Checkpoint(self._trial, self._plan.structure, step, state, scores)
+
+    def stands(self, step: int) -> tuple[float, str, float]:
+        """The score of a report in its record, in its picture and in its checkpoint."""
+        record = Spool(self.folder).read(step_name(step))
+        assert isinstance(record, Step)
+        picture = (self.folder / SAMPLES).read(sample_name(step)).decode()
+        scores, _ = checkpoints.read_scores(self.folder / CHECKPOINTS / checkpoints.folder_name(step))
+        return record.metrics["eval/a"], picture, scores["eval/a"]
+
+    def end(self, step: int) -> Best | None:
+        Kept(self.folder, "eval/a").end("FAIL", "", step)
+        end = Spool(self.folder).read(END_NAME)
+        assert isinstance(end, End)
+        return end.best
+
+
+@pytest.fixture
+def reached(tmp_path: Path, make_plan: Callable[..., Plan]) -> Reached:
+    return Reached(tmp_path, make_plan())
+
+
+def test_a_report_that_the_study_was_not_told_of_stays_once_recorded(reached: Reached) -> None:
+    """Trained again with other last bits, the study gets the score of the record, the picture and the checkpoint."""
+    assert reached.start(0) == 0
+    assert reached.report(10, 5.0) == 5.0
+    reached.report(20, 3.0)
+    assert reached.start(10) == 10
+    assert reached.report(20, 3.5) == 3.0
+    assert reached.stands(20) == (3.0, "3.0", 3.0)
+    assert reached.start(20) == 20
+    best = reached.end(20)
+    assert best == Best(20, 3.0, checkpoints.folder_name(20))
+
+
+def test_what_the_study_was_not_told_of_is_no_best(reached: Reached) -> None:
+    """Of a trial that ends before it reaches that report again."""
+    reached.start(0)
+    reached.report(10, 5.0)
+    reached.report(20, 3.0)
+    assert reached.end(10) == Best(10, 5.0, checkpoints.folder_name(10))
+
+
+def test_a_report_without_its_record_is_made_anew(reached: Reached, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process died before it, with a checkpoint written."""
+    reached.start(0)
+    reached.report(10, 5.0)
+    with monkeypatch.context() as dying:
+        dying.setattr(Spool, "step", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            reached.report(20, 3.0)
+    assert reached.start(10) == 10
+    assert reached.report(20, 3.5) == 3.5
+    assert reached.stands(20) == (3.5, "3.5", 3.5)
+
+
+def test_a_damaged_checkpoint_is_replaced_by_one_with_the_recorded_score(reached: Reached) -> None:
+    reached.start(0)
+    reached.report(10, 5.0)
+    reached.report(20, 3.0)
+    (reached.folder / CHECKPOINTS / checkpoints.folder_name(20)).write("state.safetensors", b"")
+    assert reached.start(20) == 10
+    assert reached.report(20, 3.5) == 3.0
+    assert reached.stands(20) == (3.0, "3.0", 3.0)
+    assert reached.start(20) == 20
+
+
+def test_a_score_that_was_not_finite_stays(reached: Reached) -> None:
+    reached.start(0)
+    reached.report(10, math.nan)
+    reached.start(0)
+    assert math.isnan(reached.report(10, 3.0))
+    assert reached.end(10) is None
+
+
+def test_what_was_saved_between_reports_is_gone_on_from(reached: Reached) -> None:
+    """Whatever was reported since without the study being told."""
+    reached.start(0)
+    reached.report(10, 5.0)
+    assert reached.kept is not None
+    reached.kept.save(reached.at(15, {}))
+    reached.report(20, 3.0)
+    assert reached.start(10) == 15
 
 
 @dataclass

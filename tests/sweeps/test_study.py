@@ -414,27 +414,129 @@ def test_new_cohorts_of_a_session_have_no_more_lanes_than_fitted(opened: Callabl
     assert len(later.claim("a", 8)) == 8
 
 
-def test_throughput_does_not_choose(make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight lanes whose trials last as long as n_critic says, a lane refilled when it is free, are handed exactly the
-    200 trials, in this order and with these parameters, that Optuna's sampler gives one at a time."""
-    monkeypatch.setattr("sweeps.engine.study.RANDOM_TRIALS", 200)
-    space = Space({"n_critic": Range(1, 5, whole=True)}, {**PRESETS[0], "lr": 1e-4}, ())
-    study = Study(make_plan(trials=200, budget=1, space=space).as_json(), "sqlite://", "s")
+def test_a_cohort_that_is_always_killed_when_full_gets_narrower(opened: Callable[..., Study]) -> None:
+    """As by the system for want of memory: four lanes die, and each of their trials alone does not; known from the
+    storage alone, and forgotten by the next session."""
+    alone: list[int] = []
+    for _ in range(2):
+        opened().claim("first", 4)
+        opened().release("first", died=True)
+    for holder in "abcd":
+        (claim,) = opened().claim(holder, 4)
+        assert claim.alone
+        alone += numbers([claim])
+        assert opened(pruning=False).report(holder, {claim.trial.number: (10, 1.0)}, {}) == {claim.trial.number: False}
+        opened().hand_back(holder, numbers([claim]))
+    assert alone == [0, 1, 2, 3]
+    assert numbers(opened().claim("full", 4)) == alone
+    assert (opened().lanes(4), opened().said()) == (4, [])
+    opened().release("full", died=True)
+    said = "a process of 4 trials died again, and each trial alone did not: 2 lanes from now on"
+    assert (opened().lanes(4), opened().said()) == (2, [said])
+    assert numbers(opened().claim("half", 4)) == [0, 1]
+    assert opened("two").lanes(4) == 4
+
+
+def test_a_death_of_fewer_lanes_makes_none_narrower(opened: Callable[..., Study]) -> None:
+    """Nor one whose suspects have not all got past their places."""
+    study = opened(pruning=False)
+    for holder in "ab":
+        study.claim(holder, 4)
+        study.release(holder, died=True)
+    for number, holder in enumerate("cdef"):
+        assert numbers(study.claim(holder, 4)) == [number]
+        if number < 3:
+            study.report(holder, {number: (10, 1.0)}, {})
+            study.hand_back(holder, [number])
+    assert numbers(study.claim("g", 4)) == [0, 1, 2, 4]
+    study.release("g", died=True)
+    assert study.said() == []
+    study.report("f", {3: (10, 1.0)}, {})
+    assert numbers(study.claim("h", 2)) == [0, 1]
+    study.release("h", died=True)
+    assert study.said() == []
+
+
+@pytest.mark.parametrize(("count", "ended_after"), [(1, 1), (4, MAX_FAULTS)])
+def test_faults_that_an_older_version_counted(
+    opened: Callable[..., Study], url: str, count: int, ended_after: int
+) -> None:
+    """It says of none whether the trial was alone: it is until its next report, and with one lane it always was."""
+    one(opened("older"))
+    storage = optuna.load_study(study_name="sweep-1d", storage=url)._storage
+    storage.set_trial_user_attr(1, "faults", MAX_FAULTS - 1)
+    for times in range(1, ended_after + 1):
+        study = opened(f"{times}")
+        (claim,) = study.claim("a", count)
+        assert (claim.trial.number, claim.alone) == (0, True)
+        (released,) = study.release("a", died=True)
+        assert released.has_failed == (times == ended_after)
+
+
+def test_a_trial_that_an_older_version_left_has_company_after_a_report(opened: Callable[..., Study], url: str) -> None:
+    study = opened()
+    study.claim("a", 1)
+    study.release("a", died=False)
+    study._study._storage.set_trial_user_attr(1, "faults", 1)
+    assert [claim.alone for claim in study.claim("b", 4)] == [True]
+    study.report("b", {0: (10, 1.0)}, {})
+    study.hand_back("b", [0])
+    assert [claim.alone for claim in study.claim("c", 4)] == [False] * 4
+
+
+@pytest.mark.parametrize("attribute", ["death", "faults", "reason"])
+def test_the_last_death_of_which_the_study_died_too_is_the_last(
+    opened: Callable[..., Study], dies_after: Callable[[str, int], None], attribute: str
+) -> None:
+    """It is not handed out a fourth time, and whoever asks again is told that it has ended."""
+    for _ in range(MAX_FAULTS - 1):
+        one(opened())
+        opened().release("a", died=True)
+    one(opened())
+    dies_after(attribute, 1)
+    with pytest.raises(SystemExit):
+        opened().release("a", died=True)
+    assert not {0} & set(numbers(opened().claim("b", 1)))
+    for _ in range(2):
+        assert [(each.number, each.has_failed) for each in opened().release("a", died=True)] == [(0, True)]
+    assert opened().rows()[0].state == "FAIL"
+
+
+def test_first_claims_share_the_trials_that_are_left(opened: Callable[..., Study]) -> None:
+    """Each of two processes of eight lanes gets six of twelve; lanes that are freed take what there is."""
+    study = opened(pruning=False)
+    assert numbers(study.claim("a", 8, 2)) == [0, 1, 2, 3, 4, 5]
+    assert numbers(study.claim("b", 8, 1)) == [6, 7, 8, 9, 10, 11]
+    study.release("b", died=False)
+    assert numbers(study.claim("c", 8, 2)) == [6, 7, 8]
+    assert numbers(study.claim("a", 2)) == [9, 10]
+    assert numbers(study.claim("d", 8, 3)) == [11]
+    assert study.claim("e", 8, 2) == []
+
+
+def test_the_lane_that_is_freed_does_not_choose(make_plan: Callable[..., Plan]) -> None:
+    """Eight lanes whose trials last as long as n_critic says, refilled by TPE when they are free, are handed the trials
+    in order, with the parameters that those have which, in the same order of events, each get a new process."""
+    space = Space({"n_critic": Range(1, 5, whole=True), "lr": Range(1e-5, 1e-2, log=True)}, dict(PRESETS[0]), ())
+    plan = make_plan(trials=40, budget=1, space=space).as_json()
+    study, apart = Study(plan, "sqlite://", "s"), Study(plan, "sqlite://", "s")
     handed_out: list[Claim] = []
+    handed_out_apart: list[Claim] = []
     lanes: list[tuple[float, int]] = []
     now = 0.0
     while claims := study.claim("a", 8 - len(lanes)):
         handed_out += claims
+        handed_out_apart += [one(apart, f"for {claim.trial.number}") for claim in claims]
         lanes = sorted(lanes + [(now + 10.0**-claim.trial.hyper.n_critic, claim.trial.number) for claim in claims])
         now, number = lanes.pop(0)
-        study.finish("a", number, "FAIL", "")
-    assert numbers(handed_out) == list(range(200))
-    expected = []
-    for number in range(200):
-        single = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=trial_seed(0, number) % 2**32))
-        expected.append({"n_critic": single.ask().suggest_int("n_critic", 1, 5)})
-    assert [claim.params for claim in handed_out] == expected
-    assert len({params["n_critic"] for params in expected}) == 5
+        params = handed_out[number].params
+        score = abs(math.log10(params["lr"]) + 3) + params["n_critic"]
+        for each, holder in ((study, "a"), (apart, f"for {number}")):
+            each.report(holder, {number: (1, score)}, {})
+            each.finish(holder, number, "COMPLETE", "")
+    assert numbers(handed_out) == list(range(40))
+    assert [claim.params for claim in handed_out] == [claim.params for claim in handed_out_apart]
+    assert len({claim.params["n_critic"] for claim in handed_out}) == 5
 
 
 def test_a_value_once_reported_stays(opened: Callable[..., Study]) -> None:
@@ -483,9 +585,9 @@ def test_a_lost_node_is_no_fault_of_its_trials(opened: Callable[..., Study]) -> 
         expected = Released(0, 0, f"its node was lost ({times} so far)", times == MAX_LOSSES)
         assert study.release("a", died=True, lost={"gone"}) == [expected]
     assert [row.state for row in study.rows()] == ["FAIL"]
-    one(study)
-    study.began("a", "head")
-    (released,) = study.release("a", died=True, lost={"gone"})
+    one(study, "c")
+    study.began("c", "head")
+    (released,) = study.release("c", died=True, lost={"gone"})
     assert released.reason == "its process died 1 times, the last time: killed, or out of memory"
     one(study, "b")  # its process had not begun
     (released,) = study.release("b", died=True, lost={"gone"})
