@@ -471,7 +471,7 @@ def test_defaults_and_units_are_in_the_help(capsys: pytest.CaptureFixture[str]) 
         assert said in text
     assert "None" not in text
     assert text.count("(default: MNIST") == 1
-    assert text.count("(default: 1.0)") == 1
+    assert text.count("(default: 1; on GPUs an even share") == 1
 
 
 def test_other_data_at_hand_has_a_sweep_of_its_own() -> None:
