@@ -382,9 +382,11 @@ class Study:
         if number >= self._plan.trials:
             return None
         self._study.sampler = self._sampler(number)
-        self._study.ask()
-        # If its answer was lost on the way, Optuna has made another one beside it, which is taken up later.
-        return self._frozen(number)
+        if self._study.ask().number == number:
+            return self._frozen(number)
+        # Its answer was lost on the way, and Optuna has made another one beside it, which is taken up later. This one it
+        # has to read with all others before it takes parameters of it.
+        return self._trials()[number]
 
     def _sampler(self, number: int) -> BaseSampler:
         """A new sampler for every trial, seeded by its number: a search that starts again does not repeat its draws."""
