@@ -12,6 +12,8 @@ TEST_PACKAGES ?= chromium iproute2 openssh-client openssh-server postgresql rsyn
 ON_HOSTS := $(wildcard tests/cluster/test_ssh*.py)
 # Fills a store of 500 trials, and times.
 BY_HAND := tests/browser/test_many.py
+# Benchmarks are no tests, but must run.
+OF_BENCHMARKS := tests/test_benchmarks.py
 # requirements.txt is what runs here; the others, what a cluster's nodes and the tracking server need beside it.
 PINS := requirements.txt cluster/requirements.txt cluster/mlflow/requirements.txt
 BIN := .venv/bin
@@ -19,7 +21,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv mnist mnist-long data test test-cluster test-many pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
+.PHONY: help .venv mnist mnist-long data test test-cluster test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -53,14 +55,17 @@ mnist-long: $(STAMP) ## 40 trials of 45000 critic updates on MNIST
 data: $(STAMP) ## fetch MNIST ahead of the first sweep
 	$(BIN)/python -m wgan_core.data.mnist $(ARGS)
 
-test: lint types ## lint, types and all tests but those of test-cluster and test-many; ARGS go to pytest
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS) $(BY_HAND)) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: lint types ## lint, types and all tests but those of the targets below; ARGS go to pytest
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS) $(BY_HAND) $(OF_BENCHMARKS)) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: $(STAMP) ## cluster/ssh.yaml on three hosts made of namespaces: needs root, and CONTRIBUTING.md says what else
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(ON_HOSTS) $(ARGS)
 
 test-many: $(STAMP) ## the first screen of 500 trials in MLflow, timed; minutes
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(BY_HAND) $(ARGS)
+
+test-benchmarks: $(STAMP) ## that the benchmarks run and are whole; minutes
+	REQUIRE_ALL=1 $(BIN)/python -m pytest $(OF_BENCHMARKS) $(ARGS)
 
 pictures: $(STAMP) ## docs/ pictures of a sweep in the storage: its live view if it runs, else MLflow and its report
 	$(BIN)/python docs/pictures.py $(ARGS)

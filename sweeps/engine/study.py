@@ -384,8 +384,8 @@ class Study:
         self._study.sampler = self._sampler(number)
         if self._study.ask().number == number:
             return self._frozen(number)
-        # Its answer was lost on the way, and Optuna has made another one beside it, which is taken up later. This one it
-        # has to read with all others before it takes parameters of it.
+        # Its answer was lost on the way, and Optuna has made another one beside it, which is taken up later. Before it
+        # takes parameters of this one, it has to read it with all others.
         return self._trials()[number]
 
     def _sampler(self, number: int) -> BaseSampler:
