@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +66,13 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        speed = _speed(structure, data, labels, hypers, device, samples, seconds, is_captured)
+        speed = _speed(
+            lambda: Cohort(structure, data, (NEVER,), device, len(hypers), labels, is_captured),
+            hypers,
+            labels,
+            samples,
+            seconds,
+        )
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -79,18 +85,12 @@ def measure(
 
 
 def _speed(
-    structure: Structure,
-    data: Tensor,
-    labels: Tensor | None,
-    hypers: Sequence[Hyper],
-    device: torch.device,
-    samples: int,
-    seconds: float,
-    is_captured: bool,
+    vacant: Callable[[], Cohort], hypers: Sequence[Hyper], labels: Tensor | None, samples: int, seconds: float
 ) -> float:
-    cohort = Cohort(structure, data, (NEVER,), device, len(hypers), labels, is_captured)
+    cohort = vacant()
+    structure = cohort.structure
     # One start for all: to draw hundreds would take longer than to train them.
-    start = State.initial(structure, 0, device)
+    start = State.initial(structure, 0, cohort.device)
     for number, hyper in enumerate(hypers):
         cohort.add(Trial(number, number, hyper), start)
     # In whole cycles, so that each has its share of generator updates.

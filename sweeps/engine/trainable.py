@@ -25,7 +25,7 @@ from sweeps.engine.plan import Plan
 from sweeps.engine.scorer import Scorer
 from sweeps.engine.spool import State
 from sweeps.engine.study import Claim
-from sweeps.engine.trainable_ranks import Company, Task, company
+from sweeps.engine.trainable_ranks import Company, LedCohort, Task, company
 from sweeps.engine.widths import width_for
 from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
@@ -149,8 +149,9 @@ class _Runner:
         self._alone = False
 
     def _vacant(self) -> Cohort:
-        return self._ours.cohort(
-            self._plan.structure, self._data, self._plan.grid, self._device, self._labels, self._work.is_captured
+        plan, work = self._plan, self._work
+        return LedCohort(
+            self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.is_captured
         )
 
     def _start(self, claims: list[Claim]) -> None:

@@ -115,18 +115,6 @@ class Company:
         """tell: says why this process ends, where it has to end itself."""
         self.ranks, self._followers, self._tell = ranks, followers, tell
 
-    def cohort(
-        self,
-        structure: Structure,
-        data: torch.Tensor,
-        grid: Sequence[int],
-        device: torch.device,
-        labels: torch.Tensor | None,
-        is_captured: bool,
-    ) -> Cohort:
-        """A vacant cohort of one lane, in place of any before it."""
-        return LedCohort(self, structure, data, grid, device, labels, is_captured)
-
     def machine(self, device: torch.device) -> str:
         """What the trial is trained on."""
         described = process.describe(device)
