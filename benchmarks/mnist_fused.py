@@ -12,8 +12,8 @@ trials at a report several at a time, each on one of `--threads`.
 
 Trials that were stopped leave their lanes to others; once none wait, the cohort goes on with the lanes that a sweep
 would. Printed are the time from the first update to the last score, the share of it that scoring took, and critic
-updates of all trials together. The JSON has the best score so far against seconds, which `--draw` draws beside it. It
-draws no other arm: what `benchmarks/sweep.py` writes of the stock tools are seconds, without scores over time.
+updates of all trials together. The JSON has the best score so far against seconds, which `--draw` draws beside it;
+`sweep.py` draws the same of the stock tools.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import curves
 import numpy as np
 import torch
 from machine import cores
@@ -214,22 +215,11 @@ def summary(search: Search, evaluator: Evaluator, device: torch.device, options:
 
 def draw(content: dict[str, Any], out: Path) -> None:
     """Write the picture of the best score so far against seconds; its suffix says in which format."""
-    from matplotlib.figure import Figure  # may be absent where the benchmark ran
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    # The best holds to the end.
-    seconds = [*(point["seconds"] for point in content["curve"]), content["wall_seconds"]]
-    best = [*(point["best"] for point in content["curve"]), content["best"]]
-    axes.step(
-        seconds, best, where="post", color="#d62728", label=f"{content['trials']} trials, {content['lanes']} lanes"
-    )
-    axes.axhline(content["floor"], color="black", linestyle="--", linewidth=1, label="floor: real against real")
-    axes.set(xlabel="seconds since the first update", ylabel=f"best {content['objective']} so far", yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    figure.suptitle(f"{content['device']}, torch {content['torch']}, {content['date']}", fontsize=10)
-    figure.savefig(out, dpi=110)
+    points = [(point["seconds"], point["best"]) for point in content["curve"]]
+    label = f"{content['trials']} trials, {content['lanes']} lanes"
+    title = f"{content['device']}, torch {content['torch']}, {content['date']}"
+    curve = curves.Curve(label, "#d62728", points, content["wall_seconds"])
+    curves.draw([curve], content["floor"], content["objective"], "the first update", title, out)
 
 
 if __name__ == "__main__":

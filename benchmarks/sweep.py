@@ -1,6 +1,7 @@
 """Time a whole sweep against the same trials by hand and against the stock tools.
 
     python benchmarks/sweep.py [--trials 8] [--budget 900] [--repeats 3] [--samples 5000] [--json OUT]
+    python benchmarks/sweep.py --draw JSON
 
 The same trials (`arms.task.POINTS`) on MNIST, each for the whole budget, with nine reports each: a score of as many
 samples by the same `Evaluator`, and a checkpoint of nets and optimisers. Nothing is stopped early.
@@ -23,7 +24,8 @@ does besides (the generator's average, sample grids, means of four quantities, a
     empty          what of the overhead is no trial's time: a slot between two trials, and at the end of the last
 
 A slot is a core in (a) and (c), and the whole machine in (b). Ratios are taken within a repeat, of spans and of totals;
-above 1, (a) is faster. Their medians and quartiles over the repeats are printed.
+above 1, (a) is faster. Their medians and quartiles over the repeats are printed. The JSON has also the best score so
+far against seconds since the process was started, which `--draw` draws beside it.
 
 The machine must be free of all other work: (b), whose threads wait for each other, loses far more to a neighbour than
 (a) and (c) do. Before and after each arm the script listens for such work, and says so if there is any.
@@ -50,14 +52,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from arms.task import EVALUATIONS, MLFLOW_DB, POINTS, REPORTS, Record, Task, kept
+import curves
+from arms.task import MLFLOW_DB, POINTS, REPORTS, Evaluation, Record, Task, evaluations, kept
 from machine import ALONE_WITHIN_S, MOST_BUSY, cores, disturbance
 from measuring import rotated, spread
 
+from wgan_core.data.mnist import load_mnist
+from wgan_core.metrics import Evaluator
 from wgan_core.process import processor
 
 ARMS = {"a": "ours", "b": "loop", "c": "stock"}
 LABELS = {"a": "(a) sweep", "b": "(b) loop", "c": "(c) stock"}
+COLOURS = {"a": "#d62728", "b": "#7f7f7f", "c": "#1f77b4"}
 MEASURES = ("startup", "span", "total", "training", "evaluation", "overhead", "empty")
 PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
 # What a person's shell may set that would bend an arm away from how it runs by itself.
@@ -69,7 +75,10 @@ BUDGET_LIMIT = 13_500
 
 @dataclass(frozen=True)
 class Run:
-    """One arm in one repeat, in seconds; services and busy_cores: the larger `disturbance` before and after it."""
+    """One arm in one repeat, in seconds; services and busy_cores: the larger `disturbance` before and after it.
+
+    best: seconds since the start of the process, and the score that was the best from then on.
+    """
 
     arm: str
     repeat: int
@@ -80,6 +89,7 @@ class Run:
     evaluation: float
     overhead: float
     empty: float
+    best: list[tuple[float, float]]
     services: int
     busy_cores: float
 
@@ -93,6 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.arm:
         importlib.import_module(f"arms.{ARMS[options.arm]}").main(Task(**json.loads(options.task)))
         return
+    if options.draw:
+        out = options.draw.with_suffix(".png")
+        draw(json.loads(options.draw.read_text()), out)
+        print(f"wrote {out}")
+        return
     noted = circumstances(options)
     print("\n".join(f"{key}: {value}" for key, value in noted.items()), flush=True)
     runs: list[Run] = []
@@ -105,7 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if disturbed:
         print(f"\n{disturbed} of {len(runs)} runs had other work beside them: DO NOT QUOTE these times")
     if options.json:
+        evaluator = Evaluator.build(load_mnist(), sample_size=options.samples)
+        score = evaluator.objective_default
         figures = {
+            "score": score,
+            "floor": evaluator.floors[score],
             "disturbed_runs": disturbed,
             "summary": summary(runs),
             "ratios": ratios(runs),
@@ -122,6 +141,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=5000, help="samples of one score")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each arm")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the curves of this file, beside it")
     parser.add_argument(
         "--alone-within", type=float, default=ALONE_WITHIN_S, help="seconds that other work gets to end beside an arm"
     )
@@ -149,19 +169,20 @@ def measure(arm: str, repeat: int, options: argparse.Namespace) -> Run:
         began = time.time()
         launch(arm, task)
         ended = time.time()
-        records = kept(task)
-        check(arm, task, records)
-        evaluation = sum(map(float, task.path(EVALUATIONS).read_text().split())) / task.trials
+        records, scored = kept(task), evaluations(task)
+        check(arm, task, records, scored)
     after = disturbance(options.alone_within)
     beside = max(before[0], after[0]), max(before[1], after[1])
     start = min(record.start for record in records)
     span = max(record.end for record in records) - start
     training = statistics.mean(record.training for record in records)
+    evaluation = sum(each.seconds for each in scored) / task.trials
+    best = curves.best_so_far((each.at - began, each.score) for each in scored)
     slots = 1 if arm == "b" else min(task.slots, task.trials)
     share = slots * span / task.trials
     overhead = share - training - evaluation
     empty = share - statistics.mean(record.end - record.start for record in records)
-    return Run(arm, repeat, start - began, span, ended - began, training, evaluation, overhead, empty, *beside)
+    return Run(arm, repeat, start - began, span, ended - began, training, evaluation, overhead, empty, best, *beside)
 
 
 def launch(arm: str, task: Task) -> None:
@@ -177,7 +198,7 @@ def launch(arm: str, task: Task) -> None:
         raise RuntimeError(f"{LABELS[arm]} ended with {status.returncode}:\n{output.read_text()[-4000:]}")
 
 
-def check(arm: str, task: Task, records: list[Record]) -> None:
+def check(arm: str, task: Task, records: list[Record], scored: list[Evaluation]) -> None:
     """That the arm did all of the work. Raises `RuntimeError` with what is missing."""
 
     def by_name(point: Any) -> list[tuple[str, float]]:
@@ -188,9 +209,8 @@ def check(arm: str, task: Task, records: list[Record]) -> None:
     for record in records:
         if record.steps != task.grid:
             raise RuntimeError(f"{LABELS[arm]} must report at {task.grid}; a trial did at {record.steps}")
-    scored = len(task.path(EVALUATIONS).read_text().split())
-    if scored != task.trials * len(task.grid):
-        raise RuntimeError(f"{LABELS[arm]} must score {task.trials * len(task.grid)} times; it did {scored} times")
+    if len(scored) != (times := task.trials * len(task.grid)):
+        raise RuntimeError(f"{LABELS[arm]} must score {times} times; it did {len(scored)} times")
     if arm != "b" and (tracked := tracked_runs(task)) < task.trials:
         raise RuntimeError(f"{LABELS[arm]} must track {task.trials} trials in MLflow; it tracked {tracked}")
 
@@ -260,6 +280,18 @@ def ratio_lines(runs: Sequence[Run]) -> str:
 
 def cell(values: dict[str, float]) -> str:
     return f"{values['median']:.2f} [{values['q1']:.2f}, {values['q3']:.2f}]"
+
+
+def draw(content: dict[str, Any], out: Path) -> None:
+    """Write the picture of the best score so far against seconds, a line a run; its suffix says in which format."""
+    found = [
+        curves.Curve(LABELS[run["arm"]], COLOURS[run["arm"]], run["best"], run["total"])
+        for run in sorted(content["runs"], key=lambda run: run["arm"])
+    ]
+    machine = f"{content['cores']} cores of {content['processor']}, torch {content['torch']}, {content['date']}"
+    title = f"{content['trials']} trials of {content['budget']} critic updates; {machine}"
+    beside = "\nWITH OTHER WORK BESIDE IT" if content["disturbed_runs"] else ""
+    curves.draw(found, content["floor"], content["score"], "the start of the process", title + beside, out)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def figures_of(script: str, *options: str, out: Path) -> dict[str, Any]:
 def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the scripts import from beside them."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused")
+    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused", "sweep")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
 
@@ -43,14 +43,20 @@ def test_step(tmp_path: Path) -> None:
     assert 0 < figure["ours_mflop"] <= figure["textbook_mflop"]
 
 
-def test_sweep(tmp_path: Path) -> None:
+def test_sweep(tmp_path: Path, modules: SimpleNamespace) -> None:
     options = ("--trials", "2", "--budget", "9", "--samples", "100", "--repeats", "1", "--alone-within", "0")
     found = figures_of("sweep.py", *options, out=tmp_path / "sweep.json")
     assert [run["arm"] for run in found["runs"]] == ["a", "b", "c"]
     for run in found["runs"]:
         assert 0 < run["training"] < run["span"] < run["total"]
         assert run["evaluation"] > 0
+        seconds, best = zip(*run["best"], strict=True)
+        assert run["startup"] < seconds[0] <= seconds[-1] < run["total"]
+        assert list(best) == sorted(best, reverse=True)
+        assert best[-1] > found["floor"]
     assert set(found["ratios"]) == {"span b/a", "total b/a", "span c/a", "total c/a"}
+    modules.sweep.draw(found, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_precision(tmp_path: Path) -> None:
@@ -117,6 +123,15 @@ def test_mixed_n_critic(tmp_path: Path) -> None:
     assert all(rate["q1"] > 0 for rate in figure["arms"].values())
     assert set(figure["ratios"]) == {"mixed/alike", "mixed/split"}
     assert "mixed/split" in (tmp_path / "mixed.txt").read_text()
+
+
+def test_convolutions(tmp_path: Path) -> None:
+    options = ("--trials", "2", "--rounds", "2", "--seconds", "0.01", "--device", "cpu")
+    found = figures_of("convolutions.py", *options, out=tmp_path / "convolutions.json")
+    (figure,) = found["figures"]
+    assert set(figure["per_second"]) == set(found["largest_difference_fp64"]) == {"grouped", "last", "patches", "each"}
+    assert all(rate["q1"] > 0 for rate in figure["per_second"].values())
+    assert max(found["largest_difference_fp64"].values()) < 1e-12
 
 
 @pytest.mark.parametrize("pair", ["mlp", "conv"])

@@ -80,15 +80,30 @@ def kept(task: Task) -> list[Record]:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """One call of an evaluator: when it ended, in seconds since 1970, the seconds it took, and the default score."""
+
+    at: float
+    seconds: float
+    score: float
+
+
+def evaluations(task: Task) -> list[Evaluation]:
+    """What an arm has scored, in the order in which that ended."""
+    return [Evaluation(**json.loads(line)) for line in task.path(EVALUATIONS).read_text().splitlines()]
+
+
+@dataclass(frozen=True)
 class TimedEvaluator(Evaluator):
-    """An evaluator that adds the seconds each call takes to a file."""
+    """An evaluator that adds an `Evaluation` to a file at each call."""
 
     log: str = ""
 
     def scores(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         started = time.perf_counter()
         scores = super().scores(samples, labels)
-        append(Path(self.log), time.perf_counter() - started)
+        took = time.perf_counter() - started
+        append(Path(self.log), asdict(Evaluation(time.time(), took, scores[self.objective_default])))
         return scores
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from sweeps.engine.plan import Plan, on_test_split
 from sweeps.engine.study import ENDED, Row, sort_rows
@@ -79,7 +79,7 @@ class Interval:
         if count == 1:
             return cls(mean, math.nan, math.nan, 1)
         deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / (count - 1))
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
+        half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(count)
         return cls(mean, mean - half, mean + half, count)
 
     def as_json(self) -> dict[str, float | int | None]:
