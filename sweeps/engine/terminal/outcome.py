@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -35,6 +37,8 @@ def outcome(
     interrupted: what is said then. foreseen: what is said of an error, if it is known. told: is given the message too.
     """
     debug = DEBUG in arguments or os.environ.get(VARIABLE, "0") not in ("", "0")
+    # Or the interpreter looks for what is garbage among all that torch and Ray have made, for a second or two.
+    atexit.register(gc.freeze)
     spell_out()
     try:
         status = act() or 0
