@@ -10,6 +10,8 @@ TEST_PACKAGES ?= chromium iproute2 openssh-client openssh-server postgresql rsyn
 
 # Take minutes, root, and an SSH server's program.
 ON_HOSTS := $(wildcard tests/cluster/test_ssh*.py)
+# Clusters of several nodes that come and go, and jobs: minutes.
+ON_NODES := tests/cluster/test_elastic.py tests/cluster/test_job_submit.py
 # Fills a store of 500 trials, and times.
 BY_HAND := tests/browser/test_many.py
 # Benchmarks are no tests, but must run.
@@ -21,7 +23,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv mnist mnist-long data test test-cluster test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
+.PHONY: help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,10 +58,13 @@ data: $(STAMP) ## fetch MNIST ahead of the first sweep
 	$(BIN)/python -m wgan_core.data.mnist $(ARGS)
 
 test: lint types ## lint, types and all tests but those of the targets below; ARGS go to pytest
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS) $(BY_HAND) $(OF_BENCHMARKS)) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS) $(ON_NODES) $(BY_HAND) $(OF_BENCHMARKS)) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: $(STAMP) ## cluster/ssh.yaml on three hosts made of namespaces: needs root, and CONTRIBUTING.md says what else
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(ON_HOSTS) $(ARGS)
+
+test-nodes: $(STAMP) ## nodes that join, are drained and come by themselves, and jobs; minutes
+	REQUIRE_ALL=1 $(BIN)/python -m pytest $(ON_NODES) $(ARGS)
 
 test-many: $(STAMP) ## the first screen of 500 trials in MLflow, timed; minutes
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(BY_HAND) $(ARGS)

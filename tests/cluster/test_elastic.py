@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from sweeps.engine.plan import read_started
 from tests.cluster.grows import autoscaling
 from tests.cluster.test_preemption import metadata
 from tests.sweeps.clusters import Head, free_ports, head
-from tests.sweeps.processes import Surroundings, wait_for
+from tests.sweeps.processes import ROOT, Surroundings, wait_for
 from wgan_core.folder import Folder
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,28 @@ def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Pat
     surroundings.script(tmp_path / "still", *options).succeeded()
     still = study(tmp_path / "still", "moves")
     assert [trial.intermediate_values for trial in found] == [trial.intermediate_values for trial in still]
+
+
+def test_a_node_that_joins_with_other_code_gets_no_trial(
+    surroundings: Surroundings, small_data: Path, tmp_path: Path
+) -> None:
+    """Its first trial sees it, goes on elsewhere without a fault, and the node is drained; the sweep ends well."""
+    other = tmp_path / "other"
+    for package in ("wgan_core", "sweeps"):
+        shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "wgan_core" / "objectives.py").open("a") as file:
+        file.write("# another line\n")
+    first = head(surroundings, "--num-cpus", "1")
+    options = ("--data", small_data, "--no-pruning", "--trials", 3, "--budget", 1800, "--name", "joined")
+    sweep = surroundings.script(tmp_path / "storage", *options, **first.env)
+    wait_for(lambda: bool(first.process.workers()) or sweep.process.poll() is not None, "a trial")
+    first.add("127.0.0.2", "--num-cpus", "1", PYTHONPATH=str(other))
+    sweep.succeeded(with_tracebacks=True)
+    assert "is trained again from its last checkpoint: every node must have what the driver's has; " in sweep.out
+    assert "wgan_core code " in sweep.out
+    assert "3 of 3 trials ended" in sweep.out
+    assert "died" not in sweep.out
+    first.process.kill()
 
 
 def test_a_cluster_without_workers_grows_and_shrinks(

@@ -11,7 +11,7 @@ import pytest
 
 from sweeps.engine.nodes import check_here, inventory
 from tests.sweeps.clusters import Head, head
-from tests.sweeps.processes import ROOT, Running, Surroundings, wait_for
+from tests.sweeps.processes import ROOT, Running, Surroundings
 from wgan_core.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -106,25 +106,3 @@ def test_a_node_that_joined_later_is_looked_at_by_its_first_trial() -> None:
     check_here(inventory())
     with pytest.raises(UserError, match=r"must have what the driver's has; .* \(here 1\.0\)"):
         check_here({**inventory(), "numpy": "1.0"})
-
-
-def test_a_node_that_joins_with_other_code_gets_no_trial(
-    surroundings: Surroundings, small_data: Path, tmp_path: Path
-) -> None:
-    """Its first trial sees it, goes on elsewhere without a fault, and the node is drained; the sweep ends well."""
-    other = tmp_path / "other"
-    for package in ("wgan_core", "sweeps"):
-        shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "wgan_core" / "objectives.py").open("a") as file:
-        file.write("# another line\n")
-    first = head(surroundings, "--num-cpus", "1")
-    options = ("--data", small_data, "--no-pruning", "--trials", 3, "--budget", 1800, "--name", "joined")
-    sweep = surroundings.script(tmp_path / "storage", *options, **first.env)
-    wait_for(lambda: bool(first.process.workers()) or sweep.process.poll() is not None, "a trial")
-    first.add("127.0.0.2", "--num-cpus", "1", PYTHONPATH=str(other))
-    sweep.succeeded(with_tracebacks=True)
-    assert "is trained again from its last checkpoint: every node must have what the driver's has; " in sweep.out
-    assert "wgan_core code " in sweep.out
-    assert "3 of 3 trials ended" in sweep.out
-    assert "died" not in sweep.out
-    first.process.kill()

@@ -207,6 +207,7 @@ def test_a_closed_terminal_leaves_nothing(surroundings: Surroundings, sweep: Fin
     """The terminal is a real one, which hangs up on whoever it belongs to."""
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, and so by what is started there
         command = [sys.executable, "-m", "sweeps.cli", "serve-ui", "sweep", "--storage", str(sweep.storage)]
         os.execve(sys.executable, command, surroundings.env)
     try:
