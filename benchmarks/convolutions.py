@@ -6,8 +6,12 @@ What is timed is the gradient of the convolutional critic's loss on 28x28 images
 critic update has it; without generator and optimiser. On a GPU it is recorded once and replayed, so that launches do
 not count.
 
-    grouped   one grouped convolution for all lanes, which `torch.func.vmap` makes: as lanes are computed on a GPU
-    last      the same with channels last in memory
+    ours      one grouped convolution for all lanes, which `torch.func.vmap` makes, with the derivatives of
+              `wgan_core.convolution`: as lanes are computed on a GPU
+    grouped   the same with torch's own derivatives, which take the groups one by one where they are derived again
+    first     as ours, but patches, as below, for the first layer: torch takes grouped convolutions of one channel for
+              depthwise ones, which have slow kernels of their own
+    last      as grouped, with channels last in memory
     patches   patches side by side in memory, and one batched matrix product
     each      one lane after another: as large networks' lanes are computed on a CPU
 
@@ -34,6 +38,8 @@ from torch.nn import functional as F
 from wgan_gp import BATCH, LAMBDA, SHAPE
 
 from wgan_core import objectives, process
+from wgan_core.convolution import Convolutions
+from wgan_core.errors import one_line
 from wgan_core.precision import FLOAT32, TF32
 
 CHANNELS = (1, 32, 64)
@@ -64,14 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "largest_difference_fp64": differences(device),
     }
     print("\n".join(f"{key}: {value}" for key, value in noted.items()), flush=True)
-    figures = []
+    figures: list[dict[str, Any]] = []
     for lanes in options.trials:
-        figures.append({"lanes": lanes, "per_second": measured(lanes, device, options)})
+        figures.append({"lanes": lanes, **measured(lanes, device, options)})
         print(row(figures[-1]), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps({**noted, "figures": figures}, indent=1) + "\n")
     if busy > MOST_BUSY:
         print(f"{busy:.1f} cores were busy with other work before the start: DO NOT QUOTE these figures")
     if options.json:
-        options.json.write_text(json.dumps({**noted, "figures": figures}, indent=1) + "\n")
         print(f"wrote {options.json}")
 
 
@@ -103,6 +110,15 @@ def grouped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.func.vmap(_alone)(x, weight, bias)
 
 
+def ours(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    with Convolutions():
+        return torch.func.vmap(_alone)(x, weight, bias)
+
+
+def first(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return (patches if x.shape[2] == 1 else ours)(x, weight, bias)
+
+
 def last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     lanes, batch = x.shape[:2]
     wide = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
@@ -125,7 +141,7 @@ def each(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.stack([_alone(*lane) for lane in zip(x, weight, bias, strict=True)])
 
 
-WAYS: dict[str, Convolve] = {way.__name__: way for way in (grouped, last, patches, each)}
+WAYS: dict[str, Convolve] = {way.__name__: way for way in (ours, grouped, first, last, patches, each)}
 
 
 class Critics:
@@ -170,17 +186,22 @@ def differences(device: torch.device) -> dict[str, float]:
     }
 
 
-def measured(lanes: int, device: torch.device, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Lane-updates a second of each way."""
+def measured(lanes: int, device: torch.device, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Lane-updates a second of each way; or why the device cannot do it, or has no room."""
     critics = Critics(lanes, device)
-    runs = {name: prepared(critics, way, device) for name, way in WAYS.items()}
+    runs, impossible = {}, {}
+    for name, way in WAYS.items():
+        try:
+            runs[name] = prepared(critics, way, device)
+        except RuntimeError as error:
+            impossible[name] = one_line(error)
     iterations = {name: max(1, round(options.seconds / seconds_of(run, 1, device))) for name, run in runs.items()}
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(options.rounds):
         for name in rotated(list(runs), turn):
             count = iterations[name]
             rates[name].append(lanes * count / seconds_of(runs[name], count, device))
-    return {name: spread(found) for name, found in rates.items()}
+    return {"per_second": {name: spread(found) for name, found in rates.items()}, "impossible": impossible}
 
 
 def prepared(critics: Critics, way: Convolve, device: torch.device) -> Run:
@@ -211,6 +232,7 @@ def repeated(update: Callable[[], object]) -> Run:
 def row(figure: dict[str, Any]) -> str:
     rates = figure["per_second"]
     cells = [f"{name} {rate['median']:.1f} [{rate['q1']:.1f}, {rate['q3']:.1f}]" for name, rate in rates.items()]
+    cells += [f"{name}: {why}" for name, why in figure["impossible"].items()]
     return f"K = {figure['lanes']:<4} lane-updates/s: {'; '.join(cells)}"
 
 

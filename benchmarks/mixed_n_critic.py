@@ -38,6 +38,7 @@ from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, RATE, SHAPE, real_data
 from wgan_core import process
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.loop import Cohort
+from wgan_core.memory import give_back
 
 N_CRITICS = (1, 2, 3, 4, 5, 6, 8, 10)
 STRUCTURES = {
@@ -53,8 +54,8 @@ STRUCTURES = {
 POINTS = 10_000
 # No trial gets there.
 NEVER = 10**9
-# Until a GPU has recorded all: of an n_critic of 10, the fourth block of draws for 16 generator updates, last.
-WARM_UP = {"cuda": 500, "cpu": 4}
+# Until a GPU has recorded all: of an n_critic of 10, the fourth generator update, last.
+WARM_UP = {"cuda": 60, "cpu": 4}
 
 
 class Arm:
@@ -92,6 +93,7 @@ def groups_of(lanes: int) -> dict[str, list[list[int]]]:
 
 def measured(name: str, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
     """Critic updates a second per lane of each arm, and ratios."""
+    give_back(device)  # what another structure's cohorts have had
     data = real_data(options.data)[0] if name == "mlp" else torch.randn(POINTS, 2)
     arms = {arm: Arm(STRUCTURES[name], data.to(device), groups) for arm, groups in groups_of(options.lanes).items()}
     for arm in arms.values():

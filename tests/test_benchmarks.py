@@ -30,7 +30,7 @@ def figures_of(script: str, *options: str, out: Path) -> dict[str, Any]:
 def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the scripts import from beside them."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused", "sweep")
+    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused", "sweep", "convolutions")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
 
@@ -125,11 +125,11 @@ def test_mixed_n_critic(tmp_path: Path) -> None:
     assert "mixed/split" in (tmp_path / "mixed.txt").read_text()
 
 
-def test_convolutions(tmp_path: Path) -> None:
+def test_convolutions(tmp_path: Path, modules: SimpleNamespace) -> None:
     options = ("--trials", "2", "--rounds", "2", "--seconds", "0.01", "--device", "cpu")
     found = figures_of("convolutions.py", *options, out=tmp_path / "convolutions.json")
     (figure,) = found["figures"]
-    assert set(figure["per_second"]) == set(found["largest_difference_fp64"]) == {"grouped", "last", "patches", "each"}
+    assert set(figure["per_second"]) == set(found["largest_difference_fp64"]) == set(modules.convolutions.WAYS)
     assert all(rate["q1"] > 0 for rate in figure["per_second"].values())
     assert max(found["largest_difference_fp64"].values()) < 1e-12
 

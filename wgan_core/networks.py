@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from wgan_core.coding import Categorical
 from wgan_core.conditioning import Conditional, widened
 from wgan_core.config import Structure
+from wgan_core.convolution import fast_convolutions
 from wgan_core.errors import UserError
 from wgan_core.layers import LeakyReLU as LeakyReLU  # these two also for pairs of one's own
 from wgan_core.layers import Reshape as Reshape
@@ -112,6 +114,7 @@ class Network:
     def __init__(self, module: nn.Module, precision: str = FLOAT32) -> None:
         """precision: of its products in training, as in `Structure`; in evaluation they are those of float32."""
         self._module, self._precision = module.to("meta"), precision
+        self._convolves = any(isinstance(each, _ConvNd) for each in module.modules())
         # By the shape of a lane's inputs.
         self._counted: dict[torch.Size, int] = {}
 
@@ -152,12 +155,18 @@ class Network:
             self._counted[shape] = counter.get_total_flops()
         return self._counted[shape]
 
-    def _products(self, x: Tensor, training: bool, by_lane: bool) -> AbstractContextManager[object]:
-        if training and self._precision == BFLOAT16:
-            return Bfloat16Products()
-        if not training and self._precision == TF32 and x.is_cuda:
-            return float32_on_gpus()
-        return fast_linear(x) if by_lane else nullcontext()
+    @contextmanager
+    def _products(self, x: Tensor, training: bool, by_lane: bool) -> Iterator[None]:
+        with ExitStack() as ways:
+            if by_lane:
+                ways.enter_context(fast_linear(x))
+            if self._convolves:
+                ways.enter_context(fast_convolutions(x))
+            if training and self._precision == BFLOAT16:
+                ways.enter_context(Bfloat16Products())  # the last is asked first, and hands on what it has rounded
+            if not training and self._precision == TF32 and x.is_cuda:
+                ways.enter_context(float32_on_gpus())
+            yield
 
     def _forward(self, parameters: Tensors, buffers: Tensors, *inputs: Tensor) -> tuple[Tensor, Tensors]:
         after = _map(buffers, torch.clone)

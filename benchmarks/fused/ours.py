@@ -110,8 +110,8 @@ def difference(name: str, data: Tensor, lanes: int) -> float:
 def difference_of_capture(name: str, data: Tensor, lanes: int) -> float:
     """The largest difference between captured and eager updates of the same cohorts, of 2 lanes or more, in fp64.
 
-    After as many critic updates as record the draws too, at their fourth block; of one cohort with an n_critic of 1,
-    whose every tick has a generator update, and one without. Amid them a trial is dropped and another added.
+    After critic updates of several blocks of draws, so that all programs are replayed; of one cohort with an n_critic
+    of 1, whose every tick has a generator update, and one without. Amid them a trial is dropped and another added.
     """
     found = []
     for cycle in (MIXED, RARER):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.needs_gpu
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 NEVER = 10**9
-# Draws are recorded at their fourth block of 16 updates, all else sooner.
+# Draws of several blocks of 16 updates are replayed by then, and all else many times.
 UPDATES = 100
 # With an n_critic of 1 each tick has a generator update; without one there are ticks that have none.
 ALWAYS_DUE, AT_TIMES_DUE = (1, 2, 7), (2, 3, 7)

@@ -230,8 +230,10 @@ def test_a_gpu_rounds_what_it_was_told_to(precision: str, least: float, most: fl
         pytest.skip("needs_gpu: this GPU has no TF32")
     process.configure(1, precision=precision)
     noise = torch.Generator().manual_seed(0)
-    x, w = (torch.randn(64, 64, 3, 3, generator=noise, dtype=torch.float64) for _ in "12")
-    for product in (lambda a, b: F.linear(a.flatten(1), b.flatten(1)), lambda a, b: F.conv2d(a, b, padding=1)):
+    # So large that no algorithm without TF32 could be the quicker one.
+    cases = ((F.linear, (512, 2048), (512, 2048)), (F.conv2d, (32, 64, 32, 32), (64, 64, 3, 3)))
+    for product, *shapes in cases:
+        x, w = (torch.randn(shape, generator=noise, dtype=torch.float64) for shape in shapes)
         exact, found = product(x, w), product(x.float().cuda(), w.float().cuda()).cpu().double()
         assert least <= float((found - exact).norm() / exact.norm()) < most
 
