@@ -10,7 +10,7 @@ not count.
               `wgan_core.convolution`: as lanes are computed on a GPU
     grouped   the same with torch's own derivatives, which take the groups one by one where they are derived again
     first     as ours, but patches, as below, for the first layer: torch takes grouped convolutions of one channel for
-              depthwise ones, which have slow kernels of their own
+              depthwise ones, which have kernels of their own
     last      as grouped, with channels last in memory
     patches   patches side by side in memory, and one batched matrix product
     each      one lane after another: as large networks' lanes are computed on a CPU
@@ -40,13 +40,15 @@ from wgan_gp import BATCH, LAMBDA, SHAPE
 from wgan_core import objectives, process
 from wgan_core.convolution import Convolutions
 from wgan_core.errors import one_line
+from wgan_core.graph import WARM_UPS, Program, Recorder
+from wgan_core.memory import give_back
 from wgan_core.precision import FLOAT32, TF32
 
 CHANNELS = (1, 32, 64)
 SIDE, STRIDE, PADDING = 4, 2, 1
 SLOPE = 0.2
-# Updates by which memory and kernels are chosen, as before any recording.
-WARM_UPS = 3
+# Of gradients in fp64, which are of the order of 1: beyond it two ways do not compute the same.
+LARGEST_DIFFERENCE = 1e-10
 
 Convolve = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -177,24 +179,36 @@ class Critics:
 
 
 def differences(device: torch.device) -> dict[str, float]:
-    """Of each way's gradients from those of one lane after another, in fp64."""
+    """Of each way's gradients from those of one lane after another, in fp64.
+
+    Raises `RuntimeError` if there is more than rounding.
+    """
     critics = Critics(3, device, torch.float64)
     wanted = critics.gradients(each)
-    return {
+    found = {
         name: max(float((one - other).abs().max()) for one, other in zip(critics.gradients(way), wanted, strict=True))
         for name, way in WAYS.items()
     }
+    if max(found.values()) > LARGEST_DIFFERENCE:
+        raise RuntimeError(f"all ways must compute the same, to {LARGEST_DIFFERENCE:g}; they differ by {found}")
+    return found
 
 
 def measured(lanes: int, device: torch.device, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Lane-updates a second of each way; or why the device cannot do it, or has no room."""
+    give_back(device)  # what other numbers of lanes have had
     critics = Critics(lanes, device)
     runs, impossible = {}, {}
     for name, way in WAYS.items():
+        program = Recorder(device).program(lambda way=way: critics.gradients(way))
         try:
-            runs[name] = prepared(critics, way, device)
+            program()
         except RuntimeError as error:
             impossible[name] = one_line(error)
+            continue
+        for _ in range(WARM_UPS):  # and the recording, on a GPU
+            program()
+        runs[name] = repeated(program)
     iterations = {name: max(1, round(options.seconds / seconds_of(run, 1, device))) for name, run in runs.items()}
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(options.rounds):
@@ -204,24 +218,7 @@ def measured(lanes: int, device: torch.device, options: argparse.Namespace) -> d
     return {"per_second": {name: spread(found) for name, found in rates.items()}, "impossible": impossible}
 
 
-def prepared(critics: Critics, way: Convolve, device: torch.device) -> Run:
-    """So many updates: on a GPU replays of one that is recorded."""
-    if device.type != "cuda":
-        critics.gradients(way)
-        return repeated(lambda: critics.gradients(way))
-    aside = torch.cuda.Stream(device)
-    aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UPS):
-            critics.gradients(way)
-    torch.cuda.current_stream(device).wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        critics.gradients(way)
-    return repeated(graph.replay)
-
-
-def repeated(update: Callable[[], object]) -> Run:
+def repeated(update: Program) -> Run:
     def run(iterations: int) -> None:
         for _ in range(iterations):
             update()

@@ -27,7 +27,7 @@ def best_so_far(scores: Iterable[tuple[float, float]]) -> list[tuple[float, floa
     return better
 
 
-def draw(curves: Iterable[Curve], floor: float, score: str, since: str, title: str, out: Path) -> None:
+def draw(curves: Iterable[Curve], floor: float, score: str, title: str, out: Path) -> None:
     """Write the picture; its suffix says in which format. Curves of one label are of one kind, and named once."""
     from matplotlib.figure import Figure  # may be absent where the benchmark ran
 
@@ -35,12 +35,14 @@ def draw(curves: Iterable[Curve], floor: float, score: str, since: str, title: s
     axes = figure.subplots()
     named: set[str] = set()
     for curve in curves:
+        if not curve.points:  # no score of it was finite
+            continue
         seconds, best = zip(*curve.points, strict=True)
         label = "" if curve.label in named else curve.label
         named.add(curve.label)
         axes.step([*seconds, curve.ended], [*best, best[-1]], where="post", color=curve.colour, label=label)
     axes.axhline(floor, color="black", linestyle="--", linewidth=1, label="floor: real against real")
-    axes.set(xlabel=f"seconds since {since}", ylabel=f"best {score} so far", yscale="log")
+    axes.set(xlabel="seconds since the start of the first trial", ylabel=f"best {score} so far", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.suptitle(title, fontsize=10)

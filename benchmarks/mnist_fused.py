@@ -2,7 +2,7 @@
 
     python benchmarks/mnist_fused.py [--trials 64] [--lanes 64] [--budget 18740] [--precision tf32] [--threads N]
         [--data FOLDER] [--json OUT]
-    python benchmarks/mnist_fused.py --draw JSON
+    python benchmarks/mnist_fused.py --draw JSON [--beside JSON]
 
 The space, the presets that are tried first, the report grid and the rule of early stopping are those of
 `sweeps/mnist.py`; all other points are drawn at random. It needs neither Ray nor Optuna nor MLflow, so it has neither
@@ -12,8 +12,9 @@ trials at a report several at a time, each on one of `--threads`.
 
 Trials that were stopped leave their lanes to others; once none wait, the cohort goes on with the lanes that a sweep
 would. Printed are the time from the first update to the last score, the share of it that scoring took, and critic
-updates of all trials together. The JSON has the best score so far against seconds, which `--draw` draws beside it;
-`sweep.py` draws the same of the stock tools.
+updates of all trials together. The JSON has the best score so far against seconds, which `--draw` draws beside it; with
+`--beside` also the curves in a file of `sweep.py`, the stock tools' among them: of other trials and another budget, and
+maybe on another machine.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import curves
 import numpy as np
+import sweep
 import torch
 from machine import cores
 from torch import Tensor
@@ -89,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(arguments)
     if options.draw:
         out = options.draw.with_suffix(".png")
-        draw(json.loads(options.draw.read_text()), out)
+        draw(json.loads(options.draw.read_text()), out, options.beside and json.loads(options.beside.read_text()))
         print(f"wrote {out}")
         return
     process.configure(options.threads, precision=options.precision)
@@ -124,6 +126,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, metavar="FOLDER", help="that has mnist.parquet; default: where MNIST is kept")
     add("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
     add("--draw", type=Path, metavar="JSON", help="only draw the curve of this file, beside it, with matplotlib")
+    add("--beside", type=Path, metavar="JSON", help="of sweep.py, whose curves are drawn too")
     options = parser.parse_args(arguments)
     for name, least in (("trials", 1), ("lanes", 1), ("budget", 1), ("samples", 2), ("threads", 1)):
         if getattr(options, name) < least:
@@ -213,13 +216,16 @@ def summary(search: Search, evaluator: Evaluator, device: torch.device, options:
     }
 
 
-def draw(content: dict[str, Any], out: Path) -> None:
+def draw(content: dict[str, Any], out: Path, beside: dict[str, Any] | None = None) -> None:
     """Write the picture of the best score so far against seconds; its suffix says in which format."""
     points = [(point["seconds"], point["best"]) for point in content["curve"]]
-    label = f"{content['trials']} trials, {content['lanes']} lanes"
-    title = f"{content['device']}, torch {content['torch']}, {content['date']}"
-    curve = curves.Curve(label, "#d62728", points, content["wall_seconds"])
-    curves.draw([curve], content["floor"], content["objective"], "the first update", title, out)
+    label = f"{content['trials']} trials of {content['budget']}, {content['lanes']} lanes: {content['device']}"
+    found = [curves.Curve(label, "#2ca02c", points, content["wall_seconds"])]
+    if beside is not None:
+        of = f", {beside['trials']} trials of {beside['budget']}: {beside['cores']} cores of {beside['processor']}"
+        found += [replace(curve, label=curve.label + of) for curve in sweep.curves_of(beside)]
+    title = f"torch {content['torch']}, {content['date']}"
+    curves.draw(found, content["floor"], content["objective"], title, out)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ does besides (the generator's average, sample grids, means of four quantities, a
 
 A slot is a core in (a) and (c), and the whole machine in (b). Ratios are taken within a repeat, of spans and of totals;
 above 1, (a) is faster. Their medians and quartiles over the repeats are printed. The JSON has also the best score so
-far against seconds since the process was started, which `--draw` draws beside it.
+far against seconds, which `--draw` draws beside it, from the start of the first trial on.
 
 The machine must be free of all other work: (b), whose threads wait for each other, loses far more to a neighbour than
 (a) and (c) do. Before and after each arm the script listens for such work, and says so if there is any.
@@ -109,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"wrote {out}")
         return
     noted = circumstances(options)
+    if options.json:
+        noted |= scale(options.samples)
     print("\n".join(f"{key}: {value}" for key, value in noted.items()), flush=True)
     runs: list[Run] = []
     for repeat in range(options.repeats):
@@ -120,11 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if disturbed:
         print(f"\n{disturbed} of {len(runs)} runs had other work beside them: DO NOT QUOTE these times")
     if options.json:
-        evaluator = Evaluator.build(load_mnist(), sample_size=options.samples)
-        score = evaluator.objective_default
         figures = {
-            "score": score,
-            "floor": evaluator.floors[score],
             "disturbed_runs": disturbed,
             "summary": summary(runs),
             "ratios": ratios(runs),
@@ -141,7 +139,9 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=5000, help="samples of one score")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each arm")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
-    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the curves of this file, beside it")
+    parser.add_argument(
+        "--draw", type=Path, metavar="JSON", help="only draw the curves of this file, beside it, with matplotlib"
+    )
     parser.add_argument(
         "--alone-within", type=float, default=ALONE_WITHIN_S, help="seconds that other work gets to end beside an arm"
     )
@@ -241,6 +241,12 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def scale(samples: int) -> dict[str, Any]:
+    """The score of all arms, and that of real samples."""
+    evaluator = Evaluator.build(load_mnist(), sample_size=samples)
+    return {"score": evaluator.objective_default, "floor": evaluator.floors[evaluator.objective_default]}
+
+
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, float]]]:
     """The spread of each measure, by arm."""
     return {
@@ -284,14 +290,21 @@ def cell(values: dict[str, float]) -> str:
 
 def draw(content: dict[str, Any], out: Path) -> None:
     """Write the picture of the best score so far against seconds, a line a run; its suffix says in which format."""
-    found = [
-        curves.Curve(LABELS[run["arm"]], COLOURS[run["arm"]], run["best"], run["total"])
-        for run in sorted(content["runs"], key=lambda run: run["arm"])
-    ]
     machine = f"{content['cores']} cores of {content['processor']}, torch {content['torch']}, {content['date']}"
     title = f"{content['trials']} trials of {content['budget']} critic updates; {machine}"
     beside = "\nWITH OTHER WORK BESIDE IT" if content["disturbed_runs"] else ""
-    curves.draw(found, content["floor"], content["score"], "the start of the process", title + beside, out)
+    curves.draw(curves_of(content), content["floor"], content["score"], title + beside, out)
+
+
+def curves_of(content: dict[str, Any]) -> list[curves.Curve]:
+    """A curve a run, from the start of its first trial on."""
+    if not all("best" in run for run in content["runs"]):
+        raise SystemExit("error: these figures must have scores; they are of before there were any: measure again")
+    found = []
+    for run in sorted(content["runs"], key=lambda run: run["arm"]):
+        points = [(seconds - run["startup"], best) for seconds, best in run["best"]]
+        found.append(curves.Curve(LABELS[run["arm"]], COLOURS[run["arm"]], points, run["span"]))
+    return found
 
 
 if __name__ == "__main__":

@@ -56,6 +56,9 @@ def test_sweep(tmp_path: Path, modules: SimpleNamespace) -> None:
         assert best[-1] > found["floor"]
     assert set(found["ratios"]) == {"span b/a", "total b/a", "span c/a", "total c/a"}
     modules.sweep.draw(found, tmp_path / "sweep.png")
+    earlier = {**found, "runs": [{"arm": "a"}]}
+    with pytest.raises(SystemExit, match="measure again"):
+        modules.sweep.draw(earlier, tmp_path / "earlier.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -111,7 +114,9 @@ def test_mnist_fused(tmp_path: Path, modules: SimpleNamespace) -> None:
     assert found["best"] == min(value for there in found["values"].values() for value in there.values())
     # A trial makes one critic update between two of the 27 reports.
     assert found["critic_updates"] == sum(len(there) for there in found["values"].values())
-    modules.mnist_fused.draw(found, tmp_path / "mnist.png")
+    beside = {**found, "trials": 2, "budget": 9, "cores": 2, "runs": []}
+    for curve in (found["curve"], []):  # the second is of a search without a finite score
+        modules.mnist_fused.draw({**found, "curve": curve}, tmp_path / "mnist.png", beside)
     assert (tmp_path / "mnist.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from wgan_core.derivatives import asked
+
 # A product with fewer rows, columns or terms is too small for oneDNN, whose call alone takes 10 microseconds. Those of
 # the derivatives have the same three sizes in another order.
 LEAST = 32
@@ -69,7 +71,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
+        of_x, of_weight, of_bias = asked(ctx)
         return (
             onednn_linear(gradient, weight.t()) if of_x else None,
             _laid_out_as(weight, gradient, x) if of_weight else None,

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -114,7 +113,6 @@ class Network:
     def __init__(self, module: nn.Module, precision: str = FLOAT32) -> None:
         """precision: of its products in training, as in `Structure`; in evaluation they are those of float32."""
         self._module, self._precision = module.to("meta"), precision
-        self._convolves = any(isinstance(each, _ConvNd) for each in module.modules())
         # By the shape of a lane's inputs.
         self._counted: dict[torch.Size, int] = {}
 
@@ -160,8 +158,7 @@ class Network:
         with ExitStack() as ways:
             if by_lane:
                 ways.enter_context(fast_linear(x))
-            if self._convolves:
-                ways.enter_context(fast_convolutions(x))
+            ways.enter_context(fast_convolutions(x))
             if training and self._precision == BFLOAT16:
                 ways.enter_context(Bfloat16Products())  # the last is asked first, and hands on what it has rounded
             if not training and self._precision == TF32 and x.is_cuda:

@@ -89,8 +89,9 @@ class Evaluation:
 
 
 def evaluations(task: Task) -> list[Evaluation]:
-    """What an arm has scored, in the order in which that ended."""
-    return [Evaluation(**json.loads(line)) for line in task.path(EVALUATIONS).read_text().splitlines()]
+    """What an arm has scored, in the order of time."""
+    found = [Evaluation(**json.loads(line)) for line in task.path(EVALUATIONS).read_text().splitlines()]
+    return sorted(found, key=lambda each: each.at)
 
 
 @dataclass(frozen=True)

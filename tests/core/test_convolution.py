@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.core.test_update import TRIALS, cohort_of, largest_difference, structure_of
 from wgan_core import networks
-from wgan_core.convolution import Convolutions, convolution
+from wgan_core.config import Structure
+from wgan_core.convolution import Convolutions, convolution, fast_convolutions
 from wgan_core.objectives import gradient_norms
+from wgan_core.precision import BFLOAT16
 
 Convolve = Callable[..., Tensor]
+NARROW = {"critic": {"width": 8}, "generator": {"width": 8}}
 KINDS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -66,12 +71,12 @@ class Counted(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def convolutions_of(lanes: int) -> int:
+def convolutions_of(lanes: int, way: AbstractContextManager[object]) -> int:
     """Those of a penalty's gradient at the weights, of so many lanes."""
     weights = [torch.randn(lanes, *shape, requires_grad=True) for shape in ((4, 1, 4, 4), (3, 4, 4, 4))]
 
     def score(points: Tensor) -> Tensor:
-        with Convolutions():
+        with way:
             for weight in weights:
                 points = torch.func.vmap(lambda x, w: F.conv2d(x, w, None, 2, 1))(points, weight).tanh()
         return points.flatten(2).sum(2)
@@ -82,44 +87,78 @@ def convolutions_of(lanes: int) -> int:
     return counted.convolutions
 
 
-def test_more_lanes_are_no_more_convolutions() -> None:
-    assert convolutions_of(7) == convolutions_of(2)
+def test_many_lanes_take_no_more_convolutions_than_torch_takes_for_one() -> None:
+    assert convolutions_of(7, Convolutions()) <= convolutions_of(1, nullcontext())
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
+    """Networks take our convolutions, as they do on GPUs; of what dtypes their inputs were."""
+    seen: set[torch.dtype] = set()
+
+    class Watched(Convolutions):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in KINDS.values():
+                seen.add(args[0].dtype)
+            return super().__torch_function__(func, types, args, kwargs)
+
+    monkeypatch.setattr(networks, "fast_convolutions", lambda x: Watched())
+    return seen
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_updates_are_the_same_either_way(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the convolutional pair in fp64, as a GPU would compute them."""
-    structure, trials = structure_of("conv", "float64"), TRIALS[:lanes]
-    wanted, ways = cohort_of(structure, trials, [20]), []
-    wanted.advance()
-
-    def fast_convolutions(x: Tensor) -> Convolutions:
-        ways.append(Convolutions())
-        return ways[-1]
-
-    monkeypatch.setattr(networks, "fast_convolutions", fast_convolutions)
-    found = cohort_of(structure, trials, [20])
+@pytest.mark.parametrize(
+    "structure",
+    [
+        structure_of("conv", "float64"),
+        Structure("sequence", (1, 16), latent_dim=6, batch_size=9, dtype="float64"),
+        Structure("residual", (1, 32, 32), latent_dim=6, batch_size=4, dtype="float64", network_options=NARROW),
+    ],
+    ids=lambda structure: structure.networks,
+)
+def test_updates_are_the_same_either_way(
+    structure: Structure, lanes: int, taken: set[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = TRIALS[:lanes]
+    found = cohort_of(structure, trials, [10])
     found.advance()
-    assert ways
+    assert taken == {torch.float64}
+    monkeypatch.setattr(networks, "fast_convolutions", lambda x: nullcontext())
+    wanted = cohort_of(structure, trials, [10])
+    wanted.advance()
     for trial in trials:
         tensors = (cohort.state_of(trial.number).tensors() for cohort in (found, wanted))
-        assert largest_difference(*tensors) < 1e-12
+        assert largest_difference(*tensors) < 1e-11
+
+
+def test_what_is_rounded_to_bfloat16_is_convolved_as_that(taken: set[torch.dtype]) -> None:
+    cohort_of(replace(structure_of("conv", "float32"), precision=BFLOAT16), TRIALS[:2], [2]).advance()
+    assert taken == {torch.bfloat16}
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "ours"),
     [
-        lambda x, weight: F.conv1d(x, weight, padding="same"),
-        lambda x, weight: F.conv1d(x, weight, None, 1, "same"),
-        lambda x, weight: F.conv1d(x[0], weight),
-        lambda x, weight: F.conv1d(x, weight, padding=1),
-        lambda x, weight: nn.Conv1d(2, 3, 3, padding=1, padding_mode="circular")(x),
+        (lambda x, weight: F.conv1d(x, weight, padding=1), True),
+        (lambda x, weight: nn.Conv1d(2, 3, 3, padding=1, padding_mode="circular")(x), True),
+        (lambda x, weight: F.conv1d(x, weight, padding="same"), False),
+        (lambda x, weight: F.conv1d(x, weight, None, 1, "same"), False),
+        (lambda x, weight: F.conv1d(input=x, weight=weight), False),
+        (lambda x, weight: F.conv1d(x[0], weight), False),
     ],
 )
-def test_what_it_does_not_know_is_torchs(call: Callable[[Tensor, Tensor], Tensor]) -> None:
-    x, weight = torch.randn(4, 2, 9), torch.randn(3, 2, 3)
+def test_what_it_does_not_know_is_torchs(call: Callable[[Tensor, Tensor], Tensor], ours: bool) -> None:
+    x, weight = torch.randn(4, 2, 9), torch.randn(3, 2, 3, requires_grad=True)
     torch.manual_seed(1)
     wanted = call(x, weight)
     torch.manual_seed(1)
     with Convolutions():
-        assert torch.equal(call(x, weight), wanted)
+        found = call(x, weight)
+    assert torch.equal(found, wanted)
+    assert found.grad_fn is not None
+    assert found.grad_fn.name().startswith("_Convolution") == ours
+
+
+def test_one_lane_and_a_cpu_take_torchs() -> None:
+    for shape in ((1, 5, 1, 8, 8), (3, 5, 1, 8, 8)):
+        assert not isinstance(fast_convolutions(torch.zeros(shape)), Convolutions)

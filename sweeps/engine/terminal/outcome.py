@@ -37,7 +37,9 @@ def outcome(
     interrupted: what is said then. foreseen: what is said of an error, if it is known. told: is given the message too.
     """
     debug = DEBUG in arguments or os.environ.get(VARIABLE, "0") not in ("", "0")
-    # Or the interpreter looks for what is garbage among all that torch and Ray have made, for a second or two.
+    # Or the interpreter looks for garbage among all that torch and Ray have made (docs/log.md). Once, however many
+    # commands a process carries out.
+    atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     spell_out()
     try:
