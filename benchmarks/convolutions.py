@@ -41,12 +41,13 @@ from wgan_core import objectives, process
 from wgan_core.convolution import Convolutions
 from wgan_core.errors import one_line
 from wgan_core.graph import WARM_UPS, Program, Recorder
+from wgan_core.layers import LeakyReLU
 from wgan_core.memory import give_back
 from wgan_core.precision import FLOAT32, TF32
 
 CHANNELS = (1, 32, 64)
 SIDE, STRIDE, PADDING = 4, 2, 1
-SLOPE = 0.2
+ACTIVATE = LeakyReLU(0.2)
 # Of gradients in fp64, which are of the order of 1: beyond it two ways do not compute the same.
 LARGEST_DIFFERENCE = 1e-10
 
@@ -169,7 +170,7 @@ class Critics:
         def score(x: Tensor) -> Tensor:
             for weight, bias in zip(weights[:-1:2], weights[1:-1:2], strict=True):
                 x = convolve(x, weight, bias)
-                x = x * torch.sign(x.detach()).clamp(min=SLOPE)
+                x = ACTIVATE(x)
             return (x.flatten(2) @ weights[-1]).squeeze(2)
 
         real, fake = score(torch.cat([self.real, self.fake], 1)).chunk(2, 1)

@@ -44,8 +44,8 @@ class Blocks:
         """The draws for these counts (K,), each (K, ...); they must be among those that `fill` drew for."""
         if self._first is None:
             raise ValueError("nothing is drawn yet: call fill first")
-        lanes = torch.arange(len(counts), device=counts.device)
-        return [tensor[lanes, counts - self._first] for tensor in self._drawn]
+        lanes, at = torch.arange(len(counts), device=counts.device), counts - self._first
+        return [tensor[lanes, at] for tensor in self._drawn]
 
 
 class Batches:

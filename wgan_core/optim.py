@@ -116,6 +116,7 @@ def move_(
     due: Tensor,
 ) -> None:
     """One update of tensors (K, ...), all of one dtype and device, of the lanes that are due."""
+    factors = tuple(factor.to(parameters[0].dtype) for factor in factors)
     for parameter, gradient, *moments in zip(parameters, gradients, first, second, strict=True):
         of_lane = [beside(factor, parameter) for factor in factors]
         after = rule.move(parameter, gradient, *moments, *of_lane)
@@ -124,7 +125,9 @@ def move_(
 
 
 def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor) -> None:
-    """Move averages (K, ...) towards values (K, ...) by a share a lane, (K,): 0 leaves them as they are."""
+    """Move averages (K, ...), all of one dtype, towards values by a share a lane, (K,): 0 leaves them as they are."""
+    if averages:
+        share = share.to(averages[0].dtype)
     for average, value in zip(averages, values, strict=True):
         average.lerp_(value, beside(share, average))
 

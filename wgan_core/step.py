@@ -97,21 +97,20 @@ class Step:
         z: (K, N, Z); labels: (K, N), where networks are told any. The counts of `lanes` are those before the critic
         update that this one follows. Returns generator_loss, (K,).
         """
-        generator, due = state.generator, lanes.due()
+        generator, rates = state.generator, lanes.generator_rates()
         parameters = _leaves(generator.parameters)
         fake, buffers = self._generator(parameters, generator.buffers, z, labels)
         scores = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)[0]
         loss = self._objective.generator_loss(scores)
         own = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients, quantities = self._whole(parameters, own, {"generator_loss": loss})
-        _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, due)
-        share = self._average_share(lanes)
-        self._move(generator, gradients, lanes.generator_rates(), [state.average[name] for name in parameters], share)
-        for name, tensor in generator.buffers.items():
-            if tensor.is_floating_point():
-                average_([state.average[name]], [tensor], share)
-            else:
-                _put(state.average, {name: tensor}, due)
+        _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, rates.due)
+        share = self._average_share(rates)
+        self._move(generator, gradients, rates, [state.average[name] for name in parameters], share)
+        averaged = {name: tensor for name, tensor in generator.buffers.items() if tensor.is_floating_point()}
+        average_([state.average[name] for name in averaged], list(averaged.values()), share)
+        counted = {name: tensor for name, tensor in generator.buffers.items() if name not in averaged}
+        _put(state.average, counted, rates.due)
         return quantities
 
     def samples(self, state: State, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -153,14 +152,13 @@ class Step:
             share,
         )
 
-    def _average_share(self, lanes: Lanes) -> Tensor:
+    def _average_share(self, rates: Rates) -> Tensor:
         """By how much the generators' exponential averages move, (K,).
 
         Their horizon grows with the count of updates until it is the decay's own.
         """
-        count = lanes.generator_updates().double()
-        decay = ((1 + count) / (10 + count)).clamp(max=self._ema_decay)
-        return torch.where(lanes.due(), 1 - decay, 0.0)
+        decay = (rates.step / (rates.step + 9)).clamp(max=self._ema_decay)
+        return torch.where(rates.due, 1 - decay, 0.0)
 
 
 def _leaves(parameters: Tensors) -> Tensors:
