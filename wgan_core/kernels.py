@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
-from wgan_core.errors import one_line
 from wgan_core.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, move_
 
 _log = logging.getLogger(__name__)
@@ -130,8 +129,15 @@ def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
                 return way(*arguments, **named)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
-            _log.warning("optimisers or draws are not compiled, which takes longer: %s", one_line(error))
+            _log.warning("optimisers or draws are not compiled, which takes longer: %s", _why(error))
             way = function
             return way(*arguments, **named)
 
     return call
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, without the advice that torch puts after it."""
+    cause = getattr(error, "inner_exception", error)
+    said = str(cause).strip().splitlines()
+    return ": ".join([type(cause).__name__, *said[:1]])

@@ -186,6 +186,32 @@ def test_draws_compile_and_are_the_same_to_the_bit() -> None:
             assert torch.equal(ours, theirs)
 
 
+def no_compiler(graph: Any, inputs: Any) -> Any:
+    raise RuntimeError("no C compiler is there\nand advice")
+
+
+@pytest.mark.parametrize(("backend", "cause"), [(no_compiler, "RuntimeError: no C compiler"), ("eager", "Unsupported")])
+def test_what_cannot_be_compiled_is_carried_out_as_it_is_and_says_why(
+    backend: Any, cause: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compile_ = torch.compile
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compile_(function, fullgraph=True, backend=backend))
+
+    def double(x: Tensor) -> Tensor:
+        if backend == "eager":
+            torch._dynamo.graph_break()
+        return 2 * x
+
+    way = kernels.compiled(double, "cuda")
+    for _ in range(2):
+        assert way(torch.ones(3)).tolist() == [2, 2, 2]
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == kernels.__name__]
+    assert f"which takes longer: {cause}" in warning
+    assert "TORCHDYNAMO_VERBOSE" not in warning
+    assert "advice" not in warning
+
+
 def test_programs_are_the_functions_themselves_where_nothing_is_recorded() -> None:
     def function() -> None:
         raise AssertionError("not to be called")
