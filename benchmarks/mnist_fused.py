@@ -38,9 +38,9 @@ import torch
 from machine import cores
 from torch import Tensor
 
-from sweeps.engine.halving import rungs, survives
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.space import Range
+from sweeps.engine.study.halving import rungs, survives
 from sweeps.engine.widths import width_for
 from wgan_core import process
 from wgan_core.config import Structure, Trial

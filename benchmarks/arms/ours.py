@@ -20,7 +20,7 @@ from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.options import Options, parse
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.spool import END_NAME, START_NAME, End, Spool, Start
-from sweeps.engine.study import SECONDS
+from sweeps.engine.study.attributes import SECONDS
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
 from wgan_core.data.mnist import load_mnist

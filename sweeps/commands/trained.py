@@ -7,7 +7,7 @@ import argparse
 from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.plan import is_name
 from sweeps.engine.results import Results, open_results
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import UserError, one_line

@@ -20,7 +20,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from sweeps.engine.plan import Plan, on_test_split
-from sweeps.engine.study import ENDED, Row, sort_rows
+from sweeps.engine.study.rows import ENDED, Row, sort_rows
 from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.spool import End, Spool, Start, Step
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sweeps.engine.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
 from sweeps.engine.spool import Best, Spool, State, Step, step_name
-from sweeps.engine.study import Claim
+from sweeps.engine.study.claims import Claim
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint, DamagedCheckpoint
 from wgan_core.errors import UserError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.plan import Plan, on_test_split
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study.rows import Row, sort_rows
 from sweeps.engine.table import table
 from wgan_core.checkpoint import folder_name
 from wgan_core.config import Hyper

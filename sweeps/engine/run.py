@@ -29,7 +29,7 @@ from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, read_star
 from sweeps.engine.refresh import Refresher
 from sweeps.engine.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.space import Space, check_space
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import voice_for
 from sweeps.engine.terminal.outcome import outcome
 from sweeps.engine.terminal.voice import Ending, Voice

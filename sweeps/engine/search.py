@@ -13,7 +13,8 @@ from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.nodes import alive
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import Claim, Released
+from sweeps.engine.study.claims import Claim
+from sweeps.engine.study.releases import Released
 from wgan_core.folder import Folder
 
 

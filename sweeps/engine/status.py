@@ -12,7 +12,7 @@ from sweeps.engine.lease import Driver, driver_of
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import Results
 from sweeps.engine.spool import End, Spool, Start, Step
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 

@@ -24,7 +24,7 @@ from sweeps.engine.placement import ranks_of
 from sweeps.engine.plan import Plan
 from sweeps.engine.scorer import Scorer
 from sweeps.engine.spool import State
-from sweeps.engine.study import Claim
+from sweeps.engine.study.claims import Claim
 from sweeps.engine.trainable_ranks import Company, LedCohort, Task, company
 from sweeps.engine.widths import width_for
 from wgan_core import process

@@ -19,7 +19,8 @@ from sweeps.engine.placement import Placement
 from sweeps.engine.plan import Plan
 from sweeps.engine.search import CohortSearch
 from sweeps.engine.spool import Spool, State
-from sweeps.engine.study import ENDED, Row, Study
+from sweeps.engine.study.rows import ENDED, Row
+from sweeps.engine.study.study import Study
 from sweeps.engine.terminal.voice import Voice
 from sweeps.engine.terminal.watch import Watch
 from sweeps.engine.trainable import Work, train_cohort

@@ -10,9 +10,10 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.engine import patience
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import MAX_FAULTS, Study
+from sweeps.engine.study import patience
+from sweeps.engine.study.deaths import MAX_FAULTS
+from sweeps.engine.study.study import Study
 from tests.cluster.postgres import Postgres, missing, postgres
 
 psycopg = pytest.importorskip("psycopg", reason="needs_server: the package psycopg")
@@ -48,7 +49,7 @@ class Cuts:
     def __init__(self, study: Study, database: Postgres, share: float) -> None:
         self._database, self._share, self._random = database, share, random.Random(0)
         self.before = self.after = 0
-        dialect = study._study._storage._backend.engine.dialect  # type: ignore[attr-defined]
+        dialect = study._trials.study._storage._backend.engine.dialect  # type: ignore[attr-defined]
         self._commit = dialect.do_commit
         dialect.do_commit = self.commit
 

@@ -16,7 +16,8 @@ from sweeps.engine.confirmation import Asked, plan_confirmation
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
 from sweeps.engine.plan import Plan, on_test_split, write_plan
-from sweeps.engine.study import Study, read_rows
+from sweeps.engine.study.rows import read_rows
+from sweeps.engine.study.study import Study
 from sweeps.engine.tracking import Tracker
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.folder import Folder

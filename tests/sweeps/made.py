@@ -20,7 +20,8 @@ from sweeps.engine.report.write import FILES, write_report
 from sweeps.engine.results import Results, open_results
 from sweeps.engine.space import Range
 from sweeps.engine.spool import Best, Spool, State
-from sweeps.engine.study import Claim, Study
+from sweeps.engine.study.claims import Claim
+from sweeps.engine.study.study import Study
 from sweeps.engine.tracking import Tracker
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure, Trial

@@ -15,7 +15,8 @@ from sweeps.engine.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.plan import Plan, write_plan
 from sweeps.engine.results import Results
 from sweeps.engine.spool import Best, Spool
-from sweeps.engine.study import Row, Study
+from sweeps.engine.study.rows import Row
+from sweeps.engine.study.study import Study
 from sweeps.engine.tracking_note import Note, write_note
 from wgan_core.folder import Folder
 

@@ -17,7 +17,7 @@ from sweeps.cli import main
 from sweeps.engine.options import add_storage, parse
 from sweeps.engine.plan import FILE, Plan, write_plan
 from sweeps.engine.results import STUDY_FILE, open_results
-from sweeps.engine.study import Study
+from sweeps.engine.study.study import Study
 from wgan_core import checkpoint as checkpoints
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.coding import Coding, Column

@@ -23,7 +23,7 @@ from sweeps.engine.plan import Plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.search import trained_again
 from sweeps.engine.spool import END_NAME, Best, End, Spool, Step, step_name
-from sweeps.engine.study import Claim
+from sweeps.engine.study.claims import Claim
 from sweeps.engine.widths import width_for
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored

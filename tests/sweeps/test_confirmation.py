@@ -28,7 +28,8 @@ from sweeps.engine.leaderboard import checkpoint_of, confirmation_table
 from sweeps.engine.options import parse
 from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started, write_plan
 from sweeps.engine.results import Results, open_results
-from sweeps.engine.study import Row, Study
+from sweeps.engine.study.rows import Row
+from sweeps.engine.study.study import Study
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
 from wgan_core import checkpoint as checkpoints
 from wgan_core.data.toy import load_toy

@@ -21,7 +21,7 @@ from sweeps.engine.options import parse
 from sweeps.engine.placement import Placement
 from sweeps.engine.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
 from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.study import Study
+from sweeps.engine.study.study import Study
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Structure
 from wgan_core.data import Split

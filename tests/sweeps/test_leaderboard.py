@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
 from sweeps.engine.plan import Plan
 from sweeps.engine.presets import MNIST, WGAN_GP
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study.rows import Row, sort_rows
 from wgan_core.folder import Folder
 
 PARAMS = dict(WGAN_GP.presets[0])

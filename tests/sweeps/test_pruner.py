@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.halving import rungs, survives
-from sweeps.engine.pruner import HalvingPruner
+from sweeps.engine.study.halving import rungs, survives
+from sweeps.engine.study.pruner import HalvingPruner
 from wgan_core.loop import report_grid
 
 GRID = report_grid(90, 9)

@@ -30,7 +30,7 @@ from sweeps.engine.report.ranks import ranks
 from sweeps.engine.report.write import write_report
 from sweeps.engine.results import Results, open_results
 from sweeps.engine.space import Range, Space
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from tests.sweeps.reported import Made, finished, studied
 from wgan_core.config import Hyper, Structure
 from wgan_core.draws import trial_seed

@@ -21,7 +21,7 @@ from sweeps.engine.lease import FILE, STALE_S
 from sweeps.engine.plan import Plan, write_plan
 from sweeps.engine.results import open_results
 from sweeps.engine.spool import Spool
-from sweeps.engine.study import Study
+from sweeps.engine.study.study import Study
 from tests.sweeps.processes import Surroundings, wait_for
 from wgan_core.folder import Folder
 

@@ -11,9 +11,15 @@ import pytest
 
 from sweeps.engine.plan import RANDOM_TRIALS, Plan
 from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.pruner import HalvingPruner
 from sweeps.engine.space import Range, Space
-from sweeps.engine.study import MAX_FAULTS, MAX_LOSSES, Claim, Released, Row, Study, open_study, read_rows
+from sweeps.engine.study.claims import Claim
+from sweeps.engine.study.deaths import MAX_FAULTS, MAX_LOSSES
+from sweeps.engine.study.pruner import HalvingPruner
+from sweeps.engine.study.releases import Released
+from sweeps.engine.study.rows import Row, read_rows
+from sweeps.engine.study.storage import open_study
+from sweeps.engine.study.study import Study
+from sweeps.engine.study.trials import Trials
 from wgan_core.config import Trial
 from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
@@ -338,16 +344,16 @@ def dies_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
 
     def set_up(attribute: str, times: int) -> None:
         written: list[str] = []
-        original = Study._set
+        original = Trials.set
 
-        def dying(self: Study, frozen: optuna.trial.FrozenTrial, key: str, value: object) -> None:
+        def dying(self: Trials, frozen: optuna.trial.FrozenTrial, key: str, value: object) -> None:
             original(self, frozen, key, value)
             written.append(key)
             if written.count(attribute) == times:
-                monkeypatch.setattr(Study, "_set", original)
+                monkeypatch.setattr(Trials, "set", original)
                 raise SystemExit
 
-        monkeypatch.setattr(Study, "_set", dying)
+        monkeypatch.setattr(Trials, "set", dying)
 
     return set_up
 
@@ -477,7 +483,7 @@ def test_a_trial_that_an_older_version_left_has_company_after_a_report(opened: C
     study = opened()
     study.claim("a", 1)
     study.release("a", died=False)
-    study._study._storage.set_trial_user_attr(1, "faults", 1)
+    study._trials.study._storage.set_trial_user_attr(1, "faults", 1)
     assert [claim.alone for claim in study.claim("b", 4)] == [True]
     study.report("b", {0: (10, 1.0)}, {})
     study.hand_back("b", [0])
@@ -672,10 +678,10 @@ def test_a_storage_that_does_not_open(tmp_path: Path, make_plan: Callable[..., P
     with pytest.raises(UserError, match="check --study-storage"):
         Study(make_plan().as_json(), url, "s")
     with pytest.raises(UserError) as refused:
-        read_rows("sweep-1d", "nonsense://me:secret@host/db")
+        read_rows(make_plan(), "nonsense://me:secret@host/db")
     assert "secret" not in str(refused.value)
     with pytest.raises(UserError):
-        read_rows("none", f"sqlite:///{tmp_path}/study.db")
+        read_rows(make_plan(), f"sqlite:///{tmp_path}/study.db")
 
 
 def test_rows_before_the_first_report(opened: Callable[..., Study]) -> None:

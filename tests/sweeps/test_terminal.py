@@ -27,7 +27,7 @@ from sweeps.engine.plan import Plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.results import Results
 from sweeps.engine.run import NoScore, run_script
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import letters
 from sweeps.engine.terminal.choose import voice_for
 from sweeps.engine.terminal.estimate import Pace
@@ -467,7 +467,7 @@ logging.basicConfig(stream=sys.stderr, format="%(message)s")
 from sweeps.engine.cluster_use import Use
 from sweeps.engine.plan import Plan
 from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import live, watch
 from sweeps.engine.terminal.choose import voice_for
 from sweeps.engine.terminal.outcome import outcome

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from sweeps.engine.space import Range
-from sweeps.engine.study import as_distribution
+from sweeps.engine.study.claims import as_distribution
 
 LEAST_TRIALS = 4
 # Optuna takes 64. The report is made again and again, and shows shares in whole per cent.

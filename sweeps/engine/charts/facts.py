@@ -15,7 +15,7 @@ from sweeps.engine.history import History, read_histories
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import Results
 from sweeps.engine.space import Range
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study.rows import Row, sort_rows
 
 NEARLY_ALL = 0.9
 WANTED_PER_HYPER_PARAMETER = 10

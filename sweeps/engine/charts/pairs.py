@@ -12,7 +12,7 @@ from sweeps.engine.charts.equal import LEAST_TRIALS, ends
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.forest import Forest
 from sweeps.engine.charts.looks import BEST, blank, finish, hyper_axis, scale, score_bar
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 
 MOST_IMPORTANT = 4
 CELLS = 24

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.results import Results
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from wgan_core.draws import trial_seed
 
 

@@ -27,7 +27,7 @@ from sweeps.engine.report.pictures import picture
 from sweeps.engine.report.ranks import ranks
 from sweeps.engine.report.tracked import Tracked, read_tracked
 from sweeps.engine.results import Results
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study.rows import Row, sort_rows
 from wgan_core.draws import trial_seed
 
 GALLERY, FRAMES = 10, 9

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.history import GENERATOR_UPDATES, SECONDS, History
 from sweeps.engine.spool import Step
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 
 LEADERS = 10
 MEASURES: dict[str, Callable[[Step], float]] = {

@@ -14,7 +14,7 @@ from sweeps.engine.history import GENERATOR_UPDATES, History, read_histories
 from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import Results
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from wgan_core.config import Hyper
 
 _WHOLE = ("n_critic", "decay_updates")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import ENDED, Row
+from sweeps.engine.study.rows import ENDED, Row
 
 USUAL_LENGTH = 0.3  # of the budget: what a trial lasts on average where two of three are stopped at each third
 WINDOW_S = 60.0

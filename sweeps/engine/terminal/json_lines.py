@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import Row, sort_rows
+from sweeps.engine.study.rows import Row, sort_rows
 from sweeps.engine.terminal.outlet import put
 from sweeps.engine.terminal.pace import Seldom
 from sweeps.engine.terminal.view import View

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sweeps.engine.cluster_use import Use
 from sweeps.engine.leaderboard import COLUMNS, cells, header
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.lines import clock, left
 from sweeps.engine.terminal.view import View
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import ENDED, Row
+from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.terminal.estimate import Pace
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sweeps.engine.leaderboard import checkpoint_of, standings
 from sweeps.engine.plan import Plan
 from sweeps.engine.results import Results
-from sweeps.engine.study import Row
+from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.view import View
 
 

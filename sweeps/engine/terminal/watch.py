@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from sweeps.engine.plan import Plan
-from sweeps.engine.study import ENDED, Row
+from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.terminal.estimate import Estimate
 from sweeps.engine.terminal.view import View
 from sweeps.engine.terminal.voice import Voice

@@ -12,6 +12,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from optuna.trial import FrozenTrial
+
+from sweeps.engine.study.attributes import DEATH, FAULTS, LOSSES
+
+MAX_FAULTS = 3
+# A trial that takes its node down with it is stopped at last.
+MAX_LOSSES = 10
+MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
+
 
 @dataclass(frozen=True)
 class Death:
@@ -58,3 +67,22 @@ def after(before: Death | None, by: str, trials: int, step: int, faults: int) ->
         return before
     alone, again = trials == 1, before is not None and before.step == step
     return Death(by, trials, step, alone or again, faults + alone)
+
+
+def death_of(frozen: FrozenTrial) -> Death | None:
+    """The last death of the trial's process, if it had one."""
+    faults = frozen.user_attrs.get(FAULTS, 0)
+    if faults and DEATH not in frozen.user_attrs:
+        return unrecorded(frozen.last_step or 0, faults)
+    return Death.from_json(frozen.user_attrs.get(DEATH))
+
+
+def is_suspected(frozen: FrozenTrial) -> bool:
+    """Whether it has made no further report since the death that made it suspected."""
+    death = death_of(frozen)
+    return death is not None and death.suspected and death.step == (frozen.last_step or 0)
+
+
+def has_died_out(frozen: FrozenTrial) -> bool:
+    """Whether it died as often as a trial may."""
+    return any(frozen.user_attrs.get(counted, 0) >= most for counted, most in MOST.items())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import optuna
 
-from sweeps.engine.halving import rungs, survives
+from sweeps.engine.study.halving import rungs, survives
 
 
 class HalvingPruner(optuna.pruners.BasePruner):

@@ -1,0 +1,136 @@
+"""Handing out trials: those that wait again, and new ones, each at a point of the space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.engine.plan import RANDOM_TRIALS
+from sweeps.engine.space import Range
+from sweeps.engine.study.attributes import DEATH, HOLDER
+from sweeps.engine.study.deaths import death_of, is_suspected
+from sweeps.engine.study.narrowing import Narrowing
+from sweeps.engine.study.trials import Trials
+from wgan_core.config import Trial
+from wgan_core.draws import trial_seed
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial to train.
+
+    params: the point of the space. alone: it may end its process, so it gets no company. step: of its last report.
+    """
+
+    trial: Trial
+    params: dict[str, float]
+    alone: bool
+    step: int = 0
+
+
+class Claims:
+    """What each holder is given."""
+
+    def __init__(self, trials: Trials, narrowing: Narrowing) -> None:
+        self._trials, self._narrowing, self._plan = trials, narrowing, trials.plan
+        self._distributions = {name: as_distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
+
+    def held(self, holder: str) -> list[Claim]:
+        return [self._claim(trial) for trial in self._trials.held(holder)]
+
+    def more(self, holder: str, count: int, processes: int, before: Collection[int]) -> list[Claim]:
+        """What the holder holds beside `before`, made up to `count`."""
+        had_company = count > 1 or bool(self._narrowing.told())
+        count = count if before else min(self._narrowing.lanes(count), math.ceil(self._left(holder) / processes))
+        running = self._trials.running()
+        held = [trial for trial in running if self._trials.is_held(trial, holder)]
+        claims = [self._hold(trial, holder) for trial in held if trial.number not in before]
+        if any(is_suspected(trial) for trial in held):
+            return claims
+        waiting = [trial for trial in running if not self._trials.is_held(trial)]
+        suspects = [trial for trial in waiting if is_suspected(trial)]
+        if suspects and not held:
+            self._keep_suspicion(suspects[0], had_company)
+            return [self._hold(suspects[0], holder)]
+        sound = [trial for trial in waiting if not is_suspected(trial)]
+        claims += [self._hold(trial, holder) for trial in sound[: count - len(claims)]]
+        while len(claims) < count and (asked := self._ask()) is not None:
+            claims.append(self._hold(asked, holder))
+        return claims
+
+    def _left(self, holder: str) -> int:
+        """How many trials have not ended, but for those of other holders."""
+        trials = self._trials.all()
+        taken = [each for each in trials if each.state is TrialState.RUNNING and self._trials.is_held(each)]
+        others = [each for each in taken if not self._trials.is_held(each, holder)]
+        return self._plan.trials - sum(each.state.is_finished() for each in trials) - len(others)
+
+    def _keep_suspicion(self, frozen: FrozenTrial, had_company: bool) -> None:
+        """Of a trial left by an older version, up to its next report; in company its faults may be a neighbour's."""
+        death = death_of(frozen)
+        if death is not None and DEATH not in frozen.user_attrs:
+            kept = replace(death, faults=0) if had_company else death
+            self._trials.set(frozen, DEATH, kept.as_json())
+
+    def _hold(self, frozen: FrozenTrial, holder: str) -> Claim:
+        held_by, death = self._trials.by(holder), death_of(frozen)
+        if death is not None and death.by == held_by:  # whose next death is another
+            self._trials.set(frozen, DEATH, replace(death, by="").as_json())
+        self._trials.set(frozen, HOLDER, held_by)
+        return self._claim(self._complete(frozen))
+
+    def _claim(self, frozen: FrozenTrial) -> Claim:
+        seed = trial_seed(self._plan.seed, frozen.number)
+        trial = Trial(frozen.number, seed, self._plan.space.hyper(frozen.params))
+        return Claim(trial, dict(frozen.params), is_suspected(frozen), frozen.last_step or 0)
+
+    def _ask(self) -> FrozenTrial | None:
+        trials, study = self._trials.all(), self._trials.study
+        waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
+        number = waiting[0] if waiting else len(trials)
+        if number >= self._plan.trials:
+            return None
+        study.sampler = self._sampler(number)
+        if study.ask().number == number:
+            return self._trials.frozen(number)
+        # Its answer was lost on the way, and Optuna has made another one beside it, which is taken up later. Before it
+        # takes parameters of this one, it has to read it with all others.
+        return self._trials.all()[number]
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """A new sampler for every trial, seeded by its number: a search that starts again does not repeat its draws."""
+        seed = trial_seed(self._plan.seed, number) % 2**32
+        if number < len(self._plan.space.presets) + RANDOM_TRIALS:
+            return RandomSampler(seed=seed)
+        return TPESampler(seed=seed, n_startup_trials=1)
+
+    def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
+        """The trial with all its parameters, some of which it may have: they are drawn and stored one by one."""
+        if len(frozen.params) < len(self._distributions):
+            study = self._trials.study
+            sampler = study.sampler = self._sampler(frozen.number)
+            presets = self._plan.space.presets
+            preset = presets[frozen.number] if frozen.number < len(presets) else {}
+            trial = self._trials.open(frozen)
+            for name, distribution in self._distributions.items():
+                if name in preset:
+                    internal = distribution.to_internal_repr(preset[name])
+                    study._storage.set_trial_param(frozen._trial_id, name, internal, distribution)
+                elif name in frozen.params:
+                    # So that the next one is not the draw that this one was.
+                    sampler.sample_independent(study, frozen, name, distribution)
+                else:
+                    trial._suggest(name, distribution)
+        return self._trials.frozen(frozen.number)
+
+
+def as_distribution(bounds: Range) -> BaseDistribution:
+    """A range as Optuna has it."""
+    if bounds.whole:
+        return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log)
+    return FloatDistribution(bounds.low, bounds.high, log=bounds.log)

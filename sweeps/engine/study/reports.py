@@ -1,0 +1,58 @@
+"""What holders tell of their trials: reports, which are judged, and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.engine.study.attributes import REASON, SECONDS, TEST, VERDICTS
+from sweeps.engine.study.trials import Trials
+
+
+class Reports:
+    """Those of all trials."""
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+
+    def totals(
+        self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
+    ) -> dict[int, float]:
+        """Seconds of training, with those of this report, of each trial for which it is new."""
+        trials = {number: self._trials.fenced(holder, number) for number in values}
+        return {
+            number: trial.user_attrs.get(SECONDS, 0.0) + seconds.get(number, 0.0)
+            for number, trial in trials.items()
+            if values[number][0] not in trial.intermediate_values
+        }
+
+    def record(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
+        """Record all, with their seconds, before any is judged; whether each trial is to be stopped."""
+        for number, total in totals.items():
+            step, value = values[number]
+            frozen = self._trials.frozen(number)
+            # Before the value, without which it counts as not reported yet.
+            self._trials.set(frozen, SECONDS, total)
+            self._trials.study._storage.set_trial_intermediate_value(frozen._trial_id, step, float(value))
+        return {number: self._verdict(self._trials.frozen(number), step) for number, (step, _) in values.items()}
+
+    def _verdict(self, frozen: FrozenTrial, step: int) -> bool:
+        judged: dict[str, bool] = frozen.user_attrs.get(VERDICTS, {})
+        if str(step) not in judged:
+            study = self._trials.study
+            stop = step < self._trials.plan.budget and study.pruner.prune(study, frozen)
+            judged = {**judged, str(step): stop}
+            self._trials.set(frozen, VERDICTS, judged)
+        return judged[str(step)]
+
+    def finish(self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None) -> None:
+        """End a trial, unless this has ended it already."""
+        told = self._trials.frozen(number)
+        is_told = told.state.name == state and told.user_attrs.get(REASON) == reason
+        if is_told and self._trials.is_held(told, holder):
+            return
+        frozen = self._trials.fenced(holder, number)
+        if test:
+            self._trials.set(frozen, TEST, dict(test))
+        self._trials.end(frozen, TrialState[state], reason)

@@ -1,0 +1,69 @@
+"""How the trials of a sweep stand, for whoever looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial
+
+from sweeps.engine.plan import Plan
+from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
+from sweeps.engine.study.storage import read_trials
+
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a trial of the sweep stands. `value` is its best, at `best_step`; NaN and 0 before its first report.
+
+    label: what its plan calls it. session: that of the driver which last handed it out; empty if it was given back.
+    test: of a confirming trial that is complete, what its best checkpoint scores on the test split, by metric.
+    """
+
+    number: int
+    label: str
+    state: str
+    params: dict[str, float]
+    value: float
+    best_step: int
+    step: int
+    seconds: float
+    reason: str
+    session: str = ""
+    test: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_rows(plan: Plan, storage_url: str) -> list[Row]:
+    """How each trial of a plan stands, from storage alone. Raises `UserError` if the study is not there."""
+    return [row(trial, plan) for trial in read_trials(plan.study_name, storage_url)[: plan.trials]]
+
+
+def row(frozen: FrozenTrial, plan: Plan) -> Row:
+    step, value = best(frozen)
+    return Row(
+        number=frozen.number,
+        label=plan.label(frozen.number),
+        state=frozen.state.name,
+        params=dict(frozen.params),
+        value=value,
+        best_step=step,
+        step=frozen.last_step or 0,
+        seconds=frozen.user_attrs.get(SECONDS, 0.0),
+        reason=frozen.user_attrs.get(REASON, ""),
+        session=frozen.user_attrs.get(HOLDER, "").partition("/")[0],
+        test=frozen.user_attrs.get(TEST, {}),
+    )
+
+
+def best(frozen: FrozenTrial) -> tuple[int, float]:
+    """Step and value of the best report so far; (0, NaN) before the first."""
+    reports = frozen.intermediate_values.items()
+    return min(reports, key=lambda item: (math.isnan(item[1]), item[1], item[0]), default=(0, math.nan))
+
+
+def sort_rows(rows: Sequence[Row]) -> list[Row]:
+    """Best first; trials without a value last."""
+    return sorted(rows, key=lambda each: (math.isnan(each.value), each.value, each.number))
