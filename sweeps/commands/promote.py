@@ -8,9 +8,9 @@ import json
 from sweeps.commands.trained import best_checkpoint, trial_checkpoint
 from sweeps.engine.plan import FILE
 from sweeps.engine.results import open_results, tracking_uri_of
-from sweeps.engine.tracking_record import open_record
-from sweeps.engine.tracking_registry import Candidate, Promotion, check_alias, check_model_name, promote, usage
-from sweeps.engine.tracking_uri import shown
+from sweeps.engine.tracking.record import open_record
+from sweeps.engine.tracking.registry import Candidate, Promotion, check_alias, check_model_name, promote, usage
+from sweeps.engine.tracking.uri import shown
 
 HELP = "make the best generator a version of a registered model in MLflow, which it can load and serve"
 

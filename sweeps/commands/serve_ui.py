@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from sweeps.commands.promote import add_tracking_uri
 from sweeps.engine.options import add_storage, storage_of, study_storage_of, whole_number
 from sweeps.engine.results import known_sweeps, open_plan, study_url, tracking_uri_of
-from sweeps.engine.tracking_record import Record, open_record
-from sweeps.engine.tracking_server import PORT, choose_port, program_beside, serve
-from sweeps.engine.tracking_uri import database, is_http, shown
+from sweeps.engine.tracking.record import Record, open_record
+from sweeps.engine.tracking.server import PORT, choose_port, program_beside, serve
+from sweeps.engine.tracking.uri import database, is_http, shown
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 

@@ -8,8 +8,8 @@ from typing import Literal
 from sweeps.engine.confirmation import confirmed_line, confirmed_metrics
 from sweeps.engine.leaderboard import checkpoint_of
 from sweeps.engine.results import Results
-from sweeps.engine.tracking import Tracker
-from sweeps.engine.tracking_note import best_key
+from sweeps.engine.tracking.note import best_key
+from sweeps.engine.tracking.tracker import Tracker
 
 
 def record_end(

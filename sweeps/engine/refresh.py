@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from sweeps.engine.results import Results
-from sweeps.engine.tracking import Tracker
+from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.errors import one_line
 
 _log = logging.getLogger(__name__)

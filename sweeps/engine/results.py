@@ -15,8 +15,8 @@ from sweeps.engine.options import storage_of, study_storage_of
 from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.study.rows import Row, read_rows
-from sweeps.engine.tracking_note import read_note
-from sweeps.engine.tracking_uri import HIDDEN, database
+from sweeps.engine.tracking.note import read_note
+from sweeps.engine.tracking.uri import HIDDEN, database
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 

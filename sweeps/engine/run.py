@@ -33,8 +33,8 @@ from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import voice_for
 from sweeps.engine.terminal.outcome import outcome
 from sweeps.engine.terminal.voice import Ending, Voice
-from sweeps.engine.tracking import Tracker
-from sweeps.engine.tracking_uri import make_room
+from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking.uri import make_room
 from sweeps.engine.training import Stage, Training
 from wgan_core.config import Structure
 from wgan_core.data import Dataset

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from sweeps.engine.tracking_note import best_key
-from sweeps.engine.tracking_view import view_link
+from sweeps.engine.tracking.note import best_key
+from sweeps.engine.tracking.view import view_link
 from tests.browser import shown
 from tests.sweeps.made import OBJECTIVE, made_records
 from tests.sweeps.mlflow_server import Server

@@ -16,8 +16,8 @@ from playwright.sync_api import Page, expect
 from sweeps.engine.confirmation import Asked
 from sweeps.engine.plan import on_test_split
 from sweeps.engine.results import Results
-from sweeps.engine.tracking_note import best_key
-from sweeps.engine.tracking_view import plain_link, view_link
+from sweeps.engine.tracking.note import best_key
+from sweeps.engine.tracking.view import plain_link, view_link
 from tests.browser import shown
 from tests.sweeps.made import OBJECTIVE, confirm, made_sweep
 from tests.sweeps.mlflow_server import Server

@@ -18,7 +18,7 @@ from sweeps.engine.layout import trial_folder
 from sweeps.engine.plan import Plan, on_test_split, write_plan
 from sweeps.engine.study.rows import read_rows
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking import Tracker
+from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.folder import Folder
 from wgan_core.state import State

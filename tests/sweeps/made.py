@@ -22,7 +22,7 @@ from sweeps.engine.space import Range
 from sweeps.engine.spool import Best, Spool, State
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking import Tracker
+from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure, Trial
 from wgan_core.folder import Folder

@@ -17,7 +17,7 @@ from sweeps.engine.results import Results
 from sweeps.engine.spool import Best, Spool
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking_note import Note, write_note
+from sweeps.engine.tracking.note import Note, write_note
 from wgan_core.folder import Folder
 
 BEGAN_MS = 1_790_000_000_000

@@ -27,8 +27,8 @@ from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.results import Results, open_results
 from sweeps.engine.run import run_script
 from sweeps.engine.space import Range, Space
-from sweeps.engine.tracking import Tracker
-from sweeps.engine.tracking_uri import database, make_room
+from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking.uri import database, make_room
 from tests.sweeps.conftest import SIDE, blobs, write_images
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Hyper

@@ -31,7 +31,7 @@ from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
 from sweeps.engine.plan import Plan
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking_uri import shown
+from sweeps.engine.tracking.uri import shown
 from tests.sweeps.clusters import free_ports, head
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.folder import Folder

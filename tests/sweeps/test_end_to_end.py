@@ -27,7 +27,7 @@ from PIL import Image
 
 from sweeps.engine.plan import read_plan
 from sweeps.engine.spool import End, Spool, Start, Step
-from sweeps.engine.tracking_note import best_key
+from sweeps.engine.tracking.note import best_key
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core import checkpoint as checkpoints
 from wgan_core.config import Trial

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from sweeps.engine.plan import Plan
 from sweeps.engine.refresh import Refresher
 from sweeps.engine.results import Results, open_results
-from sweeps.engine.tracking import Tracker
+from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.reported import Made, studied
 from wgan_core.folder import Folder
 

@@ -27,7 +27,7 @@ from scipy import stats
 from sweeps.cli import main
 from sweeps.engine.plan import FILE, Plan
 from sweeps.engine.results import tracking_uri_of
-from sweeps.engine.tracking_registry import check_alias
+from sweeps.engine.tracking.registry import check_alias
 from tests.sweeps.finished import SCORES, Finished, confirm, finish
 from wgan_core import checkpoint as checkpoints
 from wgan_core.coding import Coding, Column

@@ -25,8 +25,8 @@ import requests
 
 from sweeps.cli import main
 from sweeps.engine.plan import FILE, Plan
-from sweeps.engine.tracking_server import PORT, choose_port, serve
-from sweeps.engine.tracking_view import VIEW_TAG
+from sweeps.engine.tracking.server import PORT, choose_port, serve
+from sweeps.engine.tracking.view import VIEW_TAG
 from tests.sweeps.finished import SCORES, Finished, finish
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from wgan_core.config import Structure
@@ -246,7 +246,7 @@ def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         holder.listen()
         with pytest.raises(UserError, match=rf"--port must be free on 127.0.0.1; {taken} is taken"):
             choose_port(taken)
-        monkeypatch.setattr("sweeps.engine.tracking_server.PORT", taken)
+        monkeypatch.setattr("sweeps.engine.tracking.server.PORT", taken)
         assert choose_port(None) > taken
     assert choose_port(None) == choose_port(taken) == taken
     with pytest.raises(UserError, match="--port must be 1 to 65535; given 70000"):

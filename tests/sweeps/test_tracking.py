@@ -29,8 +29,8 @@ from PIL import Image
 from safetensors.numpy import load_file, save
 
 from sweeps.engine.spool import Best, Spool
-from sweeps.engine.tracking import Tracker
-from sweeps.engine.tracking_note import run_name
+from sweeps.engine.tracking.note import run_name
+from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.mlflow_server import Server
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeps.engine.tracking_film import SAMPLES, Tiles, chosen, film, tiles
+from sweeps.engine.tracking.film import SAMPLES, Tiles, chosen, film, tiles
 from tests.sweeps.made import made_plan, picture
 from wgan_core.coding import Coding, Column
 from wgan_core.config import Structure

@@ -9,7 +9,7 @@ import optuna
 import sqlalchemy
 
 from sweeps.engine.doctor.check import Check, failed, ok
-from sweeps.engine.tracking_uri import ANSWER_S, database, shown, without_password
+from sweeps.engine.tracking.uri import ANSWER_S, database, shown, without_password
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 

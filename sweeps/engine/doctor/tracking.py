@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sweeps.engine.doctor.check import Check, failed, ok, warning
-from sweeps.engine.tracking_uri import (
+from sweeps.engine.tracking.uri import (
     ANSWER_S,
     answers,
     database,

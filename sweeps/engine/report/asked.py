@@ -9,7 +9,7 @@ from typing import Any
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.report.best_config import finite
 from sweeps.engine.results import Results
-from sweeps.engine.tracking_uri import shown
+from sweeps.engine.tracking.uri import shown
 
 
 def asked(results: Results) -> dict[str, str]:

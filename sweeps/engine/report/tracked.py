@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.history import History
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.tracking_note import read_note
+from sweeps.engine.tracking.note import read_note
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import optuna
 
-from sweeps.engine.tracking_uri import shown, without_password
+from sweeps.engine.tracking.uri import shown, without_password
 from wgan_core.errors import UserError
 
 

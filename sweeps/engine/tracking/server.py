@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO
 
-from sweeps.engine.tracking_uri import database, shown, without_password
+from sweeps.engine.tracking.uri import database, shown, without_password
 from wgan_core.errors import UserError
 
 HOST, PORT = "127.0.0.1", 5000

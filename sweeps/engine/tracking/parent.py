@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from sweeps.engine.spool import Param
-from sweeps.engine.tracking_note import params_text, score_text
+from sweeps.engine.tracking.note import params_text, score_text
 
 PICTURE, SMALL = "best.png", "best-small.png"
 NO_WINNER = "No trial has completed yet."

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias
 
 from sweeps.engine.layout import parts
-from sweeps.engine.tracking_note import role_of
-from sweeps.engine.tracking_uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
+from sweeps.engine.tracking.note import role_of
+from sweeps.engine.tracking.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
 from wgan_core.errors import UserError
 
 if TYPE_CHECKING:

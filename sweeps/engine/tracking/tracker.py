@@ -21,14 +21,14 @@ from typing import Any, Literal
 
 from sweeps.engine.confirmation import BOUNDS
 from sweeps.engine.layout import parts, trial_folder, trial_labels
-from sweeps.engine.tracking_files import small_png
-from sweeps.engine.tracking_film import tiles
-from sweeps.engine.tracking_note import best_key, role_of
-from sweeps.engine.tracking_parent import PICTURE, SMALL, Place, Winner, parent_text
-from sweeps.engine.tracking_store import NotReachable, Point, Store
-from sweeps.engine.tracking_trial import TrialUpload
-from sweeps.engine.tracking_uri import answers, in_short, is_http, shown
-from sweeps.engine.tracking_view import VIEW_TAG, plain_link, searched, view, view_link
+from sweeps.engine.tracking.files import small_png
+from sweeps.engine.tracking.film import tiles
+from sweeps.engine.tracking.note import best_key, role_of
+from sweeps.engine.tracking.parent import PICTURE, SMALL, Place, Winner, parent_text
+from sweeps.engine.tracking.store import NotReachable, Point, Store
+from sweeps.engine.tracking.trial import TrialUpload
+from sweeps.engine.tracking.uri import answers, in_short, is_http, shown
+from sweeps.engine.tracking.view import VIEW_TAG, plain_link, searched, view, view_link
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 

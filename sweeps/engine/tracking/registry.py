@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 
 from sweeps.engine.plan import is_name
-from sweeps.engine.tracking_note import trial_name
-from sweeps.engine.tracking_package import write_package
-from sweeps.engine.tracking_record import Record, said_in_one_line
-from sweeps.engine.tracking_store import join_model
+from sweeps.engine.tracking.note import trial_name
+from sweeps.engine.tracking.package import write_package
+from sweeps.engine.tracking.record import Record, said_in_one_line
+from sweeps.engine.tracking.store import join_model
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import UserError
 

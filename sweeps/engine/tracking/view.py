@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sweeps.engine.tracking_note import LOG10, ON_LOG_AXIS, best_key, log_key
+from sweeps.engine.tracking.note import LOG10, ON_LOG_AXIS, best_key, log_key
 
 VIEW_TAG = "mlflow.sharedViewState."
 
@@ -67,7 +67,7 @@ def view(
 ) -> str:
     """The value of the tag `VIEW_TAG` and the sweep's id.
 
-    has_floor: whether the score has a logarithm beside it, as `tracking_note.log_key` says. params: those that were
+    has_floor: whether the score has a logarithm beside it, as `note.log_key` says. params: those that were
     searched. images: the keys of the images to show. scores: metrics with columns of their own beside the objective's.
     """
     state = {

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sweeps.engine.layout import SAMPLES, sample_name
 from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
-from sweeps.engine.tracking_files import Export, Sample, log_model, log_samples, thumbnail
-from sweeps.engine.tracking_film import Tiles, chosen, film
-from sweeps.engine.tracking_note import (
+from sweeps.engine.tracking.files import Export, Sample, log_model, log_samples, thumbnail
+from sweeps.engine.tracking.film import Tiles, chosen, film
+from sweeps.engine.tracking.note import (
     INTERRUPTED,
     Note,
     best_key,
@@ -28,7 +28,7 @@ from sweeps.engine.tracking_note import (
     trial_name,
     write_note,
 )
-from sweeps.engine.tracking_store import Point, Store, StoredRun
+from sweeps.engine.tracking.store import Point, Store, StoredRun
 from wgan_core.folder import Folder
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}

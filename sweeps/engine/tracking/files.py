@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from pyarrow import fs
 
-from sweeps.engine.tracking_store import Point, Store, join_model
+from sweeps.engine.tracking.store import Point, Store, join_model
 from wgan_core.folder import Folder
 
 if TYPE_CHECKING:

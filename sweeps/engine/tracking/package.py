@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sweeps.engine import tracking_served
+from sweeps.engine.tracking import served
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure
 from wgan_core.folder import Folder
@@ -48,7 +48,7 @@ def write_package(
         data, code = Path(scratch, _DATA), Path(scratch, f"{_SERVED}.py")
         data.mkdir()
         (data / _PROGRAM).write_bytes(program(checkpoint))
-        shutil.copyfile(tracking_served.__file__, code)
+        shutil.copyfile(served.__file__, code)
         pyfunc.save_model(
             str(target),
             loader_module=_SERVED,

@@ -1,0 +1,1 @@
+"""What MLflow is told of a sweep, and what it is asked."""
