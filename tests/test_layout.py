@@ -23,7 +23,7 @@ ALLOWED = {
     "optuna": r"sweeps\.engine\.(doctor\.study|study\.\w+|charts\.\w+)",
     "optuna.distributions": r"sweeps\.engine\.(study\.\w+|space|charts\.\w+)",
     "rich": r"sweeps\.engine\.terminal\.(live|screen|picture)",
-    "ray": r"sweeps\.engine\.(search|trainable|training|cluster|drain|nodes|run)\w*",
+    "ray": r"sweeps\.engine\.(search|trainable|training|run|cluster\.)\w*",
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sweeps.engine.cluster_file import check_cluster_file
+from sweeps.engine.cluster.file import check_cluster_file
 
 HELP = "whether a cluster's file is filled in, and what it copies is there"
 

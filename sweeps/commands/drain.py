@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
+from sweeps.engine.cluster.preemption import CLOUDS, wait_for_notice
 from sweeps.engine.options import number
-from sweeps.engine.preemption import CLOUDS, wait_for_notice
 from wgan_core.errors import UserError
 
 HELP = "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster"
@@ -36,7 +36,7 @@ def run(given: argparse.Namespace) -> None:
 def _drain(node: str | None, deadline_s: float, is_waiting: bool) -> None:
     """is_waiting: nobody sees an error, so the cluster is asked again until the deadline, in seconds."""
     # Here, as it brings Ray along, which other commands do without.
-    from sweeps.engine.drain import drain_node
+    from sweeps.engine.cluster.drain import drain_node
 
     ends = time.monotonic() + deadline_s
     while True:

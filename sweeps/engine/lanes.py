@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sweeps.engine.placement import Placement
+from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.plan import ETA, RANDOM_TRIALS
 from sweeps.engine.space import Range, Space
 from wgan_core.config import Hyper

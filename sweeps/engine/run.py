@@ -15,16 +15,16 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from sweeps.engine.cluster import check_storage, connected, running_cluster
-from sweeps.engine.cluster_probe import settle_lanes
+from sweeps.engine.cluster.connection import check_storage, connected, running_cluster
+from sweeps.engine.cluster.growth import NONE, growth
+from sweeps.engine.cluster.placement import placement, ranks_of
+from sweeps.engine.cluster.probe import settle_lanes
 from sweeps.engine.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.ending import record_end
-from sweeps.engine.growth import NONE, growth
 from sweeps.engine.layout import sweep_folder
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
-from sweeps.engine.placement import placement, ranks_of
 from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, read_started, settle, write_plan
 from sweeps.engine.refresh import Refresher
 from sweeps.engine.results import Results, open_results, read_confirmation, study_url

@@ -9,9 +9,9 @@ import ray
 from ray.actor import ActorHandle
 from ray.tune.search import Searcher
 
+from sweeps.engine.cluster.nodes import alive
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.nodes import alive
 from sweeps.engine.plan import Plan
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.releases import Released

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ray import tune
 from ray.actor import ActorHandle
 
-from sweeps.engine.drain import drain_here
-from sweeps.engine.drain_notice import Notice
+from sweeps.engine.cluster.drain import drain_here
+from sweeps.engine.cluster.nodes import Unlike, check_here
+from sweeps.engine.cluster.notice import Notice
+from sweeps.engine.cluster.placement import ranks_of
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.nodes import Unlike, check_here
-from sweeps.engine.placement import ranks_of
 from sweeps.engine.plan import Plan
 from sweeps.engine.scorer import Scorer
 from sweeps.engine.spool import State

@@ -10,12 +10,12 @@ from typing import Any, cast
 import ray
 from ray import tune
 
-from sweeps.engine.cluster import Room, on_this_node
+from sweeps.engine.cluster.connection import Room, on_this_node
+from sweeps.engine.cluster.nodes import inventory
+from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.kept import Kept
 from sweeps.engine.layout import trial_folder
-from sweeps.engine.nodes import inventory
 from sweeps.engine.options import Options
-from sweeps.engine.placement import Placement
 from sweeps.engine.plan import Plan
 from sweeps.engine.search import CohortSearch
 from sweeps.engine.spool import Spool, State

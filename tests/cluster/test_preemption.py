@@ -9,8 +9,8 @@ from threading import Event, Thread
 
 import pytest
 
-from sweeps.engine import preemption
-from sweeps.engine.preemption import CLOUDS, wait_for_notice
+from sweeps.engine.cluster import preemption
+from sweeps.engine.cluster.preemption import CLOUDS, wait_for_notice
 
 
 class Metadata(BaseHTTPRequestHandler):

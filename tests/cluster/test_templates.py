@@ -21,9 +21,9 @@ from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from sweeps.cli import main
-from sweeps.engine.cluster_file import MARK
-from sweeps.engine.growth import growth
-from sweeps.engine.placement import placement
+from sweeps.engine.cluster.file import MARK
+from sweeps.engine.cluster.growth import growth
+from sweeps.engine.cluster.placement import placement
 from tests.cluster.kuberay import VERSION, wrong
 from tests.sweeps.processes import wait_for
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sweeps.engine.cluster_probe import settle_lanes
+from sweeps.engine.cluster.placement import Placement
+from sweeps.engine.cluster.probe import settle_lanes
 from sweeps.engine.lanes import GAIN, SIZES, choose, climb, hypers, most_lanes, sizes, unmeasured
 from sweeps.engine.options import parse
-from sweeps.engine.placement import Placement
 from sweeps.engine.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.study.study import Study
@@ -265,8 +265,8 @@ MEASURED = """
 import ray
 import torch
 from torch import nn
-from sweeps.engine.cluster_probe import settle_lanes
-from sweeps.engine.placement import Placement
+from sweeps.engine.cluster.probe import settle_lanes
+from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.plan import Plan
 from sweeps.engine.presets import WGAN_GP
 from wgan_core.config import Structure

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.nodes import check_here, inventory
+from sweeps.engine.cluster.nodes import check_here, inventory
 from tests.sweeps.clusters import Head, head
 from tests.sweeps.processes import ROOT, Running, Surroundings
 from wgan_core.errors import UserError
@@ -23,8 +23,8 @@ sys.meta_path = [each for each in sys.meta_path if "editable" not in getattr(eac
 """
 ASKED = """
 import sys
-from sweeps.engine.cluster import joined
-from sweeps.engine.nodes import alive, ask_each
+from sweeps.engine.cluster.connection import joined
+from sweeps.engine.cluster.nodes import alive, ask_each
 
 def answer():
     return "answered"

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.growth import Growth, growth
-from sweeps.engine.placement import placement
+from sweeps.engine.cluster.growth import Growth, growth
+from sweeps.engine.cluster.placement import placement
 from tests.sweeps.clusters import head
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.errors import UserError
@@ -211,7 +211,7 @@ RESERVED = """
 import json, sys
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
-from sweeps.engine.placement import placement
+from sweeps.engine.cluster.placement import placement
 
 ray.init(logging_level="ERROR")
 nodes = [node["Resources"] for node in ray.nodes()]

@@ -31,7 +31,7 @@ import ray
 import torch
 from ray import tune
 
-from sweeps.engine.cluster import connected
+from sweeps.engine.cluster.connection import connected
 from sweeps.engine.trainable import resident
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 import sweeps.mnist
 from sweeps.cli import main
 from sweeps.commands import best
-from sweeps.engine.cluster_use import Gpu, Use, measured
+from sweeps.engine.cluster.use import Gpu, Use, measured
 from sweeps.engine.options import parse
 from sweeps.engine.plan import Plan
 from sweeps.engine.presets import WGAN_GP
@@ -426,7 +426,7 @@ USED = """
 import json, time
 from dataclasses import astuple
 import ray
-from sweeps.engine.cluster_use import ClusterUse
+from sweeps.engine.cluster.use import ClusterUse
 
 use = ClusterUse()
 assert use.now() is None and not ray.is_initialized()
@@ -464,7 +464,7 @@ DRIVEN = """
 import fcntl, logging, math, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches this process
 logging.basicConfig(stream=sys.stderr, format="%(message)s")
-from sweeps.engine.cluster_use import Use
+from sweeps.engine.cluster.use import Use
 from sweeps.engine.plan import Plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.study.rows import Row

@@ -7,9 +7,9 @@ import os
 import socket
 from collections.abc import Sequence
 
+from sweeps.engine.cluster.nodes import AGAIN, Node, Silence, ask_inventory, differences, inventory
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
 from sweeps.engine.doctor.machine import Seen
-from sweeps.engine.nodes import AGAIN, Node, Silence, ask_inventory, differences, inventory
 
 ANSWER_S = 2.0
 

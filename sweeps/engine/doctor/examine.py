@@ -6,14 +6,14 @@ import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from sweeps.engine.cluster import joined, running_cluster
+from sweeps.engine.cluster.connection import joined, running_cluster
+from sweeps.engine.cluster.nodes import Node, inventory, working
 from sweeps.engine.doctor.check import Check, counted, failed, ok
 from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, describe
 from sweeps.engine.doctor.machine import Seen, check_clocks, check_machines, look, seen
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
-from sweeps.engine.nodes import Node, inventory, working
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from sweeps.engine.cluster.nodes import Node, Silence, ask_each
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
-from sweeps.engine.nodes import Node, Silence, ask_each
 
 # Ray says of fewer that they are too few, and ends tasks on a node whose disk is fuller than that.
 FILES_LEAST, DISK_FULL, DISK_NEARLY_FULL = 8192, 0.95, 0.90

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from sweeps.engine.cluster.nodes import Node, Silence, ask_each
 from sweeps.engine.doctor.check import Check, counted, failed, unless, warning
-from sweeps.engine.nodes import Node, Silence, ask_each
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
 

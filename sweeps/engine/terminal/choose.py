@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from sweeps.engine.cluster_use import ClusterUse
+from sweeps.engine.cluster.use import ClusterUse
 from sweeps.engine.terminal.json_lines import JsonLines
 from sweeps.engine.terminal.plain import Plain
 from sweeps.engine.terminal.quiet import Quiet

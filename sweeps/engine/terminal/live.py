@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from sweeps.engine.cluster_use import Use
+from sweeps.engine.cluster.use import Use
 from sweeps.engine.plan import Plan
 from sweeps.engine.terminal.lines import line
 from sweeps.engine.terminal.plain import Plain

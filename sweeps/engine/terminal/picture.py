@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console
 
-from sweeps.engine.cluster_use import Use
+from sweeps.engine.cluster.use import Use
 from sweeps.engine.terminal.screen import Screen
 from sweeps.engine.terminal.view import View
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.engine.cluster_use import Use
+from sweeps.engine.cluster.use import Use
 from sweeps.engine.leaderboard import COLUMNS, cells, header
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.lines import clock, left

@@ -16,8 +16,8 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.engine.nodes import Silence, ask_each, check_same, working
-from sweeps.engine.placement import Placement
+from sweeps.engine.cluster.nodes import Silence, ask_each, check_same, working
+from sweeps.engine.cluster.placement import Placement
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.engine.growth import NONE, Growth
+from sweeps.engine.cluster.growth import NONE, Growth
 from wgan_core.errors import UserError
 
 Resources = Mapping[str, float]

@@ -9,8 +9,8 @@ import ray
 from ray import _raylet
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 
-from sweeps.engine.cluster import joined, running_cluster
-from sweeps.engine.nodes import alive
+from sweeps.engine.cluster.connection import joined, running_cluster
+from sweeps.engine.cluster.nodes import alive
 from wgan_core.errors import UserError
 
 LOOK_S = 0.25

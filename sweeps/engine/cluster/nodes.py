@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.engine.drain_notice import draining_nodes
+from sweeps.engine.cluster.notice import draining_nodes
 from wgan_core.errors import UserError, one_line
 
 Answer = TypeVar("Answer")

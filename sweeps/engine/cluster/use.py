@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ray
 
-from sweeps.engine.nodes import alive
+from sweeps.engine.cluster.nodes import alive
 
 MEASURED_EVERY_S = 10.0
 ANSWER_S = 5.0

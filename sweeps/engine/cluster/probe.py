@@ -10,8 +10,8 @@ import ray
 import torch
 from numpy.typing import NDArray
 
+from sweeps.engine.cluster.placement import Placement, Resources
 from sweeps.engine.lanes import Choice, choose, climb, hypers, most_lanes, sizes, unmeasured
-from sweeps.engine.placement import Placement, Resources
 from sweeps.engine.plan import Plan
 from sweeps.engine.trainable import resident
 from wgan_core import process
