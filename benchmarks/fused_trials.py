@@ -10,6 +10,8 @@ update of one trial, at batch 64 on 28x28 images and 100 latent dimensions. K is
     ours        K lanes of a `Cohort`, with all that training does: draws by counter, the generator's average, running
                 means; on a GPU as it trains there by itself
     eager       the same without capture, on a GPU
+    compiled    the same, compiled as a whole before it is captured, on a GPU, at the K given with `--compiled`, each of
+                which takes tens of seconds to compile
     hfta        K models in horizontally fused modules (Wang et al., MLSys 2021; `fused/hfta.py`), in lock step
     processes   P processes that share the device, each with the textbook loop; their sum. P does not follow K.
                 They take turns on a GPU, unless NVIDIA's MPS runs there
@@ -58,6 +60,7 @@ from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, PAIRS, Textbook, real_data
 
 from wgan_core import process
+from wgan_core.graph import CAPTURED, COMPILED, EAGER
 from wgan_core.memory import give_back, is_out_of_memory
 from wgan_core.precision import FLOAT32, PRECISIONS
 from wgan_core.process import processor
@@ -66,6 +69,7 @@ NOT_MEASURED, NO_ROOM = "not measured", "out of memory"
 TRIALS = {"cuda": [1, 4, 16, 64, 256], "cpu": [1, 4, 16]}
 PROCESSES = {"cuda": 8, "cpu": 2}
 EQUAL_LANES = {"cuda": 16, "cpu": 4}
+EXECUTIONS = {"ours": CAPTURED, "eager": EAGER, "compiled": COMPILED}
 PROFILED_TRIALS = 64
 # The widest product of the pairs, by rows, terms and columns.
 WIDEST = (BATCH, 1024, 784)
@@ -121,6 +125,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     add("--structures", nargs="+", choices=sorted(PAIRS), default=["mlp", "conv"], help="pairs of networks")
     add("--trials", type=int, nargs="+", help=f"numbers of trials K; on CUDA {TRIALS['cuda']}, else {TRIALS['cpu']}")
+    add("--compiled", type=int, nargs="*", default=[], help="numbers of trials K at which ours is compiled too")
     add("--n-critic", type=int, nargs="+", default=[1], help="critic updates per generator update, counts")
     add("--pairs", type=int, default=9, help="rounds of blocks for each K, a count >= 2")
     add("--seconds", type=float, default=1.0, help="length of one block, in seconds, at least an iteration")
@@ -201,21 +206,24 @@ def compared(
         return Hfta(data, n_critic, PAIRS[structure], [LAMBDA] * trials, rates(trials), BETAS).run
 
     def cohort(name: str) -> Run:
-        ours = Ours(structure, data, n_critic, trials, name == "eager", options.precision)
+        ours = Ours(structure, data, n_critic, trials, EXECUTIONS[name], options.precision)
         reporting[name] = ours.reporting_seconds
         return ours.run
 
     makers: dict[str, Callable[[], Run]] = {
         "ours": lambda: cohort("ours"),
         "eager": lambda: cohort("eager"),
+        "compiled": lambda: cohort("compiled"),
         "hfta": fused_modules,
         "processes": lambda: processes.run,
         "textbook": lambda: textbook.run,
     }
     counts = {"processes": options.processes, "textbook": 1}
-    if data.device.type == "cpu":
-        del makers["eager"]
-        missing["eager"] = NOT_MEASURED
+    on_gpu = data.device.type == "cuda"
+    for name, is_asked in (("eager", on_gpu), ("compiled", on_gpu and trials in options.compiled)):
+        if not is_asked:
+            del makers[name]
+            missing[name] = NOT_MEASURED
     for name, make in makers.items():
         with fitting(name, missing):
             arms[name] = make(), counts.get(name, trials)
@@ -314,6 +322,9 @@ def equality(options: argparse.Namespace, data: Tensor) -> dict[str, float | str
             found[f"{structure}, cuda: {EQUAL_LANES['cuda']} lanes against K = 1"] = NOT_MEASURED
         apart = our_side.difference_of_capture(structure, some, lanes) if device == "cuda" else NOT_MEASURED
         found[f"{structure}, cuda: captured against eager"] = apart
+        if options.compiled and device == "cuda":
+            whole = our_side.difference_of_capture(structure, some, lanes, COMPILED)
+            found[f"{structure}, cuda: compiled against eager"] = whole
     return found
 
 
@@ -379,7 +390,7 @@ def circumstances(
     }
 
 
-ARMS = ("ours", "eager", "hfta", "processes", "textbook")
+ARMS = ("ours", "eager", "compiled", "hfta", "processes", "textbook")
 HEADER = (
     f"{'K':>4}  {'arm':<10}{'trial-updates/s [q1, q3]':>30}{'ours / it [q1, q3]':>24}  share of the floor, a report"
 )

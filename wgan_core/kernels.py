@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.utils._triton import has_triton
 
 from wgan_core.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, move_
@@ -109,7 +110,7 @@ def fused_adam(
         average_(averages, parameters, share)
 
 
-def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
+def compiled(function: Callable[P, T], device: str, options: Mapping[str, Any] = OPTIONS) -> Callable[P, T]:
     """The function, compiled for GPUs; as it is elsewhere, where compiling takes a compiler and long.
 
     It is compiled anew for the second number of lanes, and then for any.
@@ -119,17 +120,19 @@ def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
     # Here, as it makes a folder.
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
-    way: Callable[P, T] = torch.compile(function, fullgraph=True, options=OPTIONS)
+    way: Callable[P, T] = torch.compile(function, fullgraph=True, options=dict(options))
 
     @functools.wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
         nonlocal way
+        if get_proxy_mode() is not None:  # it is traced, and becomes part of what is compiled as a whole
+            return function(*arguments, **named)
         try:
             with torch._dynamo.config.patch(**LIMITS):
                 return way(*arguments, **named)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
-            _log.warning("optimisers or draws are not compiled, which takes longer: %s", _why(error))
+            _log.warning("an update, or a part of one, is not compiled, which takes longer: %s", _why(error))
             way = function
             return way(*arguments, **named)
 

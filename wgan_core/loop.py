@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wgan_core.compiled_step import step_of
 from wgan_core.config import Structure, Trial
+from wgan_core.graph import CAPTURED, EAGER
 from wgan_core.means import Sums
 from wgan_core.memory import give_back
 from wgan_core.ranks import ALONE, Ranks
 from wgan_core.sampling import draw_samples
 from wgan_core.state import State
-from wgan_core.step import Step
 from wgan_core.ticks import Ticks
 
 
@@ -72,23 +73,23 @@ class Cohort:
         device: torch.device,
         width: int = 1,
         labels: Tensor | None = None,
-        is_captured: bool = True,
+        execution: str = CAPTURED,
         ranks: Ranks = ALONE,
     ) -> None:
         """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending.
 
-        labels: int64 (M,), on `device`; needed where the structure has classes. is_captured: on a GPU, whether updates
-        are recorded once and replayed, as those of one rank can be. ranks: those that train together, on one lane; each
-        calls the same methods of a cohort of its own, with the same arguments. Raises `ValueError` without labels that
-        are needed, and for several lanes over several ranks.
+        labels: int64 (M,), on `device`; needed where the structure has classes. execution: how a GPU carries out
+        updates, as `graph` names it; of several ranks always operation by operation. ranks: those that train together,
+        on one lane; each calls the same methods of a cohort of its own, with the same arguments. Raises `ValueError`
+        without labels that are needed, and for several lanes over several ranks.
         """
         if structure.classes and labels is None:
             raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
         self.structure, self.grid, self.device = structure, tuple(grid), device
         self._data, self._labels, self._ranks = data, labels, ranks
         # Torch watches what ranks say to each other from a thread, which must not ask a GPU while that is recorded.
-        self._is_captured = is_captured and ranks.size == 1
-        self._step = Step(structure, ranks)
+        self._is_captured = execution != EAGER and ranks.size == 1
+        self._step = step_of(structure, device, execution, ranks)
         self._check_width(width)
         self._lanes: list[_Lane | None] = [None] * width
         self._made: Ticks | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.graph import WARM_UPS
+from wgan_core.graph import CAPTURED, WARM_UPS
 from wgan_core.loop import Cohort
 from wgan_core.memory import give_back, is_out_of_memory
 from wgan_core.sampling import evaluation_labels, evaluation_z
@@ -56,18 +56,18 @@ def measure(
     device: torch.device,
     samples: int,
     seconds: float = SECONDS,
-    is_captured: bool = True,
+    execution: str = CAPTURED,
 ) -> Measurement:
     """Train a cohort of a lane for each of `hypers` for so long, and draw so many samples of one, as for its score.
 
-    data, labels, is_captured: as `Cohort` takes them. Raises what training does, unless it is for want of memory.
+    data, labels, execution: as `Cohort` takes them. Raises what training does, unless it is for want of memory.
     """
     give_back(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
         speed = _speed(
-            lambda: Cohort(structure, data, (NEVER,), device, len(hypers), labels, is_captured),
+            lambda: Cohort(structure, data, (NEVER,), device, len(hypers), labels, execution),
             hypers,
             labels,
             samples,

@@ -10,7 +10,7 @@ from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, RATE, SHAPE
 
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.graph import WARM_UPS
+from wgan_core.graph import CAPTURED, EAGER, WARM_UPS
 from wgan_core.loop import Cohort
 from wgan_core.precision import FLOAT32
 
@@ -27,13 +27,13 @@ def cohort_of(
     data: Tensor,
     trials: Sequence[Trial],
     grid: Sequence[int],
-    eager: bool = False,
+    execution: str = CAPTURED,
     dtype: str = "float32",
     precision: str = FLOAT32,
 ) -> Cohort:
-    """These trials, a lane each, of the structure of this name. eager: on a GPU, without capture."""
+    """These trials, a lane each, of the structure of this name. execution: as `Cohort` takes it."""
     structure = Structure(name, SHAPE, latent_dim=LATENT, batch_size=BATCH, dtype=dtype, precision=precision)
-    cohort = Cohort(structure, data, grid, data.device, len(trials), is_captured=not eager)
+    cohort = Cohort(structure, data, grid, data.device, len(trials), execution=execution)
     for trial in trials:
         cohort.add(trial)
     return cohort
@@ -62,13 +62,13 @@ class Ours:
         data: Tensor,
         n_critic: int,
         trials: int,
-        eager: bool = False,
+        execution: str = CAPTURED,
         precision: str = FLOAT32,
     ) -> None:
         self.n_critic = n_critic
         first = WARM_UPS + 1
         grid = (*(n_critic * count for count in range(1, first + REPORTS + 1)), NEVER)
-        self.cohort = cohort_of(name, data, trials_of(trials, n_critic), grid, eager, precision=precision)
+        self.cohort = cohort_of(name, data, trials_of(trials, n_critic), grid, execution, precision=precision)
         # The first have all that first updates bring: memory, kernels, and a recording where there is one.
         taken = [self._advance() for _ in range(first + REPORTS)]
         self.reporting_seconds = statistics.median(taken[first:])
@@ -107,15 +107,16 @@ def difference(name: str, data: Tensor, lanes: int) -> float:
     return max(_apart(together, _trained(name, data, [trial]), trial.number) for trial in trials)
 
 
-def difference_of_capture(name: str, data: Tensor, lanes: int) -> float:
+def difference_of_capture(name: str, data: Tensor, lanes: int, execution: str = CAPTURED) -> float:
     """The largest difference between captured and eager updates of the same cohorts, of 2 lanes or more, in fp64.
 
-    After critic updates of several blocks of draws, so that all programs are replayed; of one cohort with an n_critic
-    of 1, whose every tick has a generator update, and one without. Amid them a trial is dropped and another added.
+    execution: of the former. After critic updates of several blocks of draws, so that all programs are replayed; of one
+    cohort with an n_critic of 1, whose every tick has a generator update, and one without. Amid them a trial is dropped
+    and another added.
     """
     found = []
     for cycle in (MIXED, RARER):
-        captured, eager = (_changed(name, data, _unlike(lanes + 1, cycle), choice) for choice in (False, True))
+        captured, eager = (_changed(name, data, _unlike(lanes + 1, cycle), choice) for choice in (execution, EAGER))
         found += [_apart(captured, eager, trial.number) for trial in captured.trials]
     return max(found)
 
@@ -137,9 +138,9 @@ def _trained(name: str, data: Tensor, trials: Sequence[Trial]) -> Cohort:
     return cohort
 
 
-def _changed(name: str, data: Tensor, trials: Sequence[Trial], eager: bool) -> Cohort:
+def _changed(name: str, data: Tensor, trials: Sequence[Trial], execution: str) -> Cohort:
     """All trials but the last, which takes the place of the first when all programs are recorded."""
-    cohort = cohort_of(name, data, trials[:-1], (CAPTURED_UPDATES, 2 * CAPTURED_UPDATES, NEVER), eager, "float64")
+    cohort = cohort_of(name, data, trials[:-1], (CAPTURED_UPDATES, 2 * CAPTURED_UPDATES, NEVER), execution, "float64")
     cohort.advance()
     cohort.drop(trials[0].number)
     cohort.add(trials[-1])

@@ -15,6 +15,7 @@ from sweeps.engine.confirmation import Asked
 from sweeps.engine.presets import Preset
 from sweeps.engine.terminal.outcome import Misused
 from wgan_core.errors import UserError
+from wgan_core.graph import CAPTURED, COMPILED, EAGER, EXECUTIONS
 from wgan_core.networks import PAIRS
 from wgan_core.precision import FLOAT32, PRECISIONS
 
@@ -32,11 +33,11 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 class Options:
     """What a person asked for. Counts are checked; 0 for `max_concurrent` means as many as fit.
 
-    lanes: None where they are to be chosen. precision: of the products of training; None: the structure's. capture:
-    whether a GPU records updates. published: critic updates of the preset's published schedule, if there is one.
-    script, arguments: the file that was run, and what was given to it but for where things are kept. quiet, json: how
-    the sweep is told. debug: whether an error is shown with where it arose. own: the options of one script only, by
-    name.
+    lanes: None where they are to be chosen. precision: of the products of training; None: the structure's. execution:
+    how a GPU carries out updates (`wgan_core.graph`). published: critic updates of the preset's published schedule, if
+    there is one. script, arguments: the file that was run, and what was given to it but for where things are kept.
+    quiet, json: how the sweep is told. debug: whether an error is shown with where it arose. own: the options of one
+    script only, by name.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Options:
     pruning: bool = True
     confirm: Asked | None = None
     precision: str | None = None
-    capture: bool = True
+    execution: str = CAPTURED
     published: int | None = None
     script: str = ""
     arguments: tuple[str, ...] = ()
@@ -185,7 +186,7 @@ def parse(
 
 CHOICES = (
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
-    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision", "capture"),
+    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision", "execution"),
 )
 
 
@@ -328,11 +329,23 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         + "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items())
         + " (default: float32)",
     )
-    group.add_argument(
+    execution = group.add_mutually_exclusive_group()
+    execution.add_argument(
         "--no-capture",
-        dest="capture",
-        action="store_false",
+        dest="execution",
+        action="store_const",
+        const=EAGER,
+        default=CAPTURED,
         help="do not record updates on a GPU as CUDA graphs, for networks that cannot be: slower",
+    )
+    execution.add_argument(
+        "--compile",
+        dest="execution",
+        action="store_const",
+        const=COMPILED,
+        default=CAPTURED,
+        help="compile updates on a GPU as a whole before they are recorded: for long trials, as it takes tens of "
+        "seconds for each number of trials side by side",
     )
     group.add_argument(
         "--lanes",
@@ -390,6 +403,11 @@ def _check(options: Options) -> None:
         raise UserError(
             f"--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given {gpus}: "
             "give --gpus-per-trial 2, for example, or a fraction such as 0.25"
+        )
+    if options.execution not in EXECUTIONS:
+        raise UserError(
+            f"execution must be one of {', '.join(EXECUTIONS)}; given {options.execution!r}: "
+            f"leave it out for {CAPTURED}"
         )
     if options.quiet and options.json:
         raise UserError(

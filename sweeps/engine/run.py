@@ -109,8 +109,8 @@ def run_sweep(
             lanes = options.lanes
             if lanes is None:
                 kept = None if first else read_started(folder).lanes
-                size, capture = evaluator.sample_size, options.capture
-                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, voice.say, capture)
+                size, execution = evaluator.sample_size, options.execution
+                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, voice.say, execution)
             search = Training(options, folder, places, url, session, dataset, evaluator, voice, lanes).begin(plan)
             opened.result()
             write_plan(folder, plan, _started(search.training, tracker))

@@ -31,6 +31,7 @@ from wgan_core import process
 from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
+from wgan_core.graph import CAPTURED
 from wgan_core.loop import Cohort, Report
 from wgan_core.memory import give_back, is_out_of_memory, what_ran_out
 from wgan_core.metrics import Evaluator
@@ -44,7 +45,7 @@ SAVES_S = 5.0
 class Work:
     """What all cohorts of a sweep share.
 
-    inventory: what the driver would train with. is_captured: whether a GPU records updates. pair: the networks, if they
+    inventory: what the driver would train with. execution: how a GPU carries out updates. pair: the networks, if they
     are a person's own, which no worker knows.
     """
 
@@ -54,7 +55,7 @@ class Work:
     threads: int
     gpu_share: float
     inventory: dict[str, str]
-    is_captured: bool = True
+    execution: str = CAPTURED
     pair: Pair | None = None
 
 
@@ -150,9 +151,7 @@ class _Runner:
 
     def _vacant(self) -> Cohort:
         plan, work = self._plan, self._work
-        return LedCohort(
-            self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.is_captured
-        )
+        return LedCohort(self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.execution)
 
     def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes, each from its last checkpoint if it has one."""

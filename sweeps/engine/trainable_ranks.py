@@ -164,9 +164,9 @@ class LedCohort(Cohort):
         grid: Sequence[int],
         device: torch.device,
         labels: torch.Tensor | None,
-        is_captured: bool,
+        execution: str,
     ) -> None:
-        super().__init__(structure, data, grid, device, 1, labels, is_captured, company.ranks)
+        super().__init__(structure, data, grid, device, 1, labels, execution, company.ranks)
         self._company = company
 
     def add(

@@ -109,7 +109,7 @@ class Stage:
         pair = own_pair(plan.structure.networks)
         folder, dataset = self.training.folder, self.training.dataset
         lanes, threads, gpus = self.training.lanes, places.threads, places.gpus_per_trial
-        work = Work(plan.as_json(), folder, lanes, threads, gpus, inventory(), self.training.options.capture, pair)
+        work = Work(plan.as_json(), folder, lanes, threads, gpus, inventory(), self.training.options.execution, pair)
         trainable = tune.with_parameters(
             train_cohort,
             work=work,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wgan_core.batches import BLOCK, Batches
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.graph import CAPTURED, COMPILED, EAGER
 from wgan_core.kernels import mover
 from wgan_core.loop import Cohort, Report
 from wgan_core.memory import give_back
@@ -57,11 +58,11 @@ def cohort_of(
     trials: Sequence[Trial],
     device: torch.device = CUDA,
     grid: Sequence[int] = (NEVER,),
-    is_captured: bool = True,
+    execution: str = CAPTURED,
 ) -> Cohort:
     structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=16, dtype=dtype)
     pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    cohort = Cohort(structure, pixels.to(device), grid, device, len(trials), is_captured=is_captured)
+    cohort = Cohort(structure, pixels.to(device), grid, device, len(trials), execution=execution)
     for trial in trials:
         cohort.add(trial)
     return cohort
@@ -108,11 +109,11 @@ def test_recorded_updates_and_their_reports_are_eager_ones_to_the_bit(
 ) -> None:
     """Two blocks of draws, a tick with generators and, where there is any, one without are recorded."""
     found: list[tuple[Cohort, list[Report]]] = []
-    for is_captured in (False, True):
-        cohort = cohort_of(networks, dtype, trials_of(n_critics), CUDA, (UPDATES // 2, UPDATES), is_captured)
+    for execution in (EAGER, CAPTURED):
+        cohort = cohort_of(networks, dtype, trials_of(n_critics), CUDA, (UPDATES // 2, UPDATES), execution)
         reports = [replace(report, seconds=0.0) for _ in range(2) for report in cohort.advance()]
         found.append((cohort, reports))
-        assert len(recorded) >= programs if is_captured else not recorded
+        assert len(recorded) >= programs if execution == CAPTURED else not recorded
     (eager, expected), (captured, reports) = found
     assert len(reports) == 2 * len(n_critics)
     assert reports == expected
@@ -130,6 +131,16 @@ def test_a_lane_is_its_trial_alone(networks: str) -> None:
         alone = cohort_of(networks, "float64", [trial])
         train(alone, 20)
         assert apart(together, alone, trial.number) < 1e-12
+
+
+@pytest.mark.parametrize("networks", PAIRS)
+def test_what_is_compiled_as_a_whole_computes_what_is_not(networks: str, recorded: list[torch.cuda.CUDAGraph]) -> None:
+    trials = trials_of(AT_TIMES_DUE)
+    whole, eager = (cohort_of(networks, "float64", trials, execution=each) for each in (COMPILED, EAGER))
+    for cohort in (whole, eager):
+        train(cohort, UPDATES)
+    assert len(recorded) >= 4
+    assert all(apart(whole, eager, trial.number) < 1e-9 for trial in trials)
 
 
 @pytest.mark.parametrize("networks", PAIRS)
@@ -170,7 +181,7 @@ def test_lanes_that_change_hands_after_a_recording_change_nothing_of_their_neigh
     trials = trials_of(n_critics)
     newcomer = Trial(9, 77, Hyper(3.0, 5e-4, 3e-4, 2, 0.1, 0.99))
     captured, eager, left_alone = (
-        cohort_of(networks, "float32", trials, is_captured=each) for each in (True, False, False)
+        cohort_of(networks, "float32", trials, execution=each) for each in (CAPTURED, EAGER, EAGER)
     )
     for cohort in (captured, eager):
         train(cohort, UPDATES)

@@ -140,6 +140,7 @@ def test_a_storage_of_no_known_kind(script: Script) -> None:
         (("--gpus-per-trial", "half"), "argument --gpus-per-trial: must be a number such as 0.5; given 'half'"),
         (("--cpus-per-trial", "all"), "argument --cpus-per-trial: must be a number such as 0.5; given 'all'"),
         (("--trials",), "argument --trials: expected one argument"),
+        (("--compile", "--no-capture"), "argument --no-capture: not allowed with argument --compile"),
         (("--budgets", "9"), "unrecognized arguments: --budgets 9"),
         (("two\nlines",), "unrecognized arguments: two lines"),
     ],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.cluster.probe import settle_lanes
 from sweeps.engine.lanes import GAIN, SIZES, choose, climb, hypers, most_lanes, sizes, unmeasured
-from sweeps.engine.options import parse
+from sweeps.engine.options import chosen, parse
 from sweeps.engine.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
 from sweeps.engine.presets import WGAN_GP
 from sweeps.engine.study.study import Study
@@ -257,6 +257,16 @@ def test_the_choice_is_kept_beside_the_plan(tmp_path: Path, make_plan: Callable[
 def test_several_gpus_a_trial_leave_no_room_for_lanes() -> None:
     with pytest.raises(UserError, match=r"given --lanes 8 and --gpus-per-trial 2: give --lanes 1"):
         parse("mnist", "", 12, 4500, ["--lanes", "8", "--gpus-per-trial", "2"])
+
+
+@pytest.mark.parametrize(
+    ("given", "execution"), [((), "captured"), (("--no-capture",), "eager"), (("--compile",), "compiled")]
+)
+def test_how_a_gpu_carries_out_updates(given: tuple[str, ...], execution: str) -> None:
+    assert parse("mnist", "", 12, 4500, given).execution == execution
+    assert chosen("mnist", 12, 4500, {"execution": execution}).execution == execution
+    with pytest.raises(UserError, match="execution must be one of eager, captured, compiled; given 'fast'"):
+        chosen("mnist", 12, 4500, {"execution": "fast"})
 
 
 # Of a critic that needs more memory than there is on more than two lanes, and one that fails there; Ray is told of a

@@ -17,6 +17,7 @@ from sweeps.engine.trainable import resident
 from wgan_core import process
 from wgan_core.data import Split
 from wgan_core.errors import UserError, one_line
+from wgan_core.graph import CAPTURED, COMPILED
 from wgan_core.networks import PAIRS, Pair, own_pair
 from wgan_core.preflight import check_fit
 from wgan_core.probe import Measurement, capacity, measure
@@ -30,11 +31,12 @@ def settle_lanes(
     places: Placement,
     nodes: Sequence[Resources],
     say: Callable[[str], None],
-    is_captured: bool = True,
+    execution: str = CAPTURED,
 ) -> int:
     """How many trials a process of a sweep trains side by side, where nobody has said it; a person is told why.
 
-    kept: as `unmeasured` takes it. samples: how many a score takes. is_captured: as `Cohort` has it. nodes: of the
+    kept: as `unmeasured` takes it. samples: how many a score takes. execution: as `Cohort` has it; what is
+    to be compiled as a whole is measured without that, as it would be compiled for each number of lanes. nodes: of the
     cluster as it is.
 
     Raises `UserError` if not even one trial fits in the memory.
@@ -44,7 +46,7 @@ def settle_lanes(
     if choice is None:
         wait = "" if places.fitting(nodes) else ", as soon as a node with one has come"
         say(f"lanes: measuring how many trials a GPU trains best side by side{wait}")
-        choice = _measured_choice(plan, train, samples, places, most, is_captured)
+        choice = _measured_choice(plan, train, samples, places, most, CAPTURED if execution == COMPILED else execution)
     say(choice.line)
     return choice.lanes
 
@@ -59,10 +61,10 @@ def _unfit(plan: Plan) -> Choice | None:
     return None
 
 
-def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, most: int, is_captured: bool) -> Choice:
+def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, most: int, execution: str) -> Choice:
     """Want of memory is part of what is measured; whatever else goes wrong leaves a trial a process, as without."""
     try:
-        found, there = _measured(plan, train, samples, places, sizes(most), is_captured)
+        found, there = _measured(plan, train, samples, places, sizes(most), execution)
     except ray.exceptions.RayError as error:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         return Choice(1, f"lanes: 1 a process, as measuring failed: {one_line(cause)}: --lanes N for several")
@@ -78,15 +80,15 @@ class _Tried:
     samples: int
     threads: int
     gpu_share: float
-    is_captured: bool
+    execution: str
     pair: Pair | None
 
 
 def _measured(
-    plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...], is_captured: bool
+    plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...], execution: str
 ) -> tuple[list[Measurement], int | None]:
     pair = own_pair(plan.structure.networks)
-    told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, is_captured, pair)
+    told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, execution, pair)
     # Its process ends with it: one that waited for another task would keep its memory from the trials.
     task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
     return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
@@ -107,6 +109,6 @@ def _measure_lanes(
 
     def of(lanes: int) -> Measurement:
         points = hypers(plan.space, lanes)
-        return measure(plan.structure, data, classes, points, device, told.samples, is_captured=told.is_captured)
+        return measure(plan.structure, data, classes, points, device, told.samples, execution=told.execution)
 
     return climb(told.sizes, of), there
