@@ -125,7 +125,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     add("--structures", nargs="+", choices=sorted(PAIRS), default=["mlp", "conv"], help="pairs of networks")
     add("--trials", type=int, nargs="+", help=f"numbers of trials K; on CUDA {TRIALS['cuda']}, else {TRIALS['cpu']}")
-    add("--compiled", type=int, nargs="*", default=[], help="numbers of trials K at which ours is compiled too")
+    add("--compiled", type=int, nargs="+", default=[], help="of these K, those at which ours is compiled too, on CUDA")
     add("--n-critic", type=int, nargs="+", default=[1], help="critic updates per generator update, counts")
     add("--pairs", type=int, default=9, help="rounds of blocks for each K, a count >= 2")
     add("--seconds", type=float, default=1.0, help="length of one block, in seconds, at least an iteration")
@@ -145,6 +145,8 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
         given = getattr(options, option)
         if min(given if isinstance(given, list) else [given]) < 1:
             parser.error(f"--{option.replace('_', '-')} must be 1 or more; given {given}")
+    if missing := set(options.compiled) - set(options.trials):
+        parser.error(f"--compiled must be among the numbers of --trials; given {min(missing)}")
     if options.pairs < 2:
         parser.error(f"--pairs must be 2 or more, for quartiles; given {options.pairs}")
     return options
@@ -347,7 +349,7 @@ def profiled(options: argparse.Namespace, data: Tensor, noted: dict[str, Any]) -
         return NOT_MEASURED
     parts = ["\n".join(f"{key}: {value}" for key, value in noted.items())]
     for structure in options.structures:
-        ours = Ours(structure, data, options.n_critic[0], options.profiled_trials, False, options.precision)
+        ours = Ours(structure, data, options.n_critic[0], options.profiled_trials, CAPTURED, options.precision)
         head = f"{structure} pair, n_critic {options.n_critic[0]}, K = {options.profiled_trials}"
         parts.append(f"{head}\n{profiling.table(ours)}")
     options.profile.write_text("\n\n".join(parts) + "\n")

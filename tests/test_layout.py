@@ -20,10 +20,10 @@ PACKAGES = ("wgan_core", "sweeps")
 # Which modules may import a library, as patterns of their names; the longest prefix that is listed decides.
 ALLOWED = {
     "mlflow": r"sweeps\.engine\.(doctor\.tracking|tracking\.\w+)",
-    "optuna": r"sweeps\.engine\.(doctor\.study|study\.\w+|charts\.\w+)",
-    "optuna.distributions": r"sweeps\.engine\.(study\.\w+|space|charts\.\w+)",
+    "optuna": r"sweeps\.engine\.(doctor\.study|study\.(claims|deaths|pruner|re\w+|rows|st\w+|trials)|charts\.\w+)",
+    "optuna.distributions": r"sweeps\.engine\.(study\.claims|space)",
     "rich": r"sweeps\.engine\.terminal\.(live|screen|picture)",
-    "ray": r"sweeps\.engine\.(search|trainable|training|run|cluster\.)\w*",
+    "ray": r"sweeps\.engine\.((search|trainable|training|run)\w*|cluster\.(connection|drain|nodes|notice|probe|use))",
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.

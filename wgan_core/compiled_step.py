@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._triton import has_triton
 
 from wgan_core.config import Structure
 from wgan_core.errors import one_line
@@ -43,8 +44,12 @@ Way = Callable[..., Sequence[Tensor]]
 
 def step_of(structure: Structure, device: torch.device, execution: str, ranks: Ranks = ALONE) -> Step:
     """The step of a structure: compiled as a whole where that is asked for, on a GPU, for a trial that has one."""
-    whole = execution == COMPILED and device.type == "cuda" and ranks.size == 1
-    return CompiledStep(structure, device) if whole else Step(structure, ranks)
+    if execution != COMPILED or device.type != "cuda" or ranks.size > 1:
+        return Step(structure, ranks)
+    if not has_triton():
+        _log.warning("updates are not compiled as a whole, which takes longer: Triton is not there")
+        return Step(structure)
+    return CompiledStep(structure, device)
 
 
 class CompiledStep(Step):
@@ -88,7 +93,7 @@ class CompiledStep(Step):
         except Exception as error:  # of networks of a person's own, whatever they raise
             _log.warning("an update is not compiled as a whole, which takes longer: %s", one_line(error))
             return flat, names
-        return compiled(graph, self._device.type, WHOLE), names
+        return compiled(graph, self._device.type, WHOLE, otherwise=flat), names
 
 
 def apart(thing: Any, tensors: list[Tensor]) -> Builder:
@@ -99,7 +104,8 @@ def apart(thing: Any, tensors: list[Tensor]) -> Builder:
         tensors.append(thing)
         return next
     if isinstance(thing, dict):
-        parts = {key: apart(value, tensors) for key, value in thing.items()}
+        # By name: files give tensors back in any order.
+        parts = {key: apart(value, tensors) for key, value in sorted(thing.items())}
         return lambda left: {key: part(left) for key, part in parts.items()}
     made, parts = type(thing), {each.name: apart(getattr(thing, each.name), tensors) for each in fields(thing)}
     return lambda left: made(**{name: part(left) for name, part in parts.items()})

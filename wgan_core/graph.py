@@ -82,6 +82,7 @@ class Captured:
             if is_out_of_memory(error):
                 raise
             raise RuntimeError(
-                f"an update must be one that CUDA can record; this one cannot be: {one_line(error)}: give --no-capture"
+                f"an update must be one that CUDA can record; this one cannot be: {one_line(error)}: "
+                "give --no-capture, without --compile"
             ) from error
         return graph

@@ -110,13 +110,21 @@ def fused_adam(
         average_(averages, parameters, share)
 
 
-def compiled(function: Callable[P, T], device: str, options: Mapping[str, Any] = OPTIONS) -> Callable[P, T]:
+def compiled(
+    function: Callable[P, T],
+    device: str,
+    options: Mapping[str, Any] = OPTIONS,
+    otherwise: Callable[P, T] | None = None,
+) -> Callable[P, T]:
     """The function, compiled for GPUs; as it is elsewhere, where compiling takes a compiler and long.
 
-    It is compiled anew for the second number of lanes, and then for any.
+    It is compiled anew for the second number of lanes, and then for any. Within what is traced to be compiled as a
+    whole it is as it is. options: inductor's. otherwise: what is carried out, with a warning, if it cannot be compiled;
+    None: the function itself.
     """
+    plain = function if otherwise is None else otherwise
     if device != "cuda" or not has_triton():
-        return function
+        return plain
     # Here, as it makes a folder.
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
@@ -133,7 +141,7 @@ def compiled(function: Callable[P, T], device: str, options: Mapping[str, Any] =
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
             _log.warning("an update, or a part of one, is not compiled, which takes longer: %s", _why(error))
-            way = function
+            way = plain
             return way(*arguments, **named)
 
     return call

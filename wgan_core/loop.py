@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wgan_core.compiled_step import step_of
 from wgan_core.config import Structure, Trial
-from wgan_core.graph import CAPTURED, EAGER
+from wgan_core.graph import CAPTURED, EAGER, EXECUTIONS
 from wgan_core.means import Sums
 from wgan_core.memory import give_back
 from wgan_core.ranks import ALONE, Ranks
@@ -81,8 +81,10 @@ class Cohort:
         labels: int64 (M,), on `device`; needed where the structure has classes. execution: how a GPU carries out
         updates, as `graph` names it; of several ranks always operation by operation. ranks: those that train together,
         on one lane; each calls the same methods of a cohort of its own, with the same arguments. Raises `ValueError`
-        without labels that are needed, and for several lanes over several ranks.
+        for another execution, without labels that are needed, and for several lanes over several ranks.
         """
+        if execution not in EXECUTIONS:
+            raise ValueError(f"execution must be one of {', '.join(EXECUTIONS)}; given {execution!r}")
         if structure.classes and labels is None:
             raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
         self.structure, self.grid, self.device = structure, tuple(grid), device

@@ -10,20 +10,33 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from wgan_core import compiled_step, kernels, networks, step
 from wgan_core.compiled_step import CompiledStep, apart, step_of
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.graph import CAPTURED, COMPILED, EAGER
+from wgan_core.lanes import Lanes
 from wgan_core.loop import Cohort
 from wgan_core.networks import Pair
 from wgan_core.optim import OPTIMISERS
 from wgan_core.pairs.mlp import mlp_generator
+from wgan_core.state import State
+from wgan_core.step import CriticBatch
 
 CPU = torch.device("cpu")
 NARROW = {"critic": {"widths": [16, 8]}, "generator": {"widths": [8, 16, 8]}}
 MLP = Structure("mlp", (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64", network_options=NARROW)
 CONV = replace(MLP, networks="conv", network_options={}, classes=3)
+# Layers of one shape.
+SQUARE = Structure(
+    "mlp",
+    (4,),
+    latent_dim=6,
+    batch_size=9,
+    dtype="float64",
+    network_options={"critic": {"widths": [4, 4, 4]}, "generator": {"widths": [4]}},
+)
 UPDATES = 14
 
 
@@ -77,7 +90,7 @@ def test_what_is_traced_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with the options that a GPU's code is generated with, which torch checks first."""
     given = []
 
-    def up_to_code(function: Any, device: str, options: dict[str, Any]) -> Any:
+    def up_to_code(function: Any, device: str, options: dict[str, Any], otherwise: Any) -> Any:
         given.append(torch.compile(function, options=options))
         return torch.compile(function, fullgraph=True, backend="aot_eager")
 
@@ -91,7 +104,7 @@ def test_what_is_traced_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_update_is_traced_once_for_each_number_of_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = []
 
-    def note(function: Any, *_: Any) -> Any:
+    def note(function: Any, *_: Any, **__: Any) -> Any:
         traced.append(function)
         return function
 
@@ -141,9 +154,68 @@ def test_what_cannot_be_traced_is_carried_out_as_it_is_and_says_so(
     [("cuda", COMPILED, True), ("cuda", CAPTURED, False), ("cuda", EAGER, False), ("cpu", COMPILED, False)],
 )
 def test_only_a_gpus_updates_are_compiled_and_where_it_is_asked_for(
-    device: str, execution: str, is_whole: bool
+    device: str, execution: str, is_whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(compiled_step, "has_triton", lambda: True)
     assert (type(step_of(MLP, torch.device(device), execution)) is CompiledStep) is is_whole
+
+
+def test_without_triton_it_is_said_that_nothing_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compiled_step, "has_triton", lambda: False)
+    with caplog.at_level(logging.WARNING, compiled_step.__name__):
+        made = step_of(MLP, torch.device("cuda"), COMPILED)
+    assert type(made) is step.Step
+    assert "Triton is not there" in caplog.text
+
+
+def test_a_part_that_is_compiled_by_itself_is_not_where_it_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def compile_(function: Any, **_: Any) -> Any:
+        def way(*given: Any) -> Any:
+            called.append(function)
+            return function(*given)
+
+        return way
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    part = kernels.compiled(lambda x: 2 * x, "cuda")
+    graph = make_fx(lambda x: part(x) + 1, tracing_mode="fake")(torch.ones(3))
+    assert graph(torch.ones(3)).tolist() == [3, 3, 3]
+    assert not called
+    assert part(torch.ones(3)).tolist() == [2, 2, 2]
+    assert len(called) == 1
+
+
+def test_what_cannot_be_compiled_as_a_whole_has_its_parts_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("out of registers")
+
+    compile_ = torch.compile
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compile_(function, backend=fails))
+    way = kernels.compiled(lambda x: 2 * x, "cuda", otherwise=lambda x: 3 * x)
+    assert way(torch.ones(1)).tolist() == [3]
+    assert "out of registers" in caplog.text
+
+
+def test_a_state_from_a_file_is_not_taken_for_one_in_another_order() -> None:
+    """Of equal shapes, by which alone two of its tensors cannot be told apart."""
+    state = State.initial(SQUARE, 3, CPU)
+    tensors = state.tensors()
+    turned = State.from_tensors({name: tensors[name].clone() for name in reversed(tensors)})
+    lanes, noise = Lanes.of([Trial(0, 0, Hyper(10.0, 1e-3, 1e-3, 1, 0.0, 0.9))], [0], CPU), torch.Generator()
+    batch = CriticBatch(*(torch.rand(1, 9, *shape, generator=noise, dtype=torch.float64) for shape in ((4,), (6,), ())))
+    made = compiled_for(SQUARE)
+    for each in (state, turned):
+        made.update_critic(each, lanes, batch)
+    assert len(made._ways) == 1
+    assert all(torch.equal(value, turned.tensors()[name]) for name, value in state.tensors().items())
 
 
 def test_a_thing_of_tensors_comes_apart_and_together_again() -> None:

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sweeps.engine.cluster import probe
 from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.cluster.probe import settle_lanes
-from sweeps.engine.lanes import GAIN, SIZES, choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.lanes import GAIN, SIZES, Choice, choose, climb, hypers, most_lanes, sizes, unmeasured
 from sweeps.engine.options import chosen, parse
 from sweeps.engine.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
 from sweeps.engine.presets import WGAN_GP
@@ -236,6 +237,24 @@ def test_networks_that_cannot_be_trained_side_by_side_are_trained_alone(monkeypa
     assert settle_lanes(None, plan, train, 10, GPU, [{"CPU": 1.0, "GPU": 1.0}], said.append) == 1
     (line,) = said
     assert line.startswith("lanes: 1 a process, as an update of two trials side by side fails: RuntimeError: ")
+
+
+@pytest.mark.parametrize(
+    ("execution", "measured"), [("captured", "captured"), ("compiled", "captured"), ("eager", "eager")]
+)
+def test_lanes_are_measured_without_compiling_for_each_number_of_them(
+    execution: str, measured: str, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+
+    def measure(*told: str) -> Choice:
+        given.append(told[-1])
+        return Choice(4, "lanes: 4")
+
+    monkeypatch.setattr(probe, "_measured_choice", measure)
+    plan, train = make_plan(trials=100), Split(np.zeros((8, 1, 4, 4), np.uint8), None)
+    lanes = settle_lanes(None, plan, train, 10, GPU, [{"CPU": 1.0, "GPU": 1.0}], lambda line: None, execution)
+    assert (lanes, given) == (4, [measured])
 
 
 @pytest.mark.parametrize("gpus", [1.0, 0.25])
