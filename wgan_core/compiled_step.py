@@ -93,7 +93,8 @@ class CompiledStep(Step):
         except Exception as error:  # of networks of a person's own, whatever they raise
             _log.warning("an update is not compiled as a whole, which takes longer: %s", one_line(error))
             return flat, names
-        return compiled(graph, self._device.type, WHOLE, otherwise=flat), names
+        # Not the module: its call looks into errors, as for want of memory, and what looks there cannot be compiled.
+        return compiled(graph.forward, self._device.type, WHOLE, otherwise=flat), names
 
 
 def apart(thing: Any, tensors: list[Tensor]) -> Builder:

@@ -204,16 +204,38 @@ def test_what_cannot_be_compiled_as_a_whole_has_its_parts_compiled(
     assert "out of registers" in caplog.text
 
 
+def test_want_of_memory_is_not_taken_for_what_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be carried out again, on a state that is half updated, and no lane be given up."""
+
+    def runs_out(graph: Any, inputs: Any) -> Any:
+        def run(*tensors: Tensor) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return run
+
+    compile_ = torch.compile
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compile_(function, fullgraph=True, backend=runs_out))
+    made = CompiledStep(SQUARE, torch.device("cuda"))
+    with pytest.raises(torch.OutOfMemoryError):
+        made.update_critic(*given_to(State.initial(SQUARE, 3, CPU)))
+
+
+def given_to(state: State) -> tuple[State, Lanes, CriticBatch]:
+    """What a critic update of a lane of `SQUARE` takes."""
+    noise = torch.Generator().manual_seed(2)
+    drawn = (torch.rand(1, 9, *shape, generator=noise, dtype=torch.float64) for shape in ((4,), (6,), ()))
+    return state, Lanes.of([Trial(0, 0, Hyper(10.0, 1e-3, 1e-3, 1, 0.0, 0.9))], [0], CPU), CriticBatch(*drawn)
+
+
 def test_a_state_from_a_file_is_not_taken_for_one_in_another_order() -> None:
     """Of equal shapes, by which alone two of its tensors cannot be told apart."""
     state = State.initial(SQUARE, 3, CPU)
     tensors = state.tensors()
     turned = State.from_tensors({name: tensors[name].clone() for name in reversed(tensors)})
-    lanes, noise = Lanes.of([Trial(0, 0, Hyper(10.0, 1e-3, 1e-3, 1, 0.0, 0.9))], [0], CPU), torch.Generator()
-    batch = CriticBatch(*(torch.rand(1, 9, *shape, generator=noise, dtype=torch.float64) for shape in ((4,), (6,), ())))
     made = compiled_for(SQUARE)
     for each in (state, turned):
-        made.update_critic(each, lanes, batch)
+        made.update_critic(*given_to(each))
     assert len(made._ways) == 1
     assert all(torch.equal(value, turned.tensors()[name]) for name, value in state.tensors().items())
 
