@@ -122,9 +122,9 @@ def compiled(
     whole it is as it is. options: inductor's. otherwise: what is carried out, with a warning, if it cannot be compiled;
     None: the function itself.
     """
-    plain = function if otherwise is None else otherwise
     if device != "cuda" or not has_triton():
-        return plain
+        return function
+    plain = function if otherwise is None else otherwise
     # Here, as it makes a folder.
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -67,6 +68,17 @@ def apart_by(one: Cohort, other: Cohort) -> float:
     return max(float((ours[name] - theirs[name]).abs().max()) for ours, theirs in pairs for name in ours)
 
 
+def noting(names: list[str], method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, which adds its name to a list whenever it is called."""
+
+    @wraps(method)
+    def noted(*given: Any) -> Any:
+        names.append(method.__name__)
+        return method(*given)
+
+    return noted
+
+
 @pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize(
     "structure",
@@ -78,8 +90,13 @@ def apart_by(one: Cohort, other: Cohort) -> float:
     ],
     ids=["mlp", "conv with labels", "hinge and sgd", "r1 and rmsprop"],
 )
-def test_a_traced_update_is_the_update(structure: Structure, width: int) -> None:
+def test_a_traced_update_is_the_update(structure: Structure, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried_out = []
+    for name in ("update_critic", "update_generator"):
+        plain = getattr(step.Step, name)
+        monkeypatch.setattr(step.Step, name, noting(carried_out, plain))
     ours, reports = trained(structure, width, compiled_for)
+    assert carried_out == ["update_critic", "update_generator"]  # to be traced; the others are of the trace
     theirs, expected = trained(structure, width, step.Step)
     assert apart_by(ours, theirs) < 1e-12
     assert [report.means for report in reports] == [pytest.approx(report.means, rel=1e-9) for report in expected]
