@@ -53,6 +53,7 @@ from fused import picture, profiling
 from fused.floor import Rates, Work, work_of
 from fused.hfta import Hfta
 from fused.ours import Ours, rates
+from fused.printed import HEADER, NOT_MEASURED, floor_lines, rows
 from fused.processes import Processes
 from machine import MOST_BUSY, busy_cores, cores
 from measuring import Run, copy_rate, cuda_matmul_rates, matmul_rate, rotated, seconds_of, spread
@@ -65,7 +66,7 @@ from wgan_core.memory import give_back, is_out_of_memory
 from wgan_core.precision import FLOAT32, PRECISIONS
 from wgan_core.process import processor
 
-NOT_MEASURED, NO_ROOM = "not measured", "out of memory"
+NO_ROOM = "out of memory"
 TRIALS = {"cuda": [1, 4, 16, 64, 256], "cpu": [1, 4, 16]}
 PROCESSES = {"cuda": 8, "cpu": 2}
 EQUAL_LANES = {"cuda": 16, "cpu": 4}
@@ -237,14 +238,27 @@ def compared(
     per_second = {
         name: [arms[name][1] * iterations[name] / seconds for seconds in blocks] for name, blocks in taken.items()
     }
+    counted = {name: (arms[name][1], iterations[name]) for name in per_second}
+    arms.clear()
+    give_back(data.device)
+    noted = {"structure": structure, "n_critic": n_critic, "trials": trials, "rounds": options.pairs}
+    return noted | figure_of(trials, per_second, counted, missing, reporting, work, best)
+
+
+def figure_of(
+    trials: int,
+    per_second: dict[str, list[float]],
+    counted: dict[str, tuple[int, int]],
+    missing: dict[str, str],
+    reporting: dict[str, float],
+    work: Work,
+    best: Rates,
+) -> dict[str, Any]:
+    """What is kept of the rates of the arms' blocks. counted: by arm, its trials, and the iterations of a block."""
     floor = best.seconds(work)
-    figure = {
-        "structure": structure,
-        "n_critic": n_critic,
-        "trials": trials,
-        "rounds": options.pairs,
+    figure: dict[str, Any] = {
         "arms": {
-            name: {"trials": arms[name][1], "iterations_a_block": iterations[name], "per_second": spread(values)}
+            name: {"trials": counted[name][0], "iterations_a_block": counted[name][1], "per_second": spread(values)}
             for name, values in per_second.items()
         }
         | missing,
@@ -258,8 +272,6 @@ def compared(
         slow = trials / figure["arms"]["ours"]["per_second"]["q1"]
         # None where it is lost in the noise of the iteration that it ends.
         figure["report_ms"] = 1e3 * (reporting["ours"] - trials / middle) if reporting["ours"] > slow else None
-    arms.clear()
-    give_back(data.device)
     return figure
 
 
@@ -357,7 +369,7 @@ def profiled(options: argparse.Namespace, data: Tensor, noted: dict[str, Any]) -
     return options.profile.name
 
 
-# What is printed and kept
+# What is kept
 
 
 def circumstances(
@@ -390,58 +402,6 @@ def circumstances(
         "best_gflop_per_second": gflops if cuda else gflops | dict.fromkeys(("tf32", "bf16"), NOT_MEASURED),
         "best_copy_gbyte_per_second": round(best.copies / 1e9, 1) if best.copies else NOT_MEASURED,
     }
-
-
-ARMS = ("ours", "eager", "compiled", "hfta", "processes", "textbook")
-HEADER = (
-    f"{'K':>4}  {'arm':<10}{'trial-updates/s [q1, q3]':>30}{'ours / it [q1, q3]':>24}  share of the floor, a report"
-)
-
-
-def rows(figure: dict[str, Any]) -> str:
-    """A line an arm."""
-    reached = ", ".join(f"{precision} {share:.1%}" for precision, share in figure.get("reached", {}).items())
-    beside = {"ours": f"  {reached}; {_milliseconds(figure['report_ms'])}" if reached else ""}
-    lines = [
-        f"{figure['trials']:>4}  {arm:<10}{_rate(figure['arms'][arm]):>30}"
-        f"{_ratio(figure['ratios'].get(f'ours/{arm}')):>24}{beside.get(arm, '')}"
-        for arm in ARMS
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def floor_lines(figure: dict[str, Any]) -> str:
-    work, floor = Work(**figure["work"]), figure["floor_seconds"]
-    products = ", ".join(f"{precision} {1e6 * taken:.1f} us" for precision, taken in floor["products"].items())
-    moved = ", ".join(
-        f"{count / 1e6:.1f} {name}"
-        for name, count in (
-            ("optimiser", work.optimiser_bytes),
-            ("weights", work.weight_bytes),
-            ("activations", work.activation_bytes),
-        )
-    )
-    of_bytes = f"{1e6 * floor['bytes']:.1f} us" if floor["bytes"] is not None else NOT_MEASURED
-    least = ", ".join(f"{precision} {1 / taken:.0f}/s" for precision, taken in floor["floor"].items())
-    return (
-        f"floor of a trial-update: products of {work.operations / 1e6:.0f} MFLOP {products}; "
-        f"bytes, {work.bytes / 1e6:.1f} MB ({moved}), {of_bytes}; the larger of the two: {least}"
-    )
-
-
-def _rate(entry: dict[str, Any] | str) -> str:
-    if isinstance(entry, str):
-        return entry
-    rate = entry["per_second"]
-    return f"{rate['median']:.1f} [{rate['q1']:.1f}, {rate['q3']:.1f}]"
-
-
-def _milliseconds(taken: float | None) -> str:
-    return "lost in the noise" if taken is None else f"{taken:.1f} ms"
-
-
-def _ratio(values: dict[str, float] | None) -> str:
-    return f"{values['median']:.2f} [{values['q1']:.2f}, {values['q3']:.2f}]" if values else ""
 
 
 if __name__ == "__main__":
