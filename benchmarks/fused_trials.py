@@ -11,7 +11,7 @@ update of one trial, at batch 64 on 28x28 images and 100 latent dimensions. K is
                 means; on a GPU as it trains there by itself
     eager       the same without capture, on a GPU
     compiled    the same, compiled as a whole before it is captured, on a GPU, at the K given with `--compiled`, each of
-                which takes tens of seconds to compile
+                which takes long to compile
     hfta        K models in horizontally fused modules (Wang et al., MLSys 2021; `fused/hfta.py`), in lock step
     processes   P processes that share the device, each with the textbook loop; their sum. P does not follow K.
                 They take turns on a GPU, unless NVIDIA's MPS runs there

@@ -2,7 +2,7 @@
 
 An update is traced once for each number of lanes, as it is and with all its derivatives, down to torch's elementary
 operations (`make_fx`), and the trace is compiled (`torch.compile`). So there is one definition of it still. Compiling
-takes tens of seconds for each number of lanes, so it is for long trainings.
+takes long for each number of lanes, so it is for long trainings; how long on a GPU, and what it gains: not measured.
 
 What is compiled rounds as it likes: it adds up in another order, and keeps more digits between operations.
 

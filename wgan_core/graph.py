@@ -16,8 +16,8 @@ import torch
 from wgan_core.errors import one_line
 from wgan_core.memory import is_out_of_memory
 
-# How a GPU carries out updates: operation by operation; recorded; or compiled as a whole, which takes tens of seconds
-# for each number of lanes, and then recorded.
+# How a GPU carries out updates: operation by operation; recorded; or compiled as a whole, which takes long for each
+# number of lanes, and then recorded.
 EXECUTIONS = EAGER, CAPTURED, COMPILED = "eager", "captured", "compiled"
 # Before a program is recorded, so that libraries have their workspaces and compiled kernels are compiled.
 WARM_UPS = 3

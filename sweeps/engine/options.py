@@ -344,8 +344,8 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const=COMPILED,
         default=CAPTURED,
-        help="compile updates as a whole before a GPU records them: for long trials, as it takes tens of seconds for "
-        "each number of trials side by side; they round otherwise then; no effect on a CPU, or with several GPUs a "
+        help="compile updates as a whole before a GPU records them: for long trials, as compiling takes long for each "
+        "number of trials side by side; they round otherwise then; no effect on a CPU, or with several GPUs a "
         "trial",
     )
     group.add_argument(
