@@ -16,7 +16,8 @@ from sweeps.engine.results import open_results
 from sweeps.engine.table import table
 from wgan_core.coding import Coding
 from wgan_core.data.rows import rows_of
-from wgan_core.data.tables import BUNDLED, as_text, load_table, read, split_rows
+from wgan_core.data.splits import sound
+from wgan_core.data.tables import BUNDLED, Table, as_text, load_table, read, split_rows
 from wgan_core.errors import UserError
 from wgan_core.generator import sampler
 from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
@@ -72,7 +73,11 @@ def run(given: argparse.Namespace) -> None:
 
 def _splits(plan: Plan, coding: Coding, data: str) -> dict[str, pa.Table]:
     """The rows of all classes, split as the sweep has them. Raises `UserError` for another table than the sweep's."""
-    table = read(data)
+    with sound(data):
+        return _same(plan, coding, data, read(data))
+
+
+def _same(plan: Plan, coding: Coding, data: str, table: Table) -> dict[str, pa.Table]:
     names = [column.name for column in coding.columns]
     drop = [name for name in table.columns if name not in (*names, coding.label)]
     categories = [column.name for column in coding.columns if column.values]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_core.coding import Coding
+from wgan_core.data.limits import CATEGORIES
 from wgan_core.errors import UserError
 
 HALF_RANGE = 127.5
@@ -111,8 +112,8 @@ def to_pixels(samples: Tensor) -> Tensor:
 def count_classes(dataset: Dataset) -> int:
     """How many classes the labels of the training split name: 0, 1, ...
 
-    Raises `UserError` for data without labels, for labels that are not counted from 0, and for a held-out label that
-    no training sample has.
+    Raises `UserError` for data without labels, for too many classes, for labels that are not counted from 0, and for a
+    held-out label that no training sample has.
     """
     labels = dataset.train.labels
     if labels is None:
@@ -121,6 +122,11 @@ def count_classes(dataset: Dataset) -> int:
             "numbers from 0 on"
         )
     found = np.unique(labels)
+    if len(found) > CATEGORIES:
+        raise UserError(
+            f"a label must have at most {CATEGORIES:,} classes, each of which is an input of the networks; "
+            f"{dataset.name} has {len(found):,}: take a script that is not conditional, or drop rows"
+        )
     if not np.array_equal(found, np.arange(len(found))):
         raise UserError(
             f"the labels of the training split must be 0 to one less than there are classes; {dataset.name} has "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from wgan_core.errors import UserError
+from wgan_core.data.limits import IMAGE_BYTES, IMAGE_PIXELS, Memory
+from wgan_core.errors import UserError, shortened
+from wgan_core.pictures.opened import Unreadable, bombs_raise, load, open_header
 
 CHANNELS = {"L": 1, "RGB": 3}
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""Formats that data may have. Pillow's other decoders are for files that no data set has, and some start programs."""
 
 
 @dataclass
@@ -25,59 +29,82 @@ class Reference:
     where: str = ""
 
 
-def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference) -> NDArray[np.uint8]:
-    """Pixels uint8 (N, C, H, W) of the N encoded images of one file.
+def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memory: Memory) -> NDArray[np.uint8]:
+    """Decode the N images of one file to pixels, uint8 (N, C, H, W).
 
-    Raises `UserError`, naming the row, for an image that cannot be decoded, is neither grey nor RGB,
-    or is of another size or mode than the first.
+    Raises `UserError`, naming the row, for an image that cannot be decoded, is neither grey nor RGB, is larger than
+    `IMAGE_PIXELS`, or is of another size or mode than the first; and if all of them take more memory than they may.
     """
     if len(encoded) == 0:
         raise UserError(f"{file} must hold images; it has no rows; drop the file or write it again")
     pixels: NDArray[np.uint8] | None = None
-    for row, content in enumerate(encoded):
-        image = decode(content.as_py(), f"row {row} of {file}", reference)
-        if pixels is None:
-            pixels = np.empty((len(encoded), image.shape[2], *image.shape[:2]), np.uint8)
-        pixels[row] = image.transpose(2, 0, 1)
+    with bombs_raise():
+        for row, content in enumerate(encoded):
+            where = f"row {row} of {file}"
+            image = opened(content.as_py(), where, reference)
+            if pixels is None:
+                shape = (len(encoded), CHANNELS[reference.mode], *image.size[::-1])
+                # Once as they are read, and once as they are split.
+                memory.take(max(2 * math.prod(shape), IMAGE_BYTES * len(encoded)), f"{_counted(shape)} of {file}")
+                pixels = np.empty(shape, np.uint8)
+            pixels[row] = decode(image, where).transpose(2, 0, 1)
     assert pixels is not None
     return pixels
 
 
-def decode(content: bytes | None, where: str, reference: Reference) -> NDArray[np.uint8]:
-    """Pixels (H, W, C) of one encoded image."""
+def _counted(shape: tuple[int, ...]) -> str:
+    """Return the words for images of shape (N, C, H, W)."""
+    return f"{shape[0]:,} images of {shape[3]}x{shape[2]} pixels"
+
+
+def opened(content: bytes | None, where: str, reference: Reference) -> Image.Image:
+    """Open one encoded image, which is like the first one, without decoding it."""
     if content is None:
         raise UserError(f"every image must hold its own bytes; {where} has none; embed the files in the table")
     try:
-        image: Image.Image = Image.open(io.BytesIO(content))
-        image.load()
-    # Pillow raises SyntaxError for a broken PNG, and ValueError and the bomb error for absurd sizes.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"every image must be a whole PNG, JPEG or the like; {where} does not decode: {error}; "
-            "drop or replace that row"
-        ) from error
+        image = open_header(content, FORMATS, IMAGE_PIXELS)
+    except Unreadable as error:
+        raise _refusal(where, error) from error
+    check_like_first(image, where, reference)
+    return image
+
+
+def decode(image: Image.Image, where: str) -> NDArray[np.uint8]:
+    """Decode an opened image to pixels (H, W, C)."""
+    try:
+        load(image)
+    except Unreadable as error:
+        raise _refusal(where, error) from error
     if image.mode == "1":
         image = image.convert("L")
-    check_like_first(image, where, reference)
     return np.asarray(image).reshape(*image.size[::-1], -1)
 
 
+def _refusal(where: str, error: Unreadable) -> UserError:
+    return UserError(
+        f"every image must be a whole PNG, JPEG, WebP, BMP or GIF file of at most {IMAGE_PIXELS:,} pixels; {where} "
+        f"does not decode: {shortened(str(error))}; drop or replace that row"
+    )
+
+
 def check_like_first(image: Image.Image, where: str, reference: Reference) -> None:
-    if image.mode not in CHANNELS:
+    """Raise `UserError` unless an opened image has the size and the mode of the first."""
+    mode = "L" if image.mode == "1" else image.mode
+    if mode not in CHANNELS:
         raise UserError(
-            f"images must be 8-bit grey (mode L) or RGB; {where} has mode {image.mode}; "
+            f"images must be 8-bit grey (mode L) or RGB; {where} has mode {mode}; "
             "convert them, for example with Pillow's convert('RGB')"
         )
     if not reference.where:
-        reference.mode, reference.size, reference.where = image.mode, image.size, where
+        reference.mode, reference.size, reference.where = mode, image.size, where
     if image.size != reference.size:
         raise UserError(
             f"images must all be of one size; {where} is {size_text(image.size)} and {reference.where} is "
             f"{size_text(reference.size)} (width x height); resize them"
         )
-    if image.mode != reference.mode:
+    if mode != reference.mode:
         raise UserError(
-            f"images must all have one mode; {where} is {image.mode} and {reference.where} is {reference.mode}; "
+            f"images must all have one mode; {where} is {mode} and {reference.where} is {reference.mode}; "
             "convert them to L or to RGB"
         )
 

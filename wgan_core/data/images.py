@@ -11,28 +11,45 @@ from numpy.typing import NDArray
 
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.decode import Reference, decode_rows
-from wgan_core.data.splits import SPLITS, Rows, allot, check_rows, data_files, located, read_table, split_names
-from wgan_core.errors import UserError
+from wgan_core.data.limits import Memory
+from wgan_core.data.splits import (
+    SPLITS,
+    Rows,
+    allot,
+    check_rows,
+    data_files,
+    located,
+    read_table,
+    sound,
+    split_names,
+    table_schema,
+)
+from wgan_core.errors import UserError, listed, shortened
 
 
 def load_images(path: str | Path) -> Dataset:
     """The images of a Parquet file, or of all Parquet files in a folder and below: uint8 (N, C, H, W), C 1 or 3.
 
-    A table has a column `image`, a struct with `bytes` (an encoded PNG, JPEG, ...) as Hugging Face
+    A table has a column `image`, a struct with `bytes` (an encoded PNG, JPEG, WebP, BMP or GIF) as Hugging Face
     `datasets` writes it, and may have an integer column `label`. Files whose names begin with `train`,
     `validation` or `test` are those splits, and a held-out split that is not there is taken from
     `train`, a tenth of it. Otherwise all rows are shuffled (a constant seed) and split 80/10/10. With
     labels it is a tenth of each class, rounded down: a class of fewer than ten images is in training alone.
 
     Raises `UserError` for a path that leads nowhere, a file that is not Parquet, a table without images, a row
-    that cannot be decoded, images of different sizes or modes, and too few rows.
+    that cannot be decoded, images of different sizes or modes, too few rows, and more data than
+    `wgan_core.data.limits` lets in.
     """
     given = located(path)
     reference = Reference()
     parts: dict[str, list[Split]] = {}
-    for name, file in split_names(data_files(given)):
-        parts.setdefault(name, []).append(read_images(file, reference))
-    found = {name: joined(each, given) for name, each in parts.items()}
+    files = data_files(given)
+    memory = Memory(files, given)
+    with sound(given):
+        for name, file in split_names(files):
+            parts.setdefault(name, []).append(read_images(file, reference, memory))
+    # Popped, so that the images are in memory twice at most.
+    found = {name: joined(parts.pop(name), given) for name in list(parts)}
     strata = next(found[name].labels for name in ("all", "train") if name in found)
     chosen = allot({name: len(split) for name, split in found.items()}, strata)
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
@@ -42,22 +59,29 @@ def load_images(path: str | Path) -> Dataset:
     return Dataset.of(f"images:{given.stem}", train, validation, test)
 
 
-def read_images(file: Path, reference: Reference) -> Split:
-    """The decoded rows of one Parquet file."""
-    table = read_table(file)
-    if "image" not in table.column_names:
+def read_images(file: Path, reference: Reference, memory: Memory) -> Split:
+    """Read and decode the rows of one Parquet file."""
+    schema = table_schema(file)
+    if "image" not in schema.names:
         raise UserError(
-            f"{file} must have a column 'image'; its columns are {', '.join(table.column_names) or 'none'}; "
+            f"{file} must have a column 'image'; its columns are {listed(schema.names) or 'none'}; "
             "rename the column that holds the images"
         )
-    column = table.column("image")
-    if not holds_files(column.type):
+    for name in ("image", "label"):
+        if schema.names.count(name) > 1:
+            raise UserError(f"each column of {file} must have a name of its own; {name!r} is there twice: rename one")
+    kind = schema.field("image").type
+    if not holds_files(kind):
         raise UserError(
-            f"the column 'image' of {file} must be a struct with a field 'bytes' of binary; it is {column.type}; "
-            "write the table with Hugging Face datasets, or as {'bytes': <encoded file>, 'path': None}"
+            f"the column 'image' of {file} must be a struct with a field 'bytes' of binary; it is "
+            f"{shortened(str(kind))}; write the table with Hugging Face datasets, or as {{'bytes': <encoded file>, "
+            "'path': None}"
         )
-    images = decode_rows(pc.struct_field(column, "bytes"), file, reference)
-    return Split(images, read_labels(table, file))
+    table = read_table(file, memory, [name for name in ("image.bytes", "label") if name.split(".")[0] in schema.names])
+    images = decode_rows(pc.struct_field(table.column("image"), "bytes"), file, reference, memory)
+    labels = read_labels(table, file)
+    memory.give(table.nbytes)
+    return Split(images, labels)
 
 
 def holds_files(kind: pa.DataType) -> bool:
@@ -72,12 +96,13 @@ def holds_files(kind: pa.DataType) -> bool:
 
 
 def read_labels(table: pa.Table, file: Path) -> NDArray[np.int64] | None:
+    """Return the classes of the rows, if there are any."""
     if "label" not in table.column_names:
         return None
     column = table.column("label")
     if not pa.types.is_integer(column.type) or column.null_count:
         raise UserError(
-            f"the column 'label' of {file} must be integers without gaps; it is {column.type} with "
+            f"the column 'label' of {file} must be integers without gaps; it is {shortened(str(column.type))} with "
             f"{column.null_count} missing; number the classes, or drop the column"
         )
     labels: NDArray[np.int64] = column.to_numpy().astype(np.int64)

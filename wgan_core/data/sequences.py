@@ -19,10 +19,24 @@ from numpy.typing import NDArray
 from wgan_core.coding import Coding, Column
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.kept import check_kept
-from wgan_core.data.splits import SPLITS, allot, check_rows, data_files, located, read_table, split_names
-from wgan_core.errors import UserError
+from wgan_core.data.limits import COLUMNS, Memory
+from wgan_core.data.splits import (
+    SPLITS,
+    allot,
+    check_rows,
+    data_files,
+    located,
+    read_table,
+    sound,
+    split_names,
+    table_schema,
+)
+from wgan_core.errors import UserError, listed, quoted, shortened
 
 Numbers = NDArray[np.float64]
+
+NUMBER_BYTES = 40
+"""What a number takes at most while it is standardised: five arrays of double precision hold it at once."""
 
 
 def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Dataset:
@@ -34,13 +48,15 @@ def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Da
 
     Raises `UserError` for a path that leads nowhere, a file that is not Parquet, columns that are not such lists, gaps,
     numbers that are not finite, sequences of different lengths, channels that do not vary, numbers that float32 does
-    not keep, and too few rows.
+    not keep, too few rows, and more data than `wgan_core.data.limits` lets in.
     """
     given = located(path)
-    reader = _Reader(columns)
+    named = split_names(data_files(given))
+    reader = _Reader(columns, Memory([file for _, file in named], given))
     found: dict[str, list[_Channels]] = {}
-    for name, file in split_names(data_files(given)):
-        found.setdefault(name, []).append(reader.read(file))
+    with sound(given):
+        for name, file in named:
+            found.setdefault(name, []).append(reader.read(file))
     chosen = allot({name: sum(len(part.values) for part in parts) for name, parts in found.items()})
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences")
     together = {name: np.concatenate([part.values for part in parts]) for name, parts in found.items()}
@@ -63,13 +79,13 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
         least, most = train[:, index].min(), train[:, index].max()
         if least == most:
             raise UserError(
-                f"each channel must vary in the training split; {channel!r} of {name} is {least:g} throughout: "
+                f"each channel must vary in the training split; {quoted(channel)} of {name} is {least:g} throughout: "
                 "leave it out"
             )
         if not 0 < sd[index] < np.inf:
             raise UserError(
-                f"the numbers of a channel must have a finite spread; those of {channel!r} of {name} are {least:g} to "
-                f"{most:g}: choose another unit"
+                f"the numbers of a channel must have a finite spread; those of {quoted(channel)} of {name} are "
+                f"{least:g} to {most:g}: choose another unit"
             )
     with np.errstate(over="ignore"):  # found by `check_kept`
         values = {
@@ -90,13 +106,16 @@ class _Alike:
     def __init__(self, what: str) -> None:
         self._what, self._count, self._where = what, -1, ""
 
-    def check(self, counts: NDArray[np.int64], rows: NDArray[np.int64], at: str) -> int:
-        """The count. counts, rows: (M,) each; at: the column and its file. Raises `UserError` for another count."""
+    def check(self, counts: NDArray[np.int64], each: int, at: str) -> int:
+        """The count. counts: (M,), `each` of them a row; at: the column and its file.
+
+        Raises `UserError` for another count.
+        """
         if self._count < 0:
-            self._count, self._where = int(counts[0]), f"row {rows[0]} of {at}"
+            self._count, self._where = int(counts[0]), f"row 0 of {at}"
         for index in np.flatnonzero(counts != self._count)[:1]:
             raise UserError(
-                f"all sequences must have as many {self._what}; row {rows[index]} of {at} has {counts[index]}, "
+                f"all sequences must have as many {self._what}; row {index // each} of {at} has {counts[index]}, "
                 f"{self._where} has {self._count}: cut or pad them"
             )
         if not self._count:
@@ -122,18 +141,19 @@ class _Channels:
 class _Reader:
     """Reads one file after the other; all have the columns and the shape of the first."""
 
-    def __init__(self, columns: Sequence[str] | None) -> None:
-        self._columns = columns
+    def __init__(self, columns: Sequence[str] | None, memory: Memory) -> None:
+        self._columns, self._memory = columns, memory
         self._channels, self._steps = _Alike("channels"), _Alike("steps")
 
     def read(self, file: Path) -> _Channels:
-        table = read_table(file)
+        self._columns = columns = _chosen(table_schema(file), file, self._columns)
+        table = read_table(file, self._memory, columns)
         if not len(table):
             raise UserError(f"each file must have at least one row; {file} has none: leave it out")
-        self._columns = columns = _chosen(table.schema, file, self._columns)
         kinds = [table.schema.field(name).type for name in columns]
         whole = tuple(pa.types.is_integer(_leaf(kind)) for kind in kinds)
-        arrays = [self._values(table.column(name), f"column {name!r} of {file}") for name in columns]
+        arrays = [self._values(table.column(name), f"column {quoted(name)} of {file}") for name in columns]
+        self._memory.give(table.nbytes)
         if _depth(kinds[0]) > 1:
             (values,) = arrays
             places = range(values.shape[1])
@@ -142,25 +162,38 @@ class _Reader:
 
     def _values(self, column: pa.ChunkedArray, at: str) -> Numbers:
         """One column as (N, C, L), C 1 unless its lists hold lists."""
-        rows, channels = np.arange(len(column)), 1
-        _refuse(column.is_null(), rows, at, "is missing")
+        rows, channels = len(column), 1
+        _refuse(column, 1, at, "is missing")
         if _depth(column.type) > 1:
-            channels = self._channels.check(_lengths(column), rows, at)
-            column, rows = pc.list_flatten(column), rows.repeat(channels)
-            _refuse(column.is_null(), rows, at, "has a channel that is missing")
-        steps = self._steps.check(_lengths(column), rows, at)
-        numbers, rows = pc.list_flatten(column), rows.repeat(steps)
-        _refuse(numbers.is_null(), rows, at, "has a step that is missing")
+            channels = self._channels.check(_lengths(column), 1, at)
+            if channels > COLUMNS:
+                raise UserError(
+                    f"a sequence must have at most {COLUMNS:,} channels; those of {at} have {channels:,}: write each "
+                    "channel as a list"
+                )
+            column = pc.list_flatten(column)
+            _refuse(column, channels, at, "has a channel that is missing")
+        steps = self._steps.check(_lengths(column), channels, at)
+        self._memory.take(NUMBER_BYTES * rows * channels * steps, f"{rows:,} rows of {channels} x {steps:,} numbers")
+        numbers = pc.list_flatten(column)
+        _refuse(numbers, channels * steps, at, "has a step that is missing")
         values = numbers.cast(pa.float64(), safe=False).to_numpy()
-        _refuse(~np.isfinite(values), rows, at, "has a step that is no finite number")
+        _refuse_at(np.flatnonzero(~np.isfinite(values)), channels * steps, at, "has a step that is no finite number")
         return values.reshape(-1, channels, steps)
 
 
-def _refuse(wrong: pa.ChunkedArray | NDArray[np.bool_], rows: NDArray[np.int64], at: str, what: str) -> None:
-    found = np.flatnonzero(wrong)
+def _refuse(column: pa.ChunkedArray, each: int, at: str, what: str) -> None:
+    """Raise `UserError` if there are gaps in a column that has so many entries a row."""
+    if column.null_count:
+        _refuse_at(np.flatnonzero(column.is_null()), each, at, what)
+
+
+def _refuse_at(found: NDArray[np.intp], each: int, at: str, what: str) -> None:
+    """Raise `UserError` that names the row of the first of the entries, if there are any; each: entries a row."""
     if len(found):
         raise UserError(
-            f"a sequence must be numbers without gaps; row {rows[found[0]]} of {at} {what}: fill it in or drop the row"
+            f"a sequence must be numbers without gaps; row {found[0] // each} of {at} {what}: fill it in or drop the "
+            "row"
         )
 
 
@@ -189,7 +222,7 @@ def _holds_numbers(kind: pa.DataType) -> bool:
 
 def _chosen(schema: pa.Schema, file: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
     """The columns that are read. Raises `UserError` for those asked for that cannot be, and where there are none."""
-    there = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    there = listed(f"{shortened(field.name, 40)} ({field.type})" for field in schema) or "none"
     if asked is None:
         fitting = [field for field in schema if _depth(field.type) in (1, 2) and _holds_numbers(field.type)]
         asked = [field.name for field in fitting]
@@ -202,13 +235,13 @@ def _chosen(schema: pa.Schema, file: Path, asked: Sequence[str] | None) -> tuple
         kind = schema.field(index).type if index >= 0 else pa.null()
         if _depth(kind) not in (1, 2) or not _holds_numbers(kind):
             raise UserError(
-                f"each of --columns must be a column of lists of numbers; given {name!r}, and the columns of {file} "
-                f"are {there}: name others"
+                f"each of --columns must be a column of lists of numbers; given {quoted(name)}, and the columns of "
+                f"{file} are {there}: name others"
             )
     nested = [name for name in asked if _depth(schema.field(name).type) > 1]
     if len(set(asked)) < len(asked) or (nested and len(asked) > 1):
         raise UserError(
             "the channels must be columns of lists, each once, or one column of lists of lists; given "
-            f"{', '.join(asked)} of {file}: choose with --columns"
+            f"{listed(asked)} of {file}: choose with --columns"
         )
     return tuple(asked)

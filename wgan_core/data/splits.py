@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv as python_csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from wgan_core.errors import UserError, one_line
+from wgan_core.data.limits import COLUMNS, Memory
+from wgan_core.data.parquet_size import chunks, decoded_bytes
+from wgan_core.errors import UserError, one_line, quoted, shortened
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20_171_107
@@ -19,6 +24,8 @@ SPLIT_SEED = 20_171_107
 LEAST_ROWS = 2
 HELD_OUT_SHARE = 10  # one row in ten for each held-out split
 KINDS = {".parquet": "Parquet", ".csv": "CSV"}
+# The first line of a CSV file may have so many characters, and a name in it as many.
+HEADER_LENGTH = 1 << 24
 
 Rows = NDArray[np.int64]
 
@@ -50,14 +57,28 @@ def data_files(given: Path, suffixes: Sequence[str] = (".parquet",), names: Sequ
         raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
     if is_file:
         return [given]
+    if exists and not given.is_dir():
+        raise UserError(
+            f"--data must be a regular file or a folder; {given} is a device, a pipe or a socket: copy what it gives "
+            "into a file"
+        )
     if not exists:
         named = f", or one of {', '.join(names)}" if names else ""
         raise UserError(
             f"--data must be a {_kinds(suffixes)} file or a folder of them{named}; {given} does not exist; "
             "check the path"
         )
-    if files := sorted(file for suffix in suffixes for file in given.rglob(f"*{suffix}")):
-        return files
+    try:
+        found = sorted(file for suffix in suffixes for file in given.rglob(f"*{suffix}") if not file.is_dir())
+        odd = [file for file in found if not file.is_file()]
+    except OSError as error:
+        raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
+    if odd:  # reading a pipe would wait for ever
+        raise UserError(
+            f"a data folder must hold regular files, or links to them; {odd[0]} is none: move it to another folder"
+        )
+    if found:
+        return found
     wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
     raise UserError(f"a data folder must hold {wanted} files; {given} holds none; name another folder or a file")
 
@@ -91,39 +112,129 @@ def split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def read_table(file: Path) -> pa.Table:
-    """A file whose name ends in .csv as CSV in UTF-8, its first line the names of the columns; any other as Parquet.
+def read_table(file: Path, memory: Memory | None = None, columns: Collection[str] | None = None) -> pa.Table:
+    """Read a file whose name ends in .csv as CSV in UTF-8, any other as Parquet.
 
-    Cells that are not UTF-8 are binary. Raises `UserError` for a file that is neither, and for other names of columns.
+    The first line of CSV has the names of the columns. Its cells that are not UTF-8 are binary.
+
+    Args:
+        file: its path.
+        memory: the account of the data set that it belongs to; None: one of its own. What the table takes stays taken.
+        columns: dotted paths of the columns to read of a Parquet file; None: all.
+
+    Raises:
+        UserError: The file is neither, has too many columns, names that are not UTF-8, or more data than fits.
     """
-    return _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
+    memory = Memory([file], file) if memory is None else memory
+    return _read_csv(file, memory) if file.suffix == ".csv" else _read_parquet(file, memory, columns)
 
 
-def _read_csv(file: Path) -> pa.Table:
+def table_schema(file: Path) -> pa.Schema:
+    """Return the columns of a Parquet file. Raises `UserError` if it is none."""
+    with _whole_parquet(file):
+        chunks(file)
+        return parquet.read_schema(file)
+
+
+def _read_csv(file: Path, memory: Memory) -> pa.Table:
     # Only a cell that is empty and not quoted is a gap: "NA" may be a value.
     options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
     try:
+        _check_header(file)
+        size = file.stat().st_size
+        memory.take(size, f"the text of {file}")
         table = csv.read_csv(file, convert_options=options)
         _ = table.column_names  # decoded here
     except UnicodeDecodeError as error:
         raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file} must be a whole CSV file; {one_line(error)}; copy or fetch it again") from error
+        raise UserError(f"{file} must be a whole CSV file; {_said(error)}; copy or fetch it again") from error
+    memory.give(size)
+    memory.take(table.nbytes, f"the columns of {file}")
     return table
 
 
-def _read_parquet(file: Path) -> pa.Table:
-    fixed = False
+def _check_header(file: Path) -> None:
+    """Raise `UserError` for more columns than may be. pyarrow would take kilobytes for each."""
+    with file.open("r", encoding="latin-1", newline="") as text:
+        first = text.readline(HEADER_LENGTH)
+        text.seek(0)
+        limit = python_csv.field_size_limit(HEADER_LENGTH)
+        try:
+            count = len(next(python_csv.reader(_lines(text)), []))
+        except python_csv.Error:  # left to pyarrow, which knows other faults
+            count = 0
+        finally:
+            python_csv.field_size_limit(limit)
+    # pyarrow may see quotation marks in other places.
+    count = max(count, first.count(",") + 1)
+    if count > COLUMNS:
+        raise UserError(
+            f"a table must have at most {COLUMNS:,} columns; {file} has {count:,}: drop some, or write rows as columns"
+        )
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Yield the lines at the start of a text, `HEADER_LENGTH` characters at most."""
+    left = HEADER_LENGTH
+    while left and (line := text.readline(left)):
+        left -= len(line)
+        yield line
+
+
+def _read_parquet(file: Path, memory: Memory, columns: Collection[str] | None) -> pa.Table:
+    with _whole_parquet(file):
+        read = [each for each in chunks(file) if columns is None or _is_part(each.leaf.path, columns)]
+        sizes = decoded_bytes(file, read)
+        bound = sum(sizes.values())
+        if sizes:
+            most = max(sizes, key=sizes.__getitem__)
+            memory.take(bound, f"the columns of {file}, most of it {quoted(most)}")
+        with parquet.ParquetFile(file) as opened:
+            table = opened.read(None if columns is None else list(columns))
+        # pyarrow does not check, as it reads, that the places in a dictionary are there.
+        for field, column in zip(table.schema, table.columns, strict=True):
+            column.validate(full=pa.types.is_dictionary(field.type))
+    memory.give(bound)
+    memory.take(table.nbytes, f"the columns of {file}")
+    return table
+
+
+def _is_part(path: str, columns: Collection[str]) -> bool:
+    """Return whether a dotted path is one of the columns or lies below one."""
+    return any(path == column or path.startswith(f"{column}.") for column in columns)
+
+
+@contextmanager
+def _whole_parquet(file: Path) -> Iterator[None]:
+    """Turn what reading a Parquet file raises into a `UserError`."""
     try:
-        fixed = any("fixed_size_list" in str(field.type) for field in parquet.read_schema(file))
-        return parquet.read_table(file)
-    except (pa.ArrowException, OSError) as error:
+        yield
+    except UserError:
+        raise
+    # MemoryError: a size in a broken file that no machine has. UnicodeDecodeError: a name that is not UTF-8.
+    except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
         # pyarrow writes a missing list of fixed size, and cannot read it.
+        fixed = "lists to be of size" in str(error)
         without = " without missing lists of a fixed size" if fixed else ""
         remedy = "fill them in, write lists of any size, or" if fixed else "copy or"
         raise UserError(
-            f"{file} must be a whole Parquet file{without}; {one_line(error)}; {remedy} fetch it again"
+            f"{file} must be a whole Parquet file{without}; {_said(error)}; {remedy} fetch it again"
         ) from error
+
+
+@contextmanager
+def sound(given: Path | str) -> Iterator[None]:
+    """Turn what pyarrow and Python raise on the content of damaged files into a `UserError`."""
+    try:
+        yield
+    except (pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as error:
+        raise UserError(f"data must be whole and sound; of {given}: {_said(error)}; copy or fetch it again") from error
+
+
+def _said(error: BaseException) -> str:
+    """Return what another library says, which may quote a file's content at length."""
+    return shortened(one_line(error))
 
 
 def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> dict[str, tuple[str, Rows]]:
@@ -138,12 +249,15 @@ def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> d
     if not missing:
         return {name: (name, np.arange(rows[name])) for name in SPLITS}
     order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(rows[source])
-    held_out = np.full(rows[source], len(missing))  # by place in `order`: the rank of the split, the last for train
+    # By place in `order`: the rank of the split, the last for train.
     classes = np.zeros_like(order) if strata is None else strata[order]
-    for each in np.unique(classes):
-        (places,) = np.nonzero(classes == each)
-        share = len(places) // HELD_OUT_SHARE
-        held_out[places[: len(missing) * share]] = np.arange(len(missing)).repeat(share)
+    # Not class by class: there may be as many as rows.
+    together = np.argsort(classes, kind="stable")
+    _, starts, counts = np.unique(classes[together], return_index=True, return_counts=True)
+    within, shares = np.arange(len(order)) - starts.repeat(counts), (counts // HELD_OUT_SHARE).repeat(counts)
+    held_out = np.empty(rows[source], np.int64)
+    held_out[together] = np.minimum(within // np.maximum(shares, 1), len(missing))
+    held_out[together[shares == 0]] = len(missing)
     drawn = {name: (source, order[held_out == rank]) for rank, name in enumerate([*missing, "train"])}
     return {name: drawn.get(name) or (name, np.arange(rows[name])) for name in SPLITS}
 

@@ -20,8 +20,9 @@ from pyarrow import types
 from wgan_core.coding import Coding, Column, Value
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.kept import check_kept
-from wgan_core.data.splits import allot, check_rows, data_files, located, read_table, split_names
-from wgan_core.errors import UserError, one_line
+from wgan_core.data.limits import CATEGORIES, COLUMNS, Memory
+from wgan_core.data.splits import allot, check_rows, data_files, located, read_table, sound, split_names
+from wgan_core.errors import UserError, listed, one_line, quoted, shortened
 
 SUFFIXES = (".parquet", ".csv")
 # Tables of scikit-learn by the names that they have here, and what their target is called.
@@ -34,11 +35,18 @@ PLAIN = {pa.string_view(): pa.string(), pa.float16(): pa.float32()}
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read: its name and origin, and its parts, which are splits, or `all`."""
+    """A table as it was read.
+
+    Attributes:
+        name, origin: what it is called, and where it came from.
+        parts: its rows by split, or `all`.
+        memory: the account of what it takes; None of a table that scikit-learn brings along.
+    """
 
     name: str
     origin: str
     parts: Mapping[str, pa.Table]
+    memory: Memory | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -67,14 +75,20 @@ def load_table(
 
     Raises `UserError` for what cannot be read, for a column that is text, a date or nested, has gaps, or is constant in
     training, for a category that only held-out rows have, for whole numbers that float32 cannot keep apart, for a name
-    or value that is not there, and for too few rows.
+    or value that is not there, for too few rows, and for more data than `wgan_core.data.limits` lets in.
     """
     if positive is not None and label is None:
         raise UserError(
             f"--positive-class needs --label, the column that it is a value of; given {positive!r} alone: name the "
             "column by --label too, or leave both out to learn all rows"
         )
-    table = read(path_or_name)
+    with sound(path_or_name):
+        return _loaded(read(path_or_name), label, positive, categorical, drop)
+
+
+def _loaded(
+    table: Table, label: str | None, positive: str | None, categorical: Sequence[str], drop: Sequence[str]
+) -> Dataset:
     _check_names(table, {"--label": [label] if label else [], "--categorical": categorical, "--drop": drop})
     if label is not None and label in drop:
         raise UserError(f"the label must stay in the table; --drop has {label!r} too: name it in one of the two")
@@ -89,14 +103,19 @@ def load_table(
         _check_gaps(table, name, label)
     for name in left:
         _check_kind(table.kind(name), name, name in named, label)
+    if table.memory is not None:
+        # The splits are copies, and a row's place, class and split are numbers of 8 bytes.
+        copied = sum(part.nbytes + 40 * len(part) for part in table.parts.values())
+        table.memory.take(copied, f"the splits of {table.origin}")
     splits = split_rows(table, label, drop)
     check_rows({name: len(rows) for name, rows in splits.items()}, table.origin)
-    if label is None or positive is None:
-        coding = fit(splits["train"], named, label or "")
+    value = None if label is None or positive is None else _value(splits["train"][label], label, positive)
+    coding = fit(splits["train"], named, label or "")
+    _check_width(table, coding)
+    if label is None or value is None:
         return _dataset(table.name, splits, coding)
-    value = _value(splits["train"][label], label, positive)
     # What comes with the other classes is met by the classifiers that these rows are made for.
-    _dataset(table.name, splits, fit(splits["train"], named, label))
+    _dataset(table.name, splits, coding)
     only = {name: of_class(rows, label, value) for name, rows in splits.items()}
     check_rows({name: len(rows) for name, rows in only.items()}, table.origin, f"rows whose {label} is {positive}")
     coding = fit(only["train"], named, label, value)
@@ -110,17 +129,20 @@ def read(path_or_name: str | Path) -> Table:
         return Table(f"table:{name}", name, {"all": _bundled(name)})
     given = located(path_or_name, SUFFIXES)
     files = split_names(data_files(given, SUFFIXES, list(BUNDLED)))
-    found = [(part, file, _plain(read_table(file))) for part, file in files]
+    memory = Memory([file for _, file in files], given)
+    found = [(part, file, _plain(read_table(file, memory))) for part, file in files]
     _, first, header = found[0]
     twice = [name for name, count in Counter(header.column_names).items() if count > 1]
     if twice:
-        raise UserError(f"each column of {first} must have a name of its own; {twice[0]!r} is there twice: rename one")
+        raise UserError(
+            f"each column of {first} must have a name of its own; {quoted(twice[0])} is there twice: rename one"
+        )
     for _, file, each in found:
         if sorted(each.column_names) != sorted(header.column_names):
             odd = sorted({*each.column_names} ^ {*header.column_names}) or ["one that is there twice"]
             raise UserError(
-                f"all files in {given} must have the same columns; {file.name} and {first.name} differ by {odd[0]!r}: "
-                "add or drop it"
+                f"all files in {given} must have the same columns; {file.name} and {first.name} differ by "
+                f"{quoted(odd[0])}: add or drop it"
             )
     try:  # so that a column has one type, which a CSV file does not say
         whole = pa.concat_tables(
@@ -128,14 +150,15 @@ def read(path_or_name: str | Path) -> Table:
         )
     except pa.ArrowException as error:
         raise UserError(
-            f"a column must have one type in all files of {given}; {one_line(error)}: convert or drop it"
+            f"a column must have one type in all files of {given}; {shortened(one_line(error))}: convert or drop it"
         ) from error
     parts: dict[str, list[pa.Table]] = {}
     start = 0
     for part, _, each in found:
         parts.setdefault(part, []).append(whole.slice(start, len(each)))
         start += len(each)
-    return Table(f"table:{given.stem}", str(given), {part: pa.concat_tables(each) for part, each in parts.items()})
+    together = {part: pa.concat_tables(each) for part, each in parts.items()}
+    return Table(f"table:{given.stem}", str(given), together, memory)
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -167,9 +190,9 @@ def _check_names(table: Table, named: Mapping[str, Sequence[str]]) -> None:
     for option, names in named.items():
         for name in names:
             if name not in table.columns:
-                shown = ", ".join(table.columns[:SHOWN]) + (", ..." if len(table.columns) > SHOWN else "")
                 raise UserError(
-                    f"{option} must name columns of {table.origin}, which has {shown}; given {name!r}: check the name"
+                    f"{option} must name columns of {table.origin}, which has {listed(table.columns, SHOWN)}; given "
+                    f"{name!r}: check the name"
                 )
 
 
@@ -204,8 +227,8 @@ def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ())
 def _leave_out(name: str, label: str | None) -> str:
     """How a column is not learnt, as an error proposes it: the label cannot be dropped."""
     if name == label:
-        return f"name another --label, or give --drop {name!r} in place of --label and --positive-class"
-    return f"leave the column out by --drop {name!r}"
+        return f"name another --label, or give --drop {quoted(name)} in place of --label and --positive-class"
+    return f"leave the column out by --drop {quoted(name)}"
 
 
 def _check_gaps(table: Table, name: str, label: str | None) -> None:
@@ -218,8 +241,8 @@ def _check_gaps(table: Table, name: str, label: str | None) -> None:
         if row >= 0:
             found, where = column[row].as_py(), "" if part == "all" else f"{part} of "
             raise UserError(
-                f"the column {name!r} must have a finite value in each row; row {row} of {where}{table.origin} has "
-                f"{'none' if found is None else found}: fill or drop the rows, or {_leave_out(name, label)}"
+                f"the column {quoted(name)} must have a finite value in each row; row {row} of {where}{table.origin} "
+                f"has {'none' if found is None else found}: fill or drop the rows, or {_leave_out(name, label)}"
             )
 
 
@@ -232,21 +255,47 @@ def _check_label(kind: pa.DataType, label: str) -> None:
         )
 
 
+def distinct(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
+    """Return which value each row of a column has.
+
+    Returns:
+        The place of each row's value, (N,), and the values in the order in which they first appear.
+    """
+    if types.is_dictionary(column.type):
+        chunks = column.unify_dictionaries().chunks
+        entries = chunks[0].dictionary if chunks else pa.array([], column.type.value_type)
+        codes = np.concatenate([np.empty(0, np.int64), *(chunk.indices.to_numpy(False) for chunk in chunks)])
+        used, first, codes = np.unique(codes.astype(np.int64), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        codes, found = np.argsort(order)[codes], entries.take(pa.array(used[order])).to_pylist()
+    else:
+        whole = column.combine_chunks()
+        whole = whole.dictionary_encode("encode")
+        chunks = whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole]
+        if len(chunks) > 1:
+            return distinct(whole)
+        codes = chunks[0].indices.to_numpy(False).astype(np.int64) if chunks else np.empty(0, np.int64)
+        found = chunks[0].dictionary.to_pylist() if chunks else []
+    # Equal in Python, though not in Arrow: 0.0 and -0.0.
+    places: dict[Any, int] = {}
+    merged = np.array([places.setdefault(value, len(places)) for value in found], dtype=np.int64)
+    return (codes if len(places) == len(found) else merged[codes]), list(places)
+
+
 def _classes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The values (N,) numbered in their order, whatever the order of the rows."""
-    values = column.to_pylist()
-    number = {value: index for index, value in enumerate(sorted(set(values)))}
-    return np.array([number[value] for value in values], dtype=np.int64)
+    """Return the values (N,) numbered in their order, whatever the order of the rows."""
+    codes, values = distinct(column)
+    number = {value: index for index, value in enumerate(sorted(values))}
+    return np.array([number[value] for value in values], dtype=np.int64)[codes]
 
 
 def _value(column: pa.ChunkedArray, label: str, text: str) -> Value:
     """The value that a person writes so. Raises `UserError` if the column has none."""
-    known = {as_text(value): value for value in sorted(set(column.to_pylist()))}
+    known = {as_text(value): value for value in sorted(distinct(column)[1])}
     if text not in known:
-        shown = ", ".join([*known][:SHOWN]) + (", ..." if len(known) > SHOWN else "")
         raise UserError(
-            f"--positive-class must be a value that {label!r} has in the training split: {shown}; given {text!r}: "
-            "name one of those"
+            f"--positive-class must be a value that {label!r} has in the training split: {listed(known, SHOWN)}; "
+            f"given {text!r}: name one of those"
         )
     return known[text]
 
@@ -258,35 +307,36 @@ def as_text(value: Value) -> str:
 
 def of_class(rows: pa.Table, label: str, value: Value) -> pa.Table:
     """The rows of this class, without the label."""
-    column = rows[label]
-    kind = _held(column.type)
-    return rows.filter(pc.equal(column.cast(kind), pa.scalar(value, kind))).drop_columns(label)
+    codes, values = distinct(rows[label])
+    # A place that no row has, if none is of the class.
+    return rows.filter(pa.array(codes == (values.index(value) if value in values else -1))).drop_columns(label)
 
 
 def _check_kind(kind: pa.DataType, name: str, categorical: bool, label: str | None) -> None:
     """Raises `UserError` unless a column of this type can be coded; categorical: whatever its type, by its name."""
-    held, remedy = _held(kind), _leave_out(name, label)
+    held, remedy, named = _held(kind), _leave_out(name, label), quoted(name)
+    said = shortened(str(kind))
     if types.is_null(held):  # each row is a gap
         return
     if _is_binary(held):
         raise UserError(
-            f"text must be UTF-8; {name!r} is {held}, as text in another encoding is read: save the file as UTF-8, or "
-            f"{remedy}"
+            f"text must be UTF-8; {named} is {shortened(str(held))}, as text in another encoding is read: save the "
+            f"file as UTF-8, or {remedy}"
         )
     if categorical or _is_category(kind):
         if not (_is_text(held) or _is_number(held) or types.is_boolean(held)):
             raise UserError(
-                f"categories must be text, numbers, or true and false; {name!r} is {held}: write them as text, or "
-                f"{remedy}"
+                f"categories must be text, numbers, or true and false; {named} is {shortened(str(held))}: write them "
+                f"as text, or {remedy}"
             )
     elif _is_text(kind):
         raise UserError(
-            f"a column of text must be one of categories; {name!r} is {kind}: --categorical {name!r} makes its values "
-            f"such, --drop {name!r} leaves it out"
+            f"a column of text must be one of categories; {named} is {said}: --categorical {named} makes its values "
+            f"such, --drop {named} leaves it out"
         )
     elif not (_is_number(kind) or types.is_decimal(kind)):
         raise UserError(
-            f"a column must be numbers, true and false, or categories; {name!r} is {kind}: write it as a number, or "
+            f"a column must be numbers, true and false, or categories; {named} is {said}: write it as a number, or "
             f"{remedy}"
         )
 
@@ -311,7 +361,13 @@ def _training(label: str, positive: Value | None) -> str:
 
 def _column(name: str, column: pa.ChunkedArray, categorical: bool, label: str, where: str) -> Column:
     if categorical or _is_category(column.type):
-        values = tuple(sorted(set(column.to_pylist())))
+        values = tuple(sorted(distinct(column)[1]))
+        if len(values) > CATEGORIES:
+            raise UserError(
+                f"a column of categories must have at most {CATEGORIES:,} values, each of which is an input of the "
+                f"networks; {quoted(name)} has {len(values):,}, as a column of names or numbers of rows has: "
+                f"{_leave_out(name, label)}"
+            )
         if len(values) == 1:
             raise _constant(name, values[0], label, where)
         return Column(name, values=values)
@@ -323,15 +379,15 @@ def _column(name: str, column: pa.ChunkedArray, categorical: bool, label: str, w
         mean, sd = float(numbers.mean()), float(numbers.std())
     if not (np.isfinite(mean) and 0 < sd < np.inf):
         raise UserError(
-            f"the spread of a column must be a number of double precision; that of {name!r}, {lowest} to "
-            f"{highest}, is not: change its unit, or leave it out by --drop {name!r}"
+            f"the spread of a column must be a number of double precision; that of {quoted(name)}, {lowest} to "
+            f"{highest}, is not: change its unit, or leave it out by --drop {quoted(name)}"
         )
     return Column(name, mean, sd, whole=types.is_integer(column.type))
 
 
 def _constant(name: str, value: object, label: str, where: str) -> UserError:
     return UserError(
-        f"a column must have more than one value in {where}; {name!r} is always {value} there: "
+        f"a column must have more than one value in {where}; {quoted(name)} is always {shortened(str(value))} there: "
         f"{_leave_out(name, label)}"
     )
 
@@ -368,24 +424,48 @@ def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
 
     Raises `UserError` for a category that the coding does not know.
     """
-    parts = [_entries(rows[column.name], column, coding, where) for column in coding.columns]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+    samples = np.zeros((len(rows), coding.width), np.float32)
+    start = 0
+    with np.errstate(over="ignore"):  # found by `check_kept`
+        for column in coding.columns:
+            if column.values:
+                places = _places(rows[column.name], column, coding, where)
+                samples[np.arange(len(rows)), start + places] = 1
+            else:
+                samples[:, start] = (_numbers(rows[column.name]) - column.mean) / column.sd
+            start += column.width
+    return samples
 
 
-def _entries(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) -> NDArray[np.float64]:
-    """(N, width)."""
-    if not known.values:
-        return ((_numbers(column) - known.mean) / known.sd)[:, None]
+def _places(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) -> NDArray[np.int64]:
+    """Return the place of each row's category among the known ones, (N,)."""
     index = {value: position for position, value in enumerate(known.values)}
-    values = column.to_pylist()
+    codes, values = distinct(column)
     unseen = next((value for value in values if value not in index), None)
     if unseen is not None:
         raise UserError(
-            f"each category must be in {_training(coding.label, coding.positive)}; of {known.name!r}, "
-            f"{where} has {unseen!r}, which is not: drop those rows or put some into training, or "
-            f"{_leave_out(known.name, coding.label)}"
+            f"each category must be in {_training(coding.label, coding.positive)}; of {quoted(known.name)}, "
+            f"{where} has {quoted(unseen) if isinstance(unseen, str) else repr(unseen)}, which is not: drop those rows "
+            f"or put some into training, or {_leave_out(known.name, coding.label)}"
         )
-    return np.eye(len(index))[[index[value] for value in values]]
+    return np.array([index[value] for value in values], dtype=np.int64)[codes]
+
+
+def _check_width(table: Table, coding: Coding) -> None:
+    """Take the memory of the samples. Raises `UserError` for more entries of a row than may be, or too much memory."""
+    widest = max(coding.columns, key=lambda column: column.width)
+    if coding.width > COLUMNS:
+        raise UserError(
+            f"a row must have at most {COLUMNS:,} entries, one for each number and each value of a column of "
+            f"categories; of {table.origin} it has {coding.width:,}, {widest.width:,} of them of "
+            f"{quoted(widest.name)}: {_leave_out(widest.name, coding.label)}"
+        )
+    if table.memory is not None:
+        rows = sum(len(part) for part in table.parts.values())
+        what = f"{rows:,} rows of {coding.width:,} entries each, {widest.width:,} of them of {quoted(widest.name)}"
+        # A column of numbers is worked on in double precision.
+        count = rows * (4 * coding.width + 32)
+        table.memory.take(count, what, _leave_out(widest.name, coding.label) if widest.width > 1 else "")
 
 
 def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Dataset:

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from wgan_core.pictures import is_image
 from wgan_core.pictures.canvas import FRAME, GAP, WHITE
+from wgan_core.pictures.opened import open_png
 
 REPORTS, SAMPLES = 9, 8
 # Pixels: the least width of a sample, the side of a whole picture; for words above it, and beside a row.
 _LEAST, _SIDE, _WORDS, _MARGIN = 48, 160, 14, 34
+# The most that a row of samples has, and its longer side if it is made smaller.
+_CELL_PIXELS, _CELL_SIDE = 4_194_304, 4_096
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,11 @@ def tiles(description: Mapping[str, Any]) -> Tiles | None:
     structure = description.get("structure")
     if not isinstance(structure, Mapping) or structure.get("coding") is not None:
         return None
-    shape = tuple(structure.get("sample_shape", ()))
-    return Tiles(shape[1], shape[2], bool(structure.get("classes"))) if is_image(shape) else None
+    given = structure.get("sample_shape", ())
+    shape = tuple(given) if isinstance(given, list | tuple) else ()
+    if not all(type(side) is int and side > 0 for side in shape) or not is_image(shape):
+        return None
+    return Tiles(shape[1], shape[2], bool(structure.get("classes")))
 
 
 def chosen(steps: Sequence[int]) -> list[int]:
@@ -47,21 +53,19 @@ def film(pictures: Mapping[int, bytes], grid: Tiles | None) -> bytes | None:
 
     Of grids of images: a row a report, the same samples in each. Of others: the pictures, small, row by row.
     """
-    opened = {step: image for step, png in sorted(pictures.items()) if (image := _opened(png)) is not None}
-    if not opened:
+    cells: dict[int, Image.Image] = {}
+    for step, png in sorted(pictures.items()):
+        # One after the other: a whole picture may take 200 MB.
+        image = open_png(png)
+        cell = None if image is None else _whole(image) if grid is None else _first(image, grid)
+        if cell is not None:
+            cells[step] = cell
+    if not cells:
         return None
-    words = [_short(step) for step in opened]
+    words = [_short(step) for step in cells]
     if grid is None:
-        return _png(_sheet([_whole(image) for image in opened.values()], words, math.ceil(math.sqrt(len(opened)))))
-    return _png(_rows([_first(image, grid) for image in opened.values()], words))
-
-
-def _opened(png: bytes) -> Image.Image | None:
-    try:
-        with Image.open(io.BytesIO(png)) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError):
-        return None
+        return _png(_sheet([*cells.values()], words, math.ceil(math.sqrt(len(cells)))))
+    return _png(_rows([*cells.values()], words))
 
 
 def _whole(image: Image.Image) -> Image.Image:
@@ -70,8 +74,13 @@ def _whole(image: Image.Image) -> Image.Image:
     return small
 
 
-def _first(image: Image.Image, grid: Tiles) -> Image.Image:
-    """The first samples of a grid side by side: of its first row, or, where a row is a class, of each row."""
+def _first(image: Image.Image, grid: Tiles) -> Image.Image | None:
+    """The first samples of a grid side by side: of its first row, or, where a row is a class, of each row.
+
+    None if the picture has no room for a sample: it is of another sweep.
+    """
+    if image.width < grid.width or image.height < grid.height:
+        return None
     down, right = grid.height + GAP, grid.width + GAP
     count = min(SAMPLES, (image.height + GAP) // down if grid.by_class else (image.width + GAP) // right)
     row = Image.new("RGB", (count * right - GAP, grid.height), WHITE)
@@ -79,6 +88,10 @@ def _first(image: Image.Image, grid: Tiles) -> Image.Image:
         left, top = (0, place * down) if grid.by_class else (place * right, 0)
         row.paste(image.crop((left, top, left + grid.width, top + grid.height)), (place * right, 0))
     larger = math.ceil(_LEAST / grid.width)
+    while larger > 1 and row.width * row.height * larger**2 > _CELL_PIXELS:
+        larger -= 1
+    if row.width * row.height > _CELL_PIXELS:
+        row.thumbnail((_CELL_SIDE, _CELL_SIDE))
     return row.resize((row.width * larger, row.height * larger), Image.Resampling.NEAREST)
 
 

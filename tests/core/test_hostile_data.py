@@ -1,0 +1,438 @@
+"""Data from strangers: no file starts a program, fills the memory, waits for ever, or ends in anything but one line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import EpsImagePlugin, Image
+
+from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, images, png
+from wgan_core.data import limits
+from wgan_core.data.dataset import Dataset, Split, count_classes
+from wgan_core.data.images import load_images
+from wgan_core.data.limits import CATEGORIES, Memory
+from wgan_core.data.mnist_files import SHA256, SIZES, Mirror, fetch_files, unpack
+from wgan_core.data.parquet_size import chunks, decoded_bytes
+from wgan_core.data.sequences import load_sequences
+from wgan_core.data.splits import allot
+from wgan_core.data.tables import load_table
+from wgan_core.errors import UserError, listed, quoted, shortened
+from wgan_core.pictures.opened import PICTURE_PIXELS, open_png
+
+MOST_BYTES, MOST_SECONDS = 400 << 20, 20
+# Attacks that are not refused for what they would take, but come to nothing.
+HARMLESS = {"a_list_of_fixed_size": "has none", "texts_in_png": "at least 2 images"}
+SAID = ("must take at most", "must be a whole", "must have at most")
+
+
+def refused(make: Callable[[], object], *parts: str, most: int = 1500) -> str:
+    with pytest.raises(UserError) as caught:
+        make()
+    said = str(caught.value)
+    assert said.isprintable()
+    assert len(said) < most
+    for part in parts:
+        assert part in said
+    return said
+
+
+# Memory
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What came of each attack, all in one process whose memory is limited."""
+    command = [sys.executable, "-m", "tests.core.hostile", str(tmp_path_factory.mktemp("hostile"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2])
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return {each["name"]: each for each in found} | {"": {"error": done.stderr[-500:]}}
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no /proc here")
+@pytest.mark.parametrize("name", [attack.__name__ for attack in ATTACKS])
+def test_a_small_file_takes_little_memory_and_time(name: str, outcomes: dict[str, dict[str, Any]]) -> None:
+    assert name in outcomes, outcomes[""]["error"]
+    found = outcomes[name]
+    assert found["error"] is not None
+    assert any(part in found["error"] for part in (*SAID, HARMLESS.get(name, SAID[0])))
+    assert found["bytes"] < MOST_BYTES
+    assert found["seconds"] < MOST_SECONDS
+
+
+def test_many_categories_are_refused_with_the_column_to_drop(outcomes: dict[str, dict[str, Any]]) -> None:
+    assert "'id' has 40,000" in outcomes["a_column_of_many_categories"]["error"]
+    assert "--drop 'id'" in outcomes["a_column_of_many_categories"]["error"]
+    assert "4,000 of them of 'c0': leave" in outcomes["many_columns_of_many_categories"]["error"]
+
+
+def test_data_takes_at_most_half_of_the_memory_that_is_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": np.arange(1000.0), "b": np.arange(1000.0) ** 2}), path)
+    load_table(path)
+
+    class Little:
+        available = 40_000
+
+    monkeypatch.setattr(psutil, "virtual_memory", Little)
+    refused(lambda: load_table(path), "half of the memory that is available, 20,000 bytes", "take fewer rows")
+    pq.write_table(pa.table({"a": [[0.5 * row, 1.0] for row in range(1000)]}), path)
+    refused(lambda: load_sequences(path), "half of the memory that is available", "take fewer rows")
+
+
+def test_the_account_of_memory(tmp_path: Path) -> None:
+    """1 GiB, and 1,000 times the files; what is given back is free again."""
+    (tmp_path / "x").write_bytes(bytes(1000))
+    memory = Memory([tmp_path / "x"], "x")
+    memory.take(limits.FREE_BYTES, "one")
+    memory.take(1_000_000, "two")
+    memory.give(1)
+    memory.take(1, "three")
+    refused(lambda: memory.take(1, "four"), "x has 1,000 bytes and takes up to 1 GiB with four: take another file")
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zstd"}, {"compression": "gzip"}, {"compression": "lz4"},
+                                     {"compression": "none", "use_dictionary": False}, {"data_page_version": "2.0"},
+                                     {"row_group_size": 70}], ids=str)  # fmt: skip
+def test_the_bound_of_a_file_holds_and_is_near(options: dict[str, Any], tmp_path: Path) -> None:
+    """Above what pyarrow then holds, and not so far above that honest data would be refused."""
+    rng = np.random.default_rng(0)
+    contents = [rng.bytes(int(size)) for size in rng.integers(100, 300, 4000)]
+    found = {
+        "image": pa.array([{"bytes": each, "path": None} for each in contents], HF_IMAGE),
+        "word": [f"word {row % 900}" for row in range(4000)],
+        "number": rng.normal(size=4000),
+        "lists": [[[row, 1], [2]] for row in range(4000)],
+    }
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table(found), path, **options)
+    sizes = decoded_bytes(path, chunks(path))
+    table = pq.read_table(path)
+    assert set(sizes) == {"image.bytes", "image.path", "word", "number", "lists.list.element.list.element"}
+    assert table.nbytes < sum(sizes.values()) < 10 * table.nbytes
+
+
+def test_a_label_has_at_most_so_many_classes() -> None:
+    """Each would be an input of the networks; 2^40 is no number of classes."""
+    values = np.zeros((CATEGORIES + 1, 1), np.float32)
+    split = Split(values, np.arange(len(values)))
+    refused(lambda: count_classes(Dataset.of("x", split, split, split)), "at most 4,096 classes", "has 4,097")
+    far = Split(values[:2], np.array([0, 2**40]))
+    refused(lambda: count_classes(Dataset.of("x", far, far, far)), "number the classes anew")
+
+
+def test_rows_of_as_many_classes_are_split_at_once() -> None:
+    """And as before: a tenth of each class is held out."""
+    rng = np.random.default_rng(1)
+    for classes in (1, 7, 60_000):
+        strata = rng.integers(0, classes, 60_000)
+        found = {name: rows for name, (_, rows) in allot({"all": len(strata)}, strata).items()}
+        assert sorted(np.concatenate([*found.values()])) == list(range(len(strata)))
+        for name in ("validation", "test"):
+            held_out = np.bincount(strata[found[name]], minlength=classes)
+            assert np.array_equal(held_out, np.bincount(strata, minlength=classes) // 10)
+
+
+# Images
+
+
+# A GIF is grey only if its palette is all greys in their order.
+GREYS = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def saved(kind: str, size: tuple[int, int] = (8, 8)) -> bytes:
+    written = io.BytesIO()
+    Image.new("L", size).save(written, kind)
+    return written.getvalue()
+
+
+def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    refused(lambda: load_images(images(tmp_path / "t.parquet", [EPS] * 20)), "row 0 of", "PNG, JPEG, WebP, BMP or GIF")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO", "PCX", "TGA", "SGI", "JPEG2000", "DDS", "AVIF"])
+def test_other_formats_are_refused(kind: str, tmp_path: Path) -> None:
+    try:
+        content = saved(kind, (64, 64))
+    except (KeyError, OSError):
+        pytest.skip(f"Pillow has no {kind} here")
+    refused(lambda: load_images(images(tmp_path / "t.parquet", [content] * 20)), "row 0 of", "does not decode")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_formats_of_data_are_read(kind: str, tmp_path: Path) -> None:
+    written = io.BytesIO()
+    Image.fromarray(GREYS).save(written, kind)
+    assert len(load_images(images(tmp_path / "t.parquet", [written.getvalue()] * 20)).train) == 16
+
+
+def test_texts_of_a_png_change_no_pixel(tmp_path: Path) -> None:
+    noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (6, 6), np.uint8))
+    plain, written = io.BytesIO(), io.BytesIO()
+    noise.save(plain, "PNG")
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_itxt("a", "b" * 99, zip=True)
+    noise.save(written, "PNG", pnginfo=texts)
+    digests = [load_images(images(tmp_path / "t.parquet", [each.getvalue()] * 20)).digest for each in (plain, written)]
+    assert digests[0] == digests[1]
+
+
+def test_sizes_are_told_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the file as a whole, and that of the first image."""
+    huge = {
+        "PNG": png(1, 1)[:16] + (60_000).to_bytes(4, "big") * 2 + png(1, 1)[24:],
+        "GIF": b"GIF89a" + b"\xff\xff" * 2 + b"\x80\0\0" + bytes(6) + b"," + bytes(4) + b"\xff\xff" * 2 + b"\0\x02",
+        "BMP": saved("BMP")[:18] + (30_000).to_bytes(4, "little") * 2 + saved("BMP")[26:],
+    }
+    jpeg = saved("JPEG")
+    at = jpeg.index(b"\xff\xc0")
+    huge["JPEG"] = jpeg[: at + 5] + b"\xff\xff\xff\xff" + jpeg[at + 9 :]
+    mixed = [saved("PNG"), saved("PNG", (9, 8))] * 20
+    rgb = io.BytesIO()
+    Image.new("RGBA", (8, 8)).save(rgb, "PNG")
+
+    def decoded(*_: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for kind, content in huge.items():
+            path = images(tmp_path / f"{kind}.parquet", [content] * 20)
+            refused(lambda path=path: load_images(path), "row 0 of", "does not decode")
+    refused(lambda: load_images(images(tmp_path / "a.parquet", [rgb.getvalue()] * 20)), "has mode RGBA")
+    monkeypatch.undo()
+    refused(lambda: load_images(images(tmp_path / "m.parquet", mixed)), "row 1 of", "is 9x8")
+
+
+def test_of_a_moving_picture_the_first_frame_is_read(tmp_path: Path) -> None:
+    written = io.BytesIO()
+    first, *others = (Image.fromarray(np.roll(GREYS, shift)) for shift in (0, 100, 200))
+    first.save(written, "GIF", save_all=True, append_images=others, duration=10)
+    pixels = load_images(images(tmp_path / "t.parquet", [written.getvalue()] * 20)).train.values
+    assert (pixels == GREYS).all()
+
+
+def test_pictures_of_a_sweep_are_png_of_a_bounded_size() -> None:
+    assert open_png(png(5, 4)).size == (5, 4)  # type: ignore[union-attr]
+    side = int(PICTURE_PIXELS**0.5) + 1
+    header = png(1, 1)
+    for content in (
+        b"",
+        EPS,
+        saved("GIF"),
+        png(5, 4)[:-20],
+        header[:16] + side.to_bytes(4, "big") * 2 + header[24:],
+        header[:16] + b"\xff" * 8 + header[24:],
+    ):
+        assert open_png(content) is None
+
+
+# Files
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A pipe would be waited for for ever. A link is followed, as a hub's cache is made of links."""
+    os.mkfifo(tmp_path / "pipe.parquet")
+    loaders: list[Callable[[Path], object]] = [load_images, load_table, load_sequences]
+    for load in loaders:
+        refused(lambda load=load: load(tmp_path / "pipe.parquet"), "a regular file or a folder", "is a device, a pipe")
+        refused(lambda load=load: load(tmp_path), "must hold regular files", "pipe.parquet")
+        refused(lambda load=load: load(Path("/dev/zero")), "is a device")
+    (tmp_path / "pipe.parquet").unlink()
+    (tmp_path / "blobs").mkdir()
+    images(tmp_path / "blobs" / "content", [saved("PNG")] * 20)
+    (tmp_path / "t.parquet").symlink_to(tmp_path / "blobs" / "content")
+    assert len(load_images(tmp_path).train) == 16
+    (tmp_path / "u.parquet").symlink_to(tmp_path / "nowhere")
+    refused(lambda: load_images(tmp_path), "u.parquet is none")
+
+
+def test_types_with_code_of_their_own_are_refused(tmp_path: Path) -> None:
+    """pyarrow makes such a type with code that has registered for it; that of Ray before 2.55 unpickles the file."""
+    made: list[bytes] = []
+
+    class Noted(pa.ExtensionType):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(pa.float64(), "tests.noted")
+
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b"anything"
+
+        @classmethod
+        def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> Noted:
+            made.append(serialized)
+            return cls()
+
+    pa.register_extension_type(Noted())
+    try:
+        column = pa.ExtensionArray.from_storage(Noted(), pa.array(np.arange(40.0)))
+        pq.write_table(pa.table({"image": column}), tmp_path / "t.parquet")
+        made.clear()
+        loaders: list[Callable[[Path], object]] = [load_images, load_table, load_sequences]
+        for load in loaders:
+            refused(lambda load=load: load(tmp_path / "t.parquet"), "extension types")
+        assert not made
+    finally:
+        pa.unregister_extension_type("tests.noted")
+
+
+def test_an_error_quotes_little_and_no_control_characters(tmp_path: Path) -> None:
+    long, path = "\x1b]0;x\x07\n" + "n" * 1_000_000, tmp_path / "t.parquet"
+    rows = 40
+    tables: list[dict[str, Any]] = [
+        {long: ["a"] * rows, "n": range(rows)},
+        {long: [1.0] * rows, "n": range(rows)},
+        {long: [1.0, None] * (rows // 2), "n": range(rows)},
+        {long: pa.array([{"a": 1}] * rows), "n": range(rows)},
+        {"n": [1e300 * (row % 3) for row in range(rows)], long: range(rows)},
+    ]
+    for found in tables:
+        pq.write_table(pa.table(found), path)
+        refused(lambda: load_table(path))
+        refused(lambda: load_images(path), "image")
+        refused(lambda: load_sequences(path), "a column of lists")
+        refused(lambda: load_table(path, drop=["x"]), "--drop must name columns")
+    pq.write_table(pa.table({long: [[1.0]] * rows}), path)
+    refused(lambda: load_sequences(path), "must vary")
+    words = pa.table({"n": np.arange(10.0), "w": ["a", "b"] * 5})
+    for name, table in {"train": words, "validation": words, "test": words.set_column(1, "w", [[long] * 10])}.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    path.unlink()
+    refused(lambda: load_table(tmp_path, categorical=["w"]), "the test split has '\\x1b]0;x")
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n" + "\x1b" * 500_000 + "\n")
+    refused(lambda: load_table(tmp_path / "t.csv"), "must be a whole CSV file")
+
+
+def test_texts_are_cut_and_escaped() -> None:
+    assert quoted("town") == "'town'"
+    assert quoted("it's") == '"it\'s"'
+    assert shortened("short") == "short"
+    for text in ("x" * 500, "\x1b" * 500, "\u202e" * 79, "'\"" * 200):
+        assert len(quoted(text)) <= 82
+        assert len(shortened(text, 80)) <= 80
+        assert quoted(text).isprintable()
+        assert shortened(text, 80).isprintable()
+    assert listed(str(each) for each in range(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    assert listed(["a"]) == "a"
+
+
+def test_files_of_mnist_are_no_larger_than_they_are(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """1 GB of zeros in a mirror's file and in a package, whose headers may claim as much."""
+    block = gzip.compress(bytes(1 << 24), 9)
+    for name in SHA256:
+        (tmp_path / f"{name}.gz").write_bytes(block * 64)
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(UserError, match=f"got {SIZES['train-images-idx3-ubyte'] + 1} bytes"):
+        fetch_files([Mirror(tmp_path.as_uri())])
+    (tmp_path / "p.tgz").write_bytes(block * 64)
+    with pytest.raises(OSError, match="more than 268,435,456 bytes once"):
+        unpack(tmp_path / "p.tgz")
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as tar:
+        for name in SHA256:
+            member = tarfile.TarInfo(f"package/data/{name}")
+            member.size = SIZES[name] + 99 if name.startswith("t10k-l") else 5
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+    (tmp_path / "q.tgz").write_bytes(written.getvalue())
+    assert [len(content) for content in unpack(tmp_path / "q.tgz").values()] == [5, 5, 5, 10_009]
+    assert psutil.Process().memory_info().rss - before < 400 << 20
+
+
+# Anything
+
+
+def seeds() -> dict[str, bytes]:
+    """Sound files, by the suffix and what loads them."""
+    rng = np.random.default_rng(4)
+    out = {}
+    tables: dict[str, dict[str, Any]] = {
+        "images": {
+            "image": pa.array([{"bytes": saved("PNG"), "path": None}] * 20, HF_IMAGE),
+            "label": np.arange(20) % 2,
+        },
+        "table": {"n": rng.normal(size=40), "w": pa.array(["a", "b"] * 20).dictionary_encode(), "k": range(40)},
+        "sequences": {"a": rng.normal(size=(40, 5)).tolist()},
+    }
+    for name, columns in tables.items():
+        written = io.BytesIO()
+        pq.write_table(pa.table(columns), written)
+        out[name] = written.getvalue()
+    return out
+
+
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "images": load_images,
+    "table": load_table,
+    "sequences": load_sequences,
+}
+SEEDS = seeds()
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def loaded(kind: str, content: bytes, path: Path) -> None:
+    """Load it, or be refused in a line; anything else is an error."""
+    path.write_bytes(content)
+    assert said_of(lambda: LOADERS[kind](path)).isprintable()
+
+
+def said_of(load: Callable[[], object]) -> str:
+    try:
+        load()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@FEW
+@given(kind=st.sampled_from([*LOADERS]), content=st.binary(max_size=300), csv=st.booleans())
+def test_random_bytes_are_refused(kind: str, content: bytes, csv: bool, tmp_path: Path) -> None:
+    loaded(kind, content, tmp_path / ("t.csv" if csv and kind == "table" else "t.parquet"))
+    loaded(kind, b"PAR1" + content + len(content).to_bytes(4, "little") + b"PAR1", tmp_path / "t.parquet")
+
+
+@FEW
+@given(kind=st.sampled_from([*LOADERS]), seed=st.integers(0, 2**32), flips=st.integers(1, 4))
+def test_changed_and_cut_files_are_refused_or_read(kind: str, seed: int, flips: int, tmp_path: Path) -> None:
+    drawn, content = random.Random(seed), bytearray(SEEDS[kind])
+    for _ in range(flips):
+        content[drawn.randrange(len(content))] ^= 1 << drawn.randrange(8)
+    loaded(kind, bytes(content), tmp_path / "t.parquet")
+    loaded(kind, SEEDS[kind][: drawn.randrange(len(content))], tmp_path / "t.parquet")
+
+
+@FEW
+@given(kind=st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF"]), seed=st.integers(0, 2**32), cut=st.booleans())
+def test_changed_images_are_refused_or_read(kind: str, seed: int, cut: bool, tmp_path: Path) -> None:
+    drawn, content = random.Random(seed), bytearray(saved(kind))
+    for _ in range(3):
+        content[drawn.randrange(len(content))] ^= 1 << drawn.randrange(8)
+    changed = bytes(content[: drawn.randrange(len(content))]) if cut else bytes(content)
+    images(tmp_path / "t.parquet", [changed] * 20)
+    assert said_of(lambda: load_images(tmp_path / "t.parquet")).isprintable()
+    open_png(changed)

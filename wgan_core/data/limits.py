@@ -1,0 +1,89 @@
+"""The memory that data from files may take.
+
+Data files come from strangers, and a small file can stand for a large amount of data: zeros compress 30,000 times, and
+a Parquet file repeats one value for any number of rows in a few bytes. So one rule holds for images, tables and
+sequences alike. While a data set is read, it may take
+
+- at most 1 GiB plus 1,000 times the bytes of its files. Honest data stays far below: black images compress about
+  1,000 times, columns of text or numbers less than 100 times, and a constant column is refused anyway.
+- at most half of the memory that is available when reading starts. The trials need the rest.
+
+Each loader works out the size of an array, or a bound of it, and takes it from a `Memory` before it allocates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from wgan_core.errors import UserError, shortened
+
+FREE_BYTES, GROWTH = 1 << 30, 1_000
+SHARE_OF_AVAILABLE = 0.5
+
+IMAGE_PIXELS = 2048 * 2048
+"""Most pixels of one image of a data set; GANs of larger images are beyond one node's lanes."""
+
+IMAGE_BYTES = 4096
+"""What an image counts for at least. Decoding takes time as well: a 1x1 image repeated in a dictionary is free."""
+
+COLUMNS = 65_536
+"""Most columns of a file, and most entries of a row of a table; gene expression has about 60,000."""
+
+CATEGORIES = 4_096
+"""Most values of a column of categories and most classes of a label. Each is an input of the networks."""
+
+
+class Memory:
+    """The account of one data set's memory while it is read."""
+
+    def __init__(self, files: Sequence[Path], given: Path | str) -> None:
+        """Open the account.
+
+        Args:
+            files: the files of the data set.
+            given: what an error calls them together.
+        """
+        self._given, self._taken = shortened(str(given)), 0
+        self._on_disk = sum(file.stat().st_size for file in files)
+        self._most = FREE_BYTES + GROWTH * self._on_disk
+        self._share = int(SHARE_OF_AVAILABLE * psutil.virtual_memory().available)
+
+    def take(self, count: int, what: str, remedy: str = "") -> None:
+        """Take so many bytes.
+
+        Args:
+            count: the bytes, or an upper bound.
+            what: what needs them, as an error says it.
+            remedy: what the person can do, if anything but taking other data.
+
+        Raises:
+            UserError: The data set would take more than it may.
+        """
+        self._taken += count
+        if self._taken > self._most:
+            raise UserError(
+                f"data must take at most {size_text(FREE_BYTES)} and {GROWTH:,} times the bytes of its files in "
+                f"memory; {self._given} has {self._on_disk:,} bytes and takes up to {size_text(self._taken)} with "
+                f"{what}: {remedy or 'take another file, as this one is damaged or made to fill the memory'}"
+            )
+        if self._taken > self._share:
+            raise UserError(
+                f"data must fit into half of the memory that is available, {size_text(self._share)}; {self._given} "
+                f"takes up to {size_text(self._taken)} with {what}: "
+                f"{remedy or 'take fewer rows, or a node with more memory'}"
+            )
+
+    def give(self, count: int) -> None:
+        """Give back bytes that are free again."""
+        self._taken -= count
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes as people write it."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= size:
+            return f"{count / size:,.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
+    return f"{count:,} bytes"

@@ -1,0 +1,393 @@
+"""The memory that a Parquet file takes once it is read, worked out from its headers.
+
+pyarrow allocates what a file's page headers say, without a limit, and crashes on a schema of 10,000 nested groups. So
+the footer and the page headers are read here first. Both are in Thrift's compact protocol:
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from wgan_core.data.limits import COLUMNS
+
+MAGIC = b"PAR1"
+DEPTH = 32
+"""Most groups within each other in a schema: a list of lists takes five."""
+
+EXTENSION = b"ARROW:extension:name"
+# Thrift's own bound.
+NESTED = 64
+# A page header holds statistics, which may be as long as two values.
+WINDOWS = (1 << 12, 1 << 16, 1 << 20, 1 << 24)
+# A dictionary with more bytes or values is not looked into.
+DICTIONARY_BYTES, DICTIONARY_VALUES = 1 << 28, 1 << 21
+# Below this bound it is not worth while to look into a dictionary.
+SMALL_BYTES = 1 << 16
+
+BOOLEANS, BYTE, WHOLE, LONG, NUMBERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
+    (1, 2), 3, 5, 6, (4, 5, 6), 7, 8, (9, 10), 11, 12,
+)  # fmt: skip
+# For each kind of page that holds values, the field of its header, and the field in it that is the encoding.
+HEADERS, DICTIONARY = {0: (5, 2), 2: (7, 2), 3: (8, 4)}, 2
+# The fields of a column chunk that are of interest, and the kind that each has.
+COLUMN_FIELDS = {4: WHOLE, 5: LONG, 7: LONG, 9: LONG, 11: LONG}
+BYTE_ARRAY, REPEATED = 6, 2
+CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
+DICTIONARY_ENCODINGS, PREFIX_ENCODING = (2, 8), 7
+
+
+class Compact:
+    """A reader of Thrift's compact protocol. Raises `ValueError` for anything else."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.at = data, 0
+
+    def byte(self) -> int:
+        if self.at >= len(self._data):
+            raise ValueError("a header is cut short")
+        self.at += 1
+        return self._data[self.at - 1]
+
+    def count(self) -> int:
+        """Return a number without a sign, of 64 bits at most."""
+        found = shift = 0
+        while True:
+            part = self.byte()
+            found |= (part & 127) << shift
+            if part < 128:
+                return found
+            shift += 7
+            if shift > 63:
+                raise ValueError("a number in a header has more than 64 bits")
+
+    def number(self) -> int:
+        found = self.count()
+        return (found >> 1) ^ -(found & 1)
+
+    def binary(self) -> bytes:
+        end = self.count() + self.at
+        if end > len(self._data):
+            raise ValueError("a header is cut short")
+        found, self.at = self._data[self.at : end], end
+        return found
+
+    def list(self) -> tuple[int, int]:
+        """Return how many items of which kind follow."""
+        head = self.byte()
+        return (self.count() if head >> 4 == 15 else head >> 4), head & 15
+
+    def structs(self) -> int:
+        """Return how many structs follow in a list."""
+        items, kind = self.list()
+        if items and kind != STRUCT:
+            raise ValueError("a header has a list of the wrong kind")
+        return items
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Yield number and kind of each field of a struct; the caller reads or skips its value."""
+        last = 0
+        while head := self.byte():
+            last = last + (head >> 4) if head >> 4 else self.number()
+            yield last, head & 15
+
+    def skip(self, kind: int, depth: int = 0, in_list: bool = False) -> None:
+        if depth > NESTED:
+            raise ValueError("a header is nested too deeply")
+        if kind in NUMBERS:
+            self.count()
+        elif kind == BINARY:
+            self.binary()
+        elif kind == STRUCT:
+            for _, field in self.fields():
+                self.skip(field, depth + 1)
+        elif kind in LISTS:
+            items, item = self.list()
+            for _ in range(items):
+                self.skip(item, depth + 1, in_list=True)
+        elif kind == MAP:
+            if items := self.count():
+                kinds = self.byte()
+                for _ in range(items):
+                    self.skip(kinds >> 4, depth + 1, in_list=True)
+                    self.skip(kinds & 15, depth + 1, in_list=True)
+        elif kind == DOUBLE:
+            for _ in range(8):
+                self.byte()
+        elif kind == BYTE or (kind in BOOLEANS and in_list):
+            self.byte()
+        elif kind not in BOOLEANS:
+            raise ValueError(f"a header has a field of the unknown kind {kind}")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A column of plain values: its dotted path, its type by its number, its bytes, and how many lists it is in."""
+
+    path: str
+    kind: int
+    length: int
+    lists: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One column of one row group: where its pages lie in the file, and what the footer says of them."""
+
+    leaf: Leaf
+    start: int
+    end: int
+    codec: int
+    values: int
+    rows: int
+
+
+def chunks(file: Path) -> list[Chunk]:
+    """Return what the footer of a Parquet file says. Raise `ValueError` unless pyarrow can open the file without harm.
+
+    Extension types are refused: pyarrow would make each with the code that has registered for it. Ray does so, and
+    versions before 2.55 unpickle what the file says. pyarrow's own view of a footer ends the process on some.
+    """
+    with file.open("rb") as opened:
+        size = opened.seek(0, 2)
+        opened.seek(max(0, size - 8))
+        tail = opened.read(8)
+        length = int.from_bytes(tail[:4], "little")
+        if size < 12 or tail[4:] != MAGIC or length > size - 12:
+            raise ValueError("it has no footer of Parquet at its end")
+        opened.seek(size - 8 - length)
+        reader = Compact(opened.read(length))
+    leaves: list[Leaf] = []
+    groups: list[tuple[int, list[dict[int, int]]]] = []
+    for number, kind in reader.fields():
+        if (number, kind) == (2, LISTS[0]):
+            leaves = _leaves(reader)
+        elif (number, kind) == (4, LISTS[0]):
+            groups = [_group(reader) for _ in range(reader.structs())]
+        elif (number, kind) == (5, LISTS[0]):
+            _check_notes(reader)
+        else:
+            reader.skip(kind)
+    found = []
+    for rows, columns in groups:
+        if len(columns) != len(leaves):
+            raise ValueError("a row group has other columns than the schema")
+        found += [_chunk(column, leaf, rows) for column, leaf in zip(columns, leaves, strict=True)]
+    return found
+
+
+def _chunk(column: Mapping[int, int], leaf: Leaf, rows: int) -> Chunk:
+    codec, values, length, start, dictionary = (column.get(number, 0) for number in (4, 5, 7, 9, 11))
+    if 0 < dictionary < start:
+        start = dictionary
+    if min(start, length, values, rows) < 0:
+        raise ValueError("a column has a negative size")
+    return Chunk(leaf, start, start + length, codec, values, rows)
+
+
+def _group(reader: Compact) -> tuple[int, list[dict[int, int]]]:
+    """Return the rows of a row group, and the numbers of interest of each of its columns."""
+    rows, columns = 0, []
+    for number, kind in reader.fields():
+        if (number, kind) == (1, LISTS[0]):
+            columns = [_column(reader) for _ in range(reader.structs())]
+        elif (number, kind) == (3, LONG):
+            rows = reader.number()
+        else:
+            reader.skip(kind)
+    return rows, columns
+
+
+def _column(reader: Compact) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for number, kind in reader.fields():
+        if (number, kind) != (3, STRUCT):
+            reader.skip(kind)
+            continue
+        for inner, inner_kind in reader.fields():
+            if COLUMN_FIELDS.get(inner) == inner_kind:
+                found[inner] = reader.number()
+            else:
+                reader.skip(inner_kind)
+    return found
+
+
+def _leaves(reader: Compact) -> list[Leaf]:
+    """Return the columns of a schema. Its elements are in order, each before its children.
+
+    Raises `ValueError` for too many columns or levels.
+    """
+    above: list[tuple[int, str, int]] = []  # of each group around an element: children to come, its path, its lists
+    leaves: list[Leaf] = []
+    for place in range(reader.structs()):
+        numbers, name = {1: -1, 2: 0, 3: 0, 5: 0}, ""
+        for number, kind in reader.fields():
+            if number in numbers and kind == WHOLE:
+                numbers[number] = reader.number()
+            elif (number, kind) == (4, BINARY):
+                name = reader.binary().decode("utf-8", "replace")
+            else:
+                reader.skip(kind)
+        while above and above[-1][0] == 0:
+            above.pop()
+        path, lists = name, int(numbers[3] == REPEATED)
+        if above:
+            left, prefix, around = above[-1]
+            above[-1] = left - 1, prefix, around
+            path, lists = (f"{prefix}.{name}" if prefix else name), lists + around
+        if numbers[5] > 0:
+            above.append((numbers[5], "" if place == 0 else path, lists))
+        elif place:
+            leaves.append(Leaf(path, numbers[1], numbers[2], lists))
+        if len(above) > DEPTH:
+            raise ValueError(f"its columns are nested in more than {DEPTH} levels")
+        if len(leaves) > COLUMNS:
+            raise ValueError(f"it has more than {COLUMNS:,} columns")
+    return leaves
+
+
+def _check_notes(reader: Compact) -> None:
+    """Raise `ValueError` if pyarrow's schema among a footer's key and value pairs has extension types."""
+    for _ in range(reader.structs()):
+        pair = {1: b"", 2: b""}
+        for number, field in reader.fields():
+            if number in pair and field == BINARY:
+                pair[number] = reader.binary()
+            else:
+                reader.skip(field)
+        if pair[1] == b"ARROW:schema":
+            try:
+                schema = base64.b64decode(pair[2], validate=True)
+            except binascii.Error as error:
+                raise ValueError("its Arrow schema is no base64") from error
+            if EXTENSION in schema:
+                raise ValueError("it has columns of extension types, which are not read")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page's header says.
+
+    Attributes:
+        offset, stored, size: where its content begins in the file, and its bytes there and decompressed.
+        values: how many it holds, gaps included.
+        encoding: by its number in the format.
+        dictionary: whether it is one.
+    """
+
+    offset: int
+    stored: int
+    size: int
+    values: int
+    encoding: int
+    dictionary: bool
+
+
+def pages(file: BinaryIO, start: int, end: int) -> Iterator[Page]:
+    """Yield the pages of a column chunk that lies there in the file. Raises `ValueError` for a broken header."""
+    while start < end:
+        page = _page(file, start)
+        yield page
+        start = page.offset + page.stored
+
+
+def _page(file: BinaryIO, start: int) -> Page:
+    for window in WINDOWS:
+        file.seek(start)
+        data = file.read(window)
+        try:
+            return _parsed(Compact(data), start)
+        except ValueError:
+            if len(data) < window or window == WINDOWS[-1]:
+                raise
+    raise AssertionError
+
+
+def _parsed(reader: Compact, start: int) -> Page:
+    own: dict[int, int] = {}
+    heads: dict[int, dict[int, int]] = {}
+    for number, kind in reader.fields():
+        if kind == WHOLE:
+            own[number] = reader.number()
+        elif kind == STRUCT:
+            head = heads.setdefault(number, {})
+            for inner, inner_kind in reader.fields():
+                if inner_kind == WHOLE:
+                    head[inner] = reader.number()
+                else:
+                    reader.skip(inner_kind, 1)
+        else:
+            reader.skip(kind)
+    kind, size, stored = (own.get(number, -1) for number in (1, 2, 3))
+    number, encoded = HEADERS.get(kind, (0, 0))
+    head = heads.get(number, {})
+    page = Page(start + reader.at, stored, size, head.get(1, 0), head.get(encoded, 0), kind == DICTIONARY)
+    if min(kind, size, stored, page.values) < 0:
+        raise ValueError("a page has no size")
+    return page
+
+
+def decoded_bytes(file: Path, read: Sequence[Chunk]) -> dict[str, int]:
+    """Return an upper bound of the memory that each column takes while pyarrow reads it.
+
+    Args:
+        file: the path of a Parquet file.
+        read: its chunks that are to be read.
+
+    Returns:
+        Bytes by dotted path.
+
+    Raises:
+        ValueError: A page's header is broken.
+    """
+    found: dict[str, int] = {}
+    with file.open("rb") as content:
+        for chunk in read:
+            found[chunk.leaf.path] = found.get(chunk.leaf.path, 0) + _chunk_bytes(content, chunk)
+    return found
+
+
+def _chunk_bytes(file: BinaryIO, chunk: Chunk) -> int:
+    # pyarrow reads no page of a chunk without values, and writes none.
+    found = list(pages(file, chunk.start, chunk.end)) if chunk.values else []
+    values = max(chunk.values, chunk.rows, sum(page.values for page in found if not page.dictionary))
+    # Beside a value: its offset or view and its place in lists. pyarrow makes room for all rows beforehand.
+    each = 16 * (1 + chunk.leaf.lists)
+    if chunk.leaf.kind != BYTE_ARRAY:
+        each += max(16, chunk.leaf.length)
+    total = values * each + max((page.size for page in found), default=0)
+    total += sum(page.size + 16 * page.values for page in found if page.dictionary)
+    if chunk.leaf.kind == BYTE_ARRAY:
+        repeated = sum(page.values for page in found if page.encoding in DICTIONARY_ENCODINGS and not page.dictionary)
+        for page in found:
+            if not page.dictionary and page.encoding not in DICTIONARY_ENCODINGS:
+                # Each value may repeat the start of the one before it.
+                total += page.size * (page.values if page.encoding == PREFIX_ENCODING else 1)
+        total += repeated * max((_longest(file, page, chunk, repeated) for page in found if page.dictionary), default=0)
+    return total
+
+
+def _longest(file: BinaryIO, page: Page, chunk: Chunk, repeated: int) -> int:
+    """Return an upper bound of the length of a dictionary's values: that of the longest, if it can be found."""
+    if page.size * repeated <= SMALL_BYTES or page.size > DICTIONARY_BYTES or page.values > DICTIONARY_VALUES:
+        return page.size
+    file.seek(page.offset)
+    content = file.read(page.stored)
+    try:
+        if chunk.codec:
+            content = pa.decompress(content, page.size, CODECS[chunk.codec], asbytes=True)
+        longest = at = 0
+        for _ in range(page.values):
+            (length,) = struct.unpack_from("<I", content, at)
+            longest, at = max(longest, length), at + 4 + length
+    except (pa.ArrowException, OSError, KeyError, ValueError, struct.error):
+        return page.size
+    return longest
