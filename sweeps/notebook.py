@@ -62,7 +62,8 @@ class Sweep:
 
         structure: what all trials share; by default the preset's for this data. metrics: of one's own, the first of
         which is minimised. options: as a script has them, such as storage="/data/sweeps", confirm="3x3", lanes=8,
-        gpus_per_trial=.25, pruning=False; execution="compiled" stands for --compile, "eager" for --no-capture.
+        gpus_per_trial=.25, pruning=False, features="inception"; execution="compiled" stands for --compile, "eager" for
+        --no-capture.
 
         Raises `UserError` for a value that cannot be, `TypeError` for an option that is none.
         """

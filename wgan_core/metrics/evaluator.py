@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from wgan_core.data.toy import MIXTURES, Mixture
 from wgan_core.errors import UserError
 from wgan_core.metrics import specs
 from wgan_core.metrics.by_class import AsAsked, ByClass, OnDirections, OnFeatures
-from wgan_core.metrics.features import DigitFeatures, Extractor, read_features, require_finite
+from wgan_core.metrics.features import DigitFeatures, Extractor, load_features, require_finite
 from wgan_core.metrics.objective import check_objective, full_name, resolve_objective
 from wgan_core.metrics.own import OwnMetric, OwnReference
 from wgan_core.metrics.references import (
@@ -48,7 +47,7 @@ FEW = 500
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The metrics of one data set. Holds tensors, numbers and the bytes of a program, so it is pickled as it is.
+    """The metrics of one data set. It holds tensors, numbers and networks, and is pickled to the workers.
 
     Scoring runs on the CPU in float32 wherever the samples are, and uses no random numbers: the same
     samples have the same score in every process (to float32 rounding, whatever the number of threads).
@@ -85,7 +84,7 @@ class Evaluator:
         split: SplitName = "validation",
         names: Sequence[str] | None = None,
         sample_size: int = 5000,
-        features: Path | None = None,
+        features: str | None = None,
         classes: int = 0,
         own: Sequence[OwnMetric] = (),
     ) -> Evaluator:
@@ -93,11 +92,10 @@ class Evaluator:
 
         Digit features suit MNIST only; sliced Wasserstein suits any data; the exact W1, on up to 2,048 of the samples,
         data of two axes; the counts of modes, the mixtures of `data.toy`; the nearest-neighbour test, tables and
-        sequences, of which it is preferred where fewer than 500 are held out. `features` is the file of a feature
-        extractor for these images (`metrics.features` says what it must be); FID on it is then preferred, and `fid` and
-        `kid` mean those on it. `classes`: how many the networks are told, if any; distances within classes are then
-        preferred, as a distance between all samples does not see whether the class is heeded. `own` metrics are
-        preferred to all.
+        sequences, of which it is preferred where fewer than 500 are held out. `features` is `inception` or the name of
+        a registered feature extractor (`metrics.features`); FID on it is then preferred, and `fid` and `kid` mean those
+        on it. `classes`: how many the networks are told, if any; distances within classes are then preferred, as a
+        distance between all samples does not see whether the class is heeded. `own` metrics are preferred to all.
 
         Where a split is smaller than `sample_size`, both sides take as many samples as the smaller of it and the
         training split has; the generated side, where that is at most 500, in several draws of so many.
@@ -123,7 +121,7 @@ class Evaluator:
         )
         floors = measure(references, [draw(dataset.train, size, FLOOR_SEED + part) for part in range(draws)])
         on_features = [floors[name] for name in chosen if specs.ON_FEATURES.fullmatch(name)]
-        require_finite(torch.tensor(on_features), "the program")
+        require_finite(torch.tensor(on_features), features or "digits")
         for each in own:
             if each.spec.name in chosen and not math.isfinite(floors[each.spec.name]):
                 raise UserError(
@@ -187,8 +185,8 @@ class Evaluator:
         return values if self.coding is None else self.coding.as_stored(values)
 
 
-def extractors_of(dataset: Dataset, features: Path | None, real: Tensor) -> tuple[Extractor, ...]:
-    """Whose features mean something on this data: a person's own, tried on these real samples, before the digits'."""
+def extractors_of(dataset: Dataset, features: str | None, real: Tensor) -> tuple[Extractor, ...]:
+    """Return the extractors that suit the data: the one that was named, tried on real samples, before the digits'."""
     extractors: list[Extractor] = []
     if features is not None:
         if len(dataset.sample_shape) != IMAGE_AXES:
@@ -196,7 +194,7 @@ def extractors_of(dataset: Dataset, features: Path | None, real: Tensor) -> tupl
                 f"--features is for images (C, H, W); {dataset.name} has samples of shape {dataset.sample_shape}; "
                 "leave it out"
             )
-        extractors.append(read_features(features, real))
+        extractors.append(load_features(features, real))
     if dataset.name == "mnist" and dataset.sample_shape == (1, 28, 28):
         extractors.append(DigitFeatures())
     return tuple(extractors)

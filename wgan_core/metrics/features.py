@@ -1,39 +1,43 @@
-"""Networks that give features of images, on which FID and KID are measured: the digit classifier, or a person's own.
+"""Networks that turn images into features, on which FID and KID are measured.
 
-One of your own is a `torch.export` program that takes images, float32 (N, C, H, W) in [-1, 1] of the shape that the
-data has, and gives features (N, D) with 1 <= D <= 4096, for any N. What it was trained on, scaling to another range or
-size included, is its own business. Three lines make one of a network in evaluation mode:
-
-    example, batch = torch.zeros(2, 3, 32, 32), torch.export.Dim("batch")
-    program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
-    torch.export.save(program, "features.pt2")
-
-It is read as data (`metrics.program`): nothing is unpickled, and nothing but tensor operators is run.
+`--features NAME` chooses one: a network that the sweep's script registers with `register_features`, or `inception`,
+the network of the literature (`metrics.inception`). MNIST has the shipped digit classifier besides.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
+import inspect
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from wgan_core.errors import UserError, one_line
+from wgan_core.metrics import inception
 from wgan_core.metrics.digits import BATCH, digit_features, digits_label, weights_hash
-from wgan_core.metrics.program import Program, ProgramError
 
+INCEPTION = "inception"
+SHIPPED = (INCEPTION, "digits")
 # FID takes the eigenvalues of a D x D matrix: at 4,096 that is most of a minute for each score.
 MOST_FEATURES = 4096
-STEM_LENGTH = 20
 FEW = 3
 # Sums of another batch size are rounded otherwise; batch normalisation in training mode is off by far more.
 BATCH_TOLERANCE = 1e-3
+# A factory without weights of its own gives the same network in each start of a sweep.
+SEED = 0
+# Inception's first activations take about 10 MB an image.
+INCEPTION_BATCH = 25
+REGISTER = "register_features(name, factory)"
+
+Factory = Callable[[], nn.Module]
 
 
 class Extractor(Protocol):
@@ -41,13 +45,13 @@ class Extractor(Protocol):
 
     @property
     def label(self) -> str:
-        """Tells it apart in the names of metrics: `digits_<hash8>`, or `<stem>_<hash8>` of a person's file."""
+        """The name and a hash, such as `digits_<hash8>`, which tell it apart in the names of metrics."""
 
     def features(self, values: Tensor) -> Tensor:
-        """Features float32 (N, D) on the CPU, of images (N, C, H, W) in [-1, 1]."""
+        """Return features float32 (N, D) on the CPU, of images (N, C, H, W) in [-1, 1]."""
 
     def protocol(self) -> dict[str, Any]:
-        """All that its features depend on besides the images; can be written as JSON."""
+        """Return all that its features depend on besides the images; it can be written as JSON."""
 
 
 @dataclass(frozen=True)
@@ -66,132 +70,249 @@ class DigitFeatures:
 
 
 @dataclass(frozen=True)
-class OwnFeatures:
-    """A person's exported program, as the bytes of its file; each process reads them when it first needs features.
+class NetworkFeatures:
+    """A network in evaluation mode, on the CPU and without gradients. It is pickled with its weights.
 
     Attributes:
-        stem: the file's name without its ending, reduced to [a-z0-9_] and at most 20 characters.
-        sha256: of the file, in hexadecimal.
-        data: the file.
+        name: the name that `--features` gives.
+        digest: SHA-256 in hexadecimal of what the features depend on.
+        stated: the protocol.
+        batch: images in one call of the network, at most.
     """
 
-    stem: str
-    sha256: str
-    data: bytes = field(repr=False, compare=False)
-
-    @classmethod
-    def of(cls, path: Path, data: bytes) -> OwnFeatures:
-        """The content of a file, not looked at yet."""
-        stem = re.sub(r"[^a-z0-9_]+", "_", path.stem.lower()).strip("_")[:STEM_LENGTH].rstrip("_")
-        return cls(stem or "features", hashlib.sha256(data).hexdigest(), data)
+    name: str
+    digest: str
+    stated: Mapping[str, Any]
+    network: nn.Module = field(repr=False, compare=False)
+    batch: int = BATCH
 
     @property
     def label(self) -> str:
-        return f"{self.stem}_{self.sha256[:8]}"
+        return f"{self.name}_{self.digest[:8]}"
 
+    @torch.no_grad()
     def features(self, values: Tensor) -> Tensor:
-        program = loaded(self)
         images = values.detach().to("cpu", torch.float32)
-        # Equal parts: a program may be exported for two images or more, and what is left over may be one.
-        batches = images.tensor_split(math.ceil(len(images) / BATCH))
-        return torch.cat([program(batch).to(torch.float32) for batch in batches])
+        # Equal parts, so that no part is a single image, whose axis many a network squeezes away.
+        parts = images.tensor_split(math.ceil(len(images) / self.batch))
+        # A copy, as a network may work in place.
+        return torch.cat([self.network(part.clone()).to(torch.float32) for part in parts])
 
     def protocol(self) -> dict[str, Any]:
-        return {"features": "exported program", "program_sha256": self.sha256}
+        return dict(self.stated)
 
 
-@functools.cache
-def loaded(features: OwnFeatures) -> Program:
-    """The program, read once per process for each hash. Raises `ProgramError`."""
-    return Program.parse(features.data)
+# What scripts register
+
+FACTORIES: dict[str, Factory] = {}
 
 
-def read_features(path: Path, images: Tensor) -> OwnFeatures:
-    """The extractor in a file, tried on real images (N, C, H, W) of the data.
+def register_features(name: str, factory: Factory) -> None:
+    """Make a feature extractor known by a name, for `--features NAME`.
 
-    Raises `UserError` for a file that is missing or no exported program, one that does not take these images in any
-    number, and features that are not (N, D), more than 4,096, not finite, or not of each image alone.
+    The network takes images float32 (N, C, H, W) in [-1, 1], of the shape that the data has and in any number N. It
+    gives floats (N, D), 1 <= D <= 4,096. It is made once, when a sweep starts, from a fixed seed; the workers get
+    copies of it with its weights. A worker may call it from several threads at once, so `forward` must change nothing
+    that its calls share.
+
+    Args:
+        name: 1 to 20 lower-case letters, digits and `_`, the first a letter. The metrics' names contain it.
+        factory: returns the network with its weights.
+
+    Raises:
+        UserError: for a name that is bad, that of a shipped network, or that of another factory.
     """
-    try:
-        data = path.expanduser().read_bytes()
-    except OSError as error:
-        raise UserError(f"--features must be a file; {path}: {error.strerror}; check the path") from error
-    extractor = OwnFeatures.of(path, data)
-    try:
-        program = loaded(extractor)
-    except ProgramError as error:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
         raise UserError(
-            f"--features must be a torch.export program; {path} cannot be read: {error}; "
-            "write it with torch.export.save, of a network made of torch's own operators"
-        ) from error
-    check_takes(program, tuple(images.shape[1:]), path)
+            "a feature extractor's name must be 1 to 20 lower-case letters, digits and '_', the first a letter; "
+            f"given {name!r}: rename it"
+        )
+    if name in SHIPPED or FACTORIES.get(name, factory) != factory:
+        raise UserError(f"a feature extractor must have a name of its own; given {name!r}, which is taken: rename it")
+    FACTORIES[name] = factory
+
+
+def check_features(name: str) -> None:
+    """Raise `UserError` unless `--features` may have this value."""
+    if name == INCEPTION or name in FACTORIES:
+        return
+    known = ", ".join((*sorted(FACTORIES), INCEPTION))
+    if name.endswith(".pt2"):
+        raise UserError(
+            f"--features must be one of {known}; given the file {name!r}, and exported programs are no longer read: "
+            f"register its network in the sweep's script with {REGISTER} of wgan_core.metrics"
+        )
+    raise UserError(
+        f"--features must be one of {known}; given {name!r}: name one of these, or register it in the sweep's script "
+        f"with {REGISTER} of wgan_core.metrics"
+    )
+
+
+def load_features(name: str, images: Tensor) -> NetworkFeatures:
+    """Return the extractor that `--features` names.
+
+    Args:
+        name: a registered name, or `inception`.
+        images: real images (N, C, H, W) of the data, on which a registered network is tried.
+
+    Raises:
+        UserError: for an unknown name, a network that cannot be had, and features that cannot be used.
+    """
+    check_features(name)
+    if name == INCEPTION:
+        return _inception(images.shape[1])
+    extractor = _made(name, FACTORIES[name])
     many = images[torch.arange(BATCH) % len(images)]
-    check_features(attempt(program, many, path), attempt(program, many[:FEW], path), path)
+    _check_output(_attempt(extractor, many), _attempt(extractor, many[:FEW]), name)
+    if network_digest(extractor.network, FACTORIES[name]) != extractor.digest:
+        raise UserError(
+            f"a feature extractor must not change in forward, as several threads call it at once; {name!r} changes "
+            "its attributes or buffers: keep results in local variables"
+        )
     return extractor
 
 
-def check_takes(program: Program, shape: tuple[int, ...], path: Path) -> None:
-    """Raise `UserError` unless the program is for images of this shape (C, H, W) in any number."""
-    takes = program.takes
-    fits = [least <= size <= most for size, (least, most) in zip(shape, takes[1:], strict=False)]
-    if len(takes) != 1 + len(shape) or not all(fits):
-        stated = ", ".join(str(least) if least == most else "any" for least, most in takes)
+def _inception(channels: int) -> NetworkFeatures:
+    if channels not in (inception.GREY, inception.RGB):
         raise UserError(
-            f"--features must take the images of the data, {('N', *shape)}; {path} takes ({stated}); "
-            "export it with an example of the data's shape, and let it resize by itself"
+            f"--features inception must have images of 1 or 3 channels; the data has {channels}: register a network "
+            f"for it in the sweep's script with {REGISTER} of wgan_core.metrics"
         )
-    if takes[0][0] > FEW - 1 or takes[0][1] < BATCH:
-        raise UserError(
-            f"--features must take any number of images; {path} takes {bounds(takes[0])}; "
-            'export it with dynamic_shapes=({0: torch.export.Dim("batch")},)'
-        )
+    network = inception.load_inception()
+    stated = {
+        "features": "FID Inception, 2048 pooled features",
+        "weights_sha256": inception.SHA256,
+        "torch_fidelity": inception.package_version(),
+    }
+    return NetworkFeatures(INCEPTION, inception.SHA256, stated, network, INCEPTION_BATCH)
 
 
-def bounds(limits: tuple[float, float]) -> str:
-    least, most = limits
-    return f"{least}" if least == most else f"{least} to {'any' if most == math.inf else most}"
+@functools.cache
+def _made(name: str, factory: Factory) -> NetworkFeatures:
+    """Make a registered network, once per process: validation and test split are measured with one network.
 
-
-def attempt(program: Program, images: Tensor, path: Path) -> Tensor:
-    """The features (N, D) of a batch. Raises `UserError` where there are none, or of another shape."""
+    Raises `UserError` if the factory fails, or gives something else than a network that can be copied.
+    """
     try:
-        given = program(images)
-    # An operator raises what it likes.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(SEED)  # torch.manual_seed would reseed GPUs as well
+            made = factory()
+    # A factory of the user may raise anything.
     except Exception as error:
         raise UserError(
-            f"--features must take the images of the data, float32 {tuple(images.shape)}; "
-            f"{path} fails on them: {one_line(error)}; export it with an example of that shape and type"
+            f"the factory of a feature extractor must return an nn.Module; that of {name!r} fails: "
+            f"{one_line(error)}: mend it"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise UserError(
+            f"the factory of a feature extractor must return an nn.Module; that of {name!r} returns "
+            f"{type(made).__name__}: return the network"
+        )
+    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in made.modules())
+    if scripted or any(is_lazy(tensor) for tensor in (*made.parameters(), *made.buffers())):
+        raise UserError(
+            "a feature extractor must be a plain nn.Module with all its weights, to be copied to the workers; "
+            f"{name!r} has {'TorchScript' if scripted else 'lazy'} layers: "
+            f"{'build the network in Python and load its weights' if scripted else 'state their sizes'}"
+        )
+    try:
+        # A copy, as the script may go on training its network; what cannot be copied cannot be pickled either.
+        network = copy.deepcopy(made).to("cpu").eval().requires_grad_(False)
+    except Exception as error:
+        raise UserError(
+            f"a feature extractor must be copied to the workers; {name!r} cannot be: {one_line(error)}: "
+            "keep files, locks and the like out of its attributes"
+        ) from error
+    digest = network_digest(network, factory)
+    return NetworkFeatures(name, digest, {"features": "registered network", "network_sha256": digest}, network)
+
+
+# The digest of a network
+
+
+def network_digest(network: nn.Module, factory: Factory) -> str:
+    """Return the SHA-256 of what a network computes, as far as it shows.
+
+    That is the kinds of its layers, their tensors and plain attributes, and the text of the factory and of classes
+    that are not torch's. The same script gives the same digest in each start.
+    """
+    sha = hashlib.sha256()
+    kinds = set()
+    for path, module in network.named_modules():
+        kinds.add(type(module))
+        sha.update(f"{path}: {type(module).__qualname__}\n".encode())
+        attributes = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+        for name, value in sorted({**attributes, **module._parameters, **module._buffers}.items()):
+            if isinstance(value, Tensor):
+                sha.update(f"{name}: {value.dtype} {tuple(value.shape)}\n".encode())
+                sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            elif _is_plain(value):
+                sha.update(f"{name}: {value!r}\n".encode())
+    own = [kind for kind in kinds if not kind.__module__.startswith(("torch.", "wgan_core."))]
+    for text in sorted(_text(each) for each in (*own, factory)):
+        sha.update(f"{text}\n".encode())
+    return sha.hexdigest()
+
+
+def _is_plain(value: object) -> bool:
+    """Whether the text of a value is the same in every process."""
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | torch.dtype)
+
+
+def _text(made: object) -> str:
+    try:
+        return inspect.getsource(made)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # as of a class that was typed into a prompt
+        return ""
+
+
+# What its features must be
+
+
+def _attempt(extractor: NetworkFeatures, images: Tensor) -> Tensor:
+    """Return the features (N, D) of one batch. Raises `UserError` if there are none, or of another shape."""
+    name = extractor.name
+    try:
+        with torch.no_grad():
+            given = extractor.network(images.clone())
+    # A network of the user may raise anything.
+    except Exception as error:
+        raise UserError(
+            f"a feature extractor must take the images of the data, float32 {tuple(images.shape)}; "
+            f"{name!r} fails on them: {one_line(error)}: convert or resize them in its forward"
         ) from error
     if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != len(images) or not given.is_floating_point():
         found = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
         raise UserError(
-            f"--features must give floats (N, D), one row for each image; {path} gives {found} "
-            f"for {len(images)} images; pool or flatten that to one vector an image, and export it again"
+            f"a feature extractor must give floats (N, D), a row for each image; {name!r} gives {found} for "
+            f"{len(images)} images: pool or flatten them to one vector an image"
         )
     if not 1 <= given.shape[1] <= MOST_FEATURES:
         raise UserError(
-            f"--features must give 1 to {MOST_FEATURES} features; {path} gives {given.shape[1]}; "
-            "pool them to fewer: FID takes the eigenvalues of a matrix with as many rows"
+            f"a feature extractor must give 1 to {MOST_FEATURES} features; {name!r} gives {given.shape[1]}: "
+            "pool them to fewer, as FID takes the eigenvalues of a matrix with as many rows"
         )
     return given.to(torch.float32)
 
 
-def check_features(many: Tensor, few: Tensor, path: Path) -> None:
+def _check_output(many: Tensor, few: Tensor, name: str) -> None:
     """Raise `UserError` unless features (250, D) are finite, and their first rows those (3, D) of the images alone."""
     for features in (many, few):
-        require_finite(features, str(path))
+        require_finite(features, name)
     first, scale = many[: len(few)], float(many.abs().max())
     if first.shape != few.shape or not torch.allclose(first, few, rtol=0, atol=BATCH_TOLERANCE * scale):
         raise UserError(
-            f"--features must give each image its own features; those of {path} depend on the other images "
-            "or on chance; call eval() on the network before exporting it"
+            f"a feature extractor must give each image its own features; those of {name!r} depend on the other images "
+            "or on chance: leave out what normalises over the batch, or draws random numbers, in evaluation mode"
         )
 
 
-def require_finite(values: Tensor, whose: str) -> None:
+def require_finite(values: Tensor, name: str) -> None:
     """Raise `UserError` if a feature of a real image, or a score on such features, is not a finite number."""
     if not bool(torch.isfinite(values).all()):
         raise UserError(
-            f"--features must give finite numbers; {whose} gives NaN or infinity for real images; "
-            "check that it takes pixels in [-1, 1], and that it is not exported in half precision"
+            f"a feature extractor must give finite numbers; {name!r} gives NaN or infinity for real images: "
+            "check that it takes pixels in [-1, 1], and that it computes in float32"
         )

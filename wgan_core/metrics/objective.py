@@ -26,7 +26,7 @@ ESTIMATE_REASON = (
 
 
 def aliases(available: Collection[str] = ()) -> dict[str, str]:
-    """Short names of the held-out metrics; `fid` and `kid` are on a person's own features where those are measured."""
+    """Return the short names of the held-out metrics; `fid` and `kid` are on the features that `--features` named."""
     own = own_label(available)
     return {
         "fid": fid_name(own),
@@ -45,7 +45,7 @@ def declared(available: Collection[str], own: Sequence[MetricSpec] = ()) -> Mapp
 def full_name(name: str, available: Collection[str] = (), own: Sequence[MetricSpec] = ()) -> str:
     """`fid`, `eval/fid` and `fid_digits_<hash>` are all `eval/fid_digits_<hash>`; an unknown name is left as it is.
 
-    The first two are `eval/fid_<stem>_<hash>` where that of a person's own features is among `available`.
+    The first two are `eval/fid_<name>_<hash>` if `available` has that metric, of features that `--features` named.
     """
     short = name.removeprefix("eval/")
     if short in aliases(available):

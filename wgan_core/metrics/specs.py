@@ -203,7 +203,7 @@ def kid_name(label: str | None = None) -> str:
 
 
 def own_label(measured: Collection[str]) -> str | None:
-    """The label of a person's feature extractor, `<stem>_<hash8>`, if any of these metrics is on its features."""
+    """Return the label `<name>_<hash8>` of the extractor that `--features` named, if a metric is on its features."""
     labels = (found[1] for name in measured if (found := ON_FEATURES.fullmatch(name)))
     return next((label for label in labels if label != digits_label()), None)
 
@@ -248,7 +248,7 @@ def known_metrics(measured: Collection[str] = (), own: Sequence[MetricSpec] = ()
     label = own_label(measured)
     extractors = [(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier")]
     if label:
-        extractors.insert(0, (label, f"the features that the program {label} gives", "feature extractor"))
+        extractors.insert(0, (label, f"the features of the network {label}", "feature extractor"))
 
     def where(specs: Sequence[MetricSpec]) -> Sequence[MetricSpec]:
         """These, if any of them is measured."""

@@ -1,0 +1,106 @@
+"""The FID Inception network (Heusel et al. 2017), as torch-fidelity builds it, from a local weights file.
+
+The package torch-fidelity is the extra `inception`. Nothing is downloaded here: the user puts the weights file into the
+cache folder, and its SHA-256 is checked before anything reads it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wgan_core.data.dataset import to_pixels
+from wgan_core.data.mnist import cache_folder
+from wgan_core.errors import UserError, one_line
+
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+PACKAGE = "torch-fidelity==0.4.0"
+# torch-fidelity's names of the network and of its 2,048 pooled features, on which FID is defined.
+NAME, LAYER = "inception-v3-compat", "2048"
+GREY, RGB = 1, 3
+
+
+class Inception(nn.Module):
+    """The network as a function of images (N, 1 or 3, H, W) in [-1, 1]; it gives features (N, 2048)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Wrap torch-fidelity's network, which takes uint8 images (N, 3, H, W) and resizes them as TensorFlow 1 did."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = to_pixels(images)
+        if pixels.shape[1] == GREY:
+            pixels = pixels.expand(-1, RGB, -1, -1)
+        (features,) = self.network(pixels)
+        return features
+
+
+def load_inception() -> Inception:
+    """Return the network with its published weights, read once per process. Raises `UserError` if it cannot be had."""
+    return read_inception(cache_folder() / FILE, SHA256)
+
+
+@functools.cache
+def read_inception(path: Path, sha256: str) -> Inception:
+    """Return the network with the weights in a file.
+
+    Args:
+        path: a state dict of torch-fidelity's network, as torch.save writes it.
+        sha256: of that file, in hexadecimal.
+
+    Raises:
+        UserError: if the file is missing or another one, or if torch-fidelity cannot be imported.
+    """
+    data = read_verified(path, sha256)
+    network = _network_class()(NAME, [LAYER], feature_extractor_weights_path=io.BytesIO(data))
+    return Inception(network).eval().requires_grad_(False)
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file. Raises `UserError` unless they have this SHA-256.
+
+    torch-fidelity unpickles the weights. It is handed these bytes and not the path, so nobody can exchange the file
+    between the check and the loading.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"--features inception must find its weights in {path}; {error.strerror}: download {URL} to that path"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"--features inception must have weights whose SHA-256 is {sha256}; {path} has {found}: "
+            f"delete it, and download {URL} to that path"
+        )
+    return data
+
+
+def package_version() -> str:
+    """Return the version of torch-fidelity. Raises `UserError` if it cannot be imported."""
+    _network_class()
+    import torch_fidelity
+
+    return str(torch_fidelity.__version__)
+
+
+def _network_class() -> Any:
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    # torchvision, which it imports, raises RuntimeError beside another build of torch than its own.
+    except Exception as error:
+        raise UserError(
+            f"--features inception must find the package {PACKAGE}; importing it fails: {one_line(error)}: "
+            f"run pip install '{PACKAGE}', with the build of torchvision that belongs to torch {torch.__version__}"
+        ) from error
+    return FeatureExtractorInceptionV3
