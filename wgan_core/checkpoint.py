@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,11 @@ def folder_name(critic_updates: int) -> str:
     return f"{critic_updates:09d}"
 
 
+def is_folder_name(name: str) -> bool:
+    """Return whether a name is one that `folder_name` gives."""
+    return re.fullmatch(r"[0-9]{9}", name) is not None
+
+
 def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
     """Write a checkpoint below `folder`; the folder it is in.
 
@@ -102,7 +108,7 @@ def read(folder: Folder) -> Checkpoint:
             f"a checkpoint is a folder with a {MANIFEST}; {folder} has none: name one of the folders below checkpoints/"
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
-    described = json.loads(contents[TRIAL])
+    described = _described(folder, contents[TRIAL])
     if described.get("format") not in (*OLDER, FORMAT):
         raise UserError(
             f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
@@ -124,21 +130,23 @@ def read(folder: Folder) -> Checkpoint:
             seconds=described["seconds"],
             since_report={name: (total, count) for name, (total, count) in described.get("since_report", {}).items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedCheckpoint(
-            f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_trial(folder, error) from error
 
 
 def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
     """Scores and count of critic updates of the checkpoint in this folder, without its state. Raises as `read` does."""
-    described = json.loads(_verified(folder, TRIAL, _manifest(folder)[TRIAL]))
-    return described["scores"], described["critic_updates"]
+    described = _described(folder, _verified(folder, TRIAL, _manifest(folder)[TRIAL]))
+    try:
+        scores = {str(name): float(score) for name, score in described["scores"].items()}
+        return scores, int(described["critic_updates"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_trial(folder, error) from error
 
 
 def valid(folder: Folder) -> list[str]:
     """Names of the complete checkpoints below `folder`, oldest first."""
-    return [name for name in folder.names() if (folder / name).exists(MANIFEST)]
+    return [name for name in folder.names() if is_folder_name(name) and (folder / name).exists(MANIFEST)]
 
 
 def latest(folder: Folder) -> Checkpoint | None:
@@ -155,13 +163,32 @@ def latest(folder: Folder) -> Checkpoint | None:
 
 
 def keep(folder: Folder, names: set[str]) -> None:
-    """Delete all checkpoints below `folder` but these, interrupted writes too."""
+    """Delete all checkpoints below `folder` but these, interrupted writes too.
+
+    What has not the name of a checkpoint stays.
+    """
     for name in folder.names():
-        if name not in names:
+        if is_folder_name(name) and name not in names:
             # What another process deletes at the same time is gone all the same.
             with suppress(FileNotFoundError):
                 (folder / name).delete(MANIFEST)
                 folder.delete(name)
+
+
+def _described(folder: Folder, content: bytes) -> dict[str, Any]:
+    try:
+        described = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _no_trial(folder, error) from error
+    if not isinstance(described, dict):
+        raise _no_trial(folder, TypeError(f"it is a {type(described).__name__}"))
+    return described
+
+
+def _no_trial(folder: Folder, error: BaseException) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
+    )
 
 
 def _is_whole(folder: Folder) -> bool:
@@ -194,8 +221,11 @@ def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
 
 def _manifest(folder: Folder) -> dict[str, Any]:
     try:
-        manifest = json.loads(folder.read(MANIFEST))
-        return {name: {"bytes": manifest[name]["bytes"], "sha256": manifest[name]["sha256"]} for name in (STATE, TRIAL)}
+        manifest = folder.json(MANIFEST)
+        return {
+            name: {"bytes": int(manifest[name]["bytes"]), "sha256": str(manifest[name]["sha256"])}
+            for name in (STATE, TRIAL)
+        }
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(
             f"{MANIFEST} of checkpoint {folder} must name {STATE} and {TRIAL} by size and hash; it does not: "

@@ -8,8 +8,9 @@ from wgan_core.folder import Folder
 
 TRIALS = "trials"
 # A number; with a letter, a confirming trial of the one of that number.
-LABEL = re.compile(r"(\d+)([a-z]?)")
+LABEL = re.compile(r"([0-9]{1,9})([a-z]?)")
 CHECKPOINTS, SAMPLES, MODEL = "checkpoints", "samples", "model"
+IMAGE = re.compile(r"[0-9]{9}\.png")
 
 
 def sweep_folder(storage: str, name: str) -> Folder:

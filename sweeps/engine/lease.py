@@ -1,4 +1,4 @@
-"""One driver a sweep: a file in the sweep's folder that the driver keeps fresh."""
+"""A lease: the file in a sweep's folder that its one driver keeps fresh."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, printable
 from wgan_core.folder import Folder
 
 FILE = "lease.json"
 BEAT_S = 5.0
+WATCH_S = 2.5 * BEAT_S
 STALE_S = 60.0
 SETTLE_S = 0.5
 
@@ -28,7 +29,12 @@ SETTLE_S = 0.5
 class Driver:
     """The process that took a sweep last and has not given it back.
 
-    renewed: seconds since 1970, UTC, when it last said that it lives. may_live: whether it still may.
+    Attributes:
+        session: name of the lease.
+        host: name of the machine.
+        pid: process id there.
+        renewed: when it last renewed the lease, in seconds since 1970, UTC.
+        may_live: whether it may still live. Not known of a lease from the future, which counts as lost.
     """
 
     session: str
@@ -39,11 +45,12 @@ class Driver:
 
 
 def driver_of(folder: Folder) -> Driver | None:
-    """Who holds the sweep in this folder, or None. Raises `OSError` if its file cannot be read."""
+    """Return who holds the sweep in this folder, or None. Raises `OSError` if its file cannot be read."""
     found = _read(folder)
     if not found:
         return None
-    return Driver(found["session"], found["host"], found["pid"], float(found["beat"]), _may_live(found))
+    may_live = _may_live(found) and not _is_ahead(found)
+    return Driver(found["session"], printable(found["host"]), found["pid"], found["beat"], may_live)
 
 
 class Lease:
@@ -59,8 +66,14 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def acquire(self) -> None:
-        """Raises `UserError` if another driver, that may still live, has the sweep."""
-        self._refuse(_read(self._folder))
+        """Take the sweep. Raises `UserError` if another driver, that may still live, has it."""
+        other = _read(self._folder)
+        if other and _is_ahead(other):
+            # A clock has jumped, there or here, so the time says nothing. A driver that lives renews its lease.
+            self._stopping.wait(WATCH_S)
+            following = _read(self._folder)
+            other = {} if following.get("beat") == other["beat"] else following
+        self._refuse(other)
         self._beat()
         # Of two that began at once, both have written by now, and the later one stays.
         self._stopping.wait(SETTLE_S)
@@ -78,7 +91,7 @@ class Lease:
         if other and other["session"] != self.session and _may_live(other):
             raise UserError(
                 f"one process at a time runs a sweep; {self._folder} is run by process {other['pid']} on "
-                f"{other['host']}: wait for it, end it, or give another --name"
+                f"{printable(other['host'])}: wait for it, end it, or give another --name"
             )
 
     def _renew(self) -> None:
@@ -89,7 +102,7 @@ class Lease:
                     signal.pthread_kill(_main_thread(), signal.SIGINT)
                     return
                 self._beat()
-            except OSError:  # the storage may be back at the next beat
+            except (OSError, UserError):  # the storage may be back at the next beat
                 continue
 
     def _beat(self) -> None:
@@ -112,12 +125,28 @@ def _main_thread() -> int:
 
 
 def _read(folder: Folder) -> dict[str, Any]:
-    """What the file says; empty if there is none, or none that a driver wrote whole."""
+    """Return what the file says; empty if there is none, or none that a driver wrote whole."""
     try:
-        found = json.loads(folder.read(FILE))
-        return found if {"session", "host", "place", "pid", "started", "beat"} <= found.keys() else {}
-    except (FileNotFoundError, ValueError, AttributeError):
+        found = folder.json(FILE)
+    except UserError:
+        raise
+    except (FileNotFoundError, ValueError):
         return {}
+    return found if isinstance(found, dict) and _is_lease(found) else {}
+
+
+def _is_lease(found: dict[str, Any]) -> bool:
+    pid, times = found.get("pid"), [found.get(name) for name in ("started", "beat")]
+    return (
+        all(isinstance(found.get(name), str) for name in ("session", "host", "place"))
+        and (isinstance(pid, int) and 0 < pid < 2**31)
+        and all(isinstance(each, int | float) and abs(each) < 2**63 for each in times)
+    )
+
+
+def _is_ahead(other: dict[str, Any]) -> bool:
+    """Return whether a lease of another machine was renewed later than a clock may be off."""
+    return bool(other["place"] != _place() and other["beat"] - time.time() > STALE_S)
 
 
 def _place() -> str:

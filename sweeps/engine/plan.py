@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import operator
 import re
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweeps.engine.space import Space
 from wgan_core.config import Structure
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import UserError, one_line, without_secrets
 from wgan_core.folder import Folder
 from wgan_core.loop import report_grid
 
@@ -22,6 +23,8 @@ MOST_REPORTS = 81
 LEAST_STEP = 500
 ETA = 3
 RANDOM_TRIALS = 5
+MOST_LANES = 100_000
+_METRIC = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _LEAST = {"trials": 1, "budget": 1, "seed": 0}
 _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # what an error proposes
 
@@ -30,14 +33,17 @@ _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # what an error proposes
 class Started:
     """How a sweep was started.
 
-    script: the path of the Python file; empty if it was none, as in a notebook. arguments: those given to it but for
-    where things are kept. cwd: the folder that it was run in, which paths among them are relative to. tracking_uri: of
-    its MLflow, without a password. lanes: trials side by side in a process.
+    Attributes:
+        script: path of the Python file; empty for a notebook.
+        arguments: options given to the script, without those that say where things are kept. The path that
+            `--data` names is absolute.
+        tracking_uri: address of its MLflow, without a password. It is shown, and never followed: whoever wrote the
+            folder chose it.
+        lanes: trials side by side in a process.
     """
 
     script: str = ""
     arguments: tuple[str, ...] = ()
-    cwd: str = ""
     tracking_uri: str = ""
     lanes: int = 1
 
@@ -74,6 +80,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if not is_name(self.id) or not _METRIC.fullmatch(self.objective):
+            raise ValueError(f"no id or objective of a sweep: {self.id!r}, {self.objective!r}")
         for field, least in _LEAST.items():
             if getattr(self, field) < least:
                 raise UserError(
@@ -135,8 +143,14 @@ class Plan:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Plan:
         structure, space = Structure.from_json(values["structure"]), Space.from_json(values["space"])
-        confirms = tuple(values.get("confirms", ()))
-        return cls(**{**values, "structure": structure, "space": space, "confirms": confirms})
+        confirms = tuple(int(number) for number in values.get("confirms", ()))
+        floors = {str(name): float(floor) for name, floor in values["floors"].items()}
+        texts = {name: str(values[name]) for name in ("data", "data_digest")}
+        counts = {name: operator.index(values[name]) for name in ("trials", "budget", "seed")}
+        if values["objective"] not in floors:
+            raise ValueError(f"no floor of {values['objective']!r}")
+        read = {"structure": structure, "space": space, "confirms": confirms, "floors": floors}
+        return cls(**{**values, **read, **texts, **counts})
 
 
 def on_test_split(metric: str) -> str:
@@ -165,14 +179,14 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
     Raises `UserError` if it cannot be read.
     """
     try:
-        return Plan.from_json(json.loads(folder.read(file))["plan"]) if folder.exists(file) else None
+        return Plan.from_json(folder.json(file)["plan"]) if folder.exists(file) else None
     except UserError:
         raise
     except OSError as error:
         raise UserError(
             f"{folder}/{file} must be a file that can be read; {one_line(error)}: check --storage"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{folder}/{file} must say what was asked of the sweep, in the form of this version; "
             f"{one_line(error)}: give another --name"
@@ -204,10 +218,37 @@ def write_plan(folder: Folder, plan: Plan, started: Started = Started()) -> None
 
 
 def read_started(folder: Folder) -> Started:
-    """How the sweep in this folder was started last; empty where an older version did not say."""
-    described = json.loads(folder.read(FILE))
-    told = {each.name: described[each.name] for each in fields(Started) if each.name in described}
-    return Started(**{**told, "arguments": tuple(told.get("arguments", ()))})
+    """Return how the sweep in this folder was started last; empty where that was not noted.
+
+    Raises:
+        UserError: the file cannot be read, or notes something else.
+    """
+    described = read_described(folder)
+    try:
+        lanes = operator.index(described.get("lanes", 1))
+        if not 1 <= lanes <= MOST_LANES:
+            raise ValueError(f"lanes is {lanes}")
+        arguments = tuple(str(each) for each in described.get("arguments", ()))
+        script, uri = (str(described.get(name, "")) for name in ("script", "tracking_uri"))
+        return Started(script, arguments, without_secrets(uri), lanes)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}/{FILE} must say how the sweep was started; {one_line(error)}: run its script again"
+        ) from error
+
+
+def read_described(folder: Folder) -> dict[str, Any]:
+    """Return all that a sweep's file says. Raises `UserError` if it cannot be read."""
+    try:
+        described = folder.json(FILE)
+        if isinstance(described, dict):
+            return described
+        reason = f"it holds a {type(described).__name__}"
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = one_line(error)
+    raise UserError(f"{folder}/{FILE} must be a file that can be read; {reason}: check --storage")
 
 
 def _versions() -> dict[str, str]:

@@ -21,7 +21,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from wgan_core.errors import UserError
+from sweeps.engine.layout import MODEL, sample_name
+from wgan_core.checkpoint import folder_name
+from wgan_core.errors import UserError, printable
 from wgan_core.folder import Folder
 
 START_NAME = "000000000-start.json"
@@ -33,6 +35,7 @@ State: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
 _STATES = ("COMPLETE", "PRUNED", "FAIL")
 _METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _MAX_UPDATES = 999_999_999
+_SHOWN = 60  # characters of a bad value in an error
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,17 @@ class Spool:
         return [name for name in self.folder.names() if name.endswith(".json")]
 
     def read(self, name: str) -> Segment:
-        """One segment. Raises `FileNotFoundError`, and `ValueError` where the file is not a segment."""
+        """Return one segment. Whoever wrote it, it names no file but those that a trial writes.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: the file is not a segment.
+        """
         try:
-            return _parse(name, json.loads(self.folder.read(name)))
-        except (TypeError, KeyError, AttributeError) as error:
+            return _parse(name, self.folder.json(name))
+        except (TypeError, KeyError, AttributeError, OverflowError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
             raise ValueError(f"{self.folder}/{name} is not a spool segment: {error!r}") from error
 
     def _write_once(self, name: str, segment: Segment) -> bool:
@@ -185,9 +195,53 @@ def _plain(value: float) -> float | str:
 
 def _parse(name: str, fields: dict[str, Any]) -> Segment:
     if name == START_NAME:
-        return Start(**fields)
+        params = {_metric(key): _param(value) for key, value in fields["params"].items()}
+        machine = printable(str(fields.get("machine", "")))
+        return Start(_whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine)
     if name == END_NAME:
-        best, test = fields.pop("best"), {key: float(value) for key, value in fields.pop("test", {}).items()}
-        return End(**fields, best=None if best is None else Best(**{**best, "value": float(best["value"])}), test=test)
-    metrics = {key: float(value) for key, value in fields.pop("metrics").items()}
-    return Step(**fields, metrics=metrics)
+        return _end(fields)
+    critic_updates, image = _whole(fields["critic_updates"]), fields["image"]
+    _must_be(image, (None, sample_name(critic_updates)), "image")
+    return Step(critic_updates, _whole(fields["timestamp_ms"]), _numbers(fields["metrics"]), image)
+
+
+def _end(fields: dict[str, Any]) -> End:
+    state, best, model_dir = fields["state"], fields["best"], fields["model_dir"]
+    _must_be(state, _STATES, "state")
+    _must_be(model_dir, (None, MODEL), "model_dir")
+    if best is not None:
+        best = Best(_whole(best["critic_updates"]), float(best["value"]), best["checkpoint"])
+        _must_be(best.checkpoint, (folder_name(best.critic_updates),), "checkpoint")
+    reason, test = printable(str(fields["reason"])), _numbers(fields.get("test", {}))
+    return End(state, reason, _whole(fields["ended_ms"]), _whole(fields["critic_updates"]), best, model_dir, test)
+
+
+def _must_be(given: object, known: tuple[object, ...], what: str) -> None:
+    if given not in known:
+        raise ValueError(f"{what} is {printable(repr(given))[:_SHOWN]}")
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        raise ValueError(f"{printable(repr(value))[:_SHOWN]} is no whole number of 64 bits")
+    return value
+
+
+def _metric(name: str) -> str:
+    if not _METRIC_NAME.fullmatch(name):
+        raise ValueError(f"{printable(name)[:_SHOWN]} is no name of a metric")
+    return name
+
+
+def _param(value: object) -> Param:
+    return printable(value) if isinstance(value, str) else _whole(value) if isinstance(value, int) else _number(value)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} is no number")
+    return float(value)
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+    return {_metric(name): _number(value) for name, value in values.items()}

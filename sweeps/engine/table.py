@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from wgan_core.errors import printable
+
 
 def table(lines: Sequence[Sequence[str]], align: Callable[[str, int], str] = str.rjust) -> list[str]:
-    """The lines, the first of which is the header, with their cells in columns, and a rule below the header."""
+    """Return lines whose cells stand in columns, with a rule below the first one, the header."""
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(align(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return [text[0], "-" * max(map(len, text)), *text[1:]]

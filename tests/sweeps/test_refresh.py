@@ -39,13 +39,13 @@ def test_it_is_written_when_there_is_something_new_and_lies_in_mlflow(
     standing = [results]
     refresher = Refresher(lambda: standing[0], tracker)
     refresher.write()
-    assert results.folder.exists("report/sweep.html")
-    results.folder.delete("report/sweep.html")
+    assert (results.folder / "report").exists("sweep.html")
+    (results.folder / "report").delete("sweep.html")
     refresher.write()
-    assert not results.folder.exists("report/sweep.html")
+    assert not (results.folder / "report").exists("sweep.html")
     standing[0] = replace(results, rows=[results.rows[0], replace(results.rows[1], step=20)])
     refresher.write()
-    assert results.folder.exists("report/sweep.html")
+    assert (results.folder / "report").exists("sweep.html")
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name(results.plan.name)
@@ -60,9 +60,9 @@ def test_once_the_block_is_left_it_is_written_whatever_stands(results: Results, 
     refresher = Refresher(lambda: results, tracker)
     with refresher:
         refresher.write()
-    results.folder.delete("report/sweep.html")
+    (results.folder / "report").delete("sweep.html")
     refresher.write()
-    assert results.folder.exists("report/sweep.html")
+    assert (results.folder / "report").exists("sweep.html")
 
 
 def test_what_goes_wrong_is_a_warning(results: Results, tracker: Tracker, caplog: pytest.LogCaptureFixture) -> None:
@@ -76,6 +76,6 @@ def test_what_goes_wrong_is_a_warning(results: Results, tracker: Tracker, caplog
         assert "the sweep's report is not up to date: " in caplog.text
         assert "the search waits for its database" in caplog.text
         caplog.clear()
-        results.folder.write("trials/0/spool/000000010.json", b"{")
+        (results.folder / "trials" / "0" / "spool").write("000000010.json", b"{")
         Refresher(lambda: results, tracker).write()
         assert "the records of a sweep must be files that can be read" in caplog.text

@@ -464,19 +464,19 @@ def test_every_sweep_has_a_page(case: str, made: Callable[..., Results]) -> None
     text = written(results)
     known = [row.value for row in results.rows if math.isfinite(row.value)]
     assert ("No trial has a score yet" in text) == (not known)
-    assert results.folder.exists("report/best_config.json") == bool(known)
+    assert (results.folder / "report").exists("best_config.json") == bool(known)
     if known:
-        kept = json.loads(results.folder.read("report/best_config.json"), parse_constant=pytest.fail)
+        kept = json.loads((results.folder / "report").read("best_config.json"), parse_constant=pytest.fail)
         assert kept["score"] == min(known)
         assert f"The best: trial {kept['trial']}" in section(text, "best")
 
 
 def test_pictures_and_notes_that_are_not_there_or_damaged(made: Callable[..., Results]) -> None:
     results = made([Made({10: 2.0, 20: 1.0}), Made({10: 3.0})])
-    (results.folder / "trials/0/samples").write("000000020.png", b"no picture")
-    (results.folder / "trials/1/samples").delete("000000010.png")
+    (results.folder / "trials" / "0" / "samples").write("000000020.png", b"no picture")
+    (results.folder / "trials" / "1" / "samples").delete("000000010.png")
     for number in (0, 1):
-        (results.folder / f"trials/{number}").delete("mlflow.json")
+        (results.folder / "trials" / str(number)).delete("mlflow.json")
     text = written(results)
     assert "no picture" in section(text, "best")
     assert "0 of 7 records of 2 trials are in MLflow" in section(text, "tracking")
@@ -519,6 +519,6 @@ def test_the_command(storage: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_records_that_cannot_be_read(made: Callable[..., Results]) -> None:
     results = made([Made({10: 2.0})])
-    (results.folder / "trials/0/spool").write("000000020.json", b"{")
+    (results.folder / "trials" / "0" / "spool").write("000000020.json", b"{")
     with pytest.raises(Exception, match="the records of a sweep must be files that can be read"):
         write_report(results)

@@ -64,7 +64,7 @@ def test_a_reopened_trial_ends_anew_and_keeps_its_steps(spool: Spool) -> None:
 
 def test_files_are_json_even_where_numbers_are_not_finite(spool: Spool) -> None:
     spool.step(1, 10, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.1})
-    spool.end("FAIL", "diverged", 30, 1, Best(1, math.inf, "1"))
+    spool.end("FAIL", "diverged", 30, 1, Best(1, math.inf, "000000001"))
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from sweeps.engine.charts.facts import read_facts
-from sweeps.engine.plan import FILE as PLAN_FILE
+from sweeps.engine.plan import read_described
 from sweeps.engine.report.best_config import best_config
 from sweeps.engine.report.page import mark, page
 from sweeps.engine.report.trials_table import trials_parquet
@@ -25,7 +24,7 @@ def write_report(results: Results) -> Folder:
 
     What was there is written anew. Raises `UserError` if the trials' records cannot be read, or nothing be written.
     """
-    facts, about = read_facts(results), _about(results)
+    facts, about = read_facts(results), read_described(results.folder)
     target = results.folder / REPORT
     files = {
         PAGE: page(results, facts, about).encode(),
@@ -49,7 +48,7 @@ def write_report(results: Results) -> Folder:
 def write_page(results: Results, out: Path) -> None:
     """Write the page alone to a file. Raises `UserError` if there is one that is no report of this sweep."""
     _check_free(out, results.plan.id)
-    text = page(results, read_facts(results), _about(results))
+    text = page(results, read_facts(results), read_described(results.folder))
     try:
         Folder.at(out.parent).write(out.name, text.encode())
     except OSError as error:
@@ -71,12 +70,3 @@ def _check_free(out: Path, sweep_id: str) -> None:
             f"--out must name a file that is not there yet, or a report of this same sweep, so that nothing is lost; "
             f"{out} is something else: name another"
         )
-
-
-def _about(results: Results) -> dict[str, Any]:
-    try:
-        return dict(json.loads(results.folder.read(PLAN_FILE)))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{results.folder}/{PLAN_FILE} must be a file that can be read; {one_line(error)}: check --storage"
-        ) from error

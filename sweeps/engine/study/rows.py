@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from sweeps.engine.plan import Plan
 from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
 from sweeps.engine.study.storage import read_trials
+from wgan_core.errors import printable
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -52,8 +53,8 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
         best_step=step,
         step=frozen.last_step or 0,
         seconds=frozen.user_attrs.get(SECONDS, 0.0),
-        reason=frozen.user_attrs.get(REASON, ""),
-        session=frozen.user_attrs.get(HOLDER, "").partition("/")[0],
+        reason=printable(str(frozen.user_attrs.get(REASON, ""))),
+        session=str(frozen.user_attrs.get(HOLDER, "")).partition("/")[0],
         test=frozen.user_attrs.get(TEST, {}),
     )
 
