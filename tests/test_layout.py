@@ -23,7 +23,8 @@ ALLOWED = {
     "optuna": r"sweeps\.engine\.(doctor\.study|study\.(claims|deaths|pruner|re\w+|rows|st\w+|trials)|charts\.\w+)",
     "optuna.distributions": r"sweeps\.engine\.(study\.claims|space)",
     "rich": r"sweeps\.engine\.terminal\.(live|screen|picture)",
-    "ray": r"sweeps\.engine\.((search|trainable|training|run)\w*|cluster\.(connection|drain|nodes|notice|probe|use))",
+    "ray": r"sweeps\.engine\.((search|trainable|training|run)\w*|doctor\.sharing"
+    r"|cluster\.(connection|drain|imports|local|nodes|notice|probe|use))",
     "sweeps": r"sweeps(\..+)?",
 }
 # In wgan_core nothing imports, directly or through others, a module of a higher rank than its own.

@@ -96,7 +96,7 @@ def checked(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").touch()
+    (tmp_path / ".ray" / "auth_token").touch(mode=0o600)
 
     def ran(text: str) -> tuple[int, str]:
         Path("cluster.yaml").write_text(text, encoding="utf-8")
@@ -134,7 +134,7 @@ def test_a_field_is_named_by_its_path(checked: Callable[[str], tuple[int, str]])
     [
         ("dist/wgan_sweeps-0.1.0-py3-none-any.whl", "there is none in it: run make wheel"),
         ("dist", "run make wheel"),
-        (".ray/auth_token", "run ray get-auth-token --generate"),
+        (".ray/auth_token", "run (umask 077; ray get-auth-token --generate)"),
         ("cluster/requirements.txt", "run this in the folder of the repository"),
     ],
 )

@@ -50,7 +50,7 @@ def drain_here() -> None:
 
 def _find(name: str | None) -> tuple[str, str, str]:
     """The cluster's address, and the node's id and what people know it by."""
-    address = running_cluster()
+    address = running_cluster(print)
     if not address:
         raise UserError("there must be a cluster that this machine is part of; there is none: set RAY_ADDRESS")
     with joined(address):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from sweeps.engine.cluster.rights import mode_lets_others_read
 from wgan_core.errors import UserError, one_line
 
 MARK = "FILL_IN"
@@ -26,9 +27,11 @@ class Field:
 
 
 def check_cluster_file(path: Path) -> None:
-    """Raises `UserError` that names the fields not filled in, a password in a URL, or files to be copied that are not.
+    """Check that `ray up` could use a cluster's file, and find the files to copy from the current folder.
 
-    Files that are to be copied to the cluster are looked for from the working folder, as `ray up` does.
+    Raises:
+        UserError: names the fields that are not filled in, a password in a URL, files to copy that are not there, or a
+            token that others may read.
     """
     fields = list(_fields(path))
     unfilled = [f"{field.path} (line {field.line})" for field in fields if MARK in field.text]
@@ -46,17 +49,30 @@ def check_cluster_file(path: Path) -> None:
                 f"{path} must name files that are there; {field.path} (line {field.line}) names {field.text}, which is "
                 f"not: {_maker(field.text)}"
             )
+    open_token = next((field for field in fields if _is_open_token(field)), None)
+    if open_token is not None:
+        raise UserError(
+            f"{path} must copy a token that you alone may read; {open_token.path} (line {open_token.line}) names "
+            f"{open_token.text}, which others on this machine may read: "
+            "delete it, and run (umask 077; ray get-auth-token --generate)"
+        )
     if any(field.path.startswith("file_mounts.") and field.text == "dist" for field in fields) and not any(
         Path("dist").glob("*.whl")
     ):
         raise UserError(f"{path} copies the wheel from dist; there is none in it: run make wheel")
 
 
+def _is_open_token(field: Field) -> bool:
+    """Return whether a field names a token that others may read: they could, too, where it is copied to."""
+    is_token = field.path.startswith("file_mounts.") and field.text.endswith("auth_token")
+    return is_token and mode_lets_others_read(Path(field.text).expanduser().stat())
+
+
 def _maker(mounted: str) -> str:
     if mounted == "dist":
         return "run make wheel"
     if mounted.endswith("auth_token"):
-        return "run ray get-auth-token --generate"
+        return "run (umask 077; ray get-auth-token --generate)"
     return "run this in the folder of the repository"
 
 

@@ -10,20 +10,23 @@ from collections.abc import Sequence
 from sweeps.engine.cluster.nodes import AGAIN, Node, Silence, ask_inventory, differences, inventory
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
 from sweeps.engine.doctor.machine import Seen
+from sweeps.engine.doctor.sharing import check_token_files
 
 ANSWER_S = 2.0
 
 
 def check_token(machines: Sequence[Seen]) -> list[Check]:
-    """Whether the nodes' processes, and with them the cluster's own, were started to ask for a token."""
+    """Check that every node asks for a token, by how its processes were started, and that it keeps the token secret."""
+    files = check_token_files({each.name: each.machine.open_tokens for each in machines})
     without = [each.name for each in machines if each.machine.auth_mode.lower() != "token"]
     if not without:
         mode = os.environ.get("RAY_AUTH_MODE", "")
-        return ok("token", f"every node asks for it (RAY_AUTH_MODE={mode} here)")
-    return warning(
+        return unless(files, "token", f"every node asks for it (RAY_AUTH_MODE={mode} here)")
+    return files + warning(
         "token",
         f"{', '.join(without)}: Ray was started without RAY_AUTH_MODE=token, so whoever reaches it can run code there",
-        "`ray get-auth-token --generate`, the same ~/.ray/auth_token on every node, RAY_AUTH_MODE=token, start anew",
+        "`(umask 077; ray get-auth-token --generate)`, the same ~/.ray/auth_token on every node, RAY_AUTH_MODE=token, "
+        "and start it anew",
     )
 
 

@@ -8,9 +8,10 @@ from importlib.metadata import version
 
 from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.nodes import Node, inventory, working
-from sweeps.engine.doctor.check import Check, counted, failed, ok
+from sweeps.engine.doctor.check import Check, counted, failed, ok, unless
 from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, describe
 from sweeps.engine.doctor.machine import Seen, check_clocks, check_machines, look, seen
+from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessions, check_token_files
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
@@ -23,6 +24,7 @@ def examine(storage: str, tracking_uri: str | None, study_storage: str | None) -
     folder = Folder.at(storage)
     try:
         address = running_cluster()
+        yield from check_note()
         if address:
             with joined(address) as dashboard:
                 yield from _cluster(address, dashboard, folder)
@@ -46,15 +48,21 @@ def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
     answering = [node for node in nodes if str(node) in {each.name for each in machines}]
     yield from check_token(machines)
     yield from check_dashboard(dashboard, _heads(nodes))
+    yield from check_sessions({each.name: each.machine.open_session for each in machines})
     yield from check_clocks(answering)
     yield from check_storage(folder, answering)
     yield from check_machines(machines)
 
 
 def _alone(folder: Folder) -> Iterator[Check]:
+    here = Seen(socket.gethostname(), look())
     yield from ok("versions", describe(inventory()))
+    yield from check_own_ray()
+    yield from unless(
+        check_token_files({here.name: here.machine.open_tokens}), "token", "no file of it that others read"
+    )
     yield from check_storage(folder, ())
-    yield from check_machines([Seen(socket.gethostname(), look())])
+    yield from check_machines([here])
 
 
 def _heads(nodes: list[Node]) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +15,9 @@ from pathlib import Path
 import torch
 
 from sweeps.engine.cluster.nodes import Node, Silence, ask_each
+from sweeps.engine.cluster.note import temp_folder
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
+from sweeps.engine.doctor.sharing import open_session, open_tokens
 
 # Ray says of fewer that they are too few, and ends tasks on a node whose disk is fuller than that.
 FILES_LEAST, DISK_FULL, DISK_NEARLY_FULL = 8192, 0.95, 0.90
@@ -28,7 +29,14 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Machine:
-    """gpus: name and memory of each that torch sees. driver: of the GPUs, empty if not known. Sizes in bytes."""
+    """What a machine has. Sizes are in bytes.
+
+    Attributes:
+        gpus: name and memory of each that torch sees.
+        driver: the version of the GPUs' driver, empty if it is not known.
+        open_tokens: files with Ray's token that other users of the machine may read.
+        open_session: the folder of its Ray's files, if other users may write there; else empty.
+    """
 
     auth_mode: str
     torch: str
@@ -39,6 +47,8 @@ class Machine:
     size: int
     shared_memory: int
     files: int
+    open_tokens: list[str]
+    open_session: str
 
 
 @dataclass(frozen=True)
@@ -54,18 +64,20 @@ class Seen:
 def look() -> Machine:
     """This machine, as a process of Ray's on it finds it."""
     # Ray makes its folder there, below which its sessions lie.
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    folder = temp_folder()
     disk = shutil.disk_usage(folder)
     return Machine(
         auth_mode=os.environ.get("RAY_AUTH_MODE", ""),
         torch=torch.__version__,
         gpus=[_gpu(index) for index in range(torch.cuda.device_count())],
         driver=_driver(),
-        folder=folder,
+        folder=str(folder),
         free=disk.free,
         size=disk.total,
         shared_memory=shutil.disk_usage(SHARED_MEMORY).total if SHARED_MEMORY.exists() else 0,
         files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        open_tokens=open_tokens(),
+        open_session=open_session(),
     )
 
 

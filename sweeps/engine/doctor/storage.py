@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from sweeps.engine.cluster.nodes import Node, Silence, ask_each
+from sweeps.engine.cluster.rights import others_may_write
 from sweeps.engine.doctor.check import Check, counted, failed, unless, warning
 from wgan_core.errors import one_line
 from wgan_core.folder import Folder
@@ -48,6 +49,7 @@ def check_storage(folder: Folder, nodes: Sequence[Node]) -> list[Check]:
     return [
         *unless(found, "storage", f"{folder}: {who} can write there, and read what others wrote"),
         *here,
+        *_writers(folder),
         *_file_system(folder),
     ]
 
@@ -100,6 +102,17 @@ def _room(where: str, free: int | None) -> list[Check]:
     if free is None or free >= LEAST:
         return []
     return warning("storage", f"{where} has {free / 2**20:.0f} MiB free", "make room: a trial keeps three checkpoints")
+
+
+def _writers(folder: Folder) -> list[Check]:
+    """Warn of a storage that other users of this machine may change."""
+    if not folder.is_local or not others_may_write(Path(folder.path)):
+        return []
+    return warning(
+        "storage",
+        f"other users may write to {folder}, and so change what sweeps read from it",
+        "chmod go-w it, unless you share it on purpose with people that you trust",
+    )
 
 
 def _file_system(folder: Folder) -> list[Check]:

@@ -1,0 +1,73 @@
+"""Rights on this machine's files: what users other than this one and root may read or change."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def belongs_to_us(status: os.stat_result) -> bool:
+    """Return whether a file belongs to this user or to root."""
+    return status.st_uid in (os.geteuid(), 0)
+
+
+def owner(status: os.stat_result) -> str:
+    """Return the name of a file's user, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        return str(status.st_uid)
+
+
+def mode_lets_others_write(status: os.stat_result) -> bool:
+    """Return whether a file's mode lets others write, whatever the folders above it allow."""
+    return _lets_others(status, stat.S_IWGRP, stat.S_IWOTH)
+
+
+def mode_lets_others_read(status: os.stat_result) -> bool:
+    """Return whether a file's mode lets others read, whatever the folders above it allow."""
+    return _lets_others(status, stat.S_IRGRP, stat.S_IROTH)
+
+
+def others_may_read(path: Path) -> bool:
+    """Return whether others may read a file."""
+    return mode_lets_others_read(path.stat()) and _others_reach(path)
+
+
+def others_may_write(path: Path) -> bool:
+    """Return whether others may change a file, or what a folder holds."""
+    return mode_lets_others_write(path.stat()) and _others_reach(path)
+
+
+def others_may_replace(entry: Path) -> bool:
+    """Return whether others may put something else in the place of a folder's entry. A sticky folder prevents that."""
+    status = entry.parent.stat()
+    return others_may_write(entry.parent) and not status.st_mode & stat.S_ISVTX
+
+
+def _others_reach(path: Path) -> bool:
+    """Return whether every folder above a path lets others through."""
+    return all(
+        _lets_others(folder, stat.S_IXGRP, stat.S_IXOTH) or not belongs_to_us(folder) for folder in _folders(path)
+    )
+
+
+def _folders(path: Path) -> Iterator[os.stat_result]:
+    return (folder.stat() for folder in path.resolve().parents)
+
+
+def _lets_others(status: os.stat_result, group: int, other: int) -> bool:
+    return bool(status.st_mode & other) or (bool(status.st_mode & group) and not _is_group_of_one(status))
+
+
+def _is_group_of_one(status: os.stat_result) -> bool:
+    """Return whether the group is the one that many systems give each user, with nobody else in it."""
+    try:
+        group, user = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == user and set(group.gr_mem) <= {user}

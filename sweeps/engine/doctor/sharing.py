@@ -1,0 +1,93 @@
+"""A machine that several users share: what others could read of Ray, change, or leave as a trap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+from sweeps.engine.cluster.local import LOOPBACK, TOKEN_PATH, check_local
+from sweeps.engine.cluster.note import read_note
+from sweeps.engine.cluster.rights import others_may_read, others_may_write
+from sweeps.engine.doctor.check import Check, failed, ok, unless, warning
+from wgan_core.errors import UserError
+
+
+def check_own_ray() -> list[Check]:
+    """Check, without starting it, that a Ray of a sweep's own would be this user's alone."""
+    try:
+        folder = check_local()
+    except UserError as error:
+        found, _, remedy = str(error).rpartition(": ")
+        return failed("local", found, remedy)
+    listens = f"a sweep starts a Ray that listens on {LOOPBACK} alone, with a token of its own"
+    return ok("local", f"{listens} and its files in {folder}, for this user alone")
+
+
+def check_note() -> list[Check]:
+    """Warn of a note of a cluster that another user may have left here."""
+    note = read_note()
+    if note is None or not note.distrust:
+        return []
+    return warning("ray", f"the cluster noted in {note.path} is ignored, as {note.distrust}", _remedy(note.path))
+
+
+def _remedy(path: Path) -> str:
+    return f"set RAY_ADDRESS to join it; else have {path} deleted, or set RAY_TMPDIR to a folder of your own"
+
+
+def check_token_files(machines: Mapping[str, Sequence[str]]) -> list[Check]:
+    """Warn of files with Ray's token that others may read, by the names of their machines."""
+    return [
+        each
+        for name, files in machines.items()
+        for file in files
+        for each in warning(
+            "token",
+            f"{name}: other users may read {file}, which lets them run code as you",
+            f"chmod 600 {file}; if others use that machine, make a new token, and start the cluster anew",
+        )
+    ]
+
+
+def check_sessions(machines: Mapping[str, str]) -> list[Check]:
+    """Check that others may not write to the folders of Ray's files, by the names of their machines."""
+    found = [
+        each
+        for name, folder in machines.items()
+        if folder
+        for each in warning(
+            "session",
+            f"{name}: other users may write to {folder}, where Ray has its sockets and logs",
+            "before `ray start`, set RAY_TMPDIR to a folder of mode 700, as Ray opens its own to everyone",
+        )
+    ]
+    return unless(found, "session", "no other user may write to Ray's files")
+
+
+def open_tokens() -> list[str]:
+    """Return the files of this user with Ray's token that others may read."""
+    files = [os.environ.get(TOKEN_PATH), "~/.ray/auth_token"]
+    found = []
+    for file in dict.fromkeys(str(Path(each).expanduser()) for each in files if each):
+        with suppress(OSError):
+            if others_may_read(Path(file)):
+                found.append(file)
+    return found
+
+
+def open_session() -> str:
+    """Return the folder of the files of this node's Ray if others may write there; else an empty text."""
+    if not ray.is_initialized():
+        return ""
+    own = ray.get_runtime_context().get_node_id()
+    for node in cast("list[dict[str, Any]]", ray.nodes()):
+        if node["NodeID"] == own:
+            session = Path(node["RayletSocketName"]).parents[1]
+            with suppress(OSError):
+                return str(session) if others_may_write(session) or others_may_write(session.parent) else ""
+    return ""
