@@ -69,12 +69,12 @@ def live_view(before: Results, session: str) -> None:
 
 @contextmanager
 def serving(name: str, storage: str) -> Iterator[str]:
-    """`sweeps serve-ui` for as long as the block lasts; the link that it prints."""
+    """Run `sweeps serve-ui` for as long as the block lasts; yield the link that it prints, which carries the key."""
     command = [str(Path(sys.executable).with_name("sweeps")), "serve-ui", name, "--storage", storage]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield next(line.split()[-1] for line in process.stdout if "/#/experiments/" in line)
+            yield next(line.split()[-1] for line in process.stdout if "#/experiments/" in line)
         finally:
             process.terminate()
 

@@ -10,9 +10,9 @@ from sweeps.commands.promote import add_tracking_uri
 from sweeps.engine.options import add_storage, storage_of, study_storage_of, whole_number
 from sweeps.engine.results import known_sweeps, open_plan, study_url, tracking_uri_of
 from sweeps.engine.tracking.record import Record, open_record
-from sweeps.engine.tracking.server import PORT, choose_port, program_beside, serve
+from sweeps.engine.tracking.server import PORT, choose_port, program_beside, serve, with_key
 from sweeps.engine.tracking.uri import database, is_http, shown
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
 HELP = "MLflow's pages of a sweep, or of all, in the browser; ends with Ctrl-C"
@@ -35,14 +35,14 @@ def run(given: argparse.Namespace) -> None:
         )
     away = [record for record in records if is_http(record.uri)]
     for record in away:
-        print(_line(record, shown(record.uri).rstrip("/")), flush=True)
+        print(_line(record, record.link(shown(record.uri).rstrip("/"))), flush=True)
     for command in _dashboards(given, records):
         print(command, flush=True)
     if stores:
         (uri,) = stores
         port = choose_port(given.port)
         print(f"starting MLflow on {shown(uri)}, which takes 10 to 30 s", flush=True)
-        serve(uri, port, lambda base: _show(base, [record for record in records if record not in away]))
+        serve(uri, port, lambda base, key: _show(base, key, [record for record in records if record not in away]))
 
 
 def _records(given: argparse.Namespace) -> list[Record]:
@@ -54,8 +54,8 @@ def _records(given: argparse.Namespace) -> list[Record]:
         try:
             folder, plan = open_plan(storage, name)
             records.append(open_record(tracking_uri_of(folder, given.tracking_uri), plan))
-        except UserError as error:  # one that cannot be shown must not hide the others
-            problems.append(f"{name} cannot be shown: {error}")
+        except Exception as error:  # one that is damaged, in whatever way, must not hide the others
+            problems.append(f"{name} cannot be shown: {error if isinstance(error, UserError) else one_line(error)}")
             if given.name is not None:
                 raise
     if not records:
@@ -64,14 +64,14 @@ def _records(given: argparse.Namespace) -> list[Record]:
     return records
 
 
-def _show(base: str, records: Sequence[Record]) -> None:
+def _show(base: str, key: str, records: Sequence[Record]) -> None:
     for record in records:
-        print(_line(record, base), flush=True)
+        print(_line(record, with_key(record.link(base), key)), flush=True)
     print("Ctrl-C ends the server", flush=True)
 
 
-def _line(record: Record, base: str) -> str:
-    return f"{record.plan.name}  {record.link(base)}"
+def _line(record: Record, link: str) -> str:
+    return f"{record.plan.name}  {link}"
 
 
 def _dashboards(given: argparse.Namespace, records: Sequence[Record]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +14,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from sweeps.engine.confirmation import Asked
 from sweeps.engine.plan import on_test_split
@@ -21,6 +24,7 @@ from sweeps.engine.tracking.view import plain_link, view_link
 from tests.browser import shown
 from tests.sweeps.made import OBJECTIVE, confirm, made_sweep
 from tests.sweeps.mlflow_server import Server
+from tests.sweeps.processes import Surroundings, wait_for
 
 NAME, BEST = "blobs", best_key(OBJECTIVE)
 
@@ -111,6 +115,72 @@ def test_the_plain_link_lists_them_in_order_too(sweep: Shown, page: Page) -> Non
     link = plain_link(sweep.uri, sweep.experiment, sweep.results.plan.id, OBJECTIVE)
     page.goto(link, wait_until="domcontentloaded")
     assert shown.names(page, 12) == [run.info.run_name for run in sweep.trials]
+
+
+# Whether a page can read what a server answers, run what it answers, or show it as a picture or in a frame.
+FOREIGN = """async ([base, script]) => {
+    const anew = Math.random();  // not what the browser has in its cache
+    const api = `${base}/ajax-api/2.0/mlflow/experiments/search?max_results=1`, asked = {credentials: 'include'};
+    const came = (tag, address) => new Promise(told => { const found = document.createElement(tag);
+        found.onload = () => told(true); found.onerror = () => told(false); found.src = address;
+        document.body.append(found) });
+    const sent = {...asked, method: 'POST', mode: 'no-cors', body: '{"name": "foreign"}'};
+    await fetch(`${base}/api/2.0/mlflow/experiments/create`, sent);
+    return [await fetch(api, asked).then(answer => answer.ok, () => false),
+        await came('script', `${base}/${script}?${anew}`),
+        await came('img', `${base}/static-files/favicon.ico?${anew}`)] }"""
+
+
+def test_the_link_of_serve_ui_opens_the_view_and_nothing_else_does(
+    sweep: Shown, browser: Browser, page: Page, tmp_path: Path, keep: Callable[[Page, str], None]
+) -> None:
+    """In place of the key the browser has a cookie, which pages of other servers cannot use."""
+    around = Surroundings(tmp_path)
+    try:
+        storage = Path(sweep.results.folder.path).parent
+        running = around.sweeps("serve-ui", NAME, "--storage", storage, "--port", 5097)
+        wait_for(lambda: "Ctrl-C ends" in running.out or running.process.poll() is not None, "the server", 120)
+        link = next(line.split()[-1] for line in running.out.splitlines() if "#/experiments/" in line)
+        base, _, rest = link.partition("/?")
+        key, place = rest.partition("#")[::2]
+
+        with browser.new_context() as without_cookies:
+            stranger = without_cookies.new_page()
+            stranger.goto(f"{base}/#{place}")
+            expect(stranger.get_by_text("a request must carry this server's key")).to_be_visible()
+
+        page.goto(link, wait_until="domcontentloaded")
+        assert shown.names(page, 12) == [run.info.run_name for run in sweep.trials]
+        shown.wait_for_charts(page)
+        shown.wait_for_pictures(page, 4)
+        keep(page, "mlflow-serve-ui")
+        assert page.url.startswith(f"{base}/#{place}")  # MLflow adds to it
+        assert key not in page.url
+        assert page.evaluate("() => document.cookie") == ""
+        assert key not in page.content()
+        asked = [base, page.locator("script[src]").first.get_attribute("src")]
+
+        page.goto("about:blank")
+        stranger = page.context.new_page()
+        (tmp_path / "index.html").write_text(f"<!doctype html><a href='{base}/#{place}'>trials</a>")
+        theirs = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+        with ThreadingHTTPServer(("127.0.0.1", 0), theirs) as other:
+            threading.Thread(target=other.serve_forever).start()
+            try:
+                for host in ("127.0.0.1", "localhost"):
+                    stranger.goto(f"http://{host}:{other.server_port}/")
+                    assert stranger.evaluate(FOREIGN, asked) == [False, False, False]
+                stranger.goto(f"http://127.0.0.1:{other.server_port}/")
+                stranger.get_by_text("trials").click()
+                assert shown.names(stranger, 12) == [run.info.run_name for run in sweep.trials]
+            finally:
+                other.shutdown()
+        assert MlflowClient(tracking_uri=sweep.database).get_experiment_by_name("foreign") is None
+        own = page.context.new_page()
+        own.goto(base, wait_until="domcontentloaded")
+        assert own.evaluate(FOREIGN, asked) == [True, True, True]
+    finally:
+        around.close()
 
 
 def test_the_sweeps_run_leads_with_the_winner(sweep: Shown, page: Page, keep: Callable[[Page, str], None]) -> None:

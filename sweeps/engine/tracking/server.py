@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import os
+import secrets
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -12,20 +15,40 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlencode
 
-from sweeps.engine.tracking.uri import database, shown, without_password
+from sweeps.engine.tracking.protected import APP, KEY, ROOT, proof_of
+from sweeps.engine.tracking.uri import HIDDEN, database, shown, without_password
 from wgan_core.errors import UserError
 
 HOST, PORT = "127.0.0.1", 5000
 _PORTS_TRIED = 100
 _START_S, _END_S, _PAUSE_S = 120.0, 5.0, 0.1
 _LINES, _LONGEST = 3, 400
-# Jobs alone take seven processes and 1.8 GB.
-_OFF = {
+# What the server gets of this process's environment: no credentials, and no settings of MLflow or uvicorn, some of
+# which read files or fetch URLs.
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR")
+_KEPT_PREFIXES = ("LC_", "PYTHON", "PG", "MYSQL_", "ODBC", "KRB5", "MLFLOW_SQLALCHEMYSTORE_")
+# What PostgreSQL's client looks for in the home folder, by the variable that names the file.
+_OF_POSTGRESQL = {
+    "PGPASSFILE": ".pgpass",
+    "PGSERVICEFILE": ".pg_service.conf",
+    "PGSSLROOTCERT": ".postgresql/root.crt",
+    "PGSSLCERT": ".postgresql/postgresql.crt",
+    "PGSSLKEY": ".postgresql/postgresql.key",
+}
+_SETTINGS = {
+    "PYTHONSAFEPATH": "1",  # keeps the current folder off the path of children too
+    # Jobs alone take seven processes and 1.8 GB.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS": "false",
     "MLFLOW_ENABLE_AI_GATEWAY": "false",
+    "MLFLOW_MODEL_CATALOG_URI": "",  # fetches nothing
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "none",  # sends nothing to addresses that the database names
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 # Ctrl-C, a plain `kill`, and the closing of the terminal.
@@ -46,42 +69,94 @@ def choose_port(given: int | None) -> int:
     return given
 
 
-def serve(uri: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the store at `uri` until a person ends this process; `ready` gets the server's address once it answers.
+def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
+    """Serve the store at `uri` until a person ends this process.
 
-    The server and all that it starts end with it. Raises `UserError` if it does not start, or ends by itself.
+    The server and all that it starts end with it. Each start has a new key, without which the server refuses
+    requests.
+
+    Args:
+        uri: Tracking URI of a database.
+        port: Free port of this machine.
+        ready: Gets the server's address and its key, once the server answers.
+
+    Raises:
+        UserError: The server does not start, or ends by itself.
     """
-    with tempfile.TemporaryFile("w+", errors="replace") as log, _asked_to_end() as asked:
-        process = _start(uri, port, log)
+    if not entry_points(group="mlflow.app", name=APP):
+        raise UserError(
+            f"MLflow must find the entry point {APP!r} of this project; this installation lacks it: run "
+            "`make .venv`, or install the project again"
+        )
+    key = secrets.token_urlsafe(32)
+    with (
+        tempfile.TemporaryDirectory(prefix="sweeps-") as empty,
+        tempfile.TemporaryFile("w+", errors="replace") as log,
+        _asked_to_end() as asked,
+    ):
+        process = _start(uri, port, key, empty, log)
         try:
             deadline = time.monotonic() + _START_S
-            while not _answers(port):
+            while not _answers(port, key):
                 if asked:
                     return
-                _check_lives(process, uri, log)
+                _check_lives(process, uri, key, log)
                 if time.monotonic() > deadline:
                     raise UserError(
-                        f"MLflow's server must answer within {_START_S:.0f} s; it did not: {_last(log, uri)}: try again"
+                        f"MLflow's server must answer within {_START_S:.0f} s; it did not: {_last(log, uri, key)}: "
+                        "try again"
                     )
                 time.sleep(_PAUSE_S)
-            _check_lives(process, uri, log)  # else it is another that answers there
-            ready(f"http://{HOST}:{port}")
+            ready(f"http://{HOST}:{port}", key)
             while not asked:
-                _check_lives(process, uri, log)
+                _check_lives(process, uri, key, log)
                 time.sleep(_PAUSE_S)
         finally:
             _end(process)
 
 
-def _start(uri: str, port: int, log: IO[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+def with_key(link: str, key: str) -> str:
+    """Return a link to a page of the server that carries the key."""
+    page, _, place = link.partition("#")
+    return f"{page}?{urlencode({'key': key})}#{place}"
+
+
+def _start(uri: str, port: int, key: str, empty: str, log: IO[str]) -> subprocess.Popen[bytes]:
+    """Start the server in the folder `empty`, so that nothing in the current folder is imported or read."""
     file = database(uri)
-    if file is not None:  # where experiments that are made by hand put their files: not into the current folder
-        command += ["--artifacts-destination", str(file.parent / "mlartifacts")]
-    # Not on the command line, which everyone on this machine can read: the URI may hold a password.
-    env = {**os.environ, **_OFF, "MLFLOW_BACKEND_STORE_URI": uri}
+    # Where experiments that are made by hand put their files.
+    artifacts = (Path.cwd() if file is None else file.parent) / "mlartifacts"
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--app-name", APP, "--workers", "1"]
+    command += ["--host", HOST, "--port", str(port), "--artifacts-destination", str(artifacts)]
+    command += ["--uvicorn-opts", "--no-access-log"]  # lines of it would hold the link's key
+    env = {
+        **_environment(empty),
+        # Everyone on this machine can read the command line, but not the environment.
+        "MLFLOW_BACKEND_STORE_URI": uri if file is None else _absolute(uri, file),
+        KEY: key,
+        ROOT: "" if file is None else str(file.parent.resolve()),
+    }
     # In a group of its own, which ends as a whole; Ctrl-C reaches this process alone.
-    return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=empty, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def _environment(home: str) -> dict[str, str]:
+    """Return the environment of a server whose home folder is `home`: MLflow reads credentials in a home folder."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    files = {name: Path.home() / file for name, file in _OF_POSTGRESQL.items()}
+    found = {name: str(file) for name, file in files.items() if file.is_file()}
+    # Python looks there for packages that were installed with `pip install --user`.
+    return {"PYTHONUSERBASE": site.getuserbase(), **found, **kept, **_SETTINGS, "HOME": home}
+
+
+def _absolute(uri: str, file: Path) -> str:
+    """Return the URI of a SQLite database with the absolute path of its file."""
+    scheme, _, rest = uri.partition(":///")
+    name, mark, query = rest.partition("?")
+    before = "file:" if name.startswith("file:") and "uri=true" in query else ""
+    return f"{scheme}:///{before}{file}{mark}{query}"
 
 
 @contextmanager
@@ -108,26 +183,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _check_lives(process: subprocess.Popen[bytes], uri: str, log: IO[str]) -> None:
+def _check_lives(process: subprocess.Popen[bytes], uri: str, key: str, log: IO[str]) -> None:
     if process.poll() is not None:
         raise UserError(
-            f"MLflow's server on {shown(uri)} must go on; it ended: {_last(log, uri)}: check --tracking-uri"
+            f"MLflow's server on {shown(uri)} must go on; it ended: {_last(log, uri, key)}: check --tracking-uri"
         )
 
 
-def _last(log: IO[str], uri: str) -> str:
+def _last(log: IO[str], uri: str, key: str) -> str:
     """The last lines that the server said, on one."""
     log.seek(0)
     lines = [line.strip() for line in log if line.strip()][-_LINES:]
-    said = without_password("; ".join(lines), uri) or "it said nothing"
+    said = without_password("; ".join(lines), uri).replace(key, HIDDEN) or "it said nothing"
     return said if len(said) <= _LONGEST else f"...{said[3 - _LONGEST :]}"
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, key: str) -> bool:
+    """Return whether the server with this key answers: another user may have taken the port meanwhile."""
     connection = HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        return hmac.compare_digest(connection.getresponse().read(100), proof_of(key).encode())
     except (OSError, HTTPException):
         return False
     finally:

@@ -1,0 +1,147 @@
+"""MLflow's server for whoever has its key, and for nobody else.
+
+`mlflow server --app-name sweeps` serves the application that `protected_app` returns. pyproject.toml names that
+function as an entry point of MLflow's group `mlflow.app`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs
+
+APP = "sweeps"
+"""Name of the entry point."""
+
+KEY, ROOT = "SWEEPS_SERVER_KEY", "SWEEPS_SERVER_ROOT"
+"""Environment variables: the server's key; the folder that holds all artifacts, or nothing for any folder."""
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_OPEN_THE_LINK = "open the link that `sweeps serve-ui` printed"
+_NO_KEY = f"a request must carry this server's key; this one does not: {_OPEN_THE_LINK}, from the terminal\n"
+_FOREIGN = f"a request must come from this server's own pages; this one comes from another site's: {_OPEN_THE_LINK}\n"
+_NOT_SERVED = "MLflow's assistant must be off, as it runs commands on this machine: start `mlflow server` for it\n"
+# MLflow has no setting that turns its assistant off.
+_ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
+
+
+def protected_app() -> Application:
+    """Return MLflow's application behind the key of the environment variable `KEY`."""
+    key, root = os.environ.pop(KEY), os.environ.pop(ROOT)
+    from mlflow.server.fastapi_app import app
+
+    _keep_artifacts_below(root)
+    return Protected(app, key)
+
+
+def proof_of(key: str) -> str:
+    """Return what a server answers at /health: it shows that the server has the key, but not the key."""
+    return hmac.digest(key.encode(), b"health", "sha256").hex()
+
+
+class Protected:
+    """An ASGI application that hands on only those requests that carry the key.
+
+    A browser gets a cookie for the key in the link, `/?key=...`; a program sends `Authorization: Bearer`. Only
+    /health answers without.
+    """
+
+    def __init__(self, app: Application, key: str) -> None:
+        self._app, self._key, self._proof = app, key, proof_of(key)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        # Browsers send a host's cookies to every port of it: without the port, two servers would share one name.
+        port = headers.get("host", "").rpartition(":")[2]
+        cookie = f"sweeps-{port if port.isdecimal() else ''}"
+        path = scope["path"]
+        if path == "/health":
+            await _answer(scope, send, 200, self._proof)
+        elif path == "/" and any(map(self._is_key, parse_qs(scope["query_string"].decode("latin-1")).get("key", []))):
+            given = f"{cookie}={self._key}; Path=/; HttpOnly; SameSite=Strict"
+            await _answer(scope, send, 303, "", {"location": "/", "set-cookie": given})
+        elif not self._has_key(headers, cookie):
+            await _answer(scope, send, 401, _NO_KEY, {"www-authenticate": "Bearer"})
+        elif _is_foreign(scope, headers):
+            await _answer(scope, send, 403, _FOREIGN)
+        elif path.startswith(_ASSISTANT):
+            await _answer(scope, send, 404, _NOT_SERVED)
+        else:
+            await self._app(scope, receive, send)
+
+    def _has_key(self, headers: dict[str, str], cookie: str) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_key(token.strip()):
+            return True
+        pairs = [pair.strip().partition("=") for pair in headers.get("cookie", "").split(";")]
+        return any(name == cookie and self._is_key(value) for name, _, value in pairs)
+
+    def _is_key(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._key.encode())
+
+
+def _is_foreign(scope: Message, headers: dict[str, str]) -> bool:
+    """Return whether a page that is not this server's sent a request.
+
+    A page on another port of the same host is foreign too: browsers call that the same site, and send the cookie.
+    Any page may link to the first page, which is the same for everyone.
+    """
+    opens_page = scope["path"] == "/" and scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "document"
+    is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    if "origin" in headers:  # "null" from a page in a sandbox
+        is_own = is_own and headers["origin"].partition("://")[2] == headers.get("host")
+    return not (is_own or opens_page)
+
+
+async def _answer(scope: Message, send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+    """Answer a request, or refuse a WebSocket, with plain text."""
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        kind = "websocket.http.response"
+    usual = {
+        "content-type": "text/plain; charset=utf-8",
+        "cache-control": "no-store",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in {**usual, **(headers or {})}.items()]
+    await send({"type": f"{kind}.start", "status": status, "headers": encoded})
+    await send({"type": f"{kind}.body", "body": text.encode()})
+
+
+def _keep_artifacts_below(root: str) -> None:
+    """Let MLflow read and write artifacts below the folder `root` only, or in any folder if `root` is empty.
+
+    A database that came from someone else may say of its artifacts that they are anywhere: in the home folder of
+    whoever looks at it, in a bucket, or at a web server, to which MLflow would send credentials.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def files(artifact_uri: str, *rest: Any, **settings: Any) -> Any:
+        found = LocalArtifactRepository(artifact_uri, *rest, **settings)
+        if root and not Path(found.artifact_dir).resolve().is_relative_to(root):
+            raise MlflowException.invalid_parameter_value(
+                f"artifacts must be below {root}, the database's folder; these are at {found.artifact_dir}: start "
+                "`mlflow server` to see them, if you trust the database"
+            )
+        return found
+
+    repositories: dict[str, Any] = get_registered_artifact_repositories()
+    for scheme in repositories.keys() - {"runs", "models"}:  # these two only name others
+        del repositories[scheme]
+    repositories.update(dict.fromkeys(("", "file"), files))
