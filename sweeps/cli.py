@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from sweeps.engine.terminal.letters import escaped
 from sweeps.engine.terminal.outcome import outcome
 
 
@@ -22,7 +23,8 @@ def _run(arguments: Sequence[str]) -> int:
 
     given = _parser().parse_args(arguments)
     read_script(given.script)
-    status: int | None = given.run(given)
+    with escaped():
+        status: int | None = given.run(given)
     return status or 0
 
 

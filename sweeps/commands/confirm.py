@@ -11,11 +11,13 @@ from pathlib import Path
 
 import sweeps
 from sweeps.engine.confirmation import Asked
-from sweeps.engine.options import storage_of, study_storage_of
+from sweeps.engine.options import storage_of, study_storage_of, without_places
 from sweeps.engine.plan import Started, read_started
 from sweeps.engine.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError
 
+# What this package has for a person to run.
+SCRIPTS = ("mnist", "conditional", "tabular", "sequences", "gaussians", "own")
 HELP = "train the leaders again with fresh seeds and score them on the test split"
 
 
@@ -24,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="?", default="3x3", metavar="LEADERSxSEEDS", help="how many of each")
     parser.add_argument(
         "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else the one that the sweep had)",
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
     )
 
 
@@ -33,12 +35,11 @@ def run(given: argparse.Namespace) -> int:
     asked = Asked.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
     started = read_started(results.folder)
-    script = _script(given, started, asked)
-    command = [sys.executable, script, *started.arguments, "--name", given.name, "--confirm", str(asked)]
+    # The storage may be written by others: what it notes of places is not heeded, wherever it stands.
+    options = without_places(started.arguments)
+    command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
     print(shlex.join(command), flush=True)
-    with subprocess.Popen(
-        command, cwd=started.cwd if Path(started.cwd).is_dir() else None, env={**os.environ, **_places(given, results)}
-    ) as process:
+    with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process:
         while True:
             try:
                 return process.wait()
@@ -46,24 +47,29 @@ def run(given: argparse.Namespace) -> int:
                 continue
 
 
-def _script(given: argparse.Namespace, started: Started, asked: Asked) -> str:
-    """The file to run. The storage may be written by others: what it names is run only if it is one of this package's.
+def _script(given: argparse.Namespace, started: Started, asked: Asked) -> list[str]:
+    """Return the file to run, with Python's options for it.
 
-    Raises `UserError` if it is not there, or is not, and `--script` does not name it.
+    The storage may be written by others. So a script that it names is run only if it is one of this package's. Python
+    then leaves the script's folder out of its import path; the folder of a script that the user names stays there.
+
+    Raises:
+        UserError: the script is not there, or is not one of this package's, and `--script` does not name it.
     """
     if given.script is not None:
-        return str(Path(given.script).absolute())
-    if not Path(started.script).is_file():
+        return [str(Path(given.script).absolute())]
+    ours = [str(Path(sweeps.__file__).with_name(f"{name}.py")) for name in SCRIPTS]
+    if started.script in ours and Path(started.script).is_file():
+        return ["-P", started.script]
+    if not started.script:
         raise UserError(
-            f"the script that started {given.name!r} must be there to confirm it; {started.script or 'none'} is not: "
-            f"give it with --script, or run it again with --confirm {asked}"
+            f"a script must have started {given.name!r} to confirm it; none did: give one with --script, or run it "
+            f"again with --confirm {asked}"
         )
-    if Path(started.script).parent != Path(sweeps.__file__).parent:
-        raise UserError(
-            f"the script that started {given.name!r} is one of your own, {started.script}, as its storage says: if you "
-            "trust that file, give it with --script"
-        )
-    return started.script
+    raise UserError(
+        f"the script that started {given.name!r} must be one of this package's to be run unasked; its folder names "
+        f"{started.script}: if you trust that file, give it with --script, or run it with --confirm {asked}"
+    )
 
 
 def _places(given: argparse.Namespace, results: Results) -> dict[str, str]:

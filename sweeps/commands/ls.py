@@ -8,10 +8,10 @@ import time
 from dataclasses import asdict, dataclass
 
 from sweeps.engine.options import storage_of
-from sweeps.engine.results import known_sweeps, open_results
+from sweeps.engine.results import Results, known_sweeps, open_results
 from sweeps.engine.status import ago, read_status
 from sweeps.engine.table import table
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
 HELP = "the sweeps of a storage, and how each stands"
@@ -56,12 +56,17 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _listed(storage: str, name: str, study_storage: str | None) -> Listed:
-    """One that cannot be read must not hide the others."""
+    """Return how a sweep stands. One that is damaged, in whatever way, must not hide the others."""
     try:
-        results = open_results(storage, name, study_storage)
-        status = read_status(results)
+        return _read(name, open_results(storage, name, study_storage))
     except UserError as error:
         return Listed(name, problem=str(error))
+    except Exception as error:
+        return Listed(name, problem=f"its files must be as a sweep writes them; {one_line(error)}: remove or mend them")
+
+
+def _read(name: str, results: Results) -> Listed:
+    status = read_status(results)
     best = results.best_so_far
     driver = "" if status.driver is None else "runs" if status.driver.may_live else "lost"
     return Listed(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from sweeps.commands.trained import best_checkpoint, trial_checkpoint
-from sweeps.engine.plan import FILE
+from sweeps.engine.plan import read_described
 from sweeps.engine.results import open_results, tracking_uri_of
 from sweeps.engine.tracking.record import open_record
 from sweeps.engine.tracking.registry import Candidate, Promotion, check_alias, check_model_name, promote, usage
@@ -26,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_tracking_uri(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else the one the sweep was run with)",
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
     )
 
 
@@ -37,7 +36,7 @@ def run(given: argparse.Namespace) -> None:
     results = open_results(given.storage, given.name, given.study_storage)
     row = results.best if given.trial is None else results.row(given.trial)
     checkpoint = best_checkpoint(results) if given.trial is None else trial_checkpoint(results, row)
-    versions = json.loads(results.folder.read(FILE))["versions"]
+    versions = read_described(results.folder).get("versions", {})
     record = open_record(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
     done = promote(record, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)
     print(_moved(done, name, given.alias))

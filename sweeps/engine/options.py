@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 from sweeps.engine.confirmation import Asked
 from sweeps.engine.presets import Preset
 from sweeps.engine.terminal.outcome import Misused
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, printable, without_secrets
 from wgan_core.graph import CAPTURED, COMPILED, EAGER, EXECUTIONS
+from wgan_core.metrics.features import check_features
 from wgan_core.networks import PAIRS
 from wgan_core.precision import FLOAT32, PRECISIONS
 
@@ -86,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_Help, **settings)
 
     def error(self, message: str) -> NoReturn:
-        said = f"{' '.join(message.split())}: see {self.prog} --help"
+        said = printable(without_secrets(f"{' '.join(message.split())}: see {self.prog} --help"))
         print(f"error: {said}", file=sys.stderr)
         raise Misused(said)
 
@@ -144,7 +145,7 @@ def parse(
     """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
 
     data: the help of --data; None: the script has data of its own. own: adds options of the script's own to a group.
-    apart: values of --data that make the sweep another, and are part of its name.
+    apart: values of --data that are no paths, make the sweep another, and are part of its name.
 
     Raises `UserError` for a bad value.
     """
@@ -169,7 +170,7 @@ def parse(
         given.name = _name_of(given, name, presets or {}, apart)
     given.confirm = None if given.confirm is None else Asked.read(given.confirm)
     told = sys.argv[1:] if arguments is None else arguments
-    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _without_places(told)
+    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(told, apart)
     given.lanes = _lanes(given.lanes)
     given.storage = storage_of(given.storage)
     given.study_storage = study_storage_of(given.study_storage)
@@ -222,11 +223,33 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def _without_places(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Arguments but for those that say where things are kept, which may hold a password."""
-    places = argparse.ArgumentParser(add_help=False)
+def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return arguments without those that say where things are kept.
+
+    These may hold a password. In a folder that somebody else wrote, they would have the user's sweep read from and
+    written to where that person likes.
+
+    Raises:
+        Misused: an argument could be one of several of these.
+    """
+    places = Parser(add_help=False)
     _add_places(places)
     return tuple(places.parse_known_args(list(arguments))[1])
+
+
+def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
+    """Return the arguments that a sweep keeps: no places, and `--data` with an absolute path.
+
+    named: values of --data that are no paths.
+    """
+    data = Parser(add_help=False)
+    data.add_argument("--data")
+    given, others = data.parse_known_args(list(without_places(arguments)))
+    if given.data is None:
+        return tuple(others)
+    path = os.path.abspath(os.path.expanduser(given.data))
+    is_path = given.data and given.data not in named and os.path.exists(path)
+    return *others, "--data", path if is_path else given.data
 
 
 def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
@@ -301,7 +324,12 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
         "--objective",
         help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the preset's, or the data's)",
     )
-    group.add_argument("--features", help="torch.export program that gives features of the images, for fid and kid")
+    group.add_argument(
+        "--features",
+        metavar="NAME",
+        help="network on whose features fid and kid are measured: inception, or one that the script registers "
+        "(default: the digit classifier on MNIST, else none)",
+    )
     group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's, or mlp)")
     if data is not None:
         group.add_argument("--data", help=data)
@@ -389,6 +417,8 @@ def _lanes(text: str) -> int | None:
 
 
 def _check(options: Options) -> None:
+    if options.features is not None:
+        check_features(options.features)
     if options.cpus_per_trial is not None and not 0 < options.cpus_per_trial < math.inf:
         raise UserError(
             f"--cpus-per-trial must be a finite number > 0; given {options.cpus_per_trial}: "

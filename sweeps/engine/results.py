@@ -12,11 +12,11 @@ from sweeps.engine.confirmation import Confirmation
 from sweeps.engine.layout import sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.options import storage_of, study_storage_of
-from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started
+from sweeps.engine.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.study.rows import Row, read_rows
 from sweeps.engine.tracking.note import read_note
-from sweeps.engine.tracking.uri import HIDDEN, database
+from sweeps.engine.tracking.uri import MLFLOW_FILE, database
 from wgan_core.errors import UserError, one_line
 from wgan_core.folder import Folder
 
@@ -123,9 +123,9 @@ def open_results(storage: str | None, name: str, study_storage: str | None = Non
 def open_plan(storage: str | None, name: str) -> tuple[Folder, Plan]:
     """The folder of the sweep of this name, and what was asked of it. Raises `UserError` if there is none."""
     storage = storage_of(storage)
-    folder = sweep_folder(storage, name)
-    plan = read_plan(folder)
-    if plan is None:
+    folder = sweep_folder(storage, name) if is_name(name) else None
+    plan = None if folder is None else read_plan(folder)
+    if folder is None or plan is None:
         known = known_sweeps(Folder.at(storage))
         raise UserError(
             f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
@@ -151,34 +151,52 @@ def study_url(folder: Folder, given: str | None) -> str:
         return given
     if not folder.is_local:
         raise UserError(f"a sweep in an object store, {folder}, needs --study-storage: a PostgreSQL URL")
-    return f"sqlite:///{folder.path}/{STUDY_FILE}"
+    return f"sqlite:///{folder.file(STUDY_FILE)}"
 
 
 def tracking_uri_of(folder: Folder, given: str | None) -> str:
-    """Where the sweep in this folder is recorded: the URI given, else `$MLFLOW_TRACKING_URI`, else the one it noted.
+    """Return where the sweep in this folder is recorded.
 
-    One that noted none is in mlflow.db in the storage folder. Raises `UserError` if that is an object store.
+    It is the address given, else `$MLFLOW_TRACKING_URI`, else mlflow.db in the storage folder. An address that the
+    folder notes is never followed: whoever wrote the folder chose it, and would be sent the user's credentials.
+
+    Raises:
+        UserError: the sweep was recorded elsewhere, or its storage is an object store, and no address was given.
     """
     asked = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
     if asked:
         return asked
     noted = read_started(folder).tracking_uri
-    if HIDDEN in noted:
+    file = database(noted)
+    if noted and (file is None or file.name != MLFLOW_FILE):
         raise UserError(
-            f"the sweep in {folder} was recorded at {noted}, whose password is kept nowhere: give --tracking-uri, or "
-            "set MLFLOW_TRACKING_URI"
+            f"the sweep in {folder} says that it was recorded at {noted}, and an address is followed only if you give "
+            f"it: if you trust that one, give --tracking-uri {noted}, or set MLFLOW_TRACKING_URI"
         )
-    if noted:
-        return noted
-    if not folder.is_local:
-        raise UserError(f"a sweep in an object store, {folder}, needs --tracking-uri: the URL of an MLflow server")
-    return f"sqlite:///{folder.path.rpartition('/')[0]}/mlflow.db"
+    return own_tracking_uri(Folder(folder.filesystem, folder.path.rpartition("/")[0]))
+
+
+def own_tracking_uri(storage: Folder) -> str:
+    """Return the MLflow store in a storage folder. Raises `UserError` if that is an object store."""
+    if not storage.is_local:
+        raise UserError(f"a sweep in an object store, {storage}, needs --tracking-uri: the URL of an MLflow server")
+    return f"sqlite:///{storage.file(MLFLOW_FILE)}"
+
+
+def _holds_sweep(storage: Folder, name: str) -> bool:
+    """Return whether there is a sweep. A link counts as one, so that whoever opens it learns why it cannot be."""
+    try:
+        return (storage / name).exists(PLAN_FILE)
+    except UserError:
+        return True
+    except OSError:
+        return False
 
 
 def known_sweeps(storage: Folder) -> list[str]:
     """The names of the sweeps in a storage. Raises `UserError` if it cannot be read."""
     try:
-        return [name for name in storage.names() if (storage / name).exists(PLAN_FILE)]
+        return [name for name in storage.names() if is_name(name) and _holds_sweep(storage, name)]
     except OSError as error:
         raise UserError(
             f"the storage must be a folder that can be read; {storage}: {one_line(error)}: check --storage"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import uuid
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import ray
 from ray import tune
@@ -25,9 +23,9 @@ from sweeps.engine.layout import sweep_folder
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
-from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, read_plan, read_started, settle, write_plan
+from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, check_name, read_plan, read_started, settle, write_plan
 from sweeps.engine.refresh import Refresher
-from sweeps.engine.results import Results, open_results, read_confirmation, study_url
+from sweeps.engine.results import Results, open_results, own_tracking_uri, read_confirmation, study_url
 from sweeps.engine.space import Space, check_space
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import voice_for
@@ -87,6 +85,7 @@ def run_sweep(
         structure = replace(structure, precision=options.precision)
     check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
     check_space(space, structure.objective)
+    check_name(options.name)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
@@ -97,10 +96,10 @@ def run_sweep(
         tracker = _tracker(options, folder, plan, first)
         opened = beside.submit(tracker.open, first_start=first)
         try:
-            is_cluster = bool(running_cluster())
-            nodes = stack.enter_context(connected())
+            address = running_cluster(voice.say)
+            nodes = stack.enter_context(connected(address, voice.say))
             # A Ray that was started here does not grow, whatever file an earlier cluster has left.
-            may_come = growth() if is_cluster else NONE
+            may_come = growth() if address else NONE
             places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
             check_storage(folder)
             voice.say(places.line(nodes))
@@ -178,7 +177,7 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
 
 def _started(training: Training, tracker: Tracker) -> Started:
     options = training.options
-    return Started(options.script, options.arguments, os.getcwd(), tracker.shown_uri, training.lanes)
+    return Started(options.script, options.arguments, tracker.shown_uri, training.lanes)
 
 
 def _ask(
@@ -218,8 +217,8 @@ def _evaluator(
     options: Options, dataset: Dataset, structure: Structure, metrics: Sequence[OwnMetric], split: SplitName
 ) -> Evaluator:
     size = SMOKE_SAMPLES if options.smoke else SAMPLES
-    features = None if options.features is None else Path(options.features)
-    return Evaluator.build(dataset, split, sample_size=size, features=features, classes=structure.classes, own=metrics)
+    features, classes = options.features, structure.classes
+    return Evaluator.build(dataset, split, sample_size=size, features=features, classes=classes, own=metrics)
 
 
 @contextmanager
@@ -238,12 +237,7 @@ def _leased(folder: Folder) -> Iterator[str]:
 
 
 def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Tracker:
-    uri = options.tracking_uri
-    if not uri:
-        storage = Folder.at(options.storage)
-        if not storage.is_local:
-            raise UserError(f"a sweep in an object store, {storage}, needs --tracking-uri: the URL of an MLflow server")
-        uri = f"sqlite:///{storage.path}/mlflow.db"
+    uri = options.tracking_uri or own_tracking_uri(Folder.at(options.storage))
     try:
         make_room(uri)
     except OSError as error:

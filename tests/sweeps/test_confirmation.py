@@ -237,7 +237,7 @@ def test_without_the_script_nothing_is_run(
     Study(plan.as_json(), f"sqlite:///{folder.path}/study.db", "s")
     assert main(["confirm", "sweep", "--storage", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("none is not: give it with --script, or run it again with --confirm 3x3")
+    assert "none did: give one with --script, or run it again with --confirm 3x3" in line
     assert main(["confirm", "sweep", "3", "--storage", str(tmp_path)]) == 2
     assert "--confirm must be two whole numbers, leaders x seeds; given '3'" in capsys.readouterr().err
 
@@ -259,8 +259,12 @@ def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_p
     assert started.script == str(GAUSSIANS)
     assert str(tmp_path) not in " ".join(started.arguments)
 
-    again = surroundings.sweeps("confirm", name, "1x3", "--storage", tmp_path).succeeded()
-    assert again.out.startswith(f"{sys.executable} {GAUSSIANS} --smoke --trials 2 --confirm 1x2 --name {name}")
+    planted = plant(tmp_path, before.folder)
+    program = Path(sys.executable).parent / "sweeps"
+    again = surroundings.start(program, "confirm", name, "1x3", "--storage", tmp_path, cwd=planted).succeeded()
+    interpreter = Path(program.read_text().splitlines()[0].removeprefix("#!"))
+    assert again.out.startswith(f"{interpreter} -P {GAUSSIANS} --smoke --trials 2 --confirm 1x2 --name {name}")
+    assert sorted(path.name for path in planted.iterdir()) == ["optuna.py", "ray.py", "torch.py"]
     results = open_results(str(tmp_path), name, None)
     assert results.confirmation is not None
     assert [each.label for each in results.confirmation.rows] == ["0a", "0b", "0c"]
@@ -276,6 +280,19 @@ def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_p
     assert said["confirms"] == "0"
     assert said["test"]["count"] == 3
     assert "5 of 5 trials ended" in surroundings.sweeps("status", name, "--storage", tmp_path).succeeded().out
+
+
+def plant(storage: Path, folder: Folder) -> Path:
+    """Have a sweep's folder name other places, and a folder of modules that say so if they are imported."""
+    planted = storage / "planted"
+    planted.mkdir()
+    for module in ("optuna", "ray", "torch"):
+        (planted / f"{module}.py").write_text("import pathlib; pathlib.Path(__file__).with_name('ran').touch()")
+    described = json.loads(folder.read("sweep.json"))
+    places = ["--storage", str(planted), "--tracking-uri", f"sqlite:///{planted}/mlflow.db", "--stor", str(planted)]
+    described |= {"cwd": str(planted), "arguments": [*places, *described["arguments"], f"--study={planted}"]}
+    folder.write("sweep.json", json.dumps(described).encode())
+    return planted
 
 
 def check_test_scores(results: Results) -> None:

@@ -1,12 +1,18 @@
-"""Greek letters, on a stream whose encoding has none."""
+"""What a stream may be sent: letters that its encoding has, and no control characters from a file."""
 
 from __future__ import annotations
 
 import codecs
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, cast
+
+from wgan_core.errors import printable
 
 NAME = "sweeps.letters"
+KEPT = "\n\t"
 LATIN = {"λ": "l", "β": "b", "━": "-", "╸": "-", "╺": "-"}
 
 
@@ -16,6 +22,27 @@ def spell_out() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors=NAME)
+
+
+@contextmanager
+def escaped() -> Iterator[None]:
+    """Have stdout and stderr write control characters out, as `\\x1b`: a name or a reason may hold some."""
+    with redirect_stdout(cast("TextIO", _Escaped(sys.stdout))), redirect_stderr(cast("TextIO", _Escaped(sys.stderr))):
+        yield
+
+
+class _Escaped:
+    """A stream in front of another."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text, KEPT))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _latin(error: UnicodeError) -> tuple[str, int]:

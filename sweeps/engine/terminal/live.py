@@ -15,10 +15,12 @@ from rich.live import Live
 
 from sweeps.engine.cluster.use import Use
 from sweeps.engine.plan import Plan
+from sweeps.engine.terminal.letters import KEPT
 from sweeps.engine.terminal.lines import line
 from sweeps.engine.terminal.plain import Plain
 from sweeps.engine.terminal.screen import Screen
 from sweeps.engine.terminal.view import View
+from wgan_core.errors import printable
 
 DRAWN_EVERY_S = 1.0
 
@@ -41,7 +43,7 @@ class LiveView(Plain):
         else:
             # The terminal breaks long lines, so that a path copied from it is whole.
             with suppress(OSError):
-                self._console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+                self._console.print(printable(text, KEPT), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     def began(self, plan: Plan) -> None:
         self._screen = None

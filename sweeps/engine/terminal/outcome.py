@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from sweeps.engine.terminal.letters import spell_out
 from sweeps.engine.terminal.outlet import fall_silent
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import UserError, one_line, printable, without_secrets
 
 FAILED, REFUSED, INTERRUPTED, NO_READER = 1, 2, 130, 141
 DEBUG, VARIABLE = "--debug", "WGAN_DEBUG"
@@ -59,6 +59,7 @@ def outcome(
         if debug:
             traceback.print_exception(error)
         message = str(error) if isinstance(error, UserError) else foreseen(error) or _unforeseen(error, debug)
+        message = printable(without_secrets(message))
         print(f"error: {message}", file=sys.stderr)
         told(message)
         return REFUSED if isinstance(error, UserError) else FAILED

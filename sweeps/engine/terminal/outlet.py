@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import sys
 
+from sweeps.engine.terminal.letters import KEPT
+from wgan_core.errors import printable
+
 
 def put(text: str) -> None:
-    """Print at once. A reader that has gone, as `head` or a terminal that is closed, ends no sweep."""
+    """Print at once, with control characters written out.
+
+    A reader that has gone, as `head` or a terminal that is closed, ends no sweep.
+    """
     try:
-        print(text, flush=True)
+        print(printable(text, KEPT), flush=True)
     except OSError:
         fall_silent()
 

@@ -13,7 +13,15 @@ from sweeps.engine.terminal.view import View
 
 @dataclass(frozen=True)
 class Ending:
-    """What a sweep came to. done: all trials have ended; else it was interrupted. ui_command, link: to see its runs."""
+    """What a sweep came to.
+
+    Attributes:
+        results: how it stands.
+        seconds: how long it took.
+        done: whether all trials have ended; else it was interrupted.
+        ui_command: the command that shows its runs, or the address of the server that does.
+        link: the page of its trials on that server; empty where a command shows them.
+    """
 
     results: Results
     seconds: float
@@ -30,7 +38,9 @@ class Ending:
         best = self.results.best_so_far
         if best is not None:
             lines.append(f"\nbest checkpoint   {checkpoint_of(self.results.folder, best)}")
-        lines += [f"look at the runs  {self.ui_command}", f"then open         {self.link}"]
+        lines.append(f"look at the runs  {self.ui_command}")
+        if self.link:
+            lines.append(f"then open         {self.link}")
         return "\n".join(lines)
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from PIL import Image
-from pyarrow import fs
-
 from sweeps.engine.tracking.store import Point, Store, join_model
 from wgan_core.folder import Folder
+from wgan_core.generator import DESCRIPTION, WEIGHTS
+from wgan_core.pictures.opened import open_png
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -81,10 +80,8 @@ def small_png(png: bytes, side: int) -> bytes | None:
 
 
 def _small(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
-    try:
-        with Image.open(io.BytesIO(png)) as image:
-            small = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises, by format and by fault
+    small = open_png(png)
+    if small is None:
         return None
     small.thumbnail((side, side))
     written = io.BytesIO()
@@ -93,15 +90,18 @@ def _small(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
 
 
 def log_model(store: Store, run_id: str, export: Export) -> tuple[str, str]:
-    """Make the generator a model of the run; its id and URI. Raises `FileNotFoundError` if it has no files.
+    """Make the generator a model of the run. A model that an earlier end of the same trial left is replaced.
 
-    A model that an earlier end of the same trial left is replaced.
+    Returns:
+        The model's id and URI.
+
+    Raises:
+        FileNotFoundError: one of the generator's files is not there. No other file of the folder is sent.
     """
     client = store.client
     with TemporaryDirectory() as folder:
-        fs.copy_files(export.folder.path, folder, export.folder.filesystem, fs.LocalFileSystem())
-        if not any(Path(folder).iterdir()):
-            raise FileNotFoundError(f"{export.folder} holds no model")
+        for name in (WEIGHTS, DESCRIPTION):
+            Path(folder, name).write_bytes(export.folder.read(name))
         model = _model(store, run_id, export)
         client.log_model_artifacts(model.model_id, folder)
     join_model(client, run_id, model.model_id, export.step)

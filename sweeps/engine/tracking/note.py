@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from sweeps.engine.layout import parts
+from sweeps.engine.layout import IMAGE, parts
 from sweeps.engine.spool import End, Param, Start
+from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 
 NOTE_NAME = "mlflow.json"
@@ -19,6 +21,8 @@ INTERRUPTED = "interrupted"
 ON_LOG_AXIS = ("lr", "lr_critic", "lr_generator", "lambda_gp", "clip")
 LOG10 = "_log10"
 """What ends the names of the logarithms, which MLflow's linear axes need."""
+# An id of MLflow's, or the address of a model, which is shown within a program to copy.
+_ID = re.compile(r"[\w:/-]{1,200}", re.ASCII)
 _LONGEST_RUN_NAME = 15  # MLflow's tables show no more
 
 
@@ -59,9 +63,27 @@ class Note:
 def read_note(folder: Folder) -> Note:
     """A trial's note; an empty one, after which everything is written again, if there is none that can be read."""
     try:
-        return Note(**json.loads(folder.read(NOTE_NAME)))
+        noted = Note(**folder.json(NOTE_NAME))
+        return noted if _is_note(noted) else Note()
+    except UserError:
+        raise
     except (FileNotFoundError, TypeError, ValueError):
         return Note()
+
+
+def _is_note(noted: Note) -> bool:
+    texts = {_ID: (noted.run_id, noted.model_id, noted.model_uri), IMAGE: (noted.last_image,)}
+    return (
+        all(each is None or form.fullmatch(each) for form, given in texts.items() for each in given)
+        and all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in _lists(noted))
+        and all(isinstance(each, dict) for each in (noted.counts, noted.latest, noted.dropped))
+        and isinstance(noted.end, str)
+        and (noted.best is None or isinstance(noted.best, int | float))
+    )
+
+
+def _lists(noted: Note) -> tuple[list[str], list[str]]:
+    return noted.uploaded, noted.missing
 
 
 def write_note(folder: Folder, note: Note) -> None:
@@ -115,11 +137,16 @@ def run_params(start: Start) -> dict[str, str]:
 
 def end_text(end: End, objective: str, floor: float) -> str:
     """How a trial ended, in Markdown, for the description of its run."""
-    said = f"**{end.state}** after {end.critic_updates} critic updates: {end.reason or 'no reason given'}"
+    said = f"**{end.state}** after {end.critic_updates} critic updates: {as_text(end.reason) or 'no reason given'}"
     if end.best is None:
         return f"{said}\n\nNo score."
     score = score_text(objective, end.best.value, floor)
     return f"{said}\n\n{score}, at {end.best.critic_updates}: `checkpoints/{end.best.checkpoint}`"
+
+
+def as_text(text: str) -> str:
+    """Return a text that MLflow's pages show as it is: neither HTML nor Markdown's links and pictures."""
+    return re.sub(r"([\\`*_\[\]!])", r"\\\1", html.escape(text, quote=False))
 
 
 def score_text(objective: str, value: float, floor: float) -> str:
@@ -132,8 +159,8 @@ def score_text(objective: str, value: float, floor: float) -> str:
 
 
 def params_text(params: Mapping[str, Param], names: Iterable[str]) -> str:
-    """Some hyper-parameters of a trial, as MLflow shows them."""
-    return ", ".join(f"{name} {_digits(params[name], 4)}" for name in names if name in params)
+    """Return some hyper-parameters of a trial, as MLflow shows them."""
+    return html.escape(", ".join(f"{name} {_digits(params[name], 4)}" for name in names if name in params))
 
 
 def _digits(value: Param, count: int) -> str:

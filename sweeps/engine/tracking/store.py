@@ -30,6 +30,10 @@ class NotReachable(UserError):
     """The tracking server does not answer, or does not let us in; it may do so later."""
 
 
+class Deleted(UserError):
+    """The sweep's experiment is in MLflow's trash."""
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """What MLflow has of a run; `metrics` are the values at the largest step."""
@@ -44,8 +48,10 @@ class StoredRun:
 class Store:
     """One sweep in one MLflow store.
 
-    Raises `NotReachable` if the server is away or refuses us, `UserError` if the experiment is in
-    MLflow's trash, and whatever MLflow raises for a URI that it cannot open.
+    Raises:
+        NotReachable: the server is away or refuses us.
+        Deleted: the experiment is in MLflow's trash.
+        Exception: whatever MLflow raises for a URI that it cannot open.
     """
 
     def __init__(self, uri: str, sweep: str, sweep_id: str) -> None:
@@ -62,7 +68,7 @@ class Store:
             at = None if file is None else (file.parent / "mlartifacts" / self._sweep).as_uri()
             return str(self.client.create_experiment(self._sweep, artifact_location=at))
         if experiment.lifecycle_stage == "deleted":
-            raise UserError(
+            raise Deleted(
                 f"the sweep's MLflow experiment must not be deleted; {self._sweep!r} (id {experiment.experiment_id}) "
                 f"is: run `mlflow experiments restore -x {experiment.experiment_id}` or name the sweep otherwise"
             )
@@ -194,11 +200,12 @@ def connect(uri: str) -> MlflowClient:
             f"the MLflow server must answer within {ANSWER_S:.0f} s; {shown(uri)} did not: "
             "start it, or give the URI of another (sqlite:///mlflow.db needs no server)"
         )
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from sweeps.engine.tracking.client import Client
+
     make_room(uri)
-    client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = Client(uri)
     try:
         client.search_experiments(max_results=1)
     except MlflowException as error:

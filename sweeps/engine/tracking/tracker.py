@@ -25,9 +25,9 @@ from sweeps.engine.tracking.files import small_png
 from sweeps.engine.tracking.film import tiles
 from sweeps.engine.tracking.note import best_key, role_of
 from sweeps.engine.tracking.parent import PICTURE, SMALL, Place, Winner, parent_text
-from sweeps.engine.tracking.store import NotReachable, Point, Store
+from sweeps.engine.tracking.store import Deleted, Point, Store
 from sweeps.engine.tracking.trial import TrialUpload
-from sweeps.engine.tracking.uri import answers, in_short, is_http, shown
+from sweeps.engine.tracking.uri import MLFLOW_FILE, answers, in_short, is_http, shown
 from sweeps.engine.tracking.view import VIEW_TAG, plain_link, searched, view, view_link
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
@@ -37,7 +37,6 @@ _log = logging.getLogger(__name__)
 _INTERVAL_S = 2.0
 _LONGEST_WAIT_S = 60.0
 _FULL_PASS_EVERY = 15
-_PORT = 5000
 _SMALL_SIDE = 72  # pixels, of the picture beside the winner's lines
 # Whose samples the view shows: as many as stand side by side in 690 pixels, as MLflow puts the best one last.
 _LEADERS = 4
@@ -92,12 +91,12 @@ class Tracker:
             self._find_trials()
             try:
                 self._connect()
-            except NotReachable as error:
+            except Deleted:
+                raise
+            except UserError as error:
                 if first_start:
                     raise
-                self._warn(in_short(error))
-            except UserError:
-                raise
+                self._warn(str(error))
             except Exception as error:
                 if first_start:
                     raise UserError(
@@ -177,14 +176,16 @@ class Tracker:
         return {label: uri for label, trial in self._sorted() if (uri := trial.note.model_uri)}
 
     def ui_command(self) -> str:
-        """What to run to look at the sweep: a command for a store on this machine, else the server's URL."""
+        """Return what to run to look at the sweep: `sweeps serve-ui` for a store on this machine, else the URL."""
         if is_http(self._uri):
             return shown(self._uri)
-        # The environment's own command, which need not be on the path; its job runner alone would take 1.8 GB.
-        beside = Path(sys.executable).with_name("mlflow")
-        command = shlex.quote(str(beside)) if beside.exists() else "mlflow"
-        uri = shlex.quote(shown(self._uri))
-        return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {command} ui --backend-store-uri {uri} --port {_PORT}"
+        # The environment's own command, which need not be on the path.
+        beside = Path(sys.executable).with_name("sweeps")
+        storage = self._folder.path.rpartition("/")[0]
+        words = [str(beside) if beside.exists() else "sweeps", "serve-ui", self._sweep, "--storage", storage]
+        if self._uri != f"sqlite:///{storage}/{MLFLOW_FILE}":
+            words += ["--tracking-uri", shown(self._uri)]
+        return shlex.join(words)
 
     @property
     def shown_uri(self) -> str:
@@ -192,13 +193,18 @@ class Tracker:
         return shown(self._uri)
 
     def link(self) -> str:
-        """Where the browser shows the trials, best first: on the server, or on the one `ui_command` starts."""
-        base = shown(self._uri).rstrip("/") if is_http(self._uri) else f"http://127.0.0.1:{_PORT}"
-        if self._experiment_id is None:
-            return base
+        """Return where the browser shows the trials, best first. Empty for a store that `ui_command` serves."""
+        if not is_http(self._uri):
+            return ""
+        base = shown(self._uri).rstrip("/")
+        return f"{base}{self._page()}" if self._experiment_id is not None else base
+
+    def _page(self) -> str:
+        """Return the address of the trials on a server, from `/#` on."""
+        assert self._experiment_id is not None
         if self._has_view:
-            return view_link(base, self._experiment_id, self._sweep_id)
-        return plain_link(base, self._experiment_id, self._sweep_id, self._objective)
+            return view_link("", self._experiment_id, self._sweep_id)
+        return plain_link("", self._experiment_id, self._sweep_id, self._objective)
 
     def publish(self, folder: Folder, names: Sequence[str], to: str = "report") -> None:
         """Make files artifacts of the sweep's run, below `to`, and link to them in its description.
@@ -243,7 +249,7 @@ class Tracker:
             plain = {k: str(v) for k, v in self._description.items() if isinstance(v, str | int | float)}
             own = {f"sweep.{key}": value for key, value in plain.items() if key not in ("name", "id", "role")}
             store.log(store.parent_id, tags=own)
-            store.client.log_text(store.parent_id, json.dumps(self._description, indent=2, default=str), "sweep.json")
+            store.put(store.parent_id, {"sweep.json": json.dumps(self._description, indent=2, default=str).encode()})
             runs = store.trial_runs()
             for trial in self._trials.values():
                 trial.reconcile(store, runs)
@@ -349,8 +355,8 @@ class Tracker:
 
     def _text(self, store: Store, summary: Mapping[str, str | float], confirmed: str) -> str:
         """The description of the sweep's run."""
-        link = self.link()
-        place = Place(store.experiment_id, store.parent_id, link[link.index("#") :])
+        page = self._page()
+        place = Place(store.experiment_id, store.parent_id, page[page.index("#") :])
         winner = self._winner(store, summary)
         return parent_text(winner, self._objective, self._floor, confirmed, place, self._published)
 

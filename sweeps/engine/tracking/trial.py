@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sweeps.engine.layout import SAMPLES, sample_name
+from sweeps.engine.layout import IMAGE, SAMPLES, sample_name
 from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
 from sweeps.engine.tracking.files import Export, Sample, log_model, log_samples, thumbnail
 from sweeps.engine.tracking.film import Tiles, chosen, film
@@ -229,7 +229,7 @@ class TrialUpload:
     def _film(self, key: str, side: int) -> list[Sample]:
         """The training in one picture, if there is one; at step 0 and a fixed time, as the final samples."""
         folder = self.folder / SAMPLES
-        steps = [int(name[:-4]) for name in folder.names() if name[:-4].isdecimal()]
+        steps = [int(name[:-4]) for name in folder.names() if IMAGE.fullmatch(name)]
         png = film({step: folder.read(sample_name(step)) for step in chosen(steps)}, self._grid) if steps else None
         return [] if png is None else self._shown(key, png, side)
 

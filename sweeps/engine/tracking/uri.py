@@ -6,16 +6,18 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlsplit
+
+from wgan_core.errors import HIDDEN as HIDDEN
+from wgan_core.errors import printable, without_secrets
 
 ANSWER_S = 5.0
 """How long a server may take to answer when it is first asked, in seconds."""
 
+MLFLOW_FILE = "mlflow.db"
+"""The database in a storage folder that sweeps are recorded in unless told otherwise."""
+
 LONGEST = 300
 """Characters of an error that are shown."""
-
-HIDDEN = "***"
-"""What stands for a password that is not shown."""
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -45,25 +47,19 @@ def is_http(uri: str) -> bool:
 
 
 def shown(uri: str) -> str:
-    """A URI, of tracking or of a database, without the passwords that may stand in it."""
-    return without_password(uri, uri)
+    """Return an address, of tracking or of a database, without the passwords that may stand in it."""
+    return printable(without_secrets(uri))
 
 
 def without_password(text: str, uri: str) -> str:
-    """What an error says of a URI, without the passwords that may stand in that."""
-    parts = urlsplit(uri)
-    if parts.password:
-        text = text.replace(f":{parts.password}@", f":{HIDDEN}@")
-    for name, value in parse_qsl(parts.query):
-        if value and any(secret in name.lower() for secret in ("password", "token", "secret")):
-            for written in (value, quote(value)):
-                text = text.replace(f"{name}={written}", f"{name}={HIDDEN}")
-    return text
+    """Return what an error says of an address, without the passwords that may stand in that."""
+    return without_secrets(text, uri)
 
 
 def in_short(error: Exception, uri: str = "") -> str:
-    """All that an error says, in one line of at most 300 characters, without the passwords of a URI."""
-    text = " ".join(without_password(str(error), uri).split()) or type(error).__name__
+    """Return all that an error says, in one line of at most 300 characters, without the passwords of an address."""
+    text = " ".join(without_secrets(str(error), uri).split()) or type(error).__name__
+    text = printable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 

@@ -1,0 +1,530 @@
+"""Nothing that a sweep's folder says is run, sent or deleted: each test is an attack by whoever wrote the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socketserver
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+
+from sweeps.cli import main
+from sweeps.engine import lease
+from sweeps.engine.kept import Kept
+from sweeps.engine.layout import trial_folder
+from sweeps.engine.lease import Lease, driver_of
+from sweeps.engine.options import parse, without_places
+from sweeps.engine.plan import FILE, Plan
+from sweeps.engine.report.write import write_report
+from sweeps.engine.results import open_results, tracking_uri_of
+from sweeps.engine.spool import Spool
+from sweeps.engine.terminal.outcome import Misused
+from sweeps.engine.tracking.note import NOTE_NAME, read_note
+from sweeps.engine.tracking.tracker import Tracker
+from tests.sweeps.finished import Finished, finish
+from wgan_core.config import Structure
+from wgan_core.errors import UserError, without_secrets
+from wgan_core.folder import Folder
+
+PLAIN = Structure("mlp", (1, 4, 4), latent_dim=3)
+SECRET = b"-----BEGIN PRIVATE KEY-----"
+ESCAPE = "\x1b]0;owned\x07\u202e\rtrial 0 is best"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, make_plan: Callable[..., Plan]) -> Finished:
+    """A finished sweep of three trials, made but once: MLflow's tables take seconds."""
+    storage = tmp_path_factory.mktemp("made") / "storage"
+    storage.mkdir()
+    uri = f"sqlite:///{storage}/mlflow.db"
+    MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+    shutil.copy(storage / "mlflow.db", storage.with_name("empty.db"))
+    sweep = finish(storage, make_plan(trials=3, structure=PLAIN))
+    shutil.copytree(storage, storage.with_name("kept"))
+    return sweep
+
+
+@pytest.fixture
+def sweep(made: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
+    """The sweep as it was made. MLflow notes absolute paths, so it lies where it lay. The current folder is empty."""
+    kept = made.storage.with_name("kept")
+    for path in made.storage.iterdir():
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)
+    shutil.copytree(kept, made.storage, ignore=shutil.ignore_patterns("mlflow.db"), dirs_exist_ok=True)
+    # MLflow has the database open, so its content is put back, and not its file.
+    sweep_db = made.storage / "mlflow.db"
+    with closing(sqlite3.connect(kept / "mlflow.db")) as source, closing(sqlite3.connect(sweep_db)) as to:
+        source.backup(to)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("MLFLOW_TRACKING_URI", "WGAN_STORAGE", "WGAN_STUDY_STORAGE"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+@pytest.fixture
+def elsewhere(made: Finished, tmp_path: Path) -> str:
+    """A new MLflow database below `tmp_path / "new"`, to which all records of the sweep are brought."""
+    (tmp_path / "new").mkdir()
+    shutil.copy(made.storage.with_name("empty.db"), tmp_path / "new/mlflow.db")
+    return f"sqlite:///{tmp_path}/new/mlflow.db"
+
+
+@pytest.fixture
+def secrets(made: Finished) -> Iterator[Path]:
+    """A folder of secrets beside the storage, which each attack leaves as it was."""
+    folder = made.storage.with_name("secrets")
+    folder.mkdir(exist_ok=True)
+    (folder / "id").write_bytes(SECRET)
+    yield folder
+    assert [path.name for path in folder.iterdir()] == ["id"]
+    assert (folder / "id").read_bytes() == SECRET
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[str]]]:
+    """A web server on loopback: its address, and what it was asked, with the credentials."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            asked.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
+            self.send_error(500)
+
+        do_GET = do_POST = do_PUT = do_PATCH = answer
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The one line with which a command refuses."""
+    capsys.readouterr()
+    assert main([str(each) for each in arguments]) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def tracker(sweep: Finished, uri: str) -> Tracker:
+    plan = sweep.plan
+    return Tracker(sweep.folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
+
+
+def rewrite(path: Path, **change: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# Paths from files
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_dir": "../../../../secrets"},
+        {"model_dir": "checkpoints"},
+        {"best": {"critic_updates": 10, "value": 1.0, "checkpoint": "../../../../secrets"}},
+    ],
+)
+def test_the_end_of_a_trial_names_no_other_folder(
+    sweep: Finished, secrets: Path, tmp_path: Path, elsewhere: str, change: dict[str, Any]
+) -> None:
+    trial = sweep.storage / "sweep/trials/1"
+    rewrite(trial / "spool/end.json", **change)
+    with pytest.raises(ValueError, match="is not a spool segment"):
+        Spool(Folder.at(trial)).read("end.json")
+    again = tracker(sweep, elsewhere)
+    assert again.stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert SECRET not in contents(tmp_path / "new").values()
+
+
+def test_a_report_names_no_other_picture(sweep: Finished, secrets: Path) -> None:
+    spool = sweep.storage / "sweep/trials/1/spool"
+    rewrite(spool / "000000010.json", image="../../../../../secrets/id")
+    with pytest.raises(ValueError, match="is not a spool segment"):
+        Spool(Folder.at(spool.parent)).read("000000010.json")
+
+
+def test_only_the_files_of_a_generator_are_uploaded(
+    sweep: Finished, secrets: Path, tmp_path: Path, elsewhere: str
+) -> None:
+    model = sweep.storage / "sweep/trials/1/model"
+    (model / "id").write_bytes(SECRET)
+    (model / "linked").symlink_to(secrets, target_is_directory=True)
+    tracker(sweep, elsewhere).stop("FINISHED", {})
+    sent = contents(tmp_path / "new")
+    assert SECRET not in sent.values()
+    assert any(path.endswith("generator.safetensors") for path in sent)
+
+
+def test_a_linked_file_of_a_generator_is_not_uploaded(
+    sweep: Finished, secrets: Path, tmp_path: Path, elsewhere: str
+) -> None:
+    weights = sweep.storage / "sweep/trials/1/model/generator.safetensors"
+    weights.unlink()
+    weights.symlink_to(secrets / "id")
+    assert tracker(sweep, elsewhere).stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert SECRET not in contents(tmp_path / "new").values()
+
+
+@pytest.mark.parametrize("where", ["checkpoints", "checkpoints/000000010"])
+def test_cleaning_up_deletes_nothing_behind_a_link(sweep: Finished, secrets: Path, where: str) -> None:
+    linked = sweep.storage / "sweep/trials/1" / where
+    shutil.rmtree(linked)
+    linked.symlink_to(secrets, target_is_directory=True)
+    with pytest.raises(UserError, match="may be a link"):
+        Kept(trial_folder(sweep.folder, "1"), sweep.plan.objective).tidy()
+
+
+def test_cleaning_up_deletes_checkpoints_only(sweep: Finished, secrets: Path) -> None:
+    """A link inside a checkpoint that goes is deleted, and not what it points to."""
+    checkpoints = sweep.storage / "sweep/trials/1/checkpoints"
+    for name in ("notes", "00000001", "000000010.old"):
+        (checkpoints / name).mkdir()
+    (checkpoints / "mine.txt").write_text("mine")
+    (checkpoints / "000000001").mkdir()
+    (checkpoints / "000000001/all").symlink_to(secrets, target_is_directory=True)
+    Kept(trial_folder(sweep.folder, "1"), sweep.plan.objective).tidy()
+    kept = {"notes", "00000001", "000000010.old", "mine.txt", "000000010", "000000020"}
+    assert {path.name for path in checkpoints.iterdir()} == kept
+
+
+def test_a_report_is_not_written_through_a_link(sweep: Finished, secrets: Path) -> None:
+    report = sweep.storage / "sweep/report"
+    report.symlink_to(secrets, target_is_directory=True)
+    with pytest.raises(UserError, match="may be a link"):
+        write_report(open_results(str(sweep.storage), "sweep"))
+
+
+@pytest.mark.parametrize("where", ["", "sweep.json", "study.db", "trials", "trials/1", "trials/1/checkpoints"])
+def test_what_is_linked_below_a_storage_is_refused(
+    sweep: Finished, where: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Also where the link leads to what a sweep would have: it may be another user's sweep."""
+    original = sweep.storage / "sweep" / where
+    moved = tmp_path / "moved"
+    original.rename(moved)
+    original.symlink_to(moved, target_is_directory=moved.is_dir())
+    before = contents(tmp_path)
+    line = refused(capsys, "export", "sweep", "--storage", sweep.storage, "--out", tmp_path / "out")
+    assert "may be a link" in line
+    assert str(original) in line
+    assert contents(tmp_path) == before
+
+
+def test_a_storage_itself_may_be_a_link(sweep: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "linked").symlink_to(sweep.storage, target_is_directory=True)
+    assert main(["best", "sweep", "--storage", str(tmp_path / "linked")]) == 0
+    assert "COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\0b", "/etc"])
+def test_names_below_a_folder_are_plain(tmp_path: Path, name: str) -> None:
+    folder = Folder.at(tmp_path)
+    for act in (folder.read, folder.exists, folder.delete, folder.__truediv__, lambda each: folder.write(each, b"")):
+        with pytest.raises(UserError, match="must be plain"):
+            act(name)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sweep.json")
+    with pytest.raises(UserError, match="must be a regular file"):
+        Folder.at(tmp_path).read("sweep.json")
+
+
+def test_a_file_that_claims_terabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "sweep.json").open("wb") as file:
+        file.truncate(2**41)
+    with pytest.raises(UserError, match="at most"):
+        Folder.at(tmp_path).json("sweep.json")
+
+
+def test_a_new_storage_is_for_its_user_alone(tmp_path: Path) -> None:
+    """One that is there keeps its rights: it may be meant for several."""
+    (Folder.at(tmp_path / "new") / "sweep").write("file", b"")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "old").mkdir(mode=0o755)
+    (Folder.at(tmp_path / "old") / "sweep").write("file", b"")
+    assert (tmp_path / "old").stat().st_mode & 0o777 == 0o755
+
+
+# Where MLflow's files lie
+
+
+def test_a_copied_storage_leaves_the_original_alone(
+    sweep: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sweep.storage, tmp_path / "copy")
+    before = contents(sweep.storage)
+    line = refused(capsys, "promote", "sweep", "--as", "champion", "--storage", tmp_path / "copy")
+    assert "must lie in its folder" in line
+    tracker(Finished(tmp_path / "copy", sweep.plan, ""), f"sqlite:///{tmp_path}/copy/mlflow.db").drain()
+    assert contents(sweep.storage) == before
+
+
+@pytest.mark.parametrize("table", ["runs", "logged_models"])
+def test_files_go_to_no_other_folder(sweep: Finished, secrets: Path, table: str) -> None:
+    column = {"runs": "artifact_uri", "logged_models": "artifact_location"}[table]
+    with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
+        database.execute(f"UPDATE {table} SET {column} = ?", [secrets.as_uri()])
+    for number in range(3):
+        (sweep.storage / f"sweep/trials/{number}/{NOTE_NAME}").unlink()
+    assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
+
+
+@pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
+def test_files_and_credentials_go_to_no_other_server(
+    sweep: Finished, listener: tuple[str, list[str]], scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, asked = listener
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET artifact_uri = ?", [address.replace("http", scheme)])
+    (sweep.storage / f"sweep/trials/1/{NOTE_NAME}").unlink()
+    assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert asked == []
+
+
+def test_files_are_not_written_through_links_among_the_artifacts(sweep: Finished, secrets: Path) -> None:
+    (artifact,) = sweep.storage.glob("mlartifacts/sweep/*/artifacts/sweep.json")
+    artifact.unlink()
+    artifact.symlink_to(secrets / "id")
+    tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1)
+    assert not artifact.is_symlink()
+    images = next(sweep.storage.glob("mlartifacts/sweep/*/artifacts/images"))
+    shutil.rmtree(images)
+    images.symlink_to(secrets, target_is_directory=True)
+    for number in range(3):
+        (sweep.storage / f"sweep/trials/{number}/{NOTE_NAME}").unlink()
+    assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
+
+
+# Addresses and passwords
+
+
+@pytest.mark.parametrize("command", [("promote", "--as", "champion"), ("serve-ui",), ("confirm",)])
+def test_no_credentials_go_to_an_address_that_a_folder_notes(
+    sweep: Finished,
+    listener: tuple[str, list[str]],
+    command: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, asked = listener
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    script = str(Path(main.__code__.co_filename).with_name("mnist.py"))
+    rewrite(sweep.storage / "sweep" / FILE, tracking_uri=address, script=script)
+    line = refused(capsys, command[0], "sweep", *command[1:], "--storage", sweep.storage)
+    assert f"give --tracking-uri {address}" in line
+    assert asked == []
+
+
+@pytest.mark.parametrize("noted", ["postgresql://db/x", "sqlite:////etc/other.db", "http://u:secretword@h/?token=abcd"])
+def test_a_noted_address_is_not_followed(sweep: Finished, noted: str) -> None:
+    rewrite(sweep.storage / "sweep" / FILE, tracking_uri=noted)
+    with pytest.raises(UserError, match="followed only if you give it") as told:
+        tracking_uri_of(sweep.folder, None)
+    assert "secretword" not in str(told.value)
+    assert "abcd" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("u:password@host/db", "u:***@host/db"),
+        ("postgresql+psycopg://u:p@ss/word@host/db", "postgresql+psycopg://u:***@host/db"),
+        ("https://host/x?api_key=SECRET&a=1", "https://host/x?api_key=***&a=1"),
+        ("s3://bucket/x?access_key=AKIA&secret_key=abc", "s3://bucket/x?access_key=***&secret_key=***"),
+        ("https://TOKEN@host/x", "https://***@host/x"),
+        ("cannot parse 'u:password@host/db'", "cannot parse 'u:***@host/db'"),
+        ("(url: /api?x-amz-signature=abc (timed out))", "(url: /api?x-amz-signature=*** (timed out))"),
+        ("sqlite:////home/u/mlflow.db", "sqlite:////home/u/mlflow.db"),
+        ("http://127.0.0.1:5000/#/experiments/1", "http://127.0.0.1:5000/#/experiments/1"),
+        ("at 10:30 by a@b: no", "at 10:30 by a@b: no"),
+    ],
+)
+def test_passwords_are_hidden(text: str, hidden: str) -> None:
+    assert without_secrets(text) == hidden
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--study-storage", "u:secretword@host/db"),
+        ("--study-storage", "postgresql://u:secretword@127.0.0.1:1/db"),
+        ("--study-storage", "nosuch://h/db?api_key=secretword"),
+        ("--storage", "nosuch://u:secretword@h/x"),
+        ("--storage", "s3://u:secretword@/x?y=1"),
+    ],
+)
+def test_no_command_shows_a_password(
+    option: str, value: str, sweep: Finished, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(["best", "sweep", "--storage", str(sweep.storage), option, value])
+    said = capfd.readouterr()
+    assert said.err.startswith("error: ")
+    assert "secretword" not in said.err + said.out
+
+
+# What is run
+
+
+def test_places_among_noted_arguments_are_left_out() -> None:
+    noted = ["--trials", "3", "--storage", "/x", "--study-storage=sqlite:////x", "--track=http://x", "--stor", "/y"]
+    assert without_places([*noted, "--seed=1", "--tracking-uri", "http://y"]) == ("--trials", "3", "--seed=1")
+    with pytest.raises(Misused):
+        without_places(["--st", "/x"])
+
+
+def test_the_data_of_a_sweep_is_noted_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").touch()
+    (tmp_path / "wine").touch()
+    for given, noted in (("rows.csv", str(tmp_path / "rows.csv")), ("wine", "wine"), ("missing.csv", "missing.csv")):
+        options = parse("mine", "", 12, 4500, ["--data", given, "--storage", "/x", "--seed", "1"], apart=["wine"])
+        assert options.arguments == ("--seed", "1", "--data", noted)
+
+
+@pytest.mark.parametrize("script", ["{sweeps}/cli.py", "{sweeps}/notebook.py", "{here}/mnist.py", "mnist.py"])
+def test_only_a_sweep_script_of_this_package_is_run_unasked(
+    sweep: Finished, script: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here/mnist.py").write_text("raise SystemExit('ran')")
+    named = script.format(sweeps=Path(main.__code__.co_filename).parent, here=tmp_path / "here")
+    rewrite(sweep.storage / "sweep" / FILE, script=named)
+    line = refused(capsys, "confirm", "sweep", "--storage", sweep.storage)
+    assert "if you trust that file, give it with --script" in line
+
+
+def test_a_note_does_not_put_a_program_into_what_is_shown(sweep: Finished) -> None:
+    note = sweep.storage / "sweep/trials/1" / NOTE_NAME
+    rewrite(note, model_uri='models:/m-1")\nimport os; os.system("true")\n#')
+    assert read_note(Folder.at(note.parent)).model_uri is None
+
+
+# Terminals
+
+
+@pytest.mark.parametrize("command", ["best", "status", "ls"])
+def test_control_characters_are_written_out(
+    sweep: Finished, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In reasons, in the name of a host, and in errors."""
+    study = optuna.load_study(study_name=sweep.plan.study_name, storage=sweep.study_url)
+    trial = study.ask()
+    trial.set_user_attr("reason", ESCAPE)
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    rewrite(sweep.storage / "sweep" / FILE, plan={**sweep.plan.as_json(), "trials": 4})
+    held = {"session": "s", "host": ESCAPE, "place": "there", "pid": 1, "started": 1.0, "beat": time.time()}
+    (sweep.storage / "sweep" / lease.FILE).write_text(json.dumps(held))
+    (sweep.storage / "broken").mkdir()
+    (sweep.storage / "broken" / FILE).write_text(json.dumps({"plan": {"structure": {"sample_shape": ESCAPE}}}))
+    capsys.readouterr()
+    main([command, *(["sweep"] if command != "ls" else []), "--storage", str(sweep.storage)])
+    main([command, *(["broken"] if command != "ls" else []), "--storage", str(sweep.storage)])
+    said = capsys.readouterr()
+    assert all(each.isprintable() or each == "\n" for each in said.out + said.err)
+    if command != "ls":
+        assert "\\x1b]0;owned" in said.out
+
+
+# Damage
+
+
+def _link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+def _file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.touch()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no JSON": lambda sweep: (sweep / FILE).write_text("{"),
+    "a list": lambda sweep: (sweep / FILE).write_text("[]"),
+    "a plan that is a list": lambda sweep: rewrite(sweep / FILE, plan=[]),
+    "nested too deeply": lambda sweep: (sweep / FILE).write_text("[" * 200_000),
+    "a linked plan": lambda sweep: _link(sweep / FILE),
+    "an objective without a floor": lambda sweep: rewrite(
+        sweep / FILE, plan={**json.loads((sweep / FILE).read_text())["plan"], "objective": "eval/c"}
+    ),
+    "an id that is a query": lambda sweep: rewrite(
+        sweep / FILE, plan={**json.loads((sweep / FILE).read_text())["plan"], "id": "x' OR '1'='1"}
+    ),
+    "no database": lambda sweep: (sweep / "study.db").write_bytes(b"no database"),
+    "a record that is a list": lambda sweep: (sweep / "trials/1/spool/end.json").write_text("[]"),
+    "a record with other types": lambda sweep: rewrite(sweep / "trials/1/spool/end.json", ended_ms="x"),
+    "a record with a huge number": lambda sweep: rewrite(sweep / "trials/1/spool/end.json", ended_ms=10**400),
+    "spools that are files": lambda sweep: (
+        shutil.rmtree(sweep / "trials/1/spool"),
+        (sweep / "trials/1/spool").touch(),
+    ),
+    "a lease that is a list": lambda sweep: (sweep / lease.FILE).write_text("[]"),
+    "a lease with other types": lambda sweep: (sweep / lease.FILE).write_text(
+        json.dumps(dict.fromkeys(("session", "host", "place", "pid", "started", "beat"), "x"))
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_sweep_does_not_hide_the_others(
+    sweep: Finished, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sweep.storage / "sweep", sweep.storage / "damaged")
+    DAMAGES[damage](sweep.storage / "damaged")
+    capsys.readouterr()
+    assert main(["ls", "--storage", str(sweep.storage)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert any(line.startswith("sweep ") and " 1 " in line for line in said.out.splitlines())
+    assert any(line.startswith("damaged ") for line in said.out.splitlines())
+
+
+def test_a_lease_from_the_future_is_not_obeyed(sweep: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is renewed: then its driver lives, and a clock is wrong."""
+    monkeypatch.setattr(lease, "WATCH_S", 0.2)
+    path = sweep.storage / "sweep" / lease.FILE
+    ahead = time.time() + 30 * 86_400
+    held = {"session": "s", "host": "there", "place": "there", "pid": 1, "started": 1.0, "beat": ahead}
+    path.write_text(json.dumps(held))
+    found = driver_of(sweep.folder)
+    assert found is not None
+    assert not found.may_live
+    taken = Lease(sweep.folder)
+    taken.acquire()
+    taken.release()
+
+    path.write_text(json.dumps(held))
+    renewal = threading.Timer(0.05, lambda: path.write_text(json.dumps({**held, "beat": ahead + 5})))
+    renewal.start()
+    with pytest.raises(UserError, match="one process at a time"):
+        Lease(sweep.folder).acquire()
+    renewal.join()
