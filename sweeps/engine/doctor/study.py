@@ -9,8 +9,8 @@ import optuna
 import sqlalchemy
 
 from sweeps.engine.doctor.check import Check, failed, ok
-from sweeps.engine.tracking.uri import ANSWER_S, database, shown, without_password
-from wgan_core.errors import one_line
+from sweeps.engine.tracking.uri import ANSWER_S, database, shown
+from wgan_core.errors import one_line, without_secrets
 from wgan_core.folder import Folder
 
 OTHER = "check --study-storage (or WGAN_STUDY_STORAGE)"
@@ -33,7 +33,7 @@ def check_study(url: str | None, storage: Folder) -> list[Check]:
             socket.create_connection((made.host, made.port or _port(made.drivername)), timeout=ANSWER_S).close()
         return _opened(url)
     except Exception as error:  # of whichever driver the URL names
-        return failed("study", f"{shown(url)}: {without_password(one_line(error), url)}", OTHER)
+        return failed("study", f"{shown(url)}: {without_secrets(one_line(error), url)}", OTHER)
 
 
 def _opened(url: str) -> list[Check]:

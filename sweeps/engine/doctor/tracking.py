@@ -15,9 +15,8 @@ from sweeps.engine.tracking.uri import (
     is_http,
     prepare_environment,
     shown,
-    without_password,
 )
-from wgan_core.errors import one_line
+from wgan_core.errors import one_line, without_secrets
 from wgan_core.folder import Folder
 
 OTHER = "check --tracking-uri (or MLFLOW_TRACKING_URI)"
@@ -59,14 +58,14 @@ def _asked(uri: str) -> list[Check]:
     try:
         MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
     except MlflowException as error:
-        said = without_password(one_line(error), uri)
+        said = without_secrets(one_line(error), uri)
         if "Invalid Host header" in str(error):
             return failed("tracking", f"{shown(uri)} knows itself by another name", "give the server --allowed-hosts")
         if error.get_http_status_code() in (401, 403):
             return failed("tracking", f"{shown(uri)} refuses {_credentials()}", REMEDY)
         return failed("tracking", f"{shown(uri)}: {said}", OTHER)
     except Exception as error:  # of a database's driver, of requests
-        return failed("tracking", f"{shown(uri)}: {without_password(one_line(error), uri)}", OTHER)
+        return failed("tracking", f"{shown(uri)}: {without_secrets(one_line(error), uri)}", OTHER)
     return _version(uri) if is_http(uri) else ok("tracking", shown(uri))
 
 

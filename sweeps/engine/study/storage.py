@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import optuna
 
-from sweeps.engine.tracking.uri import shown, without_password
-from wgan_core.errors import UserError
+from sweeps.engine.tracking.uri import shown
+from wgan_core.errors import UserError, without_secrets
 
 
 def open_study(name: str, storage_url: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
@@ -42,5 +42,5 @@ def _opening(storage_url: str) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"the search needs its Optuna storage; {place(storage_url)!r} gives: "
-            f"{without_password(reason, storage_url)}: check --study-storage"
+            f"{without_secrets(reason, storage_url)}: check --study-storage"
         ) from error

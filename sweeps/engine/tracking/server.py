@@ -21,8 +21,8 @@ from typing import IO
 from urllib.parse import urlencode
 
 from sweeps.engine.tracking.protected import APP, KEY, ROOT, proof_of
-from sweeps.engine.tracking.uri import HIDDEN, database, shown, without_password
-from wgan_core.errors import UserError
+from sweeps.engine.tracking.uri import database, shown
+from wgan_core.errors import HIDDEN, UserError, without_secrets
 
 HOST, PORT = "127.0.0.1", 5000
 _PORTS_TRIED = 100
@@ -194,7 +194,7 @@ def _last(log: IO[str], uri: str, key: str) -> str:
     """The last lines that the server said, on one."""
     log.seek(0)
     lines = [line.strip() for line in log if line.strip()][-_LINES:]
-    said = without_password("; ".join(lines), uri).replace(key, HIDDEN) or "it said nothing"
+    said = without_secrets("; ".join(lines), uri).replace(key, HIDDEN) or "it said nothing"
     return said if len(said) <= _LONGEST else f"...{said[3 - _LONGEST :]}"
 
 

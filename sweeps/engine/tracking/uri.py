@@ -7,7 +7,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from wgan_core.errors import HIDDEN as HIDDEN
 from wgan_core.errors import printable, without_secrets
 
 ANSWER_S = 5.0
@@ -49,11 +48,6 @@ def is_http(uri: str) -> bool:
 def shown(uri: str) -> str:
     """Return an address, of tracking or of a database, without the passwords that may stand in it."""
     return printable(without_secrets(uri))
-
-
-def without_password(text: str, uri: str) -> str:
-    """Return what an error says of an address, without the passwords that may stand in that."""
-    return without_secrets(text, uri)
 
 
 def in_short(error: Exception, uri: str = "") -> str:
