@@ -24,7 +24,7 @@ def main() -> None:
         budget=2_700,
         presets=GAUSSIANS,
         data=POINTS,
-        apart=DRAWS.keys() - {DEFAULT},
+        named=tuple(DRAWS),
     )
     dataset = load_toy(DEFAULT if options.data is None else options.data)
     preset = GAUSSIANS[options.preset]

@@ -45,7 +45,7 @@ def main() -> None:
         presets=SEQUENCES,
         data=DATA,
         own=add_options,
-        apart=BUNDLED.keys() - {DEFAULT},
+        named=tuple(BUNDLED),
     )
     data = DEFAULT if options.data is None else options.data
     columns = options.own["columns"]

@@ -48,7 +48,7 @@ def main() -> None:
         presets=TABULAR,
         data=TABLES,
         own=add_options,
-        apart=BUNDLED.keys() - {DEFAULT},
+        named=tuple(BUNDLED),
     )
     data = DEFAULT if options.data is None else options.data
     label, positive, drop = options.own["label"], options.own["positive_class"], options.own["drop"] or ()

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import islice
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 """What stands for a password that is not shown."""
 
-# `user:password@` after `://`, or at the beginning of a word: also where the scheme was left out.
-_USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]*://)?[^\s/:@'\"]*):(?!//)[^\s'\"]*@")
+MOST = 2_000
+"""Characters of an error that are shown: what a file says may be megabytes long."""
+
+# `user:password@` after `://`, or at the beginning of a word: also where the scheme was left out. All lengths are
+# bounded, as a text from a file could otherwise keep these expressions busy for hours.
+_USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\"]{0,200}):(?!//)[^\s'\"]{0,300}@")
 # A web address may hold a token in place of the user.
-_TOKEN = re.compile(r"(https?://)[^\s/@'\"]+@")
-_SECRET = r"[\w.\-]*(?:passw|passphrase|pwd|token|secret|key|auth|credential|signature|sig)[\w.\-]*"
-_QUERY = re.compile(rf"([?&;]{_SECRET}=)[^&;\s#'\")]+", re.IGNORECASE)
+_TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,300}@")
+_NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
+_VALUE = r"(?:'[^']{0,500}'|\"[^\"]{0,500}\"|[^&;\s#'\")]{1,2000})"
+_QUERY = re.compile(rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig)[\w.\-]{{0,40}}=){_VALUE}", re.IGNORECASE)
+# As PostgreSQL's client writes an address: host=... password=...
+_WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.IGNORECASE)
 # A shorter secret would be found inside ordinary words.
 _LEAST_SECRET = 4
 
@@ -30,9 +36,12 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's type and its last line, which in an error passed on from another process is the cause."""
+    """Return an error's type and its last line, which in an error passed on from another process is the cause.
+
+    A long line loses its middle.
+    """
     lines = str(error).strip().splitlines()
-    said = printable(lines[-1].strip()) if lines else ""
+    said = shortened(lines[-1].strip(), MOST) if lines else ""
     name = type(error).__name__
     return said if said.startswith(name) else f"{name}: {said}"
 
@@ -61,19 +70,30 @@ def without_secrets(text: str, uri: str = "") -> str:
         text: any text, such as an error's.
         uri: an address whose passwords are hidden wherever they stand in the text.
     """
+    for password in _passwords(uri):
+        text = text.replace(f":{password}@", f":{HIDDEN}@")
     for secret in sorted(_secrets(uri), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _USER.sub(rf"\1:{HIDDEN}@", text)
     text = _TOKEN.sub(lambda found: found[0] if HIDDEN in found[0] else f"{found[1]}{HIDDEN}@", text)
-    return _QUERY.sub(rf"\1{HIDDEN}", text)
+    return _WORD.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", text))
+
+
+def _passwords(uri: str) -> list[str]:
+    """Return what may be the password before the host of an address, whatever characters it has."""
+    rest = uri.partition("://")[2] or uri
+    host, found = re.split(r"[/?#]", rest, maxsplit=1)[0], []
+    if "@" in host:
+        found = [host.rpartition("@")[0].partition(":")[2]]
+    found += [match[0][len(match[1]) + 1 : -1] for match in _USER.finditer(uri)]
+    return [each for each in found if each]
 
 
 def _secrets(uri: str) -> set[str]:
-    """Return the passwords of an address, as they stand there and as others may write them."""
-    found = [match[0][len(match[1]) + 1 : -1] for match in _USER.finditer(uri)]
-    found += [match[0][len(match[1]) :] for match in _QUERY.finditer(uri)]
-    with suppress(ValueError):  # no address
-        found += [urlsplit(uri).password or ""]
+    """Return the secrets of an address, as they stand there and as others may write them."""
+    found = _passwords(uri)
+    for pattern in (_QUERY, _WORD):
+        found += [match[0][len(match[1]) :].strip("'\"") for match in pattern.finditer(uri)]
     written = {form for each in found for form in (each, unquote(each), quote(each), quote(each, safe=""))}
     return {each for each in written if len(each) >= _LEAST_SECRET}
 

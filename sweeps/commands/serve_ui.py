@@ -79,8 +79,11 @@ def _dashboards(given: argparse.Namespace, records: Sequence[Record]) -> list[st
     program = program_beside("optuna-dashboard")
     found = []
     for record in records if program else []:
-        folder, _ = open_plan(given.storage, record.plan.name)
-        url = study_url(folder, study_storage_of(given.study_storage))
+        try:
+            folder, _ = open_plan(given.storage, record.plan.name)
+            url = study_url(folder, study_storage_of(given.study_storage))
+        except UserError:  # its search cannot be shown, but its record can
+            continue
         file = database(url)
         if file is None or file.is_file():
             found.append(f"{record.plan.name}  in Optuna's dashboard: {shlex.join([str(program), shown(url)])}")

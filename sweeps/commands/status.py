@@ -50,6 +50,11 @@ def _driver(status: Status) -> str:
     who, renewed = f"process {driver.pid} on {driver.host}", ago(status.now - driver.renewed)
     if driver.may_live:
         return f"driver: {who}, which renewed its lease {renewed}"
+    if driver.is_ahead:
+        return (
+            f"driver not known: {who}, whose lease is dated {ago(driver.renewed - status.now).removesuffix(' ago')} "
+            "ahead: let one time server set all clocks"
+        )
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(driver.renewed))
     return f"driver lost: {who}, which has not renewed its lease since {since}, {renewed}: {AGAIN}"
 

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import re
 
+from wgan_core.errors import UserError
 from wgan_core.folder import Folder
 
+MLFLOW_FILE = "mlflow.db"
 TRIALS = "trials"
 # A number; with a letter, a confirming trial of the one of that number.
 LABEL = re.compile(r"([0-9]{1,9})([a-z]?)")
 CHECKPOINTS, SAMPLES, MODEL = "checkpoints", "samples", "model"
+MOST_PICTURE = 2**26  # bytes of a sample grid that are read
 IMAGE = re.compile(r"[0-9]{9}\.png")
 
 
 def sweep_folder(storage: str, name: str) -> Folder:
     return Folder.at(storage) / name
+
+
+def storage_of_sweep(sweep: Folder) -> Folder:
+    """Return the storage that a sweep's folder lies in."""
+    return Folder(sweep.filesystem, sweep.path.rpartition("/")[0])
+
+
+def own_tracking_uri(storage: Folder) -> str:
+    """Return the MLflow store in a storage folder. Raises `UserError` if that is an object store."""
+    if not storage.is_local:
+        raise UserError(
+            f"a sweep in an object store needs an MLflow server; {storage} is one, and none was named: give its URL "
+            "with --tracking-uri"
+        )
+    return f"sqlite:///{storage.file(MLFLOW_FILE)}"
 
 
 def trial_folder(sweep: Folder, label: str) -> Folder:

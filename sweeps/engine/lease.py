@@ -15,13 +15,14 @@ from typing import Any
 
 import psutil
 
-from wgan_core.errors import UserError, printable
+from wgan_core.errors import UserError, shortened
 from wgan_core.folder import Folder
 
 FILE = "lease.json"
 BEAT_S = 5.0
 WATCH_S = 2.5 * BEAT_S
 STALE_S = 60.0
+LATEST_S = 2.0**33  # the year 2242: later dates are no dates
 SETTLE_S = 0.5
 
 
@@ -34,7 +35,8 @@ class Driver:
         host: name of the machine.
         pid: process id there.
         renewed: when it last renewed the lease, in seconds since 1970, UTC.
-        may_live: whether it may still live. Not known of a lease from the future, which counts as lost.
+        may_live: whether it may still live.
+        is_ahead: whether the lease is dated in the future. A clock is wrong then, and `may_live` is false.
     """
 
     session: str
@@ -42,6 +44,7 @@ class Driver:
     pid: int
     renewed: float
     may_live: bool
+    is_ahead: bool = False
 
 
 def driver_of(folder: Folder) -> Driver | None:
@@ -49,8 +52,10 @@ def driver_of(folder: Folder) -> Driver | None:
     found = _read(folder)
     if not found:
         return None
-    may_live = _may_live(found) and not _is_ahead(found)
-    return Driver(found["session"], printable(found["host"]), found["pid"], found["beat"], may_live)
+    is_ahead = _is_ahead(found)
+    may_live = _may_live(found) and not is_ahead
+    host = shortened(found["host"])
+    return Driver(shortened(found["session"]), host, found["pid"], float(found["beat"]), may_live, is_ahead)
 
 
 class Lease:
@@ -91,7 +96,7 @@ class Lease:
         if other and other["session"] != self.session and _may_live(other):
             raise UserError(
                 f"one process at a time runs a sweep; {self._folder} is run by process {other['pid']} on "
-                f"{printable(other['host'])}: wait for it, end it, or give another --name"
+                f"{shortened(other['host'])}: wait for it, end it, or give another --name"
             )
 
     def _renew(self) -> None:
@@ -140,7 +145,7 @@ def _is_lease(found: dict[str, Any]) -> bool:
     return (
         all(isinstance(found.get(name), str) for name in ("session", "host", "place"))
         and (isinstance(pid, int) and 0 < pid < 2**31)
-        and all(isinstance(each, int | float) and abs(each) < 2**63 for each in times)
+        and all(isinstance(each, int | float) and 0 <= each < LATEST_S for each in times)
     )
 
 

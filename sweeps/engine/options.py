@@ -140,12 +140,13 @@ def parse(
     presets: Mapping[str, Preset] | None = None,
     data: str | None = IMAGES,
     own: Callable[[argparse._ArgumentGroup], None] | None = None,
-    apart: Collection[str] = (),
+    named: Sequence[str] = (),
 ) -> Options:
     """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
 
     data: the help of --data; None: the script has data of its own. own: adds options of the script's own to a group.
-    apart: values of --data that are no paths, make the sweep another, and are part of its name.
+    named: values of --data that are no paths, the default first. Each of the others makes the sweep another, and is
+    part of its name.
 
     Raises `UserError` for a bad value.
     """
@@ -167,10 +168,10 @@ def parse(
     if given.smoke:
         given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
     if given.name is None:
-        given.name = _name_of(given, name, presets or {}, apart)
+        given.name = _name_of(given, name, presets or {}, named[1:])
     given.confirm = None if given.confirm is None else Asked.read(given.confirm)
     told = sys.argv[1:] if arguments is None else arguments
-    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(told, apart)
+    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(told, named)
     given.lanes = _lanes(given.lanes)
     given.storage = storage_of(given.storage)
     given.study_storage = study_storage_of(given.study_storage)

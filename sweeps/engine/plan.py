@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeps.engine.space import Space
 from wgan_core.config import Structure
-from wgan_core.errors import UserError, one_line, without_secrets
+from wgan_core.errors import MOST, UserError, one_line, quoted, without_secrets
 from wgan_core.folder import Folder
 from wgan_core.loop import report_grid
 
@@ -81,7 +81,7 @@ class Plan:
     def __post_init__(self) -> None:
         check_name(self.name)
         if not is_name(self.id) or not _METRIC.fullmatch(self.objective):
-            raise ValueError(f"no id or objective of a sweep: {self.id!r}, {self.objective!r}")
+            raise ValueError(f"no id or objective of a sweep: {quoted(self.id)}, {quoted(self.objective)}")
         for field, least in _LEAST.items():
             if getattr(self, field) < least:
                 raise UserError(
@@ -148,7 +148,7 @@ class Plan:
         texts = {name: str(values[name]) for name in ("data", "data_digest")}
         counts = {name: operator.index(values[name]) for name in ("trials", "budget", "seed")}
         if values["objective"] not in floors:
-            raise ValueError(f"no floor of {values['objective']!r}")
+            raise ValueError(f"no floor of {quoted(str(values['objective']))}")
         read = {"structure": structure, "space": space, "confirms": confirms, "floors": floors}
         return cls(**{**values, **read, **texts, **counts})
 
@@ -230,7 +230,9 @@ def read_started(folder: Folder) -> Started:
             raise ValueError(f"lanes is {lanes}")
         arguments = tuple(str(each) for each in described.get("arguments", ()))
         script, uri = (str(described.get(name, "")) for name in ("script", "tracking_uri"))
-        return Started(script, arguments, without_secrets(uri), lanes)
+        if len(uri) > MOST:
+            raise ValueError(f"tracking_uri has {len(uri)} characters")
+        return Started(script, arguments, without_secrets(uri, uri), lanes)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{folder}/{FILE} must say how the sweep was started; {one_line(error)}: run its script again"

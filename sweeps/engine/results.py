@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweeps.engine.confirmation import Confirmation
-from sweeps.engine.layout import sweep_folder, trial_folder
+from sweeps.engine.layout import MLFLOW_FILE, own_tracking_uri, storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.leaderboard import best_row, checkpoint_of
 from sweeps.engine.options import storage_of, study_storage_of
 from sweeps.engine.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan import FILE as PLAN_FILE
 from sweeps.engine.study.rows import Row, read_rows
 from sweeps.engine.tracking.note import read_note
-from sweeps.engine.tracking.uri import MLFLOW_FILE, database
-from wgan_core.errors import UserError, one_line
+from sweeps.engine.tracking.uri import database
+from wgan_core.errors import HIDDEN, UserError, one_line, shortened
 from wgan_core.folder import Folder
 
 STUDY_FILE = "study.db"
@@ -169,18 +170,12 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     noted = read_started(folder).tracking_uri
     file = database(noted)
     if noted and (file is None or file.name != MLFLOW_FILE):
+        address = "the address with its password" if HIDDEN in noted else shlex.quote(noted)
         raise UserError(
-            f"the sweep in {folder} says that it was recorded at {noted}, and an address is followed only if you give "
-            f"it: if you trust that one, give --tracking-uri {noted}, or set MLFLOW_TRACKING_URI"
+            f"an MLflow address must be given by you to be followed; the sweep in {folder} notes {shortened(noted)}, "
+            f"and none was given: if you trust it, give --tracking-uri {address}, or set MLFLOW_TRACKING_URI"
         )
-    return own_tracking_uri(Folder(folder.filesystem, folder.path.rpartition("/")[0]))
-
-
-def own_tracking_uri(storage: Folder) -> str:
-    """Return the MLflow store in a storage folder. Raises `UserError` if that is an object store."""
-    if not storage.is_local:
-        raise UserError(f"a sweep in an object store, {storage}, needs --tracking-uri: the URL of an MLflow server")
-    return f"sqlite:///{storage.file(MLFLOW_FILE)}"
+    return own_tracking_uri(storage_of_sweep(folder))
 
 
 def _holds_sweep(storage: Folder, name: str) -> bool:

@@ -19,13 +19,13 @@ from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.cluster.probe import settle_lanes
 from sweeps.engine.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.ending import record_end
-from sweeps.engine.layout import sweep_folder
+from sweeps.engine.layout import own_tracking_uri, sweep_folder
 from sweeps.engine.leaderboard import best_row
 from sweeps.engine.lease import Lease
 from sweeps.engine.options import SMOKE_SAMPLES, Options
 from sweeps.engine.plan import CONFIRM_FILE, Plan, Started, check_name, read_plan, read_started, settle, write_plan
 from sweeps.engine.refresh import Refresher
-from sweeps.engine.results import Results, open_results, own_tracking_uri, read_confirmation, study_url
+from sweeps.engine.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.space import Space, check_space
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import voice_for

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from sweeps.engine.layout import MODEL, sample_name
 from wgan_core.checkpoint import folder_name
-from wgan_core.errors import UserError, printable
+from wgan_core.errors import MOST, UserError, quoted, shortened
 from wgan_core.folder import Folder
 
 START_NAME = "000000000-start.json"
@@ -35,7 +35,6 @@ State: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
 _STATES = ("COMPLETE", "PRUNED", "FAIL")
 _METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _MAX_UPDATES = 999_999_999
-_SHOWN = 60  # characters of a bad value in an error
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ def _plain(value: float) -> float | str:
 def _parse(name: str, fields: dict[str, Any]) -> Segment:
     if name == START_NAME:
         params = {_metric(key): _param(value) for key, value in fields["params"].items()}
-        machine = printable(str(fields.get("machine", "")))
+        machine = shortened(str(fields.get("machine", "")))
         return Start(_whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine)
     if name == END_NAME:
         return _end(fields)
@@ -212,29 +211,29 @@ def _end(fields: dict[str, Any]) -> End:
     if best is not None:
         best = Best(_whole(best["critic_updates"]), float(best["value"]), best["checkpoint"])
         _must_be(best.checkpoint, (folder_name(best.critic_updates),), "checkpoint")
-    reason, test = printable(str(fields["reason"])), _numbers(fields.get("test", {}))
+    reason, test = shortened(str(fields["reason"]), MOST), _numbers(fields.get("test", {}))
     return End(state, reason, _whole(fields["ended_ms"]), _whole(fields["critic_updates"]), best, model_dir, test)
 
 
 def _must_be(given: object, known: tuple[object, ...], what: str) -> None:
     if given not in known:
-        raise ValueError(f"{what} is {printable(repr(given))[:_SHOWN]}")
+        raise ValueError(f"{what} is {quoted(str(given))}")
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        raise ValueError(f"{printable(repr(value))[:_SHOWN]} is no whole number of 64 bits")
+        raise ValueError(f"{quoted(str(value))} is no whole number of 64 bits")
     return value
 
 
 def _metric(name: str) -> str:
     if not _METRIC_NAME.fullmatch(name):
-        raise ValueError(f"{printable(name)[:_SHOWN]} is no name of a metric")
+        raise ValueError(f"{quoted(name)} is no name of a metric")
     return name
 
 
 def _param(value: object) -> Param:
-    return printable(value) if isinstance(value, str) else _whole(value) if isinstance(value, int) else _number(value)
+    return shortened(value) if isinstance(value, str) else _whole(value) if isinstance(value, int) else _number(value)
 
 
 def _number(value: object) -> float:

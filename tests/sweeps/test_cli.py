@@ -474,12 +474,15 @@ def test_defaults_and_units_are_in_the_help(capsys: pytest.CaptureFixture[str]) 
     assert text.count("(default: 1; on GPUs an even share") == 1
 
 
+NAMED = ("breast-cancer", "wine", "iris")
+
+
 def test_other_data_at_hand_has_a_sweep_of_its_own() -> None:
     """Else one would find the other's; a file is told apart by --name."""
     for data, name in (("wine", "mine-wine-smoke"), ("iris.csv", "mine-smoke")):
-        assert parse("mine", "", 12, 4500, ["--data", data, "--smoke"], apart=["wine", "iris"]).name == name
-    assert parse("mine", "", 12, 4500, [], apart=["wine"]).name == "mine"
-    assert parse("mine", "", 12, 4500, ["--data", "wine", "--name", "other"], apart=["wine"]).name == "other"
+        assert parse("mine", "", 12, 4500, ["--data", data, "--smoke"], named=NAMED).name == name
+    assert parse("mine", "", 12, 4500, [], named=NAMED).name == "mine"
+    assert parse("mine", "", 12, 4500, ["--data", "wine", "--name", "other"], named=NAMED).name == "other"
 
 
 def test_a_smoke_is_no_longer_than_it_must_be() -> None:

@@ -30,11 +30,13 @@ from sweeps.engine.report.write import write_report
 from sweeps.engine.results import open_results, tracking_uri_of
 from sweeps.engine.spool import Spool
 from sweeps.engine.terminal.outcome import Misused
+from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.note import NOTE_NAME, read_note
 from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking.uri import Misplaced, shown
 from tests.sweeps.finished import Finished, finish
 from wgan_core.config import Structure
-from wgan_core.errors import UserError, without_secrets
+from wgan_core.errors import UserError, one_line, without_secrets
 from wgan_core.folder import Folder
 
 PLAIN = Structure("mlp", (1, 4, 4), latent_dim=3)
@@ -324,6 +326,55 @@ def test_files_are_not_written_through_links_among_the_artifacts(sweep: Finished
     assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
 
 
+@pytest.mark.parametrize(
+    ("store", "location"),
+    [
+        ("http://127.0.0.1:1", "file:///home/victim"),
+        ("http://127.0.0.1:1", "file://evil/home/victim"),
+        ("http://127.0.0.1:1", "/home/victim"),
+        ("http://127.0.0.1:1", "mlruns"),
+        ("http://127.0.0.1:1", "http://evil/x"),
+        ("http://127.0.0.1:1", "mlflow-artifacts://evil/x"),
+        ("http://127.0.0.1:1", "abfss://fs@account.evil.com/x"),
+        ("http://127.0.0.1:1", "runs:/1/x"),
+        ("http://127.0.0.1:1", "hdfs://evil/x"),
+        ("postgresql://127.0.0.1:1/db", "/etc"),
+        ("postgresql://127.0.0.1:1/db", "file:///etc"),
+        ("postgresql://127.0.0.1:1/db", "mlflow-artifacts:/x"),
+        ("sqlite:////tmp/store/mlflow.db", "s3://bucket/x"),
+        ("sqlite:////tmp/store/mlflow.db", "/tmp/store"),
+        ("sqlite:////tmp/store/mlflow.db", "/tmp/store/../other"),
+        ("sqlite:////tmp/store/mlflow.db", "file://evil/tmp/store/x"),
+        ("sqlite:////tmp/store/mlflow.db", ""),
+    ],
+)
+def test_files_go_where_the_store_was_named_alone(store: str, location: str) -> None:
+    with pytest.raises(Misplaced):
+        place_of(store, location)
+
+
+def test_places_that_files_may_go_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's own, a bucket that it names, and folders beside a database, also through a link to them."""
+    monkeypatch.chdir(tmp_path)
+    for location in ("mlflow-artifacts:/1/x", "mlflow-artifacts://127.0.0.1:1/x", "s3://bucket/x", "gs://bucket/x"):
+        assert place_of("http://127.0.0.1:1", location) is None
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "real", target_is_directory=True)
+    for store in ("real", "linked"):
+        for named in ("real", "linked"):
+            location = (tmp_path / named / "mlartifacts/a b").as_uri()
+            found = place_of(f"sqlite:///{tmp_path}/{store}/mlflow.db", location)
+            assert str(found) == f"{tmp_path}/real/mlartifacts/a b"
+    assert str(place_of("postgresql://127.0.0.1:1/db", str(tmp_path / "mlruns/1"))) == f"{tmp_path}/mlruns/1"
+
+
+def place_of(store: str, location: str) -> Folder | None:
+    """Where a client of a store would write the files of a run that the store has at this location."""
+    client = Client.__new__(Client)
+    client._store_uri = store
+    return client._place(location)
+
+
 # Addresses and passwords
 
 
@@ -345,10 +396,16 @@ def test_no_credentials_go_to_an_address_that_a_folder_notes(
     assert asked == []
 
 
+def test_a_noted_address_is_quoted_for_the_shell(sweep: Finished) -> None:
+    rewrite(sweep.storage / "sweep" / FILE, tracking_uri="x; touch owned")
+    with pytest.raises(UserError, match="give --tracking-uri 'x; touch owned'"):
+        tracking_uri_of(sweep.folder, None)
+
+
 @pytest.mark.parametrize("noted", ["postgresql://db/x", "sqlite:////etc/other.db", "http://u:secretword@h/?token=abcd"])
 def test_a_noted_address_is_not_followed(sweep: Finished, noted: str) -> None:
     rewrite(sweep.storage / "sweep" / FILE, tracking_uri=noted)
-    with pytest.raises(UserError, match="followed only if you give it") as told:
+    with pytest.raises(UserError, match="must be given by you to be followed") as told:
         tracking_uri_of(sweep.folder, None)
     assert "secretword" not in str(told.value)
     assert "abcd" not in str(told.value)
@@ -364,6 +421,8 @@ def test_a_noted_address_is_not_followed(sweep: Finished, noted: str) -> None:
         ("https://TOKEN@host/x", "https://***@host/x"),
         ("cannot parse 'u:password@host/db'", "cannot parse 'u:***@host/db'"),
         ("(url: /api?x-amz-signature=abc (timed out))", "(url: /api?x-amz-signature=*** (timed out))"),
+        ("host=h password=hunter2 dbname=d", "host=h password=*** dbname=d"),
+        ("https://h/#access_token=abc&x", "https://h/#access_token=***&x"),
         ("sqlite:////home/u/mlflow.db", "sqlite:////home/u/mlflow.db"),
         ("http://127.0.0.1:5000/#/experiments/1", "http://127.0.0.1:5000/#/experiments/1"),
         ("at 10:30 by a@b: no", "at 10:30 by a@b: no"),
@@ -371,6 +430,20 @@ def test_a_noted_address_is_not_followed(sweep: Finished, noted: str) -> None:
 )
 def test_passwords_are_hidden(text: str, hidden: str) -> None:
     assert without_secrets(text) == hidden
+
+
+@pytest.mark.parametrize("password", ["it'sSecret", 'p"w', "a b", "x", "a/b@c", "a:b"])
+def test_the_password_of_an_address_is_hidden_whatever_it_is(password: str) -> None:
+    assert shown(f"postgresql://me:{password}@host/db") == "postgresql://me:***@host/db"
+
+
+@pytest.mark.parametrize("part", ["=", "(", "a", "?key", ":@", "x:", "password="])
+def test_a_long_text_is_cut_and_does_not_take_long(part: str) -> None:
+    """A file may hold megabytes: an error shows little of them. Quadratic expressions would take hours here."""
+    text = part * (2**20 // len(part))
+    assert len(one_line(ValueError(text))) < 2_100
+    assert len(shown(text[:2_000])) <= 300
+    without_secrets(text[:20_000])
 
 
 @pytest.mark.parametrize(
@@ -407,7 +480,8 @@ def test_the_data_of_a_sweep_is_noted_as_an_absolute_path(tmp_path: Path, monkey
     (tmp_path / "rows.csv").touch()
     (tmp_path / "wine").touch()
     for given, noted in (("rows.csv", str(tmp_path / "rows.csv")), ("wine", "wine"), ("missing.csv", "missing.csv")):
-        options = parse("mine", "", 12, 4500, ["--data", given, "--storage", "/x", "--seed", "1"], apart=["wine"])
+        asked = ["--data", given, "--storage", "/x", "--seed", "1"]
+        options = parse("mine", "", 12, 4500, asked, named=["breast-cancer", "wine"])
         assert options.arguments == ("--seed", "1", "--data", noted)
 
 
@@ -487,6 +561,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         shutil.rmtree(sweep / "trials/1/spool"),
         (sweep / "trials/1/spool").touch(),
     ),
+    "an id of a megabyte": lambda sweep: rewrite(
+        sweep / FILE, plan={**json.loads((sweep / FILE).read_text())["plan"], "id": "x" * 2**20}
+    ),
+    "a lease of another age": lambda sweep: (sweep / lease.FILE).write_text(
+        json.dumps({"session": "s", "host": "h", "place": "p", "pid": 1, "started": 1.0, "beat": 9e18})
+    ),
     "a lease that is a list": lambda sweep: (sweep / lease.FILE).write_text("[]"),
     "a lease with other types": lambda sweep: (sweep / lease.FILE).write_text(
         json.dumps(dict.fromkeys(("session", "host", "place", "pid", "started", "beat"), "x"))
@@ -506,9 +586,14 @@ def test_a_damaged_sweep_does_not_hide_the_others(
     assert said.err == ""
     assert any(line.startswith("sweep ") and " 1 " in line for line in said.out.splitlines())
     assert any(line.startswith("damaged ") for line in said.out.splitlines())
+    assert max(map(len, said.out.splitlines())) < 1_000
+    main(["status", "damaged", "--storage", str(sweep.storage)])
+    assert "not foreseen" not in capsys.readouterr().err
 
 
-def test_a_lease_from_the_future_is_not_obeyed(sweep: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_from_the_future_is_not_obeyed(
+    sweep: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Unless it is renewed: then its driver lives, and a clock is wrong."""
     monkeypatch.setattr(lease, "WATCH_S", 0.2)
     path = sweep.storage / "sweep" / lease.FILE
@@ -518,6 +603,8 @@ def test_a_lease_from_the_future_is_not_obeyed(sweep: Finished, monkeypatch: pyt
     found = driver_of(sweep.folder)
     assert found is not None
     assert not found.may_live
+    assert main(["status", "sweep", "--storage", str(sweep.storage)]) == 0
+    assert "d ahead: let one time server" in capsys.readouterr().out
     taken = Lease(sweep.folder)
     taken.acquire()
     taken.release()

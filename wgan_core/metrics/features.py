@@ -255,7 +255,7 @@ def network_digest(network: nn.Module, factory: Factory) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether the text of a value is the same in every process."""
+    """Return whether the text of a value is the same in every process."""
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str | torch.dtype)

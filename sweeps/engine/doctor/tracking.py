@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sweeps.engine.doctor.check import Check, failed, ok, warning
+from sweeps.engine.layout import own_tracking_uri
 from sweeps.engine.tracking.uri import (
     ANSWER_S,
     answers,
@@ -26,7 +27,7 @@ def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
     """uri: what was asked for; None stands for a file in the storage, as it does for a sweep."""
     if not uri and not storage.is_local:
         return failed("tracking", f"an object store, {storage}, holds no database", "name a server with --tracking-uri")
-    uri = uri or f"sqlite:///{storage.path}/mlflow.db"
+    uri = uri or own_tracking_uri(storage)
     file = database(uri)
     if file is not None:
         return _file(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
-from sweeps.engine.layout import SAMPLES, sample_name, trial_folder
+from sweeps.engine.layout import MOST_PICTURE, SAMPLES, sample_name, trial_folder
 from wgan_core.folder import Folder
 from wgan_core.pictures.opened import open_png
 
@@ -20,7 +20,7 @@ def picture(sweep: Folder, label: str, critic_updates: int, width: int) -> str:
     Empty where there is no PNG picture that can be read.
     """
     try:
-        content = (trial_folder(sweep, label) / SAMPLES).read(sample_name(critic_updates))
+        content = (trial_folder(sweep, label) / SAMPLES).read(sample_name(critic_updates), MOST_PICTURE)
     except (OSError, ValueError):
         return ""
     shown = open_png(content)

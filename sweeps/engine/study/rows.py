@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from sweeps.engine.plan import Plan
 from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
 from sweeps.engine.study.storage import read_trials
-from wgan_core.errors import printable
+from wgan_core.errors import MOST, UserError, one_line, quoted, shortened
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -39,7 +39,14 @@ class Row:
 
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
     """How each trial of a plan stands, from storage alone. Raises `UserError` if the study is not there."""
-    return [row(trial, plan) for trial in read_trials(plan.study_name, storage_url)[: plan.trials]]
+    trials = read_trials(plan.study_name, storage_url)[: plan.trials]
+    try:
+        return [row(trial, plan) for trial in trials]
+    except (TypeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"a study must hold what a sweep writes; that of {plan.name!r} does not: {one_line(error)}: check "
+            "--study-storage"
+        ) from error
 
 
 def row(frozen: FrozenTrial, plan: Plan) -> Row:
@@ -52,11 +59,18 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
         value=value,
         best_step=step,
         step=frozen.last_step or 0,
-        seconds=frozen.user_attrs.get(SECONDS, 0.0),
-        reason=printable(str(frozen.user_attrs.get(REASON, ""))),
+        seconds=_number(frozen.user_attrs.get(SECONDS, 0.0)),
+        reason=shortened(str(frozen.user_attrs.get(REASON, "")), MOST),
         session=str(frozen.user_attrs.get(HOLDER, "")).partition("/")[0],
-        test=frozen.user_attrs.get(TEST, {}),
+        test={str(name): _number(value) for name, value in dict(frozen.user_attrs.get(TEST, {})).items()},
     )
+
+
+def _number(value: object) -> float:
+    """Return a number that the study keeps. Raises `TypeError` for anything else: others may have written it."""
+    if not isinstance(value, int | float):
+        raise TypeError(f"a trial's numbers must be numbers; given {quoted(str(value))}")
+    return float(value)
 
 
 def best(frozen: FrozenTrial) -> tuple[int, float]:

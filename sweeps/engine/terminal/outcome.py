@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 from sweeps.engine.terminal.letters import spell_out
 from sweeps.engine.terminal.outlet import fall_silent
-from wgan_core.errors import UserError, one_line, printable, without_secrets
+from wgan_core.errors import UserError, one_line, shortened, without_secrets
 
 FAILED, REFUSED, INTERRUPTED, NO_READER = 1, 2, 130, 141
+LONGEST = 6_000  # characters of an error that are shown
 DEBUG, VARIABLE = "--debug", "WGAN_DEBUG"
 
 
@@ -59,7 +60,7 @@ def outcome(
         if debug:
             traceback.print_exception(error)
         message = str(error) if isinstance(error, UserError) else foreseen(error) or _unforeseen(error, debug)
-        message = printable(without_secrets(message))
+        message = shortened(without_secrets(message[:LONGEST]), LONGEST)
         print(f"error: {message}", file=sys.stderr)
         told(message)
         return REFUSED if isinstance(error, UserError) else FAILED

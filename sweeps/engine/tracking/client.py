@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
-from sweeps.engine.tracking.uri import database, is_http, shown
-from wgan_core.errors import UserError
+from sweeps.engine.tracking.uri import Misplaced, database, is_http, local_path, shown
 from wgan_core.folder import Folder
 
-# To these MLflow's client sends the credentials of the tracking server, or of the URI.
-_NEVER = ("http", "https", "ftp", "sftp", "mlflow-artifacts")
+# Object stores whose client sends no password or token to whoever owns the bucket.
+_BUCKETS = ("s3", "gs")
 
 
 class Client(MlflowClient):
@@ -33,7 +32,7 @@ class Client(MlflowClient):
         self._locations: dict[str, str] = {}
 
     def log_artifacts(self, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a run, below `artifact_path`. Raises `UserError` for a place that is not allowed."""
+        """Copy a folder's files to a run, below `artifact_path`. Raises `Misplaced` for a place that is not allowed."""
         if run_id not in self._locations:
             self._locations[run_id] = self.get_run(run_id).info.artifact_uri or ""
         place = self._place(self._locations[run_id])
@@ -43,7 +42,7 @@ class Client(MlflowClient):
             _copy(Path(local_dir), _below(place, artifact_path or ""))
 
     def log_model_artifacts(self, model_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a model, below `artifact_path`. Raises `UserError` as `log_artifacts` does."""
+        """Copy a folder's files to a model, below `artifact_path`. Raises `Misplaced` as `log_artifacts` does."""
         place = self._place(self.get_logged_model(model_id).artifact_location)
         if place is None:
             super().log_model_artifacts(model_id, local_dir, artifact_path)
@@ -53,48 +52,36 @@ class Client(MlflowClient):
     def _place(self, location: str) -> Folder | None:
         """Return the local folder at a location; None for one that MLflow writes to itself.
 
-        A database file keeps its files beside it. A server takes them itself or has them in an object store.
+        A database file has its files beside it, another database in `mlruns` of the current folder, which is MLflow's
+        own choice, or in a bucket. A server takes them itself, or has them in a bucket.
         """
         parts, file = urlsplit(location), database(self._store_uri)
-        if file is not None:
-            place = _within(location, file.parent)
-            if place is None:
-                raise UserError(
-                    f"the files of an MLflow database must lie in its folder, {file.parent}; {shown(self._store_uri)} "
-                    f"has them at {shown(location)}, as after a move or copy: give --tracking-uri sqlite:///FILE of a "
-                    "new database, into which the same command brings all records"
-                )
+        root = file.parent if file is not None else None if is_http(self._store_uri) else Path("mlruns").absolute()
+        if root is not None and (place := _within(location, root)) is not None:
             return place
-        own_server = is_http(self._store_uri) and parts.netloc in ("", urlsplit(self._store_uri).netloc)
-        if parts.scheme == "mlflow-artifacts" and own_server:
+        is_own = is_http(self._store_uri) and parts.netloc in ("", urlsplit(self._store_uri).netloc)
+        if (parts.scheme == "mlflow-artifacts" and is_own) or (parts.scheme in _BUCKETS and file is None):
             return None
-        if parts.scheme in _NEVER or (is_http(self._store_uri) and _local_path(location) is not None):
-            raise UserError(
-                f"an MLflow server must take files itself, or keep them in an object store; {shown(self._store_uri)} "
-                f"has those of this sweep at {shown(location)}: start it with --artifacts-destination, and give the "
-                "sweep another --name"
+        if file is not None:
+            raise Misplaced(
+                f"the files of an MLflow database must lie in its folder, {root}; {shown(self._store_uri)} has them at "
+                f"{shown(location)}, as after a move or copy: give --tracking-uri sqlite:///FILE of a new database, "
+                "into which the same command brings all records"
             )
-        return None
-
-
-def _local_path(location: str) -> str | None:
-    """Return the path of a location on this machine; None for any other."""
-    parts = urlsplit(location)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return unquote(parts.path)
-    return None if parts.scheme else location
+        raise Misplaced(
+            f"an MLflow store must take files itself, or keep them in an s3:// or gs:// bucket; "
+            f"{shown(self._store_uri)} has those of this sweep at {shown(location)}: start a server with "
+            "--artifacts-destination, and give the sweep another --name"
+        )
 
 
 def _within(location: str, folder: Path) -> Folder | None:
-    """Return the folder at a location that is below another one; None for any other location."""
-    path = _local_path(location)
+    """Return the folder at a location that is below another one, links resolved; None for any other location."""
+    path = local_path(location)
     if path is None or not os.path.isabs(path):
         return None
-    path = os.path.normpath(path)
-    for root in (os.path.abspath(folder), os.path.realpath(folder)):
-        if path.startswith(f"{root.rstrip('/')}/"):
-            return _below(Folder.at(root), path[len(root) :])
-    return None
+    path, root = os.path.realpath(path), os.path.realpath(folder)
+    return _below(Folder.at(root), path[len(root) :]) if path.startswith(f"{root.rstrip('/')}/") else None
 
 
 def _below(folder: Folder, path: str) -> Folder:

@@ -75,15 +75,12 @@ def _is_note(noted: Note) -> bool:
     texts = {_ID: (noted.run_id, noted.model_id, noted.model_uri), IMAGE: (noted.last_image,)}
     return (
         all(each is None or form.fullmatch(each) for form, given in texts.items() for each in given)
-        and all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in _lists(noted))
+        and all(isinstance(each, list) for each in (noted.uploaded, noted.missing))
+        and all(isinstance(name, str) for name in (*noted.uploaded, *noted.missing))
         and all(isinstance(each, dict) for each in (noted.counts, noted.latest, noted.dropped))
         and isinstance(noted.end, str)
         and (noted.best is None or isinstance(noted.best, int | float))
     )
-
-
-def _lists(noted: Note) -> tuple[list[str], list[str]]:
-    return noted.uploaded, noted.missing
 
 
 def write_note(folder: Folder, note: Note) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 
 from sweeps.engine.plan import is_name
-from sweeps.engine.tracking.note import trial_name
+from sweeps.engine.tracking.note import as_text, trial_name
 from sweeps.engine.tracking.package import write_package
 from sweeps.engine.tracking.record import Record, said_in_one_line
 from sweeps.engine.tracking.store import join_model
@@ -114,7 +114,7 @@ def description(record: Record, candidate: Candidate, name: str, version: str) -
     hyper = candidate.checkpoint.trial.hyper.as_json()
     settings = ", ".join(f"{key} {value:.4g}" for key, value in hyper.items())
     return (
-        f"**{described['objective']} {described['value']:.4g}** on held-out data of {plan.data} "
+        f"**{described['objective']} {described['value']:.4g}** on held-out data of {as_text(plan.data)} "
         f"(real against real: {described['floor']:.4g})\n\n"
         f"Trial {described['trial']} of the sweep {plan.name}, after {candidate.checkpoint.critic_updates} critic "
         f"updates: {settings}\n\n{_confirmed(described)}"

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps.engine.confirmation import BOUNDS
-from sweeps.engine.layout import parts, trial_folder, trial_labels
+from sweeps.engine.layout import own_tracking_uri, parts, storage_of_sweep, trial_folder, trial_labels
 from sweeps.engine.tracking.files import small_png
 from sweeps.engine.tracking.film import tiles
 from sweeps.engine.tracking.note import best_key, role_of
 from sweeps.engine.tracking.parent import PICTURE, SMALL, Place, Winner, parent_text
 from sweeps.engine.tracking.store import Deleted, Point, Store
 from sweeps.engine.tracking.trial import TrialUpload
-from sweeps.engine.tracking.uri import MLFLOW_FILE, answers, in_short, is_http, shown
+from sweeps.engine.tracking.uri import Misplaced, answers, in_short, is_http, shown
 from sweeps.engine.tracking.view import VIEW_TAG, plain_link, searched, view, view_link
 from wgan_core.errors import UserError
 from wgan_core.folder import Folder
@@ -181,9 +181,9 @@ class Tracker:
             return shown(self._uri)
         # The environment's own command, which need not be on the path.
         beside = Path(sys.executable).with_name("sweeps")
-        storage = self._folder.path.rpartition("/")[0]
-        words = [str(beside) if beside.exists() else "sweeps", "serve-ui", self._sweep, "--storage", storage]
-        if self._uri != f"sqlite:///{storage}/{MLFLOW_FILE}":
+        storage = storage_of_sweep(self._folder)
+        words = [str(beside) if beside.exists() else "sweeps", "serve-ui", self._sweep, "--storage", str(storage)]
+        if not storage.is_local or self._uri != own_tracking_uri(storage):
             words += ["--tracking-uri", shown(self._uri)]
         return shlex.join(words)
 
@@ -249,7 +249,11 @@ class Tracker:
             plain = {k: str(v) for k, v in self._description.items() if isinstance(v, str | int | float)}
             own = {f"sweep.{key}": value for key, value in plain.items() if key not in ("name", "id", "role")}
             store.log(store.parent_id, tags=own)
-            store.put(store.parent_id, {"sweep.json": json.dumps(self._description, indent=2, default=str).encode()})
+            described = json.dumps(self._description, indent=2, default=str).encode()
+            try:
+                store.put(store.parent_id, {"sweep.json": described})
+            except Misplaced as error:  # what is no file can still be recorded
+                self._warn(str(error))
             runs = store.trial_runs()
             for trial in self._trials.values():
                 trial.reconcile(store, runs)
@@ -369,7 +373,10 @@ class Tracker:
         picture = trial.picture() if trial else None
         small = small_png(picture, _SMALL_SIDE) if picture else None
         if picture and small:
-            store.put(store.parent_id, {PICTURE: picture, SMALL: small})
+            try:
+                store.put(store.parent_id, {PICTURE: picture, SMALL: small})
+            except Misplaced:
+                small = None
         return Winner(
             trial=str(name),
             value=value,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sweeps.engine.layout import IMAGE, SAMPLES, sample_name
+from sweeps.engine.layout import IMAGE, MOST_PICTURE, SAMPLES, sample_name
 from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
 from sweeps.engine.tracking.files import Export, Sample, log_model, log_samples, thumbnail
 from sweeps.engine.tracking.film import Tiles, chosen, film
@@ -29,6 +29,7 @@ from sweeps.engine.tracking.note import (
     write_note,
 )
 from sweeps.engine.tracking.store import Point, Store, StoredRun
+from sweeps.engine.tracking.uri import Misplaced
 from wgan_core.folder import Folder
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -163,9 +164,16 @@ class TrialUpload:
         note = self.note.copy()
         points = [point for step in steps for point in self._points(step, note)]
         store.log(run_id, points, params, note.dropped_tag())
-        log_samples(store, run_id, [sample for step in steps if (sample := self._sample(step, note))])
+        self._log_samples(store, run_id, [sample for step in steps if (sample := self._sample(step, note))], note)
         note.uploaded += names
         self._save(note)
+
+    def _log_samples(self, store: Store, run_id: str, samples: Sequence[Sample], note: Note) -> None:
+        """Write sample grids to a run; where its files may not go, note that they are missing."""
+        try:
+            log_samples(store, run_id, samples)
+        except Misplaced:
+            note.missing = sorted({*note.missing, "samples"})
 
     def _points(self, step: Step, note: Note) -> list[Point]:
         """A report's points, the lowest objective so far among them."""
@@ -199,7 +207,7 @@ class TrialUpload:
     def _image(self, name: str, key: str, step: int, timestamp_ms: int, note: Note) -> Sample | None:
         """An image of the trial; None, and a word in the note, if it is not there or is none."""
         try:
-            png = (self.folder / "samples").read(name)
+            png = (self.folder / SAMPLES).read(name, MOST_PICTURE)
         except (FileNotFoundError, NotADirectoryError):
             png = b""
         webp = thumbnail(png)
@@ -213,12 +221,13 @@ class TrialUpload:
         if note.last_image is not None:
             # At step 0, where MLflow's image slider starts, and at a fixed time, so that a later end replaces it.
             final = self._image(note.last_image, "samples/final", 0, self._start(end).started_ms, note)
-            log_samples(store, run_id, [*([final] if final else []), *self._film("samples/film", FILM_SIDE)])
+            films = self._film("samples/film", FILM_SIDE)
+            self._log_samples(store, run_id, [*([final] if final else []), *films], note)
         if end.model_dir is not None:
             try:
                 note.model_id, note.model_uri = log_model(store, run_id, self._export(end, note))
                 note.missing = [name for name in note.missing if not name.endswith("/")]
-            except FileNotFoundError:
+            except (FileNotFoundError, Misplaced):
                 note.missing = sorted({*note.missing, f"{end.model_dir}/"})
         store.log(run_id, self._test_points(end, note))
         self._close(store, run_id, end)
@@ -230,7 +239,8 @@ class TrialUpload:
         """The training in one picture, if there is one; at step 0 and a fixed time, as the final samples."""
         folder = self.folder / SAMPLES
         steps = [int(name[:-4]) for name in folder.names() if IMAGE.fullmatch(name)]
-        png = film({step: folder.read(sample_name(step)) for step in chosen(steps)}, self._grid) if steps else None
+        pictures = {step: folder.read(sample_name(step), MOST_PICTURE) for step in chosen(steps)} if steps else {}
+        png = film(pictures, self._grid)
         return [] if png is None else self._shown(key, png, side)
 
     def _shown(self, key: str, png: bytes, side: int) -> list[Sample]:
@@ -253,8 +263,10 @@ class TrialUpload:
     def picture(self) -> bytes | None:
         """Of the samples of its best checkpoint."""
         best = self.best
+        if best is None:
+            return None
         try:
-            return None if best is None else (self.folder / SAMPLES).read(sample_name(best.critic_updates))
+            return (self.folder / SAMPLES).read(sample_name(best.critic_updates), MOST_PICTURE)
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -6,14 +6,12 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from wgan_core.errors import printable, without_secrets
+from wgan_core.errors import UserError, shortened, without_secrets
 
 ANSWER_S = 5.0
 """How long a server may take to answer when it is first asked, in seconds."""
-
-MLFLOW_FILE = "mlflow.db"
-"""The database in a storage folder that sweeps are recorded in unless told otherwise."""
 
 LONGEST = 300
 """Characters of an error that are shown."""
@@ -29,6 +27,10 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
+
+
+class Misplaced(UserError):
+    """MLflow would write files to a place that the person who named the store does not expect."""
 
 
 def prepare_environment() -> None:
@@ -47,14 +49,20 @@ def is_http(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """Return an address, of tracking or of a database, without the passwords that may stand in it."""
-    return printable(without_secrets(uri))
+    return shortened(without_secrets(uri, uri))
+
+
+def local_path(location: str) -> str | None:
+    """Return the path of a location on this machine; None for any other, and where a host stands before the path."""
+    parts = urlsplit(location)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return unquote(parts.path)
+    return None if parts.scheme else location
 
 
 def in_short(error: Exception, uri: str = "") -> str:
     """Return all that an error says, in one line of at most 300 characters, without the passwords of an address."""
-    text = " ".join(without_secrets(str(error), uri).split()) or type(error).__name__
-    text = printable(text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return shortened(" ".join(without_secrets(str(error), uri).split()) or type(error).__name__, LONGEST)
 
 
 def answers(uri: str) -> bool:
