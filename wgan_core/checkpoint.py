@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 
 from wgan_core.config import Structure, Trial
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
+from wgan_core.folder import MOST_BYTES, Folder, TooLarge
 from wgan_core.means import Sums
 from wgan_core.state import State
 
@@ -206,7 +206,9 @@ def _renamed(name: str) -> str:
 
 def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
     try:
-        content = folder.read(name)
+        content = folder.read(name, expected["bytes"])
+    except TooLarge as error:
+        raise DamagedCheckpoint(str(error)) from error
     except FileNotFoundError:
         raise DamagedCheckpoint(
             f"checkpoint {folder} lacks {name}, which its manifest names: take an older one"
@@ -223,7 +225,7 @@ def _manifest(folder: Folder) -> dict[str, Any]:
     try:
         manifest = folder.json(MANIFEST)
         return {
-            name: {"bytes": int(manifest[name]["bytes"]), "sha256": str(manifest[name]["sha256"])}
+            name: {"bytes": min(int(manifest[name]["bytes"]), MOST_BYTES), "sha256": str(manifest[name]["sha256"])}
             for name in (STATE, TRIAL)
         }
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:

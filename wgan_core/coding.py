@@ -110,8 +110,17 @@ class Coding:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Coding:
-        columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
-        return cls(columns, values["label"], values["positive"])
+        columns = tuple(
+            Column(
+                name=str(column["name"]),
+                mean=float(column["mean"]),
+                sd=float(column["sd"]),
+                whole=bool(column["whole"]),
+                values=tuple(column["values"]),
+            )
+            for column in values["columns"]
+        )
+        return cls(columns, str(values["label"]), values["positive"])
 
 
 class Categorical(nn.Module):

@@ -51,6 +51,20 @@ _USUAL = {
 }
 
 
+# A structure may come from somebody else's file, and is built before anything shows that its weights do not fit.
+_MOST = {"latent_dim": 2**20, "classes": 2**16, "label_embedding": 2**16}
+_MOST_AXES, _MOST_ENTRIES, _MOST_LAYERS, _MOST_WIDTH = 8, 2**26, 64, 2**20
+
+
+def _is_small(options: Any) -> bool:
+    """Return whether the options of networks ask for no endless lists and no absurd numbers."""
+    if isinstance(options, dict):
+        return len(options) <= _MOST_LAYERS and all(map(_is_small, options.values()))
+    if isinstance(options, list):
+        return len(options) <= _MOST_LAYERS and all(map(_is_small, options))
+    return not isinstance(options, int | float) or abs(options) <= _MOST_WIDTH
+
+
 def _require(holds: bool, name: str, invariant: str, given: object) -> None:
     if not holds:
         raise UserError(f"{name} must be {invariant}; given {given!r}: set {name} to {_USUAL[name]!r}, for example")
@@ -115,6 +129,11 @@ class Structure:
         for name in ("classes", "label_embedding"):
             value = getattr(self, name)
             _require(_is_whole(value) and value >= 0, name, "a whole number >= 0", value)
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            _require(value <= most, name, f"at most {most:,}", value)
+        few = len(shape) <= _MOST_AXES and math.prod(shape) <= _MOST_ENTRIES
+        _require(few, "sample_shape", f"of at most {_MOST_AXES} axes and {_MOST_ENTRIES:,} entries", shape)
         for name, known in _NAMED.items():
             value = getattr(self, name)
             _require(value in known, name, f"one of {', '.join(known)}", value)
@@ -133,6 +152,7 @@ class Structure:
         named = parts and all(isinstance(each, dict) for each in options.values())
         invariant = "options by name for critic, generator or both, in values that JSON has"
         _require(named, "network_options", invariant, self.network_options)
+        _require(_is_small(options), "network_options", f"of lists with at most {_MOST_LAYERS} entries", "longer ones")
         object.__setattr__(self, "network_options", options)
 
     @property

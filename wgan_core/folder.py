@@ -34,6 +34,10 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+class TooLarge(UserError):
+    """A file has more bytes than its reader takes."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder in a pyarrow file system; `folder / "name"` is one below it.
@@ -246,7 +250,7 @@ def _plain(name: str) -> str:
 
 def _check_size(where: str, size: int, most: int) -> None:
     if size > most:
-        raise UserError(f"{where} must have at most {most} bytes; it has {size}: it is damaged, so remove it")
+        raise TooLarge(f"{where} must have at most {most} bytes; it has {size}: it is damaged, so remove it")
 
 
 @contextmanager

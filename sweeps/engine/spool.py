@@ -35,6 +35,7 @@ State: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
 _STATES = ("COMPLETE", "PRUNED", "FAIL")
 _METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _MAX_UPDATES = 999_999_999
+_MOST_VALUES = 1_000  # MLflow takes no more at a time
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def _plain(value: float) -> float | str:
 
 def _parse(name: str, fields: dict[str, Any]) -> Segment:
     if name == START_NAME:
+        _check_count(fields["params"])
         params = {_metric(key): _param(value) for key, value in fields["params"].items()}
         machine = shortened(str(fields.get("machine", "")))
         return Start(_whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine)
@@ -226,6 +228,11 @@ def _whole(value: object) -> int:
     return value
 
 
+def _check_count(values: Mapping[str, object]) -> None:
+    if len(values) > _MOST_VALUES:
+        raise ValueError(f"it has {len(values)} values, and {_MOST_VALUES} are the most")
+
+
 def _metric(name: str) -> str:
     if not _METRIC_NAME.fullmatch(name):
         raise ValueError(f"{quoted(name)} is no name of a metric")
@@ -243,4 +250,5 @@ def _number(value: object) -> float:
 
 
 def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+    _check_count(values)
     return {_metric(name): _number(value) for name, value in values.items()}

@@ -43,11 +43,13 @@ def runs(uri: str, name: str, role: str, best_key: str) -> list[Run]:
 
 
 def names(page: Page, count: int) -> list[str]:
-    """The names in the list of runs, from above; once there are so many."""
-    links = page.locator(".ag-row a[href*='/runs/']")
-    expect(links.nth(count - 1)).to_be_visible(timeout=IN_TIME)
-    rows = "links => links.map(link => [Number(link.closest('.ag-row').getAttribute('row-index')), link.innerText])"
-    return [name for _, name in sorted(links.evaluate_all(rows))]
+    """The names in the list of runs, from above; once there are so many. Rows come and go while the page is drawn."""
+    rows = """count => {
+        const found = [...document.querySelectorAll(".ag-row a[href*='/runs/']")].map(
+            link => [Number(link.closest('.ag-row').getAttribute('row-index')), link.innerText])
+        return found.length >= count && found }"""
+    found = page.wait_for_function(rows, arg=count, timeout=IN_TIME).json_value()
+    return [name for _, name in sorted(found)]
 
 
 def table(page: Page, count: int) -> list[dict[str, Any]]:

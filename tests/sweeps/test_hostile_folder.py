@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import socketserver
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ from sweeps.engine.tracking.note import NOTE_NAME, read_note
 from sweeps.engine.tracking.tracker import Tracker
 from sweeps.engine.tracking.uri import Misplaced, shown
 from tests.sweeps.finished import Finished, finish
+from wgan_core import checkpoint as checkpoints
 from wgan_core.config import Structure
 from wgan_core.errors import UserError, one_line, without_secrets
 from wgan_core.folder import Folder
@@ -615,3 +618,147 @@ def test_a_lease_from_the_future_is_not_obeyed(
     with pytest.raises(UserError, match="one process at a time"):
         Lease(sweep.folder).acquire()
     renewal.join()
+
+
+# Databases
+
+
+def test_no_file_is_deleted_that_a_journal_names(
+    sweep: Finished, secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite deletes the super-journal that a hot journal names once it has rolled back."""
+    for database in (sweep.storage / "sweep/study.db", sweep.storage / "mlflow.db"):
+        journal = hot_journal(database, secrets / "id")
+        path = Path(f"{database}-journal")
+        path.write_bytes(journal)
+        for command in (("best", "sweep"), ("promote", "sweep", "--as", "champion")):
+            if database.name == "study.db" or command[0] == "promote":
+                line = refused(capsys, *command, "--storage", sweep.storage)
+                assert "must name no other file" in line
+        path.unlink()
+
+
+def hot_journal(database: Path, named: Path) -> bytes:
+    """A rollback journal of no pages whose super-journal is another file, by SQLite's file format."""
+    page = int.from_bytes(database.read_bytes()[16:18], "big")
+    pages, magic = database.stat().st_size // page, bytes.fromhex("d9d505f920a163d7")
+    name = str(named).encode()
+    header = (magic + struct.pack(">IIIII", 0, 12345, pages, 512, page)).ljust(512, b"\0")
+    return header + struct.pack(">I", 2**30 // page + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
+
+
+def _view(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE studies RENAME TO others")
+        database.execute(
+            "CREATE VIEW studies AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+            "SELECT study_id, study_name FROM others WHERE (SELECT count(*) FROM c) > 0"
+        )
+
+
+def _trigger(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM studies; END")
+
+
+def _generated(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE trials ADD COLUMN huge AS (hex(zeroblob(200000000)))")
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(f"{path}-journal")
+
+
+@pytest.mark.parametrize("spoil", [_view, _trigger, _generated, _pipe])
+def test_a_database_that_does_more_than_hold_data_is_not_opened(
+    sweep: Finished, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(sweep.storage / "sweep/study.db")
+    line = refused(capsys, "best", "sweep", "--storage", sweep.storage)
+    assert "must have tables and indices alone" in line or "must be regular files" in line
+    assert main(["ls", "--storage", str(sweep.storage)]) == 0
+
+
+def test_a_planted_model_is_not_promoted(sweep: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever loads a model runs its code: promoted again, it has this package's files and no others."""
+    command = ["promote", "sweep", "--as", "champion", "--storage", str(sweep.storage)]
+    assert main(command) == 0
+    (model,) = (path.parent for path in sweep.storage.glob("mlartifacts/sweep/**/MLmodel"))
+    before = contents(model)
+    (model / "code/served_generator.py").write_text("import os; os.abort()")
+    (model / "code/torch.py").write_text("import os; os.abort()")
+    (model / ".hidden").write_text("x")
+    assert main(command) == 0
+    assert "is version 1 already" in capsys.readouterr().out
+    after = contents(model)
+    assert after.keys() == before.keys()
+    assert after["code/served_generator.py"] == before["code/served_generator.py"]
+
+
+def test_a_version_that_lies_elsewhere_is_not_promoted(
+    sweep: Finished, secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["promote", "sweep", "--as", "champion", "--storage", str(sweep.storage)]
+    assert main(command) == 0
+    with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
+        database.execute("UPDATE model_versions SET source = ?, storage_location = ?", [secrets.as_uri()] * 2)
+    assert main(command) == 0
+    assert "moved from version 1 to version 2, a new version" in capsys.readouterr().out
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": 10**9},
+        {"latent_dim": 10**12},
+        {"sample_shape": [10**5, 10**5]},
+        {"network_options": {"generator": {"widths": [1] * 300_000}}},
+        {"network_options": {"critic": {"widths": [10**12]}}},
+    ],
+)
+def test_a_checkpoint_does_not_ask_for_absurd_networks(
+    sweep: Finished, change: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep.storage / "sweep/trials/1/checkpoints/000000020"
+    described = json.loads((folder / "trial.json").read_text())
+    described["structure"].update(change)
+    content = json.dumps(described).encode()
+    (folder / "trial.json").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["trial.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    refused(capsys, "sample", folder, "--out", tmp_path / "out.png")
+
+
+def test_files_that_are_larger_than_they_may_be_are_not_read(sweep: Finished, tmp_path: Path) -> None:
+    """They may be sparse, and take no room on the disk."""
+    trial = sweep.storage / "sweep/trials/1"
+    for path in (*trial.glob("samples/*.png"), trial / "checkpoints/000000020/state.safetensors"):
+        os.truncate(path, 2**36)
+    write_report(open_results(str(sweep.storage), "sweep"))
+    with pytest.raises(UserError, match="at most"):
+        checkpoints.read(Folder.at(trial) / "checkpoints" / "000000020")
+    assert tracker(sweep, f"sqlite:///{sweep.storage}/mlflow.db").drain() is True
+
+
+def test_a_report_of_endless_metrics_is_refused(sweep: Finished) -> None:
+    spool = sweep.storage / "sweep/trials/1/spool"
+    rewrite(spool / "000000010.json", metrics={f"m{number}": 1.0 for number in range(2_000)})
+    with pytest.raises(ValueError, match="is not a spool segment"):
+        Spool(Folder.at(spool.parent)).read("000000010.json")
+
+
+def test_debugging_shows_neither_passwords_nor_control_characters(
+    sweep: Finished, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(sweep.storage / "sweep" / FILE, script=ESCAPE)
+    main(["confirm", "sweep", "--storage", str(sweep.storage), "--debug"])
+    main(["promote", "sweep", "--as", "x", "--tracking-uri", "bogus://u:secretword@127.0.0.1:9/", "--debug"])
+    said = capfd.readouterr().err
+    assert "Traceback" in said
+    assert "secretword" not in said
+    assert all(each.isprintable() or each in "\n\t" for each in said)

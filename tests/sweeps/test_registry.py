@@ -27,6 +27,7 @@ from scipy import stats
 from sweeps.cli import main
 from sweeps.engine.plan import FILE, Plan
 from sweeps.engine.results import tracking_uri_of
+from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.registry import check_alias
 from tests.sweeps.finished import SCORES, Finished, confirm, finish
 from wgan_core import checkpoint as checkpoints
@@ -231,7 +232,7 @@ def test_what_broke_off_is_taken_up_again(
         raise ConnectionResetError("the connection was cut\nin two")
 
     with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, step, breaks)
+        patched.setattr(Client, step, breaks)
         line = refused(sweep, "--as", "champion")
         assert line.endswith("it says: the connection was cut in two: check --tracking-uri")
     assert promoted(sweep, "--as", "champion").startswith("champion of sweep is version 1, ")
@@ -409,24 +410,25 @@ def test_a_trial_that_is_not_in_the_store(
 
 
 def test_where_a_sweep_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given goes before the environment, that before what the sweep noted, and that before the default."""
+    """What is given goes before the environment, that before the default. What the sweep noted is not followed."""
     folder = Folder.at(tmp_path) / "sweep"
     folder.write(FILE, b"{}")
     assert tracking_uri_of(folder, None) == f"sqlite:///{tmp_path}/mlflow.db"
     folder.write(FILE, json.dumps({"tracking_uri": "http://noted"}).encode())
-    assert tracking_uri_of(folder, None) == "http://noted"
+    with pytest.raises(UserError, match="give --tracking-uri http://noted"):
+        tracking_uri_of(folder, None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment")
     assert tracking_uri_of(folder, None) == "http://environment"
     assert tracking_uri_of(folder, "http://given") == "http://given"
-    assert tracking_uri_of(folder, "") == "http://noted"  # as for a script: as if the environment named none
+    folder.write(FILE, json.dumps({"tracking_uri": "sqlite:////moved/mlflow.db"}).encode())
+    # As for a script: as if the environment named none. A database of the usual name is the storage's own.
+    assert tracking_uri_of(folder, "") == f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def test_where_a_sweep_in_an_object_store_is_recorded(tmp_path: Path) -> None:
-    """Where it noted, or was told: there is no file beside it."""
+    """Where it is told: there is no file beside it."""
     folder = Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket/sweep")
     folder.write(FILE, b"{}")
-    with pytest.raises(UserError, match=r"a sweep in an object store, .*bucket/sweep, needs --tracking-uri"):
+    with pytest.raises(UserError, match=r"in an object store needs an MLflow server; .*bucket is one"):
         tracking_uri_of(folder, None)
     assert tracking_uri_of(folder, "http://given") == "http://given"
-    folder.write(FILE, json.dumps({"tracking_uri": "http://noted"}).encode())
-    assert tracking_uri_of(folder, None) == "http://noted"

@@ -65,10 +65,15 @@ def read_note() -> ClusterNote | None:
         return None
     except OSError as error:
         return ClusterNote(path, "", f"it cannot be read ({error.strerror})")
-    with open(descriptor, "rb") as file:
-        # The opened file's, so that nobody can put another in its place in between.
-        distrust = _distrust(path, os.fstat(file.fileno()))
-        text = b"" if distrust else file.read(LONGEST)
+    try:
+        # The status is the opened file's, so that nobody can put another in its place in between. No file object is
+        # made of the descriptor, as Python makes none of a folder's.
+        distrust = _distrust(path, os.fstat(descriptor))
+        text = b"" if distrust else os.read(descriptor, LONGEST)
+    except OSError as error:
+        return ClusterNote(path, "", f"it cannot be read ({error.strerror})")
+    finally:
+        os.close(descriptor)
     address = text.decode(errors="replace").strip()
     if distrust or not address:
         return ClusterNote(path, "", distrust) if distrust else None

@@ -9,6 +9,7 @@ import optuna
 import sqlalchemy
 
 from sweeps.engine.doctor.check import Check, failed, ok
+from sweeps.engine.sqlite_file import check_database
 from sweeps.engine.tracking.uri import ANSWER_S, database, shown
 from wgan_core.errors import one_line, without_secrets
 from wgan_core.folder import Folder
@@ -28,6 +29,8 @@ def check_study(url: str | None, storage: Folder) -> list[Check]:
     if file is not None and not file.exists():
         return _absent(file)
     try:
+        if file is not None:
+            check_database(file)
         made = sqlalchemy.make_url(url)
         if made.host:  # else the database's driver tries for minutes
             socket.create_connection((made.host, made.port or _port(made.drivername)), timeout=ANSWER_S).close()

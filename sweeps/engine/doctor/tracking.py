@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeps.engine.doctor.check import Check, failed, ok, warning
 from sweeps.engine.layout import own_tracking_uri
+from sweeps.engine.sqlite_file import check_database
 from sweeps.engine.tracking.uri import (
     ANSWER_S,
     answers,
@@ -40,6 +41,7 @@ def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
 
 
 def _file(file: Path) -> list[Check]:
+    check_database(file)
     if not file.exists():
         return ok("tracking", f"{file}, which the first sweep makes")
     try:

@@ -41,6 +41,8 @@ def read_rows(plan: Plan, storage_url: str) -> list[Row]:
     """How each trial of a plan stands, from storage alone. Raises `UserError` if the study is not there."""
     trials = read_trials(plan.study_name, storage_url)[: plan.trials]
     try:
+        if any(trial.number < 0 for trial in trials):
+            raise ValueError("a trial's number is below 0")
         return [row(trial, plan) for trial in trials]
     except (TypeError, ValueError, IndexError) as error:
         raise UserError(

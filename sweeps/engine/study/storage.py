@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import optuna
 
-from sweeps.engine.tracking.uri import shown
+from sweeps.engine.sqlite_file import check_database
+from sweeps.engine.tracking.uri import database, shown
 from wgan_core.errors import UserError, without_secrets
 
 
@@ -29,6 +30,9 @@ def place(storage_url: str) -> str:
 
 
 def _storage(url: str) -> optuna.storages.RDBStorage:
+    file = database(url)
+    if file is not None:
+        check_database(file)
     # A connection to a server may have been cut since it was last used: it is tried first, and made anew.
     return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
@@ -38,6 +42,8 @@ def _opening(storage_url: str) -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(

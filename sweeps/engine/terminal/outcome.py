@@ -9,9 +9,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from sweeps.engine.terminal.letters import spell_out
+from sweeps.engine.terminal.letters import KEPT, spell_out
 from sweeps.engine.terminal.outlet import fall_silent
-from wgan_core.errors import UserError, one_line, shortened, without_secrets
+from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
 
 FAILED, REFUSED, INTERRUPTED, NO_READER = 1, 2, 130, 141
 LONGEST = 6_000  # characters of an error that are shown
@@ -58,7 +58,8 @@ def outcome(
         return INTERRUPTED
     except Exception as error:
         if debug:
-            traceback.print_exception(error)
+            lines = "".join(traceback.format_exception(error))
+            print(printable(without_secrets(lines), KEPT), file=sys.stderr, end="")
         message = str(error) if isinstance(error, UserError) else foreseen(error) or _unforeseen(error, debug)
         message = shortened(without_secrets(message[:LONGEST]), LONGEST)
         print(f"error: {message}", file=sys.stderr)

@@ -42,12 +42,23 @@ class Client(MlflowClient):
             _copy(Path(local_dir), _below(place, artifact_path or ""))
 
     def log_model_artifacts(self, model_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a model, below `artifact_path`. Raises `Misplaced` as `log_artifacts` does."""
-        place = self._place(self.get_logged_model(model_id).artifact_location)
+        """Copy a folder's files to a model, below `artifact_path`. Raises `Misplaced` as `log_artifacts` does.
+
+        What lay in the model's folder before is deleted: whoever loads a model imports from it.
+        """
+        location = self.get_logged_model(model_id).artifact_location
+        place = self._place(location)
         if place is None:
             super().log_model_artifacts(model_id, local_dir, artifact_path)
-        else:
-            _copy(Path(local_dir), _below(place, artifact_path or ""))
+            return
+        above, _, name = place.path.rpartition("/")
+        if (above.rpartition("/")[2], name) != (model_id, "artifacts"):
+            raise Misplaced(
+                f"a model's files must lie in a folder of its own, {model_id}/artifacts; {shown(self._store_uri)} has "
+                f"them at {shown(location)}: give --tracking-uri sqlite:///FILE of a new database"
+            )
+        Folder(place.filesystem, above, place.root).delete(name)
+        _copy(Path(local_dir), _below(place, artifact_path or ""))
 
     def _place(self, location: str) -> Folder | None:
         """Return the local folder at a location; None for one that MLflow writes to itself.

@@ -16,8 +16,11 @@ from urllib.parse import parse_qs
 APP = "sweeps"
 """Name of the entry point."""
 
-KEY, ROOT = "SWEEPS_SERVER_KEY", "SWEEPS_SERVER_ROOT"
-"""Environment variables: the server's key; the folder that holds all artifacts, or nothing for any folder."""
+KEY, NAME, ROOT = "SWEEPS_SERVER_KEY", "SWEEPS_SERVER_NAME", "SWEEPS_SERVER_ROOT"
+"""Environment variables: the server's key; the host name in the link; the folder that holds all artifacts.
+
+If `ROOT` is empty, artifacts may be in any folder.
+"""
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -30,15 +33,29 @@ _FOREIGN = f"a request must come from this server's own pages; this one comes fr
 _NOT_SERVED = "MLflow's assistant must be off, as it runs commands on this machine: start `mlflow server` for it\n"
 # MLflow has no setting that turns its assistant off.
 _ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
+_COOKIE = "sweeps"
+# A database may come from someone else: what its notes and its HTML artifacts name must not be fetched from elsewhere.
+# MLflow's pages have scripts and styles inline, and show HTML artifacts in a frame at a blob: address.
+_POLICY = "; ".join(
+    (
+        "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "frame-src 'self' data: blob:",
+        "form-action 'self'",
+        "object-src 'none'",
+        "base-uri 'self'",
+    )
+)
 
 
 def protected_app() -> Application:
     """Return MLflow's application behind the key of the environment variable `KEY`."""
-    key, root = os.environ.pop(KEY), os.environ.pop(ROOT)
+    key, name, root = os.environ.pop(KEY), os.environ.pop(NAME), os.environ.pop(ROOT)
     from mlflow.server.fastapi_app import app
 
     _keep_artifacts_below(root)
-    return Protected(app, key)
+    return Protected(app, key, name)
 
 
 def proof_of(key: str) -> str:
@@ -49,28 +66,31 @@ def proof_of(key: str) -> str:
 class Protected:
     """An ASGI application that hands on only those requests that carry the key.
 
-    A browser gets a cookie for the key in the link, `/?key=...`; a program sends `Authorization: Bearer`. Only
-    /health answers without.
+    A browser gets a cookie for the key in the link, `/?key=...`. A program sends `Authorization: Bearer`. Only
+    /health answers without the key.
+
+    The link and the cookie are valid at the host `name` alone. Browsers send a host's cookies to every port of it,
+    and another user may listen on another port of 127.0.0.1. Nobody else knows `name`.
     """
 
-    def __init__(self, app: Application, key: str) -> None:
-        self._app, self._key, self._proof = app, key, proof_of(key)
+    def __init__(self, app: Application, key: str, name: str) -> None:
+        self._app, self._key, self._name, self._proof = app, key, name, proof_of(key)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        send = _with_policies(send)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        # Browsers send a host's cookies to every port of it: without the port, two servers would share one name.
-        port = headers.get("host", "").rpartition(":")[2]
-        cookie = f"sweeps-{port if port.isdecimal() else ''}"
+        # The port may be another one: that of a tunnel.
+        is_at_name = headers.get("host", "").partition(":")[0] == self._name
         path = scope["path"]
         if path == "/health":
             await _answer(scope, send, 200, self._proof)
-        elif path == "/" and any(map(self._is_key, parse_qs(scope["query_string"].decode("latin-1")).get("key", []))):
-            given = f"{cookie}={self._key}; Path=/; HttpOnly; SameSite=Strict"
+        elif path == "/" and is_at_name and self._has_link(scope):
+            given = f"{_COOKIE}={self._key}; Path=/; HttpOnly; SameSite=Strict"
             await _answer(scope, send, 303, "", {"location": "/", "set-cookie": given})
-        elif not self._has_key(headers, cookie):
+        elif not (self._has_token(headers) or (is_at_name and self._has_cookie(headers))):
             await _answer(scope, send, 401, _NO_KEY, {"www-authenticate": "Bearer"})
         elif _is_foreign(scope, headers):
             await _answer(scope, send, 403, _FOREIGN)
@@ -79,15 +99,33 @@ class Protected:
         else:
             await self._app(scope, receive, send)
 
-    def _has_key(self, headers: dict[str, str], cookie: str) -> bool:
+    def _has_link(self, scope: Message) -> bool:
+        return any(map(self._is_key, parse_qs(scope["query_string"].decode("latin-1")).get("key", [])))
+
+    def _has_token(self, headers: dict[str, str]) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._is_key(token.strip()):
-            return True
+        return scheme.lower() == "bearer" and self._is_key(token.strip())
+
+    def _has_cookie(self, headers: dict[str, str]) -> bool:
         pairs = [pair.strip().partition("=") for pair in headers.get("cookie", "").split(";")]
-        return any(name == cookie and self._is_key(value) for name, _, value in pairs)
+        return any(name == _COOKIE and self._is_key(value) for name, _, value in pairs)
 
     def _is_key(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._key.encode())
+
+
+def _with_policies(send: Send) -> Send:
+    """Return a `send` that adds two policies to each response: pages fetch nothing elsewhere, and send no Referer."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            kept = [(name, value) for name, value in message.get("headers", []) if name.lower() != b"referrer-policy"]
+            # Beside a policy of MLflow's own: a browser applies all that it gets.
+            policies = [(b"referrer-policy", b"no-referrer"), (b"content-security-policy", _POLICY.encode())]
+            message = {**message, "headers": [*kept, *policies]}
+        await send(message)
+
+    return sent
 
 
 def _is_foreign(scope: Message, headers: dict[str, str]) -> bool:
@@ -114,7 +152,6 @@ async def _answer(scope: Message, send: Send, status: int, text: str, headers: d
     usual = {
         "content-type": "text/plain; charset=utf-8",
         "cache-control": "no-store",
-        "referrer-policy": "no-referrer",
         "x-content-type-options": "nosniff",
     }
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in {**usual, **(headers or {})}.items()]

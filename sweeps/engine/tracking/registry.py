@@ -82,8 +82,10 @@ def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Prom
         run_id = record.trial_run(candidate.described["trial"])
         tags = _tags(record, candidate)
         aliases = _model(record, name)
-        found = next((each for each in _versions(record, name) if _is_same(each.tags, tags)), None)
-        version = found or _new_version(record, candidate, name, run_id, tags)
+        model, versions = _logged_model(record, candidate, run_id, tags), _versions(record, name)
+        same = (each for each in versions if _is_same(each.tags, tags) and each.source == model.artifact_location)
+        found = next(same, None)
+        version = found or _new_version(record, name, run_id, tags, model)
         if not version.description:  # a new one, or one that an earlier attempt had no time for
             said = description(record, candidate, name, str(version.version))
             record.client.update_model_version(name, version.version, said)
@@ -181,11 +183,10 @@ def _versions(record: Record, name: str) -> Iterator[ModelVersion]:
             return
 
 
-def _new_version(record: Record, candidate: Candidate, name: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
+def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], model: LoggedModel) -> ModelVersion:
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     client = record.client
-    model = _logged_model(record, candidate, run_id, tags)
     # Not `models:/<id>`: that a database's client would look up in the process's own store, whichever that is. Nor does
     # a database keep the model's id.
     source, tags = model.artifact_location, {**tags, "model.uri": model.model_uri}
@@ -201,7 +202,11 @@ def _new_version(record: Record, candidate: Candidate, name: str, run_id: str, t
 
 
 def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[str, str]) -> LoggedModel:
-    """The model of the trial's run that holds this checkpoint as MLflow serves it, found or made."""
+    """Return the model of the trial's run that holds this checkpoint as MLflow serves it, found or made.
+
+    Its files are written anew in any case: the store may have come from somebody else, and to load a model is to run
+    its code.
+    """
     client, checkpoint = record.client, candidate.checkpoint
     made = client.search_logged_models([record.experiment_id], f"source_run_id = '{run_id}'")
     model = next((each for each in made if _is_same(each.tags, tags)), None) or client.create_logged_model(
@@ -212,13 +217,13 @@ def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[
         tags=tags,
         model_type="generator",
     )
-    if model.status == "READY":
-        return model
     with TemporaryDirectory() as folder:
         package = Path(folder, "model")
         protocol = dict(record.plan.protocol)
         write_package(package, checkpoint, dict(candidate.described), protocol, model.model_id, run_id)
         client.log_model_artifacts(model.model_id, str(package))
+    if model.status == "READY":
+        return model
     _join(record, run_id, model.model_id, checkpoint.critic_updates)
     return client.finalize_logged_model(model.model_id, "READY")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
-from sweeps.engine.tracking.protected import APP, KEY, ROOT, proof_of
+from sweeps.engine.tracking.protected import APP, KEY, NAME, ROOT, proof_of
 from sweeps.engine.tracking.uri import database, shown
 from wgan_core.errors import HIDDEN, UserError, without_secrets
 
@@ -73,12 +73,12 @@ def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
     """Serve the store at `uri` until a person ends this process.
 
     The server and all that it starts end with it. Each start has a new key, without which the server refuses
-    requests.
+    requests, and a new host name below `localhost`. Browsers resolve such a name to the loopback.
 
     Args:
         uri: Tracking URI of a database.
         port: Free port of this machine.
-        ready: Gets the server's address and its key, once the server answers.
+        ready: Gets the server's address for browsers and its key, once the server answers.
 
     Raises:
         UserError: The server does not start, or ends by itself.
@@ -88,13 +88,13 @@ def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
             f"MLflow must find the entry point {APP!r} of this project; this installation lacks it: run "
             "`make .venv`, or install the project again"
         )
-    key = secrets.token_urlsafe(32)
+    key, name = secrets.token_urlsafe(32), f"{secrets.token_hex(16)}.localhost"
     with (
         tempfile.TemporaryDirectory(prefix="sweeps-") as empty,
         tempfile.TemporaryFile("w+", errors="replace") as log,
         _asked_to_end() as asked,
     ):
-        process = _start(uri, port, key, empty, log)
+        process = _start(uri, port, key, name, empty, log)
         try:
             deadline = time.monotonic() + _START_S
             while not _answers(port, key):
@@ -107,7 +107,7 @@ def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
                         "try again"
                     )
                 time.sleep(_PAUSE_S)
-            ready(f"http://{HOST}:{port}", key)
+            ready(f"http://{name}:{port}", key)
             while not asked:
                 _check_lives(process, uri, key, log)
                 time.sleep(_PAUSE_S)
@@ -121,7 +121,7 @@ def with_key(link: str, key: str) -> str:
     return f"{page}?{urlencode({'key': key})}#{place}"
 
 
-def _start(uri: str, port: int, key: str, empty: str, log: IO[str]) -> subprocess.Popen[bytes]:
+def _start(uri: str, port: int, key: str, name: str, empty: str, log: IO[str]) -> subprocess.Popen[bytes]:
     """Start the server in the folder `empty`, so that nothing in the current folder is imported or read."""
     file = database(uri)
     # Where experiments that are made by hand put their files.
@@ -129,11 +129,16 @@ def _start(uri: str, port: int, key: str, empty: str, log: IO[str]) -> subproces
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--app-name", APP, "--workers", "1"]
     command += ["--host", HOST, "--port", str(port), "--artifacts-destination", str(artifacts)]
     command += ["--uvicorn-opts", "--no-access-log"]  # lines of it would hold the link's key
+    # In place of MLflow's own list, which lacks the name. Any port: it may be that of a tunnel.
+    allowed = [pattern for host in ("localhost", HOST, name) for pattern in (host, f"{host}:*")] + ["[[]::1]:*"]
     env = {
         **_environment(empty),
         # Everyone on this machine can read the command line, but not the environment.
         "MLFLOW_BACKEND_STORE_URI": uri if file is None else _absolute(uri, file),
         KEY: key,
+        NAME: name,
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{name},http://{name}:*",
         ROOT: "" if file is None else str(file.parent.resolve()),
     }
     # In a group of its own, which ends as a whole; Ctrl-C reaches this process alone.

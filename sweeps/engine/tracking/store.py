@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias
 
 from sweeps.engine.layout import parts
+from sweeps.engine.sqlite_file import check_database
 from sweeps.engine.tracking.note import role_of
 from sweeps.engine.tracking.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
 from wgan_core.errors import UserError
@@ -205,6 +206,9 @@ def connect(uri: str) -> MlflowClient:
     from sweeps.engine.tracking.client import Client
 
     make_room(uri)
+    file = database(uri)
+    if file is not None:
+        check_database(file)
     client = Client(uri)
     try:
         client.search_experiments(max_results=1)
