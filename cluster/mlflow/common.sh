@@ -6,6 +6,8 @@ umask 077
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # The interpreter of the environment that requirements.txt was installed into.
 PYTHON=${PYTHON:-python3}
+# Keeps the current folder off Python's import path: a csv.py there would run with the server's passwords.
+export PYTHONSAFEPATH=1
 # Each is also the name of its role. The order in which they are backed up: `backup` says why.
 DATABASES="mlflow_auth sweeps mlflow"
 
@@ -13,6 +15,10 @@ fail() {
     echo "error: $*" >&2
     exit 2
 }
+
+# Older ones ignore PYTHONSAFEPATH.
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "PYTHON must be Python 3.11 or newer; $PYTHON is not: set PYTHON to the interpreter of the server's environment"
 
 # The server's folder, which `setup` has made.
 open_folder() {

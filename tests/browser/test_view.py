@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -131,6 +132,32 @@ FOREIGN = """async ([base, script]) => {
         await came('img', `${base}/static-files/favicon.ico?${anew}`)] }"""
 
 
+# Whether a page can show a picture.
+PICTURE = """address => new Promise(told => { const found = document.createElement('img');
+    found.onload = () => told(true); found.onerror = () => told(false); found.src = address })"""
+
+
+@contextmanager
+def other_server(folder: Path) -> Iterator[tuple[int, list[tuple[str, str | None, str | None]]]]:
+    """A server of another user's: its port, and the path, cookie and Referer of each request that it has got."""
+    got: list[tuple[str, str | None, str | None]] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            got.append((self.path, self.headers["Cookie"], self.headers["Referer"]))
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield server.server_port, got
+        finally:
+            server.shutdown()
+
+
 def test_the_link_of_serve_ui_opens_the_view_and_nothing_else_does(
     sweep: Shown, browser: Browser, page: Page, tmp_path: Path, keep: Callable[[Page, str], None]
 ) -> None:
@@ -160,27 +187,58 @@ def test_the_link_of_serve_ui_opens_the_view_and_nothing_else_does(
         assert key not in page.content()
         asked = [base, page.locator("script[src]").first.get_attribute("src")]
 
+        open_report(page, base, sweep, "mlflow-serve-ui-report", keep)
         page.goto("about:blank")
         stranger = page.context.new_page()
         (tmp_path / "index.html").write_text(f"<!doctype html><a href='{base}/#{place}'>trials</a>")
-        theirs = partial(SimpleHTTPRequestHandler, directory=tmp_path)
-        with ThreadingHTTPServer(("127.0.0.1", 0), theirs) as other:
-            threading.Thread(target=other.serve_forever).start()
+        (tmp_path / "note.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>")
+        client, parent = MlflowClient(tracking_uri=sweep.database), sweep.parent.info.run_id
+        with other_server(tmp_path) as (port, got):
+            for host in ("127.0.0.1", "localhost"):
+                stranger.goto(f"http://{host}:{port}/")
+                assert stranger.evaluate(FOREIGN, asked) == [False, False, False]
+            stranger.goto(f"http://127.0.0.1:{port}/")
+            assert stranger.evaluate(PICTURE, f"http://127.0.0.1:{port}/note.svg") is True
+            stranger.get_by_text("trials").click()
+            expect(stranger.get_by_text("a request must carry this server's key")).to_be_visible()
+            assert "/note.svg" in [path for path, _, _ in got]
+            assert {cookie for _, cookie, _ in got} == {None}
+
+            # A note of a database that came from this user.
+            own = page.context.new_page()
+            del got[:]
+            note = client.get_run(parent).data.tags["mlflow.note.content"]
+            address = f"http://127.0.0.1:{port}/note.svg"
+            client.set_tag(parent, "mlflow.note.content", f"![theirs]({address}) [elsewhere](http://127.0.0.1:{port}/)")
             try:
-                for host in ("127.0.0.1", "localhost"):
-                    stranger.goto(f"http://{host}:{other.server_port}/")
-                    assert stranger.evaluate(FOREIGN, asked) == [False, False, False]
-                stranger.goto(f"http://127.0.0.1:{other.server_port}/")
-                stranger.get_by_text("trials").click()
-                assert shown.names(stranger, 12) == [run.info.run_name for run in sweep.trials]
+                own.goto(sweep.run_page(sweep.parent).replace(sweep.uri, base), wait_until="domcontentloaded")
+                expect(own.locator(f"img[src='{address}']")).to_be_attached(timeout=shown.IN_TIME)
+                for host in ("127.0.0.1", "localhost", base.partition("://")[2].partition(":")[0]):
+                    assert own.evaluate(PICTURE, f"http://{host}:{port}/note.svg") is False
+                assert got == []
+                with page.context.expect_page() as opened:
+                    own.get_by_text("elsewhere").click(modifiers=["Control"])
+                opened.value.wait_for_load_state()
+                assert ("/", None, None) in got
             finally:
-                other.shutdown()
-        assert MlflowClient(tracking_uri=sweep.database).get_experiment_by_name("foreign") is None
-        own = page.context.new_page()
+                client.set_tag(parent, "mlflow.note.content", note)
+        assert client.get_experiment_by_name("foreign") is None
         own.goto(base, wait_until="domcontentloaded")
         assert own.evaluate(FOREIGN, asked) == [True, True, True]
     finally:
         around.close()
+
+
+def open_report(page: Page, base: str, sweep: Shown, name: str, keep: Callable[[Page, str], None]) -> None:
+    """Follow the link from the sweep's run to its report, which MLflow shows in a frame, until the charts are drawn."""
+    page.goto(sweep.run_page(sweep.parent).replace(sweep.uri, base), wait_until="domcontentloaded")
+    link = page.get_by_text("report/sweep.html").first
+    expect(link).to_be_visible(timeout=shown.IN_TIME)
+    page.goto(f"{base}/{link.get_attribute('href')}", wait_until="domcontentloaded")
+    report, best = page.frame_locator("iframe"), sweep.trials[0].data.tags["trial.number"]
+    expect(report.get_by_text(f"The best: trial {best}")).to_be_visible(timeout=shown.IN_TIME)
+    expect(report.locator("#curves .js-plotly-plot path.js-line").first).to_be_attached(timeout=shown.IN_TIME)
+    keep(page, name)
 
 
 def test_the_sweeps_run_leads_with_the_winner(sweep: Shown, page: Page, keep: Callable[[Page, str], None]) -> None:
@@ -200,12 +258,7 @@ def test_the_sweeps_run_leads_with_the_winner(sweep: Shown, page: Page, keep: Ca
     assert view_link(sweep.uri, sweep.experiment, sweep.results.plan.id).endswith(link)
     for name in ("trials.parquet", "best_config.json"):
         expect(row.get_by_text(f"report/{name}")).to_be_visible()
-    file = row.get_by_text("report/sweep.html").get_attribute("href")
-    page.goto(f"{sweep.uri}/{file}", wait_until="domcontentloaded")
-    report = page.frame_locator("iframe")
-    expect(report.get_by_text(f"The best: trial {best.data.tags['trial.number']}")).to_be_visible(timeout=shown.IN_TIME)
-    expect(report.locator("#curves .js-plotly-plot path.js-line").first).to_be_attached(timeout=shown.IN_TIME)
-    keep(page, "mlflow-report")
+    open_report(page, sweep.uri, sweep, "mlflow-report", keep)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -49,6 +49,12 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
+def jpeg(image: Image.Image, **options: Any) -> bytes:
+    written = io.BytesIO()
+    image.save(written, "JPEG", **options)
+    return written.getvalue()
+
+
 def images(path: Path, contents: list[bytes], places: Any = None) -> Path:
     """Images as Hugging Face writes them; places: which of the contents each row has."""
     cells = pa.array(contents, pa.binary()).take(pa.array(np.arange(len(contents)) if places is None else places))
@@ -157,9 +163,7 @@ def a_footer_that_claims_row_groups(path: Path) -> object:
 
 
 def jpeg_of_many_scans(path: Path) -> object:
-    written = io.BytesIO()
-    Image.new("L", (2048, 2048)).save(written, "JPEG", progressive=True)
-    whole = written.getvalue()
+    whole = jpeg(Image.new("L", (2048, 2048)), progressive=True)
     at = whole.rindex(b"\xff\xda")
     return load_images(images(path, [whole[:at] + whole[at:-2] * 2000 + whole[-2:]] * 20))
 
@@ -168,6 +172,12 @@ def texts_in_png(path: Path) -> object:
     """Pillow would decompress 60 MB for each row; the images are honest, and too few."""
     text = b"a\0\0" + zlib.compress(bytes(1_000_000), 9)
     return load_images(images(path, [png(2, 2, *[(b"zTXt", text)] * 60)] * 10))
+
+
+def jpeg_of_many_segments(path: Path) -> object:
+    """Pillow joins them one by one, which takes seconds for each row."""
+    whole = jpeg(Image.new("L", (8, 8)))
+    return load_images(images(path, [whole[:2] + b"\xff\xe1\0\x09Exif\0\0x" * 500_000 + whole[2:]] * 20))
 
 
 ATTACKS: list[Callable[[Path], object]] = [
@@ -186,6 +196,7 @@ ATTACKS: list[Callable[[Path], object]] = [
     groups_within_groups,
     a_footer_that_claims_row_groups,
     jpeg_of_many_scans,
+    jpeg_of_many_segments,
     texts_in_png,
 ]
 

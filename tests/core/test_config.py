@@ -105,7 +105,7 @@ trials = st.builds(Trial, st.integers(0, 10**9), st.integers(0, 2**63 - 1), hype
 structures = st.builds(
     Structure,
     networks=st.text(),
-    sample_shape=st.lists(st.integers(1, 512), min_size=1, max_size=4).map(tuple),
+    sample_shape=st.lists(st.integers(1, 90), min_size=1, max_size=4).map(tuple),
     latent_dim=st.integers(1, 1000),
     batch_size=st.integers(1, 1000),
     ema_decay=share,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
+from PIL.PngImagePlugin import PngInfo
 
-from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, images, png
+from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, images, jpeg, png
 from wgan_core.data import limits
 from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.data.images import load_images
@@ -35,7 +37,8 @@ from wgan_core.data.sequences import load_sequences
 from wgan_core.data.splits import allot
 from wgan_core.data.tables import load_table
 from wgan_core.errors import UserError, listed, quoted, shortened
-from wgan_core.pictures.opened import PICTURE_PIXELS, open_png
+from wgan_core.pictures.opened import PICTURE_PIXELS, Unreadable, open_header, open_png
+from wgan_core.pictures.opened import load as decode
 
 MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.
@@ -193,13 +196,145 @@ def test_texts_of_a_png_change_no_pixel(tmp_path: Path) -> None:
     noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (6, 6), np.uint8))
     plain, written = io.BytesIO(), io.BytesIO()
     noise.save(plain, "PNG")
-    from PIL.PngImagePlugin import PngInfo
-
     texts = PngInfo()
     texts.add_itxt("a", "b" * 99, zip=True)
     noise.save(written, "PNG", pnginfo=texts)
     digests = [load_images(images(tmp_path / "t.parquet", [each.getvalue()] * 20)).digest for each in (plain, written)]
     assert digests[0] == digests[1]
+
+
+PHOTO = Image.fromarray(np.random.default_rng(5).integers(0, 256, (24, 40, 3), np.uint8))
+PROFILE, THUMBNAIL = bytes(400_000), b"Exif\0\0" + bytes(65_000)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    written = io.BytesIO()
+    image.save(written, kind, **options)
+    return written.getvalue()
+
+
+def adobe_rgb() -> bytes:
+    """A JPEG whose Adobe segment says that it holds RGB; without that it is taken for YCbCr."""
+    whole = encoded(PHOTO, "JPEG", quality=95)
+    at = whole.index(b"\xff\xdb")
+    return whole[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + whole[at:]
+
+
+def texts(count: int) -> PngInfo:
+    made = PngInfo()
+    for each in range(count):
+        made.add_text(f"t{each}", "x" * 99)
+    made.add(b"gAMA", (45_455).to_bytes(4, "big"))
+    return made
+
+
+def moving(kind: str, count: int, side: int) -> bytes:
+    """A file whose first frame is a small part of it."""
+    frames = [
+        Image.fromarray(each) for each in np.random.default_rng(6).integers(0, 256, (count, side, side), np.uint8)
+    ]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=9)
+
+
+HONEST: dict[str, Callable[[], bytes]] = {
+    "JPEG": lambda: encoded(PHOTO, "JPEG"),
+    "JPEG, progressive": lambda: encoded(PHOTO, "JPEG", progressive=True, subsampling=0, comment=b"c" * 999),
+    "JPEG, grey": lambda: encoded(PHOTO.convert("L"), "JPEG", quality=30, restart_marker_rows=1),
+    "JPEG, CMYK": lambda: encoded(PHOTO.convert("CMYK"), "JPEG"),
+    "JPEG, RGB": lambda: encoded(PHOTO, "JPEG", keep_rgb=True),
+    "JPEG, Adobe RGB": adobe_rgb,
+    "JPEG, metadata": lambda: encoded(PHOTO, "JPEG", exif=THUMBNAIL, icc_profile=PROFILE, xmp=b"x" * 60_000),
+    "JPEG, two pictures": lambda: encoded(PHOTO, "MPO", save_all=True, append_images=[PHOTO]),
+    "PNG": lambda: encoded(PHOTO, "PNG"),
+    "PNG, metadata": lambda: encoded(PHOTO, "PNG", pnginfo=texts(100), icc_profile=PROFILE, exif=THUMBNAIL[6:]),
+    "PNG, palette": lambda: encoded(PHOTO.quantize(16), "PNG", transparency=3),
+    "PNG, one bit": lambda: encoded(PHOTO.convert("1"), "PNG"),
+    "PNG, alpha": lambda: encoded(PHOTO.convert("RGBA"), "PNG"),
+    "PNG, 16 bits": lambda: encoded(Image.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40) * 60), "PNG"),
+    "PNG, frames": lambda: moving("PNG", 300, 8),
+    "GIF": lambda: encoded(PHOTO.quantize(), "GIF", comment=b"c" * 9999, transparency=2, interlace=1),
+    "GIF, frames": lambda: moving("GIF", 100, 100),
+    "WEBP": lambda: encoded(PHOTO, "WEBP", exif=THUMBNAIL, icc_profile=PROFILE),
+    "BMP": lambda: encoded(PHOTO, "BMP"),
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_honest_images_are_decoded_as_pillow_decodes_them(kind: str) -> None:
+    content = HONEST[kind]()
+    image = open_header(content, ("PNG", "JPEG", "WEBP", "BMP", "GIF"), 1 << 22)
+    decode(image)
+    with Image.open(io.BytesIO(content)) as plain:
+        plain.load()
+    assert (image.mode, image.size, image.getpalette()) == (plain.mode, plain.size, plain.getpalette())
+    assert image.tobytes() == plain.tobytes()
+
+
+def test_the_adobe_segment_matters() -> None:
+    """So the comparison above would notice if it were dropped."""
+    content = adobe_rgb()
+    at = content.index(b"\xff\xee")
+    without = Image.open(io.BytesIO(content[:at] + content[at + 16 :]))
+    assert without.tobytes() != Image.open(io.BytesIO(content)).tobytes()
+
+
+def crafted() -> dict[str, tuple[bytes, str]]:
+    """Images of many parts, most of them where Pillow looks and a walk along the lengths might not."""
+    start, rest = (whole := jpeg(Image.new("L", (8, 8))))[:2], whole[2:]
+    exif, comments = b"\xff\xe1\0\x09Exif\0\0x", b"\xff\xfe\0\x02" * 200_000
+    gif, grey = saved("GIF"), saved("PNG")
+    at = gif.index(b",", 13 + 3 * 256 if gif[10] & 7 == 7 else 13)
+    empty = b"\0\0\0\0prVt" + zlib.crc32(b"prVt").to_bytes(4, "big")
+    idat = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
+    hidden = b"\xff\xff" + exif * 5_000
+    return {
+        "Exif": (start + exif * 300_000 + rest, "bytes"),
+        "Exif, few bytes": (start + exif * 90_000 + rest, "more than 256 segments"),
+        "comments": (start + comments + rest, "more than 256 segments"),
+        "after an end": (start + b"\xff\xd9" + exif * 90_000 + rest, ""),
+        "after a bare marker": (start + b"\xff\xf0" + hidden + rest, "more than 256 segments"),
+        "junk": (start + rest[:18] + bytes(1_000_000) + rest[18:], ""),
+        "padding": (start + rest[:18] + b"\xff" * 1_000_000 + rest[18:], ""),
+        "chunks": (grey[:33] + empty * 80_000 + grey[33:], "more than 257 chunks"),
+        "texts": (png(8, 8, *[(b"tEXt", b"a\0b")] * 70_000), "more than 257 chunks"),
+        "pixels": (grey[:33] + idat * 80_000 + grey[33:], "more than 257 chunks"),
+        "GIF": (gif[:at] + b"!\xfe" + b"\x01x" * 500_000 + b"\0" + gif[at:], "more than 8,192 blocks"),
+        "GIF, empty": (gif[:at] + b"!\x01\0" * 300_000 + gif[at:], "more than 256 extensions"),
+        "GIF, after junk": (gif[:at] + b"x!\xfe" + b"\x01x" * 500_000 + b"\0" + gif[at:], "more than 8,192 blocks"),
+    }
+
+
+CRAFTED = crafted()
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_the_parts_of_an_image_are_bounded_before_pillow_sees_them(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, why = CRAFTED[kind]
+    seen: list[int] = []
+    plain = Image.open
+
+    def noted(file: io.BytesIO, **options: Any) -> Image.Image:
+        seen.append(len(file.getbuffer()))
+        return plain(file, **options)
+
+    monkeypatch.setattr(Image, "open", noted)
+    caught = ""
+    try:
+        open_header(content, ("PNG", "JPEG", "GIF"), 8192)
+    except Unreadable as error:
+        caught = str(error)
+    assert why in caught
+    assert all(size < 4096 for size in seen)
+
+
+def test_an_image_has_no_more_bytes_than_its_pixels_need() -> None:
+    """Of files that are otherwise sound, and before they are decoded."""
+    sound = {kind: saved(kind) for kind in ("JPEG", "BMP")} | {"PNG": png(8, 8, (b"prVt", bytes(1_100_000)))}
+    for kind, content in sound.items():
+        with pytest.raises(Unreadable, match=r"its pixels take 1,1..,... bytes, and 1,049,600 are allowed"):
+            open_header(content + bytes(1_100_000 * (kind != "PNG")), (kind,), 1 << 20)
+        with pytest.raises(Unreadable, match=r"and 1,049,600 are allowed"):
+            open_header(content + bytes(1_100_000), (kind,), 64)
 
 
 def test_sizes_are_told_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ torch-fidelity cannot be imported beside torch's CPU build, so a package of the 
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -58,17 +59,17 @@ def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> tuple[Path, str]:
-    """A weights file in a cache folder, and its SHA-256."""
+def weights(tmp_path: Path) -> tuple[Path, str, int]:
+    """A weights file in a cache folder, its SHA-256, and its size."""
     path = tmp_path / "cache" / inception.FILE
     path.parent.mkdir()
     torch.save({"scale": torch.tensor(2.0)}, path)
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    return path, hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
 
 
-def message_of(path: Path, sha256: str) -> str:
+def message_of(path: Path, sha256: str, size: int) -> str:
     with pytest.raises(UserError) as caught:
-        read_inception(path, sha256)
+        read_inception(path, sha256, size)
     message = str(caught.value)
     assert message.startswith("--features inception must")
     assert "\n" not in message
@@ -82,39 +83,55 @@ def test_the_file_is_the_one_that_its_name_says() -> None:
 
 
 def test_a_missing_or_other_file_is_refused_before_the_package_is_looked_for(
-    weights: tuple[Path, str], tmp_path: Path
+    weights: tuple[Path, str, int], tmp_path: Path
 ) -> None:
-    path, sha256 = weights
-    message = message_of(tmp_path / inception.FILE, sha256)
+    path, sha256, size = weights
+    message = message_of(tmp_path / inception.FILE, sha256, size)
     assert f"in {tmp_path / inception.FILE}; No such file or directory: download {inception.URL} to" in message
-    path.write_bytes(path.read_bytes()[:-1])
-    message = message_of(path, sha256)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    message = message_of(path, sha256, size)
     assert f"{sha256}; {path} has {hashlib.sha256(path.read_bytes()).hexdigest()}: delete it" in message
     assert inception.URL in message
 
 
+def test_only_a_regular_file_of_the_published_size_is_read(weights: tuple[Path, str, int], tmp_path: Path) -> None:
+    """Reading a pipe waits for ever; a device and a sparse file fill the memory."""
+    path, sha256, size = weights
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        message = message_of(tmp_path / name, sha256, size)
+        assert f"in a regular file; {tmp_path / name} is none: remove it, and download {inception.URL} to" in message
+    assert "Is a directory: download" in message_of(tmp_path, sha256, size)
+    (tmp_path / "link").symlink_to(path)
+    assert read_verified(tmp_path / "link", sha256, size) == path.read_bytes()
+    os.truncate(path, 1 << 40)
+    message = message_of(path, sha256, size)
+    assert f"weights of {size:,} bytes; {path} has 1,099,511,627,776: delete it, and download" in message
+
+
 @pytest.mark.usefixtures("package")
 def test_the_network_loads_the_bytes_that_were_checked(
-    weights: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    weights: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, sha256 = weights
+    path, sha256, size = weights
 
-    def read_and_exchange(path: Path, sha256: str) -> bytes:
-        data = read_verified(path, sha256)
+    def read_and_exchange(path: Path, sha256: str, size: int) -> bytes:
+        data = read_verified(path, sha256, size)
         torch.save({"scale": torch.tensor(3.0)}, path)
         return data
 
     monkeypatch.setattr(inception, "read_verified", read_and_exchange)
-    made = read_inception(path, sha256)
+    made = read_inception(path, sha256, size)
     assert float(made.network.scale) == 2
     assert not made.training
     assert not any(parameter.requires_grad for parameter in made.parameters())
-    assert read_inception(path, sha256) is made
+    assert read_inception(path, sha256, size) is made
 
 
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_network_sees_the_stored_pixels_in_three_channels(channels: int, weights: tuple[Path, str]) -> None:
+def test_the_network_sees_the_stored_pixels_in_three_channels(channels: int, weights: tuple[Path, str, int]) -> None:
     pixels = torch.arange(256, dtype=torch.uint8).reshape(-1, 1, 2, 2).repeat(1, channels, 1, 1)
     found = read_inception(*weights)(to_model(pixels, torch.float32))
     assert torch.equal(found, 2 * pixels.repeat(1, 3 // channels, 1, 1).flatten(1).float())
@@ -122,11 +139,12 @@ def test_the_network_sees_the_stored_pixels_in_three_channels(channels: int, wei
 
 @pytest.mark.usefixtures("package")
 def test_an_evaluator_measures_on_it_under_a_name_with_the_hash_of_the_weights(
-    weights: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    weights: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, sha256 = weights
+    path, sha256, size = weights
     monkeypatch.setenv("WGAN_DATA", str(path.parent))
     monkeypatch.setattr(inception, "SHA256", sha256)
+    monkeypatch.setattr(inception, "SIZE", size)
     pixels = np.random.default_rng(0).integers(0, 256, (90, 1, 4, 4), np.uint8)
     evaluator = Evaluator.build(
         Dataset.of("images:t", *(Split(part, None) for part in np.split(pixels, 3))), features="inception"
@@ -147,7 +165,7 @@ def test_an_evaluator_measures_on_it_under_a_name_with_the_hash_of_the_weights(
     ],
 )
 def test_a_package_that_cannot_be_imported_is_named(
-    source: str, why: str, weights: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    source: str, why: str, weights: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     provide(monkeypatch, tmp_path, source)
     message = message_of(*weights)

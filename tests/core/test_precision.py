@@ -102,6 +102,10 @@ KERNEL = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(2)).bfloat
 BACK = KERNEL.transpose(0, 1)
 
 
+def transposed(x: Tensor, w: Tensor) -> Tensor:
+    return F.conv_transpose1d(x[None], BACK.to(x.dtype))
+
+
 @pytest.mark.parametrize(
     "product",
     [
@@ -112,17 +116,22 @@ BACK = KERNEL.transpose(0, 1)
         lambda x, w: torch.matmul(x, w.T),
         lambda x, w: torch.bmm(x[None], w.T[None]),
         lambda x, w: F.conv1d(x[None], KERNEL.to(x.dtype)),
-        lambda x, w: F.conv_transpose1d(x[None], BACK.to(x.dtype)),
+        transposed,
     ],
 )
 def test_a_product_is_that_of_rounded_operands(product: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Rounded once more, to be handed on in float32."""
+    """Rounded once more, to be handed on in float32.
+
+    On processors without AVX-512 torch 2.13 adds the taps of a transposed convolution in bfloat16, and rounds each sum.
+    """
     exact = product(X.bfloat16().double(), W.bfloat16().double())
+    adds_rounded = product is transposed and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    most = KERNEL.shape[-1] * float(exact.abs().max()) if adds_rounded else 2
     with Bfloat16Products():
         found = product(X, W)
     assert found.dtype == torch.float32
     assert torch.equal(found, found.bfloat16().float())
-    torch.testing.assert_close(found.double(), exact, rtol=ROUNDING, atol=2 * ROUNDING)
+    torch.testing.assert_close(found.double(), exact, rtol=ROUNDING, atol=most * ROUNDING)
     assert not torch.equal(found, product(X, W))
 
 

@@ -1,7 +1,7 @@
 """The FID Inception network (Heusel et al. 2017), as torch-fidelity builds it, from a local weights file.
 
 The package torch-fidelity is the extra `inception`. Nothing is downloaded here: the user puts the weights file into the
-cache folder, and its SHA-256 is checked before anything reads it.
+cache folder, and its size and SHA-256 are checked before anything unpickles it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from wgan_core.errors import UserError, one_line
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+SIZE = 95_628_359
+"""Bytes of the published file."""
+
 PACKAGE = "torch-fidelity==0.4.0"
 # torch-fidelity's names of the network and of its 2,048 pooled features, on which FID is defined.
 NAME, LAYER = "inception-v3-compat", "2048"
@@ -46,33 +51,47 @@ class Inception(nn.Module):
 
 def load_inception() -> Inception:
     """Return the network with its published weights, read once per process. Raises `UserError` if it cannot be had."""
-    return read_inception(cache_folder() / FILE, SHA256)
+    return read_inception(cache_folder() / FILE, SHA256, SIZE)
 
 
 @functools.cache
-def read_inception(path: Path, sha256: str) -> Inception:
+def read_inception(path: Path, sha256: str, size: int) -> Inception:
     """Return the network with the weights in a file.
 
     Args:
         path: a state dict of torch-fidelity's network, as torch.save writes it.
         sha256: of that file, in hexadecimal.
+        size: of that file, in bytes.
 
     Raises:
         UserError: if the file is missing or another one, or if torch-fidelity cannot be imported.
     """
-    data = read_verified(path, sha256)
+    data = read_verified(path, sha256, size)
     network = _network_class()(NAME, [LAYER], feature_extractor_weights_path=io.BytesIO(data))
     return Inception(network).eval().requires_grad_(False)
 
 
-def read_verified(path: Path, sha256: str) -> bytes:
-    """Return the bytes of a file. Raises `UserError` unless they have this SHA-256.
+def read_verified(path: Path, sha256: str, size: int) -> bytes:
+    """Return the bytes of a regular file. Raises `UserError` unless they have this size and this SHA-256.
 
     torch-fidelity unpickles the weights. It is handed these bytes and not the path, so nobody can exchange the file
     between the check and the loading.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(
+                    f"--features inception must find its weights in a regular file; {path} is none: "
+                    f"remove it, and download {URL} to that path"
+                )
+            if status.st_size != size:
+                raise UserError(
+                    f"--features inception must have weights of {size:,} bytes; {path} has {status.st_size:,}: "
+                    f"delete it, and download {URL} to that path"
+                )
+            # The file may grow while it is read.
+            data = file.read(size + 1)
     except OSError as error:
         raise UserError(
             f"--features inception must find its weights in {path}; {error.strerror}: download {URL} to that path"
@@ -84,6 +103,11 @@ def read_verified(path: Path, sha256: str) -> bytes:
             f"delete it, and download {URL} to that path"
         )
     return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file for `open`. Without O_NONBLOCK, opening a named pipe waits for its other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def package_version() -> str:

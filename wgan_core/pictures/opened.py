@@ -2,11 +2,16 @@
 
 Pillow has decoders for 50 formats; one starts Ghostscript. So each caller names the formats that it takes. An image is
 opened first, which reads its header, and decoded only once its size is known to be small enough.
+
+Pillow parses headers in Python, and some of its parsers take time that grows with the square of the file. So
+`open_header` bounds the parts of a file, and drops metadata that changes no pixel, before Pillow sees the file.
 """
 
 from __future__ import annotations
 
 import io
+import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +24,37 @@ PICTURE_PIXELS = 64_000_000
 SCANS = 64
 """Most scans of a JPEG file. Each is decoded for all pixels; encoders make about ten."""
 
+FREE_BYTES, PIXEL_BYTES = 1 << 20, 16
+"""Most bytes of an encoded image: so many, for its metadata, and so many for each pixel; raw pixels take at most 8."""
+
+SEGMENTS = 256
+"""Most segments of a JPEG before its first scan. A colour profile of 1 MB takes 16."""
+
+CHUNKS, CHUNK_PIXELS = 256, 64
+"""Most chunks of a PNG up to the end of its first frame: so many, and one for so many pixels."""
+
+EXTENSIONS, BLOCKS = 256, 8_192
+"""Most extensions of a GIF before its first frame, and most blocks of up to 255 bytes in all of them."""
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Pillow decompresses up to 64 MB of a PNG's text, and its colour profile. Neither changes a pixel.
-PNG_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
+# Pillow decompresses up to 64 MB of a PNG's texts, and its colour profile. None of them changes a pixel.
+PNG_DROPPED = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf"))
+
+JPEG_START = b"\xff\xd8\xff"
+START_OF_SCAN, END_OF_IMAGE, COMMENT = 0xDA, 0xD9, 0xFE
+# The markers that Pillow takes for bare, so that it parses the bytes behind them; libjpeg refuses most of them.
+BARE = frozenset((0x01, 0xC8, *range(0xD0, 0xD9), *range(0xF0, 0xFE)))
+# Applications' segments but APP0 (JFIF) and APP14 (Adobe): the decoder finds the colour space in these two.
+JPEG_DROPPED = frozenset((*range(0xE1, 0xEE), 0xEF, COMMENT))
+# As Pillow and libjpeg find the next marker: a zero after 0xFF is none, and further bytes 0xFF are padding.
+_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+
+GIF_STARTS = (b"GIF87a", b"GIF89a")
+GRAPHIC_CONTROL = b"!\xf9"
+_GIF_BLOCK = re.compile(rb"[!,;]")
+
+# Formats whose files often have more frames than the first, which are not decoded.
+MOVING = ("GIF", "WEBP")
 
 
 class Unreadable(ValueError):
@@ -48,14 +81,15 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
         most_pixels: width times height at most.
 
     Raises:
-        Unreadable: It is of another format, broken, or too large.
+        Unreadable: It is of another format, broken, too large, or of too many parts.
     """
-    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > SCANS:
-        raise Unreadable(f"it has more than {SCANS} scans")
+    _check_bytes(len(content), FREE_BYTES + PIXEL_BYTES * most_pixels)
     if content.startswith(PNG_SIGNATURE):
-        _check_size(int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"), most_pixels)
-        if any(name in content for name in PNG_TEXTS):
-            content = _without_texts(content)
+        content = _shortened_png(content, most_pixels)
+    elif content.startswith(JPEG_START):
+        content = _shortened_jpeg(content)
+    elif content.startswith(GIF_STARTS):
+        content = _shortened_gif(content)
     try:
         image = Image.open(io.BytesIO(content), formats=formats)
     except UnidentifiedImageError as error:
@@ -63,6 +97,8 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
     except Exception as error:  # Pillow raises whatever its parsers stumble over
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     _check_size(image.width, image.height, most_pixels)
+    if image.format not in MOVING:
+        _check_bytes(len(content), FREE_BYTES + PIXEL_BYTES * image.width * image.height)
     return image
 
 
@@ -93,12 +129,82 @@ def _check_size(width: int, height: int, most_pixels: int) -> None:
         raise Unreadable(f"it has {width} x {height} pixels, and {most_pixels:,} are allowed")
 
 
-def _without_texts(content: bytes) -> bytes:
-    """Return a PNG file without its compressed texts and its colour profile."""
-    kept, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
-    while at < len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
-        if content[at + 4 : at + 8] not in PNG_TEXTS:
-            kept.append(content[at:end])
-        at = end
+def _check_bytes(count: int, most: int) -> None:
+    if count > most:
+        raise Unreadable(f"its pixels take {count:,} bytes, and {most:,} are allowed")
+
+
+def _shortened_png(content: bytes, most_pixels: int) -> bytes:
+    """Return a PNG file up to the end of its first frame, without `PNG_DROPPED`."""
+    width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    _check_size(width, height, most_pixels)
+    left = most = CHUNKS + width * height // CHUNK_PIXELS
+    kept, at, has_pixels = [PNG_SIGNATURE], len(PNG_SIGNATURE), False
+    while at + 8 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, at)
+        if name == b"fcTL" and has_pixels:  # the next frame
+            break
+        if not left:
+            raise Unreadable(f"it has more than {most:,} chunks")
+        left -= 1
+        if name not in PNG_DROPPED:
+            kept.append(content[at : at + 12 + length])
+        if name == b"IEND":
+            break
+        has_pixels |= name == b"IDAT"
+        at += 12 + length
+    return b"".join(kept)
+
+
+def _shortened_jpeg(content: bytes) -> bytes:
+    """Return a JPEG file without `JPEG_DROPPED` before its first scan, nor bytes between its segments."""
+    kept, at = [content[:2]], 2
+    for _ in range(SEGMENTS):
+        found = _MARKER.search(content, at)
+        if found is None:
+            break
+        start, at, marker = found.start(), found.end(), content[found.end() - 1]
+        if marker == END_OF_IMAGE:  # Pillow would parse on
+            break
+        if marker == START_OF_SCAN:
+            kept.append(content[start:])
+            break
+        if marker not in BARE:
+            # The length counts its own two bytes; Pillow and libjpeg take less for two.
+            at += max(int.from_bytes(content[at : at + 2], "big"), 2)
+        if marker not in JPEG_DROPPED:
+            kept.append(content[start:at])
+    else:
+        raise Unreadable(f"it has more than {SEGMENTS} segments before its first scan")
+    content = b"".join(kept)
+    if content.count(b"\xff\xda") > SCANS:
+        raise Unreadable(f"it has more than {SCANS} scans")
+    return content
+
+
+def _shortened_gif(content: bytes) -> bytes:
+    """Return a GIF file without comments and applications' blocks before its first frame."""
+    flags = content[10] if len(content) > 10 else 0
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    if content[at : at + 1] == b",":
+        return content
+    kept, extensions, blocks = [content[:at]], 0, 0
+    while (found := _GIF_BLOCK.search(content, at)) is not None:
+        start = found.start()
+        if found[0] != b"!":
+            kept.append(content[start:])
+            break
+        extensions += 1
+        if extensions > EXTENSIONS:
+            raise Unreadable(f"it has more than {EXTENSIONS} extensions before its first frame")
+        at, size = start + 2, 1
+        while size:
+            if blocks == BLOCKS:
+                raise Unreadable(f"it has more than {BLOCKS:,} blocks before its first frame")
+            blocks += 1
+            size = content[at] if at < len(content) else 0
+            at += 1 + size
+        # Where the first block is empty, Pillow takes the bytes behind it for another.
+        if content.startswith(GRAPHIC_CONTROL, start) and at > start + 3:
+            kept.append(content[start:at])
     return b"".join(kept)

@@ -1,0 +1,82 @@
+"""The scripts of `cluster/mlflow` in a folder of someone else's. PostgreSQL's programs are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps.processes import ROOT
+
+SCRIPTS = ROOT / "cluster" / "mlflow"
+MODULES = ("csv", "email", "json", "mlflow", "typing")
+# Starts MLflow as the script does, but neither needs a server nor stays.
+PYTHON = f"""#!/bin/sh
+case "$*" in
+    *clean_up.py) exit 0 ;;
+    "-m mlflow "*) exec {sys.executable} -m mlflow --version ;;
+esac
+exec {sys.executable} "$@"
+"""
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A folder with modules that would run in the place of Python's and MLflow's own."""
+    here = tmp_path / "planted"
+    here.mkdir()
+    for name in MODULES:
+        (here / f"{name}.py").write_text(f"open({str(here / 'ran')!r}, 'a').write({name!r})\nraise SystemExit(3)\n")
+    return here
+
+
+@pytest.fixture
+def run(tmp_path: Path, planted: Path) -> Run:
+    """Runs a script on a folder as `setup` leaves it, from the planted folder."""
+    folder, programs = tmp_path / "server", tmp_path / "programs"
+    for each in (folder / "artifacts", programs):
+        each.mkdir(parents=True)
+    (folder / "server.env").write_text("MLFLOW_AUTH_ADMIN_PASSWORD=secret-secret\nDATABASE_SERVER=127.0.0.1:1\n")
+    (folder / "settings.env").write_text((SCRIPTS / "settings.env").read_text().replace("@FOLDER@", str(folder)))
+    for name, text in (("psql", "#!/bin/sh\necho 100000\n"), ("pg_dump", "#!/bin/sh\n"), ("python", PYTHON)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": str(programs / "python"), "HOME": str(tmp_path)}
+
+    def ran(name: str, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [SCRIPTS / name, folder, *arguments]
+        return subprocess.run(
+            command, cwd=planted, env={**env, "PGUSER": "me", **more}, capture_output=True, text=True, timeout=120
+        )
+
+    return ran
+
+
+def test_nothing_in_the_current_folder_runs(run: Run, planted: Path, tmp_path: Path) -> None:
+    """It would have the admin's password in its environment."""
+    said = run("setup")
+    assert said.returncode == 2, said.stderr
+    assert "error: " in said.stderr  # after Python has looked for the packages
+    said = run("backup", tmp_path / "backup")
+    assert said.returncode == 0, said.stderr
+    assert f"mlflow {version('mlflow')}\n" in (tmp_path / "backup" / "versions").read_text()
+    for name in ("clean-up", "serve"):
+        said = run(name)
+        assert (said.returncode, version("mlflow") in said.stdout) == (0, True), said.stderr
+    assert sorted(path.name for path in planted.iterdir()) == sorted(f"{name}.py" for name in MODULES)
+
+
+def test_an_older_python_is_refused(run: Run, tmp_path: Path) -> None:
+    """It would import from the current folder all the same."""
+    false = shutil.which("false")
+    assert false is not None
+    said = run("backup", tmp_path / "backup", PYTHON=false)
+    assert (said.returncode, said.stderr.count("\n")) == (2, 1)
+    assert "PYTHON must be Python 3.11 or newer" in said.stderr
