@@ -42,7 +42,7 @@ def one_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     said = shortened(lines[-1].strip(), MOST) if lines else ""
-    name = type(error).__name__
+    name = printable(type(error).__name__)
     return said if said.startswith(name) else f"{name}: {said}"
 
 

@@ -26,7 +26,7 @@ from wgan_core.errors import UserError, without_secrets
 MOST_BYTES = 2**33
 """Largest file that is read, in bytes; a checkpoint of two networks is far smaller."""
 
-MOST_JSON_BYTES = 2**26
+MOST_JSON_BYTES = 2**24
 """Largest JSON file that is read, in bytes."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -131,7 +131,7 @@ class Folder:
         Raises:
             FileNotFoundError: it is not there.
             ValueError: it is not JSON, or nested too deeply to be read.
-            UserError: as `read` raises it, and for more than 64 MiB.
+            UserError: as `read` raises it, and for more than 16 MiB.
         """
         try:
             return json.loads(self.read(name, MOST_JSON_BYTES))
@@ -179,7 +179,12 @@ class Folder:
             with self._opened() as folder:
                 mode = self._mode(name, folder)
                 if mode is not None and stat.S_ISDIR(mode):
-                    shutil.rmtree(name, dir_fd=folder)
+                    try:
+                        shutil.rmtree(name, dir_fd=folder)
+                    except RecursionError as error:
+                        raise UserError(
+                            f"a folder must not be nested too deeply to be deleted; {self.path}/{name} is: remove it"
+                        ) from error
                 elif mode is not None:
                     os.unlink(name, dir_fd=folder)
         except (FileNotFoundError, NotADirectoryError):

@@ -8,6 +8,7 @@ database file is looked at before a library opens it.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from contextlib import closing, suppress
@@ -25,6 +26,12 @@ LOCKED_S = 30.0
 KINDS = ("table", "index")
 # MLflow's own tables with a trigger, and with a generated column. A sweep neither writes nor reads them.
 GUARDED = ("secrets", "spans")
+# Functions in a CHECK, a DEFAULT or an index that can make large values of small ones, or take endless time.
+DEAR = re.compile(
+    r"\b(zeroblob|randomblob|hex|unhex|instr|printf|replace|group_concat|quote)\b|\bformat\W*\(",
+    re.IGNORECASE,
+)
+NO_DATABASE = ("file is not a database", "unable to open database file")
 
 
 def check_database(file: Path) -> None:
@@ -37,22 +44,25 @@ def check_database(file: Path) -> None:
         UserError: The file or one beside it is no regular file, a journal names another file, or the database has
             views, triggers, virtual tables or generated columns.
     """
+    file = Path(os.path.realpath(file))  # the files beside it have the name of what a link points to
     _check_files(file)
     if not file.exists():
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=LOCKED_S)) as database:
-            found = database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-            odd = [name for kind, name, table, sql in found if not _is_plain(kind, table) or _is_virtual(sql)]
+            database.text_factory = lambda raw: raw.decode(errors="replace")
+            found = database.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master").fetchall()
+            odd = [name for kind, name, table, page, sql in found if not _is_plain(kind, table, page, sql)]
             if not odd:
                 tables = [str(name) for kind, name, *_ in found if kind == "table" and name not in GUARDED]
                 odd = [name for name in tables if _has_generated(database, name)]
     except sqlite3.Error as error:
-        if "locked" in str(error):
-            raise UserError(
-                f"a database must be free to be read; {file}: {one_line(error)}: try again once its other user is done"
-            ) from error
-        return  # whoever opens it says what is wrong with it
+        if str(error) in NO_DATABASE:
+            return  # whoever opens it says so
+        raise UserError(
+            f"a database must be free and whole to be read; {file}: {one_line(error)}: try again once nobody else uses "
+            "it, or do not use it"
+        ) from error
     if odd:
         raise UserError(
             f"a database of a sweep must have tables and indices alone; {file} has {quoted(str(odd[0]))}, a view, a "
@@ -63,10 +73,10 @@ def check_database(file: Path) -> None:
 def _check_files(file: Path) -> None:
     for name in ("", *SIDECARS):
         path = Path(f"{file}{name}")
-        # A database may be a link that the user named; below a storage, links were refused before. Its file is not
-        # opened here: to close it would end the locks that SQLite holds on it in this process.
+        # The database's file is not opened here: to close it would end the locks that SQLite holds on it in this
+        # process.
         with suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(path, follow_symlinks=not name).st_mode):
+            if not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
                 raise UserError(f"a database's files must be regular files; {path} is none: remove it")
     with suppress(FileNotFoundError), open(f"{file}{SIDECARS[0]}", "rb") as journal:
         journal.seek(max(0, journal.seek(0, os.SEEK_END) - len(SUPER_JOURNAL)))
@@ -77,12 +87,11 @@ def _check_files(file: Path) -> None:
             )
 
 
-def _is_plain(kind: object, table: object) -> bool:
-    return kind in KINDS or (kind == "trigger" and table in GUARDED)
-
-
-def _is_virtual(sql: object) -> bool:
-    return isinstance(sql, str) and "VIRTUAL" in sql[:40].upper()
+def _is_plain(kind: object, table: object, page: object, sql: object) -> bool:
+    if kind == "trigger":
+        return table in GUARDED
+    # Views and virtual tables have no page of their own, whatever their text says.
+    return kind in KINDS and bool(page) and not DEAR.search(str(sql or ""))
 
 
 def _has_generated(database: sqlite3.Connection, table: str) -> bool:

@@ -31,6 +31,7 @@ from sweeps.engine.plan import FILE, Plan
 from sweeps.engine.report.write import write_report
 from sweeps.engine.results import open_results, tracking_uri_of
 from sweeps.engine.spool import Spool
+from sweeps.engine.sqlite_file import check_database
 from sweeps.engine.terminal.outcome import Misused
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.note import NOTE_NAME, read_note
@@ -43,6 +44,7 @@ from wgan_core.errors import UserError, one_line, without_secrets
 from wgan_core.folder import Folder
 
 PLAIN = Structure("mlp", (1, 4, 4), latent_dim=3)
+OWNER = "a" * 32
 SECRET = b"-----BEGIN PRIVATE KEY-----"
 ESCAPE = "\x1b]0;owned\x07\u202e\rtrial 0 is best"
 
@@ -286,7 +288,7 @@ def test_a_copied_storage_leaves_the_original_alone(
     shutil.copytree(sweep.storage, tmp_path / "copy")
     before = contents(sweep.storage)
     line = refused(capsys, "promote", "sweep", "--as", "champion", "--storage", tmp_path / "copy")
-    assert "must lie in its folder" in line
+    assert "files must lie in" in line
     tracker(Finished(tmp_path / "copy", sweep.plan, ""), f"sqlite:///{tmp_path}/copy/mlflow.db").drain()
     assert contents(sweep.storage) == before
 
@@ -344,6 +346,9 @@ def test_files_are_not_written_through_links_among_the_artifacts(sweep: Finished
         ("postgresql://127.0.0.1:1/db", "/etc"),
         ("postgresql://127.0.0.1:1/db", "file:///etc"),
         ("postgresql://127.0.0.1:1/db", "mlflow-artifacts:/x"),
+        ("sqlite:////tmp/store/mlflow.db", f"/tmp/store/{OWNER}/artifacts"),
+        ("sqlite:////tmp/store/mlflow.db", f"/tmp/store/mlartifacts/{'b' * 32}/artifacts"),
+        ("sqlite:////tmp/store/mlflow.db", "/tmp/store/mlartifacts/sweep"),
         ("sqlite:////tmp/store/mlflow.db", "s3://bucket/x"),
         ("sqlite:////tmp/store/mlflow.db", "/tmp/store"),
         ("sqlite:////tmp/store/mlflow.db", "/tmp/store/../other"),
@@ -365,17 +370,18 @@ def test_places_that_files_may_go_to(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "linked").symlink_to(tmp_path / "real", target_is_directory=True)
     for store in ("real", "linked"):
         for named in ("real", "linked"):
-            location = (tmp_path / named / "mlartifacts/a b").as_uri()
+            location = (tmp_path / named / f"mlartifacts/a b/{OWNER}/artifacts").as_uri()
             found = place_of(f"sqlite:///{tmp_path}/{store}/mlflow.db", location)
-            assert str(found) == f"{tmp_path}/real/mlartifacts/a b"
-    assert str(place_of("postgresql://127.0.0.1:1/db", str(tmp_path / "mlruns/1"))) == f"{tmp_path}/mlruns/1"
+            assert str(found) == f"{tmp_path}/real/mlartifacts/a b/{OWNER}/artifacts"
+    own = str(tmp_path / f"mlruns/1/{OWNER}/artifacts")
+    assert str(place_of("postgresql://127.0.0.1:1/db", own)) == own
 
 
 def place_of(store: str, location: str) -> Folder | None:
     """Where a client of a store would write the files of a run that the store has at this location."""
     client = Client.__new__(Client)
     client._store_uri = store
-    return client._place(location)
+    return client._place(location, OWNER)
 
 
 # Addresses and passwords
@@ -670,7 +676,31 @@ def _pipe(path: Path) -> None:
     os.mkfifo(f"{path}-journal")
 
 
-@pytest.mark.parametrize("spoil", [_view, _trigger, _generated, _pipe])
+def _undecodable(path: Path) -> None:
+    _view(path)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript("CREATE TABLE y(a); PRAGMA writable_schema=1;")
+        database.execute("UPDATE sqlite_master SET sql=CAST(sql||' /* '||x'ff'||'*/' AS TEXT) WHERE name='y'")
+
+
+def _dear_check(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "DROP TABLE version_info; CREATE TABLE version_info(version_info_id INTEGER NOT NULL PRIMARY KEY, "
+            "schema_version INTEGER, library_version VARCHAR(256), "
+            "CHECK(instr(hex(zeroblob(10000000)), hex(zeroblob(5000000))||'1')=0))"
+        )
+
+
+def test_a_database_that_is_named_by_a_link_is_looked_at_too(sweep: Finished, secrets: Path, tmp_path: Path) -> None:
+    database = sweep.storage / "sweep/study.db"
+    Path(f"{database}-journal").write_bytes(hot_journal(database, secrets / "id"))
+    (tmp_path / "linked.db").symlink_to(database)
+    with pytest.raises(UserError, match="must name no other file"):
+        check_database(tmp_path / "linked.db")
+
+
+@pytest.mark.parametrize("spoil", [_view, _trigger, _generated, _pipe, _undecodable, _dear_check])
 def test_a_database_that_does_more_than_hold_data_is_not_opened(
     sweep: Finished, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

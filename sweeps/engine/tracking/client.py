@@ -7,6 +7,7 @@ to a server, can name any place: a folder of the user's, or a server that would 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,9 @@ from wgan_core.folder import Folder
 
 # Object stores whose client sends no password or token to whoever owns the bucket.
 _BUCKETS = ("s3", "gs")
+# Where this package, and MLflow itself, put the files of a database; and what they call the folder of a run or model.
+_FOLDERS = ("mlartifacts", "mlruns")
+_OWNER = re.compile(r"(m-)?[0-9a-f]{32}")
 
 
 class Client(MlflowClient):
@@ -35,7 +39,7 @@ class Client(MlflowClient):
         """Copy a folder's files to a run, below `artifact_path`. Raises `Misplaced` for a place that is not allowed."""
         if run_id not in self._locations:
             self._locations[run_id] = self.get_run(run_id).info.artifact_uri or ""
-        place = self._place(self._locations[run_id])
+        place = self._place(self._locations[run_id], run_id)
         if place is None:
             super().log_artifacts(run_id, local_dir, artifact_path)
         else:
@@ -46,38 +50,38 @@ class Client(MlflowClient):
 
         What lay in the model's folder before is deleted: whoever loads a model imports from it.
         """
-        location = self.get_logged_model(model_id).artifact_location
-        place = self._place(location)
+        place = self._place(self.get_logged_model(model_id).artifact_location, model_id)
         if place is None:
             super().log_model_artifacts(model_id, local_dir, artifact_path)
             return
+        if not model_id.startswith("m-"):  # MLflow's ids of models do, and those of runs do not
+            raise Misplaced(f"a model's id must begin with m-; given {shown(model_id)}: give another --tracking-uri")
         above, _, name = place.path.rpartition("/")
-        if (above.rpartition("/")[2], name) != (model_id, "artifacts"):
-            raise Misplaced(
-                f"a model's files must lie in a folder of its own, {model_id}/artifacts; {shown(self._store_uri)} has "
-                f"them at {shown(location)}: give --tracking-uri sqlite:///FILE of a new database"
-            )
         Folder(place.filesystem, above, place.root).delete(name)
         _copy(Path(local_dir), _below(place, artifact_path or ""))
 
-    def _place(self, location: str) -> Folder | None:
+    def _place(self, location: str, owner: str) -> Folder | None:
         """Return the local folder at a location; None for one that MLflow writes to itself.
 
-        A database file has its files beside it, another database in `mlruns` of the current folder, which is MLflow's
-        own choice, or in a bucket. A server takes them itself, or has them in a bucket.
+        A database file has its files beside it in `mlartifacts`, another database in `mlruns` of the current folder,
+        which is MLflow's own choice, or in a bucket. A server takes them itself, or has them in a bucket. The folder
+        has the name of the run or model that owns it, so that no other one's files are replaced.
         """
         parts, file = urlsplit(location), database(self._store_uri)
-        root = file.parent if file is not None else None if is_http(self._store_uri) else Path("mlruns").absolute()
-        if root is not None and (place := _within(location, root)) is not None:
-            return place
+        root = None if file is None else file.parent
+        if file is not None or not is_http(self._store_uri):
+            found = (_within(location, Path(root or "", name).absolute()) for name in _FOLDERS)
+            place = next((each for each in found if each is not None), None)
+            if place is not None and _OWNER.fullmatch(owner) and place.path.endswith(f"/{owner}/artifacts"):
+                return place
         is_own = is_http(self._store_uri) and parts.netloc in ("", urlsplit(self._store_uri).netloc)
         if (parts.scheme == "mlflow-artifacts" and is_own) or (parts.scheme in _BUCKETS and file is None):
             return None
         if file is not None:
             raise Misplaced(
-                f"the files of an MLflow database must lie in its folder, {root}; {shown(self._store_uri)} has them at "
-                f"{shown(location)}, as after a move or copy: give --tracking-uri sqlite:///FILE of a new database, "
-                "into which the same command brings all records"
+                f"a database's MLflow files must lie in {root}/{_FOLDERS[0]}, each run's and model's in a folder "
+                f"of its own; those of {shown(owner)} are at {shown(location)}, as after a move or copy: give --tracking-uri "
+                "sqlite:///FILE of a new database, into which the same command brings all records"
             )
         raise Misplaced(
             f"an MLflow store must take files itself, or keep them in an s3:// or gs:// bucket; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -84,7 +85,7 @@ class Protected:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         # The port may be another one: that of a tunnel.
         is_at_name = headers.get("host", "").partition(":")[0] == self._name
-        path = scope["path"]
+        path = re.sub("/+", "/", scope["path"])
         if path == "/health":
             await _answer(scope, send, 200, self._proof)
         elif path == "/" and is_at_name and self._has_link(scope):
