@@ -80,8 +80,8 @@ class Client(MlflowClient):
         if file is not None:
             raise Misplaced(
                 f"a database's MLflow files must lie in {root}/{_FOLDERS[0]}, each run's and model's in a folder "
-                f"of its own; those of {shown(owner)} are at {shown(location)}, as after a move or copy: give --tracking-uri "
-                "sqlite:///FILE of a new database, into which the same command brings all records"
+                f"of its own; those of {shown(owner)} are at {shown(location)}, as after a move or copy: give "
+                "--tracking-uri sqlite:///FILE of a new database, into which the same command brings all records"
             )
         raise Misplaced(
             f"an MLflow store must take files itself, or keep them in an s3:// or gs:// bucket; "
