@@ -78,7 +78,7 @@ def test_sn_gans_settings() -> None:
 
 def test_data_that_is_called_as_the_script_leaves_the_name() -> None:
     assert parse("mnist", "", 12, 900, ["--data", "mnist"], MNIST).name == "mnist"
-    assert parse("mnist", "", 12, 900, ["--data", "other"], MNIST, apart={"other"}).name == "mnist-other"
+    assert parse("mnist", "", 12, 900, ["--data", "other"], MNIST, named=("mnist", "other")).name == "mnist-other"
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
