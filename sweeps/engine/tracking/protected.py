@@ -85,7 +85,7 @@ class Protected:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         # The port may be another one: that of a tunnel.
         is_at_name = headers.get("host", "").partition(":")[0] == self._name
-        path = re.sub("/+", "/", scope["path"])
+        path = scope["path"]
         if path == "/health":
             await _answer(scope, send, 200, self._proof)
         elif path == "/" and is_at_name and self._has_link(scope):
@@ -95,7 +95,7 @@ class Protected:
             await _answer(scope, send, 401, _NO_KEY, {"www-authenticate": "Bearer"})
         elif _is_foreign(scope, headers):
             await _answer(scope, send, 403, _FOREIGN)
-        elif path.startswith(_ASSISTANT):
+        elif re.sub("/+", "/", path).startswith(_ASSISTANT):
             await _answer(scope, send, 404, _NOT_SERVED)
         else:
             await self._app(scope, receive, send)
