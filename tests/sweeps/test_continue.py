@@ -195,11 +195,10 @@ def test_killed_and_continued_equals_uninterrupted(
 
 @pytest.mark.parametrize("state", ["COMPLETE", "PRUNED"])
 def test_killed_between_a_trials_end_and_the_study_that_is_told(
-    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path, state: str
+    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, state: str
 ) -> None:
     """The trial stands at its last report already: its process has nothing to train, and Tune nothing to be told."""
-    stored = Stored(tmp_path, NAME)
-    shutil.copytree(undisturbed.stored.storage, stored.storage, dirs_exist_ok=True)
+    stored = undisturbed.stored
     number = [kept for kept, _, _ in undisturbed.search].index(state)
     with closing(sqlite3.connect(stored.storage / NAME / "study.db")) as database, database:
         database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", (number,))
