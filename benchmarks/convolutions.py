@@ -7,7 +7,7 @@ critic update has it; without generator and optimiser. On a GPU it is recorded o
 not count.
 
     ours      one grouped convolution for all lanes, which `torch.func.vmap` makes, with the derivatives of
-              `wgan_core.convolution`: as lanes are computed on a GPU
+              `wgan_core.backend.convolution`: as lanes are computed on a GPU
     grouped   the same with torch's own derivatives, which take the groups one by one where they are derived again
     first     as ours, but patches, as below, for the first layer: torch takes grouped convolutions of one channel for
               depthwise ones, which have kernels of their own
@@ -37,13 +37,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from wgan_gp import BATCH, LAMBDA, SHAPE
 
-from wgan_core import objectives, process
-from wgan_core.convolution import Convolutions
+from wgan_core.backend import process
+from wgan_core.backend.convolution import Convolutions
+from wgan_core.backend.graph import WARM_UPS, Program, Recorder
+from wgan_core.backend.memory import give_back
+from wgan_core.backend.precision import FLOAT32, TF32
 from wgan_core.errors import one_line
-from wgan_core.graph import WARM_UPS, Program, Recorder
-from wgan_core.layers import LeakyReLU
-from wgan_core.memory import give_back
-from wgan_core.precision import FLOAT32, TF32
+from wgan_core.networks.layers import LeakyReLU
+from wgan_core.rules import objectives
 
 CHANNELS = (1, 32, 64)
 SIDE, STRIDE, PADDING = 4, 2, 1

@@ -10,8 +10,6 @@ update of one trial, at batch 64 on 28x28 images and 100 latent dimensions. K is
     ours        K lanes of a `Cohort`, with all that training does: draws by counter, the generator's average, running
                 means; on a GPU as it trains there by itself
     eager       the same without capture, on a GPU
-    compiled    the same, compiled as a whole before it is captured, on a GPU, at the K given with `--compiled`, each of
-                which takes long to compile
     hfta        K models in horizontally fused modules (Wang et al., MLSys 2021; `fused/hfta.py`), in lock step
     processes   P processes that share the device, each with the textbook loop; their sum. P does not follow K.
                 They take turns on a GPU, unless NVIDIA's MPS runs there
@@ -60,17 +58,17 @@ from measuring import Run, copy_rate, cuda_matmul_rates, matmul_rate, rotated, s
 from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, PAIRS, Textbook, real_data
 
-from wgan_core import process
-from wgan_core.graph import CAPTURED, COMPILED, EAGER
-from wgan_core.memory import give_back, is_out_of_memory
-from wgan_core.precision import FLOAT32, PRECISIONS
-from wgan_core.process import processor
+from wgan_core.backend import process
+from wgan_core.backend.graph import CAPTURED, EAGER
+from wgan_core.backend.memory import give_back, is_out_of_memory
+from wgan_core.backend.precision import FLOAT32, PRECISIONS
+from wgan_core.backend.process import processor
 
 NO_ROOM = "out of memory"
 TRIALS = {"cuda": [1, 4, 16, 64, 256], "cpu": [1, 4, 16]}
 PROCESSES = {"cuda": 8, "cpu": 2}
 EQUAL_LANES = {"cuda": 16, "cpu": 4}
-EXECUTIONS = {"ours": CAPTURED, "eager": EAGER, "compiled": COMPILED}
+EXECUTIONS = {"ours": CAPTURED, "eager": EAGER}
 PROFILED_TRIALS = 64
 # The widest product of the pairs, by rows, terms and columns.
 WIDEST = (BATCH, 1024, 784)
@@ -126,7 +124,6 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     add("--structures", nargs="+", choices=sorted(PAIRS), default=["mlp", "conv"], help="pairs of networks")
     add("--trials", type=int, nargs="+", help=f"numbers of trials K; on CUDA {TRIALS['cuda']}, else {TRIALS['cpu']}")
-    add("--compiled", type=int, nargs="+", default=[], help="of these K, those at which ours is compiled too, on CUDA")
     add("--n-critic", type=int, nargs="+", default=[1], help="critic updates per generator update, counts")
     add("--pairs", type=int, default=9, help="rounds of blocks for each K, a count >= 2")
     add("--seconds", type=float, default=1.0, help="length of one block, in seconds, at least an iteration")
@@ -146,8 +143,6 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
         given = getattr(options, option)
         if min(given if isinstance(given, list) else [given]) < 1:
             parser.error(f"--{option.replace('_', '-')} must be 1 or more; given {given}")
-    if missing := set(options.compiled) - set(options.trials):
-        parser.error(f"--compiled must be among the numbers of --trials; given {min(missing)}")
     if options.pairs < 2:
         parser.error(f"--pairs must be 2 or more, for quartiles; given {options.pairs}")
     return options
@@ -216,17 +211,14 @@ def compared(
     makers: dict[str, Callable[[], Run]] = {
         "ours": lambda: cohort("ours"),
         "eager": lambda: cohort("eager"),
-        "compiled": lambda: cohort("compiled"),
         "hfta": fused_modules,
         "processes": lambda: processes.run,
         "textbook": lambda: textbook.run,
     }
     counts = {"processes": options.processes, "textbook": 1}
-    on_gpu = data.device.type == "cuda"
-    for name, is_asked in (("eager", on_gpu), ("compiled", on_gpu and trials in options.compiled)):
-        if not is_asked:
-            del makers[name]
-            missing[name] = NOT_MEASURED
+    if data.device.type != "cuda":
+        del makers["eager"]
+        missing["eager"] = NOT_MEASURED
     for name, make in makers.items():
         with fitting(name, missing):
             arms[name] = make(), counts.get(name, trials)
@@ -336,9 +328,6 @@ def equality(options: argparse.Namespace, data: Tensor) -> dict[str, float | str
             found[f"{structure}, cuda: {EQUAL_LANES['cuda']} lanes against K = 1"] = NOT_MEASURED
         apart = our_side.difference_of_capture(structure, some, lanes) if device == "cuda" else NOT_MEASURED
         found[f"{structure}, cuda: captured against eager"] = apart
-        if options.compiled and device == "cuda":
-            whole = our_side.difference_of_capture(structure, some, lanes, COMPILED)
-            found[f"{structure}, cuda: compiled against eager"] = whole
     return found
 
 

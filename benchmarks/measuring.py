@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from wgan_core.linear import has_onednn, onednn_linear
+from wgan_core.backend.linear import has_onednn, onednn_linear
 
 CPU = torch.device("cpu")
 # Large enough that a GPU is full and neither a call nor a cache counts.

@@ -35,10 +35,10 @@ from measuring import rotated, seconds_of, spread
 from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, RATE, SHAPE, real_data
 
-from wgan_core import process
+from wgan_core.backend import process
+from wgan_core.backend.memory import give_back
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.loop import Cohort
-from wgan_core.memory import give_back
+from wgan_core.training.cohort import Cohort
 
 N_CRITICS = (1, 2, 3, 4, 5, 6, 8, 10)
 STRUCTURES = {

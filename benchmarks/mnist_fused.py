@@ -38,19 +38,19 @@ import torch
 from machine import cores
 from torch import Tensor
 
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.space import Range
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range
 from sweeps.engine.study.halving import rungs, survives
-from sweeps.engine.widths import width_for
-from wgan_core import process
+from sweeps.engine.study.narrowing import width_for
+from wgan_core.backend import process
+from wgan_core.backend.memory import give_back
+from wgan_core.backend.precision import FLOAT32, PRECISIONS
 from wgan_core.config import Structure, Trial
 from wgan_core.data.mnist import load_mnist
-from wgan_core.draws import trial_seed
-from wgan_core.loop import Cohort, Report, report_grid
-from wgan_core.memory import give_back
 from wgan_core.metrics import Evaluator
-from wgan_core.precision import FLOAT32, PRECISIONS
-from wgan_core.sampling import evaluation_z
+from wgan_core.rules.draws import trial_seed
+from wgan_core.training.cohort import Cohort, Report, report_grid
+from wgan_core.training.samples import evaluation_z
 
 # What a sweep of so long a budget takes.
 REPORTS, ETA = 27, 3

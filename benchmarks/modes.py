@@ -36,21 +36,21 @@ from machine import cores
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from sweeps.engine.presets import GAUSSIANS
-from wgan_core import process
+from sweeps.engine.plan.presets import GAUSSIANS
+from wgan_core.backend import process
+from wgan_core.backend.process import processor
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.dataset import Dataset
 from wgan_core.data.toy import MIXTURES, load_toy
-from wgan_core.draws import trial_seed
-from wgan_core.loop import Cohort, report_grid
 from wgan_core.metrics import Evaluator
 from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODE_NAMES, MODES_NAME, W1_NAME
-from wgan_core.networks import PAIRS, Pair
-from wgan_core.objectives import OBJECTIVES, WASSERSTEIN, Objective
+from wgan_core.networks.network import PAIRS, Pair
 from wgan_core.pictures import scatter
-from wgan_core.process import processor
-from wgan_core.sampling import evaluation_z
-from wgan_core.step import Step
+from wgan_core.rules.draws import trial_seed
+from wgan_core.rules.objectives import OBJECTIVES, WASSERSTEIN, Objective
+from wgan_core.training.cohort import Cohort, report_grid
+from wgan_core.training.samples import evaluation_z
+from wgan_core.training.step import Step
 
 REPORTS, COUNTED, SHOWN = 9, 10_000, 2_000
 # Student's t at .975, by degrees of freedom.

@@ -17,18 +17,18 @@ import sys
 import torch
 from torch import Tensor
 
-from sweeps.engine.layout import MODEL, trial_folder
-from sweeps.engine.options import add_storage
-from sweeps.engine.plan import Plan
-from sweeps.engine.results import Results, open_results
-from wgan_core import process
+from sweeps.engine.plan.options import add_storage
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.results import Results, open_results
+from sweeps.engine.storage.layout import MODEL, trial_folder
+from wgan_core.backend import process
 from wgan_core.config import Trial
 from wgan_core.data.mnist import load_mnist
-from wgan_core.draws import trial_seed
-from wgan_core.generator import read_generator
-from wgan_core.loop import Cohort
 from wgan_core.metrics import Evaluator, classify
-from wgan_core.sampling import evaluation_labels, evaluation_z
+from wgan_core.rules.draws import trial_seed
+from wgan_core.sampling.generator import read_generator
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.samples import evaluation_labels, evaluation_z
 
 COUNTED = 10_000
 

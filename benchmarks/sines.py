@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import wasserstein_distance
 
-from sweeps.engine.layout import MODEL, trial_folder
-from sweeps.engine.options import add_storage
-from sweeps.engine.results import Results, open_results
+from sweeps.engine.plan.options import add_storage
+from sweeps.engine.results.results import Results, open_results
+from sweeps.engine.storage.layout import MODEL, trial_folder
 from wgan_core.data.sines import load_sines
 from wgan_core.errors import UserError
-from wgan_core.generator import read_generator
+from wgan_core.sampling.generator import read_generator
 
 FITTED, SEED = 2_000, 1
 ENOUGH = 0.05

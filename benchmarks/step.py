@@ -30,10 +30,10 @@ from measuring import Run, flops_of, matmul_rate, seconds_of
 from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, PAIRS, RATE, SHAPE, Textbook, real_data
 
-from wgan_core import process
+from wgan_core.backend import process
+from wgan_core.backend.process import processor
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.loop import Cohort
-from wgan_core.process import processor
+from wgan_core.training.cohort import Cohort
 
 # The widest layer of the nets: the generator's last.
 WIDEST = (BATCH, 1024, 784)

@@ -57,9 +57,9 @@ from arms.task import MLFLOW_DB, POINTS, REPORTS, Evaluation, Record, Task, eval
 from machine import ALONE_WITHIN_S, MOST_BUSY, cores, disturbance
 from measuring import rotated, spread
 
+from wgan_core.backend.process import processor
 from wgan_core.data.mnist import load_mnist
 from wgan_core.metrics import Evaluator
-from wgan_core.process import processor
 
 ARMS = {"a": "ours", "b": "loop", "c": "stock"}
 LABELS = {"a": "(a) sweep", "b": "(b) loop", "c": "(c) stock"}
@@ -69,7 +69,7 @@ PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
 # What a person's shell may set that would bend an arm away from how it runs by itself.
 STRIPPED = ("RAY_", "TUNE_", "MLFLOW_", "MALLOC_", "OMP_", "MKL_", "WGAN_STORAGE", "WGAN_STUDY_STORAGE")
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
-# From here on a sweep reports more often than the other arms do: `sweeps.engine.plan.Plan.grid`.
+# From here on a sweep reports more often than the other arms do: `sweeps.engine.plan.plan.Plan.grid`.
 BUDGET_LIMIT = 13_500
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from sweeps.engine.options import storage_of
+from sweeps.engine.plan.options import storage_of
 from sweeps.engine.report.write import PAGE, REPORT
-from sweeps.engine.results import Results, open_results
-from sweeps.engine.status import read_status
+from sweeps.engine.results.results import Results, open_results
+from sweeps.engine.results.status import read_status
 from sweeps.engine.terminal.estimate import Estimate
 from sweeps.engine.terminal.picture import svg
 from sweeps.engine.terminal.view import View

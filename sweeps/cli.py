@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from sweeps.engine.driver.outcome import outcome
 from sweeps.engine.terminal.letters import escaped
-from sweeps.engine.terminal.outcome import outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         status,
     )
     from sweeps.commands.script import add_script
-    from sweeps.engine.options import Parser, add_debug, add_storage
+    from sweeps.engine.plan.options import Parser, add_debug, add_storage
 
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

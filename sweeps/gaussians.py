@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from sweeps.engine.options import parse
-from sweeps.engine.presets import GAUSSIANS
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import GAUSSIANS
 from wgan_core.data.toy import DRAWS, load_toy
 
 DEFAULT = "8gaussians"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from sweeps.engine.options import parse
-from sweeps.engine.presets import MNIST
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import MNIST
 from wgan_core.data.images import load_images
 from wgan_core.data.mnist import load_mnist
 

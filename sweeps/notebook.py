@@ -1,6 +1,6 @@
 """Sweeps from a notebook, or from a script of one's own: run one, or look at one that was run.
 
-from sweeps.engine.presets import MNIST
+from sweeps.engine.plan.presets import MNIST
 from sweeps.notebook import Sweep
 from wgan_core.data.mnist import load_mnist
 
@@ -23,18 +23,18 @@ from torch import Tensor, nn
 
 from sweeps.engine.charts import hyper, pairs, progress
 from sweeps.engine.charts.facts import Facts, read_facts
-from sweeps.engine.confirmation import Interval
-from sweeps.engine.leaderboard import checkpoint_of
-from sweeps.engine.options import chosen
-from sweeps.engine.presets import Preset
+from sweeps.engine.plan.options import chosen
+from sweeps.engine.plan.presets import Preset
 from sweeps.engine.report.trials_table import trials_table
-from sweeps.engine.results import Results, open_results
-from wgan_core import checkpoint as checkpoints
+from sweeps.engine.results.confirmation import Interval
+from sweeps.engine.results.leaderboard import checkpoint_of
+from sweeps.engine.results.results import Results, open_results
 from wgan_core.config import Hyper, Structure
 from wgan_core.data import Dataset
-from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator, sampler
+from wgan_core.data.folder import Folder
 from wgan_core.metrics import OwnMetric
+from wgan_core.sampling.generator import averaged_generator, sampler
+from wgan_core.training import checkpoint as checkpoints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ class Sweep:
 
         structure: what all trials share; by default the preset's for this data. metrics: of one's own, the first of
         which is minimised. options: as a script has them, such as storage="/data/sweeps", confirm="3x3", lanes=8,
-        gpus_per_trial=.25, pruning=False, features="inception"; execution="compiled" stands for --compile, "eager" for
+        gpus_per_trial=.25, pruning=False, features="inception"; execution="eager" stands for
         --no-capture.
 
         Raises `UserError` for a value that cannot be, `TypeError` for an option that is none.
@@ -79,9 +79,11 @@ class Sweep:
     def run(self) -> Finished:
         """Run to the end, printing how it goes; what came of it.
 
-        Raises `UserError`, `NoScore` and `KeyboardInterrupt` as `sweeps.engine.run.run_sweep` does.
+        Raises `UserError`, `NoScore` and `KeyboardInterrupt` as `sweeps.engine.driver.run.run_sweep` does.
         """
-        from sweeps.engine.run import run_sweep  # Ray, which takes seconds to import, is needed for nothing else here
+        from sweeps.engine.driver.run import (
+            run_sweep,  # Ray, which takes seconds to import, is needed for nothing else here
+        )
 
         run_sweep(self._options, self._dataset, self._structure, self._space, self._metrics)
         return self.open(self._options.name, self._options.storage, self._options.study_storage)

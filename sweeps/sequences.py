@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps.engine.options import names, parse
-from sweeps.engine.presets_sequences import SEQUENCES
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps.engine.plan.options import names, parse
+from sweeps.engine.plan.presets_sequences import SEQUENCES
 from wgan_core.data.membrane import load_membrane
 from wgan_core.data.sequences import load_sequences
 from wgan_core.data.sines import load_sines

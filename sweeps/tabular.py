@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps.engine.options import names, parse
-from sweeps.engine.presets_tabular import TABULAR
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps.engine.plan.options import names, parse
+from sweeps.engine.plan.presets_tabular import TABULAR
 from wgan_core.config import Structure
 from wgan_core.data.tables import BUNDLED, load_table
 from wgan_core.errors import UserError

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgan_core.batches import Batches
 from wgan_core.config import Structure, Trial
-from wgan_core.step import CriticBatch
+from wgan_core.training.batches import Batches
+from wgan_core.training.step import CriticBatch
 
 
 def bce(scores: Tensor, target: float) -> Tensor:

@@ -140,13 +140,13 @@ def test_nothing_is_unpickled() -> None:
 @pytest.mark.parametrize(
     ("importer", "source", "count"),
     [
-        ("wgan_core.loop", "import mlflow", 1),
-        ("wgan_core.loop", "def f():\n    from sweeps.engine import study", 1),
+        ("wgan_core.training.cohort", "import mlflow", 1),
+        ("wgan_core.training.cohort", "def f():\n    from sweeps.engine import study", 1),
         ("sweeps.engine.report", "from optuna import distributions", 1),
-        ("sweeps.engine.space", "from optuna.distributions import FloatDistribution", 0),
-        ("sweeps.engine.space", "import optuna", 1),
+        ("sweeps.engine.plan.space", "from optuna.distributions import FloatDistribution", 0),
+        ("sweeps.engine.plan.space", "import optuna", 1),
         ("sweeps.engine.tracking.files", "import mlflow.entities", 0),
-        ("sweeps.engine.search", "from ray import tune", 0),
+        ("sweeps.engine.driver.tune_search", "from ray import tune", 0),
         ("sweeps.engine.study.study", "import ray", 1),
         ("sweeps.mnist", "import rayon, sweeps.engine.study.rows", 0),
     ],
@@ -172,9 +172,9 @@ def test_the_pickle_rule_sees_what_it_should(source: str, count: int) -> None:
 
 
 def test_the_order_rule_follows_imports_through_other_modules() -> None:
-    graph = {"wgan_core.step": {"wgan_core.helper"}, "wgan_core.helper": {"wgan_core.loop"}}
-    assert upward(graph) == ["wgan_core.step -> wgan_core.helper -> wgan_core.loop"]
-    assert upward({"wgan_core.loop": {"wgan_core.step"}}) == []
+    graph = {"wgan_core.training.step": {"wgan_core.helper"}, "wgan_core.helper": {"wgan_core.training.cohort"}}
+    assert upward(graph) == ["wgan_core.training.step -> wgan_core.helper -> wgan_core.training.cohort"]
+    assert upward({"wgan_core.training.cohort": {"wgan_core.training.step"}}) == []
 
 
 def test_packages_for_the_browser_tests_are_named() -> None:

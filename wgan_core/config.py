@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import torch
 
-from wgan_core.coding import Coding
+from wgan_core.backend.precision import FLOAT32, PRECISIONS
+from wgan_core.data.coding import Coding
 from wgan_core.errors import UserError
-from wgan_core.objectives import OBJECTIVES
-from wgan_core.optim import OPTIMISERS
-from wgan_core.precision import FLOAT32, PRECISIONS
+from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.optim import OPTIMISERS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # Fields that name one of several things.
@@ -80,24 +80,28 @@ def _is_whole(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Structure:
-    """What fixes shapes: equal for all trials of a cohort.
+    """What all trials of a cohort share, as it decides the shapes of their tensors.
 
-    networks: name of a pair in `wgan_core.networks.PAIRS`. network_options: what its functions take by name besides the
-    structure, as {"critic": {...}, "generator": {...}}, in values that JSON has.
-    classes: how many labels there are, if both networks are told each sample's; 0: they are told none. label_embedding:
-    length of a label's learnt code; 0: it is one-hot.
-    sample_shape: shape of one sample, e.g. (1, 28, 28).
-    latent_dim: length of the generator's input z ~ N(0, 1).
-    batch_size: samples in one update.
-    ema_decay: decay, per generator update, of the generator average that is evaluated and exported.
-    dtype: "float32" or "float64".
-    objective: name of a game in `wgan_core.objectives.OBJECTIVES`.
-    optimiser: name of an optimiser in `wgan_core.optim.OPTIMISERS`, of both nets.
-    full_batch: each update sees every sample once; batch_size is then how many there are.
-    coding: what the entries of a sample are columns of, if they are of a table or of sequences.
-    precision: name of how training computes products, in `wgan_core.precision.PRECISIONS`; of float64, float32 alone.
+    Attributes:
+        networks: name of a pair in `wgan_core.networks.network.PAIRS`.
+        network_options: keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}, in values
+            that JSON has.
+        classes: number of labels that both networks are given; 0 without labels.
+        label_embedding: length of a label's learnt embedding; 0 for a one-hot code.
+        sample_shape: shape of one sample, e.g. (1, 28, 28).
+        latent_dim: length of the generator's input z ~ N(0, 1).
+        batch_size: samples in one update.
+        ema_decay: decay, per generator update, of the averaged generator that is evaluated and exported.
+        dtype: "float32" or "float64".
+        objective: name of a game in `wgan_core.rules.objectives.OBJECTIVES`.
+        optimiser: name of the optimiser of both networks, in `wgan_core.rules.optim.OPTIMISERS`.
+        full_batch: whether each update sees every sample once; batch_size is then the number of samples.
+        coding: the columns that a sample's entries code, for tables and sequences.
+        precision: how training computes products, a name in `wgan_core.backend.precision.PRECISIONS`. float64 allows
+            "float32" only.
 
-    Raises `UserError` if a value is out of its range.
+    Raises:
+        UserError: a value is out of its range.
     """
 
     networks: str
@@ -173,12 +177,17 @@ class Structure:
 class Hyper:
     """One trial's hyper-parameters, named as in Gulrajani et al. 2017, Algorithm 1.
 
-    lambda_gp: weight of the gradient penalty. lr_critic, lr_generator: Adam's step sizes.
-    n_critic: critic updates per generator update. beta1, beta2: Adam's decay rates, both nets; what they are to another
-    optimiser, `wgan_core.optim` says. clip: bound of the critic's parameters where the objective clips them (Arjovsky
-    et al. 2017, Algorithm 1). decay_updates: critic updates over which both rates fall linearly to zero; 0: they stay.
+    Attributes:
+        lambda_gp: weight of the gradient penalty.
+        lr_critic, lr_generator: learning rates.
+        n_critic: critic updates per generator update.
+        beta1, beta2: Adam's decay rates, of both networks. `wgan_core.rules.optim` says what other optimisers make of
+            them.
+        clip: bound of the critic's parameters, for objectives that clip them (Arjovsky et al. 2017, Algorithm 1).
+        decay_updates: critic updates over which both learning rates fall linearly to zero; 0 for constant rates.
 
-    Raises `UserError` if a value is out of its range.
+    Raises:
+        UserError: a value is out of its range.
     """
 
     lambda_gp: float

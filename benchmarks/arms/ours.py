@@ -15,11 +15,11 @@ from arms import task as tasks
 from arms.task import Record, Task
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine import run
-from sweeps.engine.layout import sweep_folder, trial_folder
-from sweeps.engine.options import Options, parse
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.spool import END_NAME, START_NAME, End, Spool, Start
+from sweeps.engine.driver import run
+from sweeps.engine.plan.options import Options, parse
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.storage.layout import sweep_folder, trial_folder
+from sweeps.engine.storage.spool import END_NAME, START_NAME, End, Spool, Start
 from sweeps.engine.study.attributes import SECONDS
 from wgan_core.config import Structure
 from wgan_core.data import Dataset

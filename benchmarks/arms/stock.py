@@ -11,8 +11,8 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.space import Range
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range
 from wgan_core.data.mnist import load_mnist
 from wgan_core.metrics import Evaluator
 

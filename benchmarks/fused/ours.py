@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, RATE, SHAPE
 
+from wgan_core.backend.graph import CAPTURED, EAGER, WARM_UPS
+from wgan_core.backend.precision import FLOAT32
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.graph import CAPTURED, EAGER, WARM_UPS
-from wgan_core.loop import Cohort
-from wgan_core.precision import FLOAT32
+from wgan_core.training.cohort import Cohort
 
 # No trial gets there.
 NEVER = 10**9
@@ -107,16 +107,15 @@ def difference(name: str, data: Tensor, lanes: int) -> float:
     return max(_apart(together, _trained(name, data, [trial]), trial.number) for trial in trials)
 
 
-def difference_of_capture(name: str, data: Tensor, lanes: int, execution: str = CAPTURED) -> float:
+def difference_of_capture(name: str, data: Tensor, lanes: int) -> float:
     """The largest difference between captured and eager updates of the same cohorts, of 2 lanes or more, in fp64.
 
-    execution: of the former. After critic updates of several blocks of draws, so that all programs are replayed; of one
-    cohort with an n_critic of 1, whose every tick has a generator update, and one without. Amid them a trial is dropped
-    and another added.
+    The updates span several blocks of draws, so that every program is replayed. One cohort has an n_critic of 1, so
+    each of its ticks has a generator update; the other has none. Meanwhile a trial is dropped and another is added.
     """
     found = []
     for cycle in (MIXED, RARER):
-        captured, eager = (_changed(name, data, _unlike(lanes + 1, cycle), choice) for choice in (execution, EAGER))
+        captured, eager = (_changed(name, data, _unlike(lanes + 1, cycle), choice) for choice in (CAPTURED, EAGER))
         found += [_apart(captured, eager, trial.number) for trial in captured.trials]
     return max(found)
 

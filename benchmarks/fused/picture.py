@@ -11,7 +11,6 @@ from machine import MOST_BUSY
 LOOKS = {
     "ours": ("ours", "#d62728"),
     "eager": ("ours, not captured", "#ff9896"),
-    "compiled": ("ours, compiled as a whole", "#8c564b"),
     "hfta": ("fused modules (HFTA)", "#1f77b4"),
     "processes": ("{processes} processes side by side", "#2ca02c"),
     "textbook": ("textbook loop, one at a time", "#7f7f7f"),

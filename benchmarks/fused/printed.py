@@ -7,7 +7,7 @@ from typing import Any
 from fused.floor import Work
 
 NOT_MEASURED = "not measured"
-ARMS = ("ours", "eager", "compiled", "hfta", "processes", "textbook")
+ARMS = ("ours", "eager", "hfta", "processes", "textbook")
 HEADER = (
     f"{'K':>4}  {'arm':<10}{'trial-updates/s [q1, q3]':>30}{'ours / it [q1, q3]':>24}  share of the floor, a report"
 )

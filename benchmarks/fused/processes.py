@@ -12,7 +12,7 @@ from measuring import wait_for
 from torch import Tensor
 from wgan_gp import PAIRS, Textbook
 
-from wgan_core import process
+from wgan_core.backend import process
 
 READY, STOP = "ready", 0
 START_S, STOP_S = 300.0, 10.0

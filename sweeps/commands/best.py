@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from sweeps.engine.leaderboard import checkpoint_of, standings
-from sweeps.engine.results import open_results
+from sweeps.engine.results.leaderboard import checkpoint_of, standings
+from sweeps.engine.results.results import open_results
 
 HELP = "the leaderboard and the best checkpoint of a sweep"
 

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import sweeps
-from sweeps.engine.confirmation import Asked
-from sweeps.engine.options import storage_of, study_storage_of, without_places
-from sweeps.engine.plan import Started, read_started
-from sweeps.engine.results import Results, open_results, tracking_uri_of
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.options import storage_of, study_storage_of, without_places
+from sweeps.engine.plan.plan import Started, read_started
+from sweeps.engine.results.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError
 
 # What this package has for a person to run.
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """The exit status of the sweep's own script, which knows its data and its networks."""
-    asked = Asked.read(given.runs)
+    asked = ConfirmationSize.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
     started = read_started(results.folder)
     # The storage may be written by others: what it notes of places is not heeded, wherever it stands.
@@ -47,7 +47,7 @@ def run(given: argparse.Namespace) -> int:
                 continue
 
 
-def _script(given: argparse.Namespace, started: Started, asked: Asked) -> list[str]:
+def _script(given: argparse.Namespace, started: Started, asked: ConfirmationSize) -> list[str]:
     """Return the file to run, with Python's options for it.
 
     The storage may be written by others. So a script that it names is run only if it is one of this package's. Python

@@ -10,17 +10,17 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from sweeps.commands.trained import best_checkpoint, check_count, check_seed
-from sweeps.engine.options import whole_number
-from sweeps.engine.plan import Plan
-from sweeps.engine.results import open_results
-from sweeps.engine.table import table
-from wgan_core.coding import Coding
+from sweeps.engine.plan.options import whole_number
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.leaderboard import table
+from sweeps.engine.results.results import open_results
+from wgan_core.data.coding import Coding
 from wgan_core.data.rows import rows_of
 from wgan_core.data.splits import sound
 from wgan_core.data.tables import BUNDLED, Table, as_text, load_table, read, split_rows
 from wgan_core.errors import UserError
-from wgan_core.generator import sampler
 from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
+from wgan_core.sampling.generator import sampler
 
 HELP = "what a sweep's rows are worth to a classifier: trained with them, tested on real ones"
 

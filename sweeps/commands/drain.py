@@ -6,7 +6,7 @@ import argparse
 import time
 
 from sweeps.engine.cluster.preemption import CLOUDS, wait_for_notice
-from sweeps.engine.options import number
+from sweeps.engine.plan.options import number
 from wgan_core.errors import UserError
 
 HELP = "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster"

@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 
 from sweeps.commands.trained import best_checkpoint
-from sweeps.engine.results import open_results
+from sweeps.engine.results.results import open_results
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
-from wgan_core.generator import DESCRIPTION, PROGRAM, program, write_generator
+from wgan_core.sampling.generator import DESCRIPTION, PROGRAM, program, write_generator
 
 HELP = "the best generator: weights, description, a torch.export program"
 SNIPPET = """import torch
 generator = torch.export.load("{program}").module()
 samples = generator({inputs})  # {output}"""
 BACK = """import json
-from wgan_core.coding import Coding
+from wgan_core.data.coding import Coding
 coding = Coding.from_json(json.load(open("{description}"))["structure"]["coding"])
 columns = coding.decode(samples)  # by name, in the data's own units"""
 

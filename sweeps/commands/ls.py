@@ -7,12 +7,12 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from sweeps.engine.options import storage_of
-from sweeps.engine.results import Results, known_sweeps, open_results
-from sweeps.engine.status import ago, read_status
-from sweeps.engine.table import table
+from sweeps.engine.plan.options import storage_of
+from sweeps.engine.results.leaderboard import table
+from sweeps.engine.results.results import Results, known_sweeps, open_results
+from sweeps.engine.results.status import ago, read_status
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
 
 HELP = "the sweeps of a storage, and how each stands"
 TITLES = ("sweep", "ended", "asked", "best", "floor", "objective", "driver", "last sign")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from sweeps.commands.trained import best_checkpoint, trial_checkpoint
-from sweeps.engine.plan import read_described
-from sweeps.engine.results import open_results, tracking_uri_of
+from sweeps.engine.plan.plan import read_described
+from sweeps.engine.plan.uri import shown
+from sweeps.engine.results.results import open_results, tracking_uri_of
 from sweeps.engine.tracking.record import open_record
 from sweeps.engine.tracking.registry import Candidate, Promotion, check_alias, check_model_name, promote, usage
-from sweeps.engine.tracking.uri import shown
 
 HELP = "make the best generator a version of a registered model in MLflow, which it can load and serve"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sweeps.engine.results import open_results
+from sweeps.engine.results.results import open_results
 
 HELP = "a page with the best, why to believe it, and every chart; a table of the trials; the best one's settings"
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint
-from sweeps.engine.options import whole_number
+from sweeps.engine.plan.options import whole_number
 from wgan_core.config import Structure
 from wgan_core.data.rows import WRITERS, check_rows_file, rows_of, write_rows
 from wgan_core.errors import UserError
-from wgan_core.generator import sampler
 from wgan_core.pictures import grid_png, is_image
-from wgan_core.sampling import grid_labels
+from wgan_core.sampling.generator import sampler
+from wgan_core.training.samples import grid_labels
 
 HELP = "samples from a sweep's best checkpoint, or from any: a picture of images, or rows of a table"
 PICTURE, ROWS = "samples.png", "rows.parquet"

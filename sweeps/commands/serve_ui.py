@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Sequence
 
 from sweeps.commands.promote import add_tracking_uri
-from sweeps.engine.options import add_storage, storage_of, study_storage_of, whole_number
-from sweeps.engine.results import known_sweeps, open_plan, study_url, tracking_uri_of
+from sweeps.engine.plan.options import add_storage, storage_of, study_storage_of, whole_number
+from sweeps.engine.plan.uri import database, is_http, shown
+from sweeps.engine.results.results import known_sweeps, open_plan, study_url, tracking_uri_of
 from sweeps.engine.tracking.record import Record, open_record
 from sweeps.engine.tracking.server import PORT, choose_port, program_beside, serve, with_key
-from sweeps.engine.tracking.uri import database, is_http, shown
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
 
 HELP = "MLflow's pages of a sweep, or of all, in the browser; ends with Ctrl-C"
 

@@ -6,9 +6,9 @@ import argparse
 import json
 import time
 
-from sweeps.engine.results import open_results
-from sweeps.engine.status import Status, TrialStatus, ago, read_status
-from sweeps.engine.table import table
+from sweeps.engine.results.leaderboard import table
+from sweeps.engine.results.results import open_results
+from sweeps.engine.results.status import Status, TrialStatus, ago, read_status
 
 HELP = "what each trial of a sweep does, how far it is, and whether a driver runs the sweep"
 TITLES = ("trial", "state", "does", "updates", "done", "last score", "best", "last sign")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from sweeps.engine.leaderboard import checkpoint_of
-from sweeps.engine.plan import is_name
-from sweeps.engine.results import Results, open_results
+from sweeps.engine.plan.plan import is_name
+from sweeps.engine.results.leaderboard import checkpoint_of
+from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
-from wgan_core import checkpoint as checkpoints
-from wgan_core.checkpoint import Checkpoint
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.checkpoint import Checkpoint
 
 
 def best_checkpoint(results: Results) -> Checkpoint:

@@ -17,9 +17,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from playwright.sync_api import Browser, Page, expect
 
-from sweeps.engine.confirmation import Asked
-from sweeps.engine.plan import on_test_split
-from sweeps.engine.results import Results
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.plan import on_test_split
+from sweeps.engine.results.results import Results
 from sweeps.engine.tracking.note import best_key
 from sweeps.engine.tracking.view import plain_link, view_link
 from tests.browser import shown
@@ -305,7 +305,7 @@ def test_a_confirmed_sweep_says_how_sure_its_best_is(
     sweep: Shown, page: Page, keep: Callable[[Page, str], None]
 ) -> None:
     """On the sweep's run and in the report; early and confirmed scores are columns side by side. Comes last."""
-    results = confirm(sweep.results, Asked(2, 3))
+    results = confirm(sweep.results, ConfirmationSize(2, 3))
     assert results.confirmation is not None
     winner = results.confirmation.winner
     assert winner is not None

@@ -12,12 +12,12 @@ import optuna
 import psutil
 import pytest
 
-from sweeps.engine.plan import read_started
+from sweeps.engine.plan.plan import read_started
 from tests.cluster.grows import autoscaling
 from tests.cluster.test_preemption import metadata
 from tests.sweeps.clusters import Head, free_ports, head
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study import patience
 from sweeps.engine.study.deaths import MAX_FAULTS
 from sweeps.engine.study.study import Study

@@ -22,17 +22,18 @@ from scipy import stats
 from torch import Tensor, nn
 
 from tests.reference import Drawn, textbook
-from wgan_core import draws, networks, objectives
-from wgan_core.batches import Batches
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.draws import Stream
 from wgan_core.errors import UserError
-from wgan_core.lanes import Lanes
-from wgan_core.loop import Cohort, Report
-from wgan_core.networks import Network, Pair, Reshape, Tensors, initialise
-from wgan_core.optim import beside
-from wgan_core.state import NetworkState, State
-from wgan_core.step import CriticBatch, Step
+from wgan_core.networks import network as networks
+from wgan_core.networks.network import Network, Pair, Reshape, Tensors, initialise
+from wgan_core.rules import draws, objectives
+from wgan_core.rules.draws import Stream
+from wgan_core.rules.optim import beside
+from wgan_core.training.batches import Batches
+from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.lanes import Lanes
+from wgan_core.training.state import NetworkState, State
+from wgan_core.training.step import CriticBatch, Step
 
 CPU = torch.device("cpu")
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-3, lr_generator=5e-4, n_critic=1, beta1=0.5, beta2=0.9)
@@ -191,8 +192,8 @@ def norms_over_last_axis(critic: Callable[[Tensor], Tensor], points: Tensor) -> 
     return torch.linalg.vector_norm(gradient(critic, points), dim=-1).flatten(1)
 
 
-@fails_under("wgan_core.objectives.gradient_norms", norms_over_channels)
-@fails_under("wgan_core.objectives.gradient_norms", norms_over_last_axis)
+@fails_under("wgan_core.rules.objectives.gradient_norms", norms_over_channels)
+@fails_under("wgan_core.rules.objectives.gradient_norms", norms_over_last_axis)
 def test_bug_01_gradient_norm_over_all_axes_of_an_image() -> None:
     """A critic of slope exactly one has no penalty, whatever the rank of its samples."""
     for shape in ((12,), (3, 4), (3, 4, 5)):
@@ -206,7 +207,7 @@ def norm_of_the_batch(critic: Callable[[Tensor], Tensor], points: Tensor) -> Ten
     return torch.linalg.vector_norm(gradient(critic, points).flatten(1), dim=1, keepdim=True)
 
 
-@fails_under("wgan_core.objectives.gradient_norms", norm_of_the_batch)
+@fails_under("wgan_core.rules.objectives.gradient_norms", norm_of_the_batch)
 def test_bug_02_one_norm_per_sample() -> None:
     """Gradients of length 1 and 3 are penalised by 0 and 4, so by 2 on average."""
     real = torch.tensor([[1.0, 0.0], [0.0, 3.0]]).double()
@@ -229,8 +230,8 @@ def interpolate_by_the_first(real: Tensor, fake: Tensor, weight: Tensor) -> Tens
 REAL_UNIFORM = draws.uniform
 
 
-@fails_under("wgan_core.draws.uniform", uniform_of_the_batch)
-@fails_under("wgan_core.objectives.interpolate", interpolate_by_the_first)
+@fails_under("wgan_core.rules.draws.uniform", uniform_of_the_batch)
+@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_the_first)
 def test_bug_03_one_interpolation_weight_per_sample() -> None:
     weight = batches_of(16).critic([0]).weight[0]
     assert len(set(weight.tolist())) == 16
@@ -242,7 +243,7 @@ def interpolate_by_pixel(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(fake, real, torch.rand_like(real) * weight.max())
 
 
-@fails_under("wgan_core.objectives.interpolate", interpolate_by_pixel)
+@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_pixel)
 def test_bug_04_one_interpolation_weight_for_all_pixels_of_a_sample() -> None:
     """Every point lies on the segment between its own real and fake sample."""
     real, fake, weight = random(6, 2, 3, 5), random(6, 2, 4, 5)[:, :, 1:], torch.linspace(0, 1, 6).double()
@@ -250,7 +251,7 @@ def test_bug_04_one_interpolation_weight_for_all_pixels_of_a_sample() -> None:
     assert torch.allclose(share, weight[:, None, None, None].expand_as(share), atol=1e-9)
 
 
-@fails_under("wgan_core.draws.uniform", draws.normal)
+@fails_under("wgan_core.rules.draws.uniform", draws.normal)
 def test_bug_05_interpolation_weights_are_uniform_not_normal() -> None:
     batches = batches_of(64)
     weights = torch.cat([batches.critic([update]).weight[0] for update in range(40)])
@@ -270,12 +271,12 @@ def per_sample_on_images(height: int, width: int) -> None:
     assert torch.equal(points, weight[:, None, None, None].expand_as(points))
 
 
-@fails_under("wgan_core.objectives.interpolate", interpolate_by_row)
+@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_row)
 def test_bug_06_weights_of_a_batch_as_large_as_an_image_is_high_are_not_taken_per_row() -> None:
     per_sample_on_images(height=4, width=5)
 
 
-@fails_under("wgan_core.objectives.interpolate", interpolate_by_row, RuntimeError)
+@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_row, RuntimeError)
 def test_bug_06_weights_fit_images_of_any_height() -> None:
     per_sample_on_images(height=6, width=5)
 
@@ -284,7 +285,7 @@ def interpolate_of_five(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(fake, real, weight.reshape(-1, 5, *[1] * (real.dim() - 2)))
 
 
-@fails_under("wgan_core.objectives.interpolate", interpolate_of_five, RuntimeError)
+@fails_under("wgan_core.rules.objectives.interpolate", interpolate_of_five, RuntimeError)
 def test_bug_09_a_batch_may_be_shorter_than_the_batch_size() -> None:
     for count in (3, 1):
         weight = torch.linspace(0.2, 0.8, count).double()
@@ -300,8 +301,8 @@ def reals(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return real
 
 
-@fails_under("wgan_core.objectives.interpolate", reals)
-@fails_under("wgan_core.objectives.interpolate", lambda real, fake, weight: fake)
+@fails_under("wgan_core.rules.objectives.interpolate", reals)
+@fails_under("wgan_core.rules.objectives.interpolate", lambda real, fake, weight: fake)
 def test_bug_18_the_penalty_is_between_real_and_fake_points() -> None:
     real, fake = random(4, 3), random(5, 3)[1:]
     points = penalty_points(batch_of(real, fake, torch.full((4,), 0.25).double()))
@@ -327,8 +328,10 @@ def rows(tensors: Sequence[Tensor]) -> list[tuple[tuple[float, ...], ...]]:
 REAL_DRAW = Batches._draw_critic
 
 
-@fails_under("wgan_core.batches.Batches._draw_critic", lambda self, updates: REAL_DRAW(self, updates // 3 * 3))
-@fails_under("wgan_core.batches.Batches._draw_critic", lambda self, updates: REAL_DRAW(self, torch.zeros_like(updates)))
+@fails_under("wgan_core.training.batches.Batches._draw_critic", lambda self, updates: REAL_DRAW(self, updates // 3 * 3))
+@fails_under(
+    "wgan_core.training.batches.Batches._draw_critic", lambda self, updates: REAL_DRAW(self, torch.zeros_like(updates))
+)
 def test_bug_12_every_critic_update_has_its_own_real_batch() -> None:
     batches = batches_of(8, seeds=(7, 8))
     drawn = rows([batches.critic([update, update]).real.flatten(0, 1) for update in range(40)])
@@ -348,8 +351,8 @@ def critic_stream(self: Batches, updates: Tensor) -> tuple[Tensor, ...]:
     return (self._draw_z(Stream.CRITIC_Z, updates),)
 
 
-@fails_under("wgan_core.batches.Batches.generator", critic_z)
-@fails_under("wgan_core.batches.Batches._draw_generator", critic_stream)
+@fails_under("wgan_core.training.batches.Batches.generator", critic_z)
+@fails_under("wgan_core.training.batches.Batches._draw_generator", critic_stream)
 def test_bug_13_the_generator_update_has_its_own_z() -> None:
     recorder = Recorder(Fakes((2,)))
     trained(Linear(unit(2)), recorder, n_critic=1, updates=20)
@@ -364,7 +367,7 @@ def norms_by_root(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     return gradient(critic, points).square().flatten(2).sum(2).sqrt()
 
 
-@fails_under("wgan_core.objectives.gradient_norms", norms_by_root)
+@fails_under("wgan_core.rules.objectives.gradient_norms", norms_by_root)
 def test_bug_15_a_gradient_of_zero_gives_no_nan() -> None:
     batch = batch_of(random(4, 3), random(5, 3)[1:], torch.full((4,), 0.5).double())
     quantities, state = critic_update(Linear(torch.zeros(3).double()), batch)
@@ -394,7 +397,7 @@ def scores(network: Network, tensors: NetworkState, points: Tensor) -> Tensor:
 STANDARDISED = {name: Pair(critic_with(Standardise()), pair.generator) for name, pair in networks.PAIRS.items()}
 
 
-@fails_under("wgan_core.networks.PAIRS", STANDARDISED)
+@fails_under("wgan_core.networks.network.PAIRS", STANDARDISED)
 def test_bug_16_a_critics_gradient_at_a_sample_does_not_depend_on_its_neighbours() -> None:
     for name in ("mlp", "conv"):
         critic, _ = initialise(Structure(name, (1, 8, 8), latent_dim=4, dtype="float64"), 0)
@@ -411,7 +414,7 @@ class Nothing:
     """A class without instances."""
 
 
-@fails_under("wgan_core.networks._BatchNorm", Nothing, pytest.fail.Exception)
+@fails_under("wgan_core.networks.network._BatchNorm", Nothing, pytest.fail.Exception)
 def test_bug_16_batch_normalisation_in_a_critic_is_refused() -> None:
     structure = Structure("normalised", (1, 8, 8))
     for layer in (nn.BatchNorm1d(8), nn.SyncBatchNorm(8)):
@@ -430,7 +433,7 @@ def test_bug_16_layer_normalisation_in_a_critic_is_taken() -> None:
     assert any(isinstance(module, nn.LayerNorm) for module in critic.modules())
 
 
-@fails_under("wgan_core.objectives.two_sided_penalty", lambda norms: (norms - 1).square().sum(1))
+@fails_under("wgan_core.rules.objectives.two_sided_penalty", lambda norms: (norms - 1).square().sum(1))
 def test_bug_17_the_penalty_does_not_grow_with_the_batch() -> None:
     """A batch and the same batch twice over make the same update."""
     real, fake, weight = random(4, 3), random(5, 3)[1:], torch.linspace(0.1, 0.9, 4).double()
@@ -499,8 +502,8 @@ REAL_UPDATE_CRITIC = Step.update_critic
 REAL_UPDATE_GENERATOR = Step.update_generator
 
 
-@fails_under("wgan_core.networks.Network.__call__", call_attached)
-@fails_under("wgan_core.step.Step.update_critic", update_with_backward)
+@fails_under("wgan_core.networks.network.Network.__call__", call_attached)
+@fails_under("wgan_core.training.step.Step.update_critic", update_with_backward)
 def test_bug_19_the_critics_update_does_not_differentiate_the_generator() -> None:
     Counted.backwards = 0
     critic = Recorder(Linear(unit(3)))
@@ -531,7 +534,7 @@ def cohort_of(
     return cohort
 
 
-@fails_under("wgan_core.step.Step.update_critic", with_loss_as_estimate)
+@fails_under("wgan_core.training.step.Step.update_critic", with_loss_as_estimate)
 def test_bug_25_the_wasserstein_estimate_leaves_the_penalty_out() -> None:
     """From one state, trials of all λ report one estimate; it is E D(real) - E D(fake)."""
     trials = [Trial(n, 3, replace(HYPER, lambda_gp=weight)) for n, weight in enumerate((0.1, 1, 100))]
@@ -599,39 +602,41 @@ def equals_the_textbook(field: str, updates: int = 1, objective: str = "wgan-gp"
             assert torch.allclose(ours[name][0].double(), tensor.double(), rtol=1e-9, atol=1e-11), (trial, name)
 
 
-@fails_under("wgan_core.step.Step.update_critic", at_lane_0("lambda_gp", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("lambda_gp", REAL_UPDATE_CRITIC))
 def test_bug_26_lambda_gp_is_in_force_at_update_0() -> None:
     equals_the_textbook("lambda_gp")
 
 
-@fails_under("wgan_core.step.Step.update_critic", at_lane_0("lr_critic", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("lr_critic", REAL_UPDATE_CRITIC))
 def test_bug_26_lr_critic_is_in_force_at_update_0() -> None:
     equals_the_textbook("lr_critic")
 
 
-@fails_under("wgan_core.step.Step.update_generator", at_lane_0("lr_generator", REAL_UPDATE_GENERATOR))
-@fails_under("wgan_core.step.Step.update_generator", mistaken(REAL_UPDATE_GENERATOR, "lr_generator", "lr_critic"))
+@fails_under("wgan_core.training.step.Step.update_generator", at_lane_0("lr_generator", REAL_UPDATE_GENERATOR))
+@fails_under(
+    "wgan_core.training.step.Step.update_generator", mistaken(REAL_UPDATE_GENERATOR, "lr_generator", "lr_critic")
+)
 def test_bug_26_lr_generator_is_in_force_at_update_0() -> None:
     equals_the_textbook("lr_generator")
 
 
-@fails_under("wgan_core.step.Step.update_critic", at_lane_0("beta1", REAL_UPDATE_CRITIC))
-@fails_under("wgan_core.step.Step.update_generator", at_lane_0("beta1", REAL_UPDATE_GENERATOR))
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("beta1", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_generator", at_lane_0("beta1", REAL_UPDATE_GENERATOR))
 def test_bug_26_beta1_is_in_force_at_update_0() -> None:
     """The moments tell at once; parameters only from update 1, as the bias correction hides the betas in the first."""
     equals_the_textbook("beta1")
 
 
-@fails_under("wgan_core.step.Step.update_critic", at_lane_0("beta2", REAL_UPDATE_CRITIC))
-@fails_under("wgan_core.step.Step.update_generator", at_lane_0("beta2", REAL_UPDATE_GENERATOR))
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("beta2", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_generator", at_lane_0("beta2", REAL_UPDATE_GENERATOR))
 def test_bug_26_beta2_is_in_force_at_update_0() -> None:
     equals_the_textbook("beta2")
 
 
-@fails_under("wgan_core.loop._Lane.generator_updates", property(lambda lane: lane.critic_updates // 5))
-@fails_under("wgan_core.loop._Lane.generator_updates", property(lambda lane: lane.critic_updates))
-@fails_under("wgan_core.lanes.Lanes.due", lambda lanes: (lanes.critic_updates + 1) % 5 == 0)
-@fails_under("wgan_core.lanes.Lanes.due", lambda lanes: lanes.critic_updates >= 0)
+@fails_under("wgan_core.training.cohort._Lane.generator_updates", property(lambda lane: lane.critic_updates // 5))
+@fails_under("wgan_core.training.cohort._Lane.generator_updates", property(lambda lane: lane.critic_updates))
+@fails_under("wgan_core.training.lanes.Lanes.due", lambda lanes: (lanes.critic_updates + 1) % 5 == 0)
+@fails_under("wgan_core.training.lanes.Lanes.due", lambda lanes: lanes.critic_updates >= 0)
 def test_bug_26_n_critic_is_in_force_at_update_0() -> None:
     """The generator of a trial moves at critic updates n, 2n, ... and at no other."""
     cohort = cohort_of(sweep_of("n_critic"), range(1, 7))
@@ -646,13 +651,13 @@ def test_bug_26_n_critic_is_in_force_at_update_0() -> None:
             before[number] = after
 
 
-@fails_under("wgan_core.step.Step.update_critic", at_lane_0("clip", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("clip", REAL_UPDATE_CRITIC))
 def test_bug_26_clip_is_in_force_at_update_0() -> None:
     equals_the_textbook("clip", objective="wgan-clip")
 
 
-@fails_under("wgan_core.step.Step.update_critic", at_lane_0("decay_updates", REAL_UPDATE_CRITIC))
-@fails_under("wgan_core.step.Step.update_generator", at_lane_0("decay_updates", REAL_UPDATE_GENERATOR))
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("decay_updates", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_generator", at_lane_0("decay_updates", REAL_UPDATE_GENERATOR))
 def test_bug_26_the_decay_of_the_rates_is_in_force_at_update_1() -> None:
     equals_the_textbook("decay_updates", updates=2)
 
@@ -664,7 +669,7 @@ def clip_first(self: Step, state: State, lanes: Lanes, batch: CriticBatch) -> Te
     return REAL_UPDATE_CRITIC(self, state, replace(lanes, clip=torch.full_like(lanes.clip, 1e9)), batch)
 
 
-@fails_under("wgan_core.step.Step.update_critic", clip_first)
+@fails_under("wgan_core.training.step.Step.update_critic", clip_first)
 def test_bug_22_parameters_are_clipped_after_the_update() -> None:
     """However large the rate, no parameter lies outside the bound when a critic update is over."""
     trials = [Trial(0, 3, replace(HYPER, lr_critic=0.5, clip=0.02))]
@@ -684,7 +689,7 @@ def lanes_differ(network: NetworkState) -> bool:
     return not all(torch.equal(t[0], t[1]) and torch.equal(t[0], t[2]) for group in groups for t in group.values())
 
 
-@fails_under("wgan_core.step.Step.update_critic", mistaken(REAL_UPDATE_CRITIC, "lr_critic", "lr_generator"))
+@fails_under("wgan_core.training.step.Step.update_critic", mistaken(REAL_UPDATE_CRITIC, "lr_critic", "lr_generator"))
 def test_bug_26_the_generators_values_do_not_move_the_critic() -> None:
     assert {field.name for field in fields(Hyper)} == set(SWEPT)
     for field in SWEPT:
@@ -695,7 +700,9 @@ def test_bug_26_the_generators_values_do_not_move_the_critic() -> None:
         assert not lanes_differ(state.generator), field
 
 
-@fails_under("wgan_core.step.Step.update_generator", mistaken(REAL_UPDATE_GENERATOR, "lr_generator", "lr_critic"))
+@fails_under(
+    "wgan_core.training.step.Step.update_generator", mistaken(REAL_UPDATE_GENERATOR, "lr_generator", "lr_critic")
+)
 def test_bug_26_the_critics_values_do_not_move_the_generator() -> None:
     for field in SWEPT:
         step, state, batches = three_lanes("wgan-clip" if field == "clip" else "wgan-gp")
@@ -714,7 +721,7 @@ def test_the_check_sees_the_bug(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> No
     game = objectives.OBJECTIVES["wgan-gp"]
     assert game.penalty is not None
     for part, whole in (("points", objectives.interpolate), ("of", objectives.two_sided_penalty)):
-        if bug.target == f"wgan_core.objectives.{whole.__name__}":
+        if bug.target == f"wgan_core.rules.objectives.{whole.__name__}":
             penalty = replace(game.penalty, **{part: bug.variant})
             monkeypatch.setitem(objectives.OBJECTIVES, "wgan-gp", replace(game, penalty=penalty))
     monkeypatch.setattr(bug.target, bug.variant)

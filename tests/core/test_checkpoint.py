@@ -20,13 +20,13 @@ from pyarrow import fs
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from wgan_core import checkpoint
-from wgan_core.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.loop import Cohort
-from wgan_core.state import State
+from wgan_core.training import checkpoint
+from wgan_core.training.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")

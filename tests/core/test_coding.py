@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from wgan_core.coding import Categorical, Coding, Column
 from wgan_core.config import Structure
+from wgan_core.data.coding import Categorical, Coding, Column
 from wgan_core.errors import UserError
-from wgan_core.networks import build, initialise
+from wgan_core.networks.network import build, initialise
 
 TABLE = Coding(
     (

@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from tests.reference import Drawn, textbook
-from wgan_core import checkpoint as checkpoints
-from wgan_core.checkpoint import Checkpoint
-from wgan_core.conditioning import Conditional
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.dataset import Dataset, Split, count_classes
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator, program, read_generator, write_generator
-from wgan_core.loop import Cohort
 from wgan_core.metrics.objective import check_objective
 from wgan_core.metrics.specs import INTRA_SLICED_NAME, SLICED_NAME, fid_name, kid_name
-from wgan_core.networks import build, initialise
-from wgan_core.sampling import evaluation_labels, grid_labels
-from wgan_core.state import State
+from wgan_core.networks.conditioning import Conditional
+from wgan_core.networks.network import build, initialise
+from wgan_core.sampling.generator import averaged_generator, program, read_generator, write_generator
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.samples import evaluation_labels, grid_labels
+from wgan_core.training.state import State
 
 CPU = torch.device("cpu")
 CLASSES = 3

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
-from wgan_core.objectives import OBJECTIVES
+from wgan_core.rules.objectives import OBJECTIVES
 
 STRUCTURE = Structure("mlp", (1, 28, 28))
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=5, beta1=0.0, beta2=0.9)

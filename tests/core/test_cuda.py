@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from wgan_core.batches import BLOCK, Batches
+from wgan_core.backend.graph import CAPTURED, EAGER
+from wgan_core.backend.kernels import mover
+from wgan_core.backend.memory import give_back
+from wgan_core.backend.precision import float32_on_gpus
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.graph import CAPTURED, COMPILED, EAGER
-from wgan_core.kernels import mover
-from wgan_core.loop import Cohort, Report
-from wgan_core.memory import give_back
-from wgan_core.optim import Rates
-from wgan_core.precision import float32_on_gpus
+from wgan_core.rules.optim import Rates
+from wgan_core.training.batches import BLOCK, Batches
+from wgan_core.training.cohort import Cohort, Report
 
 pytestmark = pytest.mark.needs_gpu
 
@@ -131,20 +131,6 @@ def test_a_lane_is_its_trial_alone(networks: str) -> None:
         alone = cohort_of(networks, "float64", [trial])
         train(alone, 20)
         assert apart(together, alone, trial.number) < 1e-12
-
-
-@pytest.mark.parametrize("networks", PAIRS)
-def test_what_is_compiled_as_a_whole_computes_what_is_not(
-    networks: str, recorded: list[torch.cuda.CUDAGraph], caplog: pytest.LogCaptureFixture
-) -> None:
-    trials = trials_of(AT_TIMES_DUE)
-    whole, eager = (cohort_of(networks, "float64", trials, execution=each) for each in (COMPILED, EAGER))
-    for cohort in (whole, eager):
-        train(cohort, UPDATES)
-    assert len(recorded) >= 4
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("wgan_core")]
-    assert not said  # as of what could not be compiled
-    assert all(apart(whole, eager, trial.number) < 1e-9 for trial in trials)
 
 
 @pytest.mark.parametrize("networks", PAIRS)

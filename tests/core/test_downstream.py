@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from wgan_core.coding import Coding, Value
+from wgan_core.data.coding import Coding, Value
 from wgan_core.data.tables import load_table, read, split_rows
 from wgan_core.errors import UserError
 from wgan_core.metrics.downstream import METRICS, REAL, REPLACED, TOPPED_UP, Outcome, Problem, downstream

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from wgan_core import draws
-from wgan_core.draws import Stream
+from wgan_core.rules import draws
+from wgan_core.rules.draws import Stream
 
 SEEDS = torch.tensor([11, 2**62 + 12345, 0])
 

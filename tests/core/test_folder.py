@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 
 def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.reference import Drawn, textbook
-from wgan_core.coding import Coding, Column
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
-from wgan_core.loop import Cohort
-from wgan_core.networks import initialise
+from wgan_core.networks.network import initialise
+from wgan_core.training.cohort import Cohort
 
 CPU = torch.device("cpu")
 ROWS = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import pytest
 
 from tests.golden import curves
-from wgan_core.objectives import OBJECTIVES
-from wgan_core.optim import OPTIMISERS
+from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.optim import OPTIMISERS
 
 # In float64 another order of summation, other vector instructions or another mathematical library round by 1e-16, of
 # which 50 updates make 2e-14 (plain SSE against AVX-512; torch 2.11.0 against 2.13.0: nothing), and the files' twelve

@@ -29,6 +29,8 @@ from PIL.PngImagePlugin import PngInfo
 from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, images, jpeg, png
 from wgan_core.data import limits
 from wgan_core.data.dataset import Dataset, Split, count_classes
+from wgan_core.data.image_files import PICTURE_PIXELS, Unreadable, open_header, open_png
+from wgan_core.data.image_files import load as decode
 from wgan_core.data.images import load_images
 from wgan_core.data.limits import CATEGORIES, Memory
 from wgan_core.data.mnist_files import SHA256, SIZES, Mirror, fetch_files, unpack
@@ -37,8 +39,6 @@ from wgan_core.data.sequences import load_sequences
 from wgan_core.data.splits import allot
 from wgan_core.data.tables import load_table
 from wgan_core.errors import UserError, listed, quoted, shortened
-from wgan_core.pictures.opened import PICTURE_PIXELS, Unreadable, open_header, open_png
-from wgan_core.pictures.opened import load as decode
 
 MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.

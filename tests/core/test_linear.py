@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.measuring import Products
-from wgan_core import linear, objectives
-from wgan_core.linear import OneDnnLinear, fast_linear, onednn_linear
+from wgan_core.backend import linear
+from wgan_core.backend.linear import OneDnnLinear, fast_linear, onednn_linear
+from wgan_core.rules import objectives
 
 pytestmark = pytest.mark.skipif(not linear.has_onednn(), reason="this torch has no oneDNN")
 # Of the largest entry: sums of up to 784 products in float32, in another order.

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wgan_core import networks
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.loop import Cohort
-from wgan_core.networks import PAIRS, Pair, initialise
-from wgan_core.state import State
+from wgan_core.networks import network as networks
+from wgan_core.networks.network import PAIRS, Pair, initialise
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.state import State
 
 CPU = torch.device("cpu")
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -188,6 +188,6 @@ def test_the_check_sees_the_bug_in_a_network(bug: str, name: str, monkeypatch: p
 def test_the_check_sees_draws_from_a_global_generator(
     target: str, variant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"wgan_core.draws.{target}", variant)
+    monkeypatch.setattr(f"wgan_core.rules.draws.{target}", variant)
     with pytest.raises(AssertionError):
         the_seed_of_the_trial_decides()

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
-from wgan_core.layers import LeakyReLU
-from wgan_core.networks import PAIRS, Network, Pair, build, initialise, mlp_generator
-from wgan_core.state import NetworkState, State
+from wgan_core.networks.layers import LeakyReLU
+from wgan_core.networks.network import PAIRS, Network, Pair, build, initialise, mlp_generator
+from wgan_core.training.state import NetworkState, State
 
 NARROW = {"critic": {"widths": [64, 64]}, "generator": {"widths": [64, 64]}}
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wgan_core import objectives
+from wgan_core.rules import objectives
 
 SETTINGS = {
     "lanes": st.integers(1, 4),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.reference import optimiser_of
-from wgan_core.kernels import Mover, mover
-from wgan_core.optim import OPTIMISERS, Rates, average_, move_
+from wgan_core.backend.kernels import Mover, mover
+from wgan_core.rules.optim import OPTIMISERS, Rates, average_, move_
 
 STEPS = 200
 

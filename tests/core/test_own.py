@@ -15,8 +15,8 @@ from wgan_core.data import Dataset, Split
 from wgan_core.errors import UserError
 from wgan_core.metrics import Evaluator, OwnMetric, known_metrics
 from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
-from wgan_core.networks import PAIRS, Pair, own_digest, own_pair, register
-from wgan_core.preflight import check_fit
+from wgan_core.networks.network import PAIRS, Pair, own_digest, own_pair, register
+from wgan_core.training.preflight import check_fit
 
 STRUCTURE = Structure("own", (2,), latent_dim=3)
 

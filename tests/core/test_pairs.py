@@ -11,13 +11,14 @@ from pyarrow import fs
 from torch import Tensor
 
 from tests.reference import Drawn, textbook
-from wgan_core import checkpoint, objectives
-from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.folder import Folder
-from wgan_core.loop import Cohort
-from wgan_core.networks import PAIRS, Network, build, initialise
-from wgan_core.state import NetworkState
+from wgan_core.data.folder import Folder
+from wgan_core.networks.network import PAIRS, Network, build, initialise
+from wgan_core.rules import objectives
+from wgan_core.training import checkpoint
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.state import NetworkState
 
 CPU = torch.device("cpu")
 SIDES = (28, 32, 64)

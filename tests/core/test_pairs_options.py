@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
-from wgan_core.layers import ACTIVATIONS, LeakyReLU, Reshape
-from wgan_core.networks import build, initialise
-from wgan_core.pairs.ffpred import FFPredCritic
+from wgan_core.networks.layers import ACTIVATIONS, LeakyReLU, Reshape
+from wgan_core.networks.network import build, initialise
+from wgan_core.networks.pairs.ffpred import FFPredCritic
 
 
 def pair(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from wgan_core.coding import Coding, Column
+from wgan_core.data.coding import Coding, Column
 from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
 from wgan_core.pictures import BLUE, GREY, SIDE, grid_png, samples_in_picture, samples_png

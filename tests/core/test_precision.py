@@ -13,13 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wgan_core import objectives, process
+from wgan_core.backend import process
+from wgan_core.backend.precision import (
+    BFLOAT16,
+    FLOAT32,
+    PRECISIONS,
+    TF32,
+    Bfloat16Products,
+    float32_on_gpus,
+    set_on_gpus,
+)
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
-from wgan_core.loop import Cohort
-from wgan_core.networks import PAIRS, Network, Pair, initialise, register
-from wgan_core.precision import BFLOAT16, FLOAT32, PRECISIONS, TF32, Bfloat16Products, float32_on_gpus, set_on_gpus
-from wgan_core.preflight import check_fit
+from wgan_core.networks.network import PAIRS, Network, Pair, initialise, register
+from wgan_core.rules import objectives
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.preflight import check_fit
 
 CPU = torch.device("cpu")
 HYPERS = [Hyper(10.0, 1e-3, 5e-4, 1, 0.5, 0.9), Hyper(1.0, 1e-4, 1e-3, 2, 0.0, 0.99)]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wgan_core.backend.memory import is_out_of_memory
 from wgan_core.config import Hyper, Structure
-from wgan_core.memory import is_out_of_memory
-from wgan_core.networks import PAIRS, Pair, register
-from wgan_core.probe import capacity, measure
+from wgan_core.networks.network import PAIRS, Pair, register
+from wgan_core.training.probe import capacity, measure
 
 CPU = torch.device("cpu")
 TOY = Structure("own", (2,), latent_dim=3, batch_size=4)
@@ -111,7 +111,7 @@ def test_the_updates_of_all_lanes_are_counted(
 ) -> None:
     """By a clock on which each part takes a second: cycles of two for so many seconds, or three updates at least."""
     own(Layer)
-    monkeypatch.setattr("wgan_core.probe.time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    monkeypatch.setattr("wgan_core.training.probe.time", SimpleNamespace(perf_counter=itertools.count().__next__))
     found = measure(TOY, data(TOY), None, [HYPER] * lanes, CPU, 10, seconds)
     assert found.updates_per_s == lanes * updates
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from wgan_core.process import spread
+from wgan_core.backend.process import spread
 
 
 @pytest.fixture(autouse=True)

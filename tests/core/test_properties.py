@@ -21,10 +21,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.reference import Drawn, textbook
-from wgan_core import objectives
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.lanes import Lanes
-from wgan_core.loop import Cohort
 from wgan_core.metrics import distances
 from wgan_core.metrics.distances import (
     Projections,
@@ -35,11 +32,14 @@ from wgan_core.metrics.distances import (
     wasserstein,
 )
 from wgan_core.metrics.modes import kl_to_uniform, mode_counts, modes_captured
-from wgan_core.networks import initialise
-from wgan_core.objectives import OBJECTIVES, Penalty
-from wgan_core.optim import OPTIMISERS
-from wgan_core.state import State
-from wgan_core.step import CriticBatch, Step
+from wgan_core.networks.network import initialise
+from wgan_core.rules import objectives
+from wgan_core.rules.objectives import OBJECTIVES, Penalty
+from wgan_core.rules.optim import OPTIMISERS
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.lanes import Lanes
+from wgan_core.training.state import State
+from wgan_core.training.step import CriticBatch, Step
 
 CPU = torch.device("cpu")
 PENALTIES = {name: game.penalty for name, game in OBJECTIVES.items() if game.penalty is not None}

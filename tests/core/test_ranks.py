@@ -20,15 +20,16 @@ import pytest
 import torch
 from torch import nn
 
-from wgan_core import checkpoint, preflight, ranks
-from wgan_core.batch_norm import check_over_ranks, over_ranks
-from wgan_core.checkpoint import STATE, Checkpoint, folder_name
+from wgan_core.backend import ranks
+from wgan_core.backend.ranks import ALONE, Group, LostRank, Ranks, joined
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.loop import Cohort
-from wgan_core.networks import PAIRS, Pair
-from wgan_core.ranks import ALONE, Group, LostRank, Ranks, joined
+from wgan_core.networks.batch_norm import check_over_ranks, over_ranks
+from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.training import checkpoint, preflight
+from wgan_core.training.checkpoint import STATE, Checkpoint, folder_name
+from wgan_core.training.cohort import Cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pyarrow import csv
 
-from wgan_core.coding import Coding, Column
+from wgan_core.data.coding import Coding, Column
 from wgan_core.data.rows import rows_of, write_rows
 from wgan_core.data.splits import read_table
 from wgan_core.errors import UserError

@@ -25,8 +25,8 @@ from wgan_core.data.sequences import load_sequences
 from wgan_core.data.sines import AMPLITUDES, CYCLES, NOISE_SD, draw_sines, load_sines
 from wgan_core.data.splits import SPLITS
 from wgan_core.errors import UserError
-from wgan_core.loop import Cohort
-from wgan_core.networks import initialise
+from wgan_core.networks.network import initialise
+from wgan_core.training.cohort import Cohort
 
 ROWS, STEPS = 40, 12
 RNG = np.random.default_rng(3)

@@ -18,16 +18,16 @@ from pyarrow import csv
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.preprocessing import StandardScaler
 
-from wgan_core.checkpoint import Checkpoint
-from wgan_core.coding import Coding
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.rows import rows_of
 from wgan_core.data.tables import BUNDLED, load_table, read, split_rows
 from wgan_core.errors import UserError
-from wgan_core.generator import averaged_generator, program
-from wgan_core.networks import build
-from wgan_core.state import State
+from wgan_core.networks.network import build
+from wgan_core.sampling.generator import averaged_generator, program
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.state import State
 
 ROWS = 60
 SPLITS = ("train", "validation", "test")

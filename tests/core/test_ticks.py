@@ -12,17 +12,17 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wgan_core import kernels
-from wgan_core.batches import BLOCK, Batches
+from wgan_core.backend import kernels
+from wgan_core.backend.graph import Recorder
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.graph import Recorder
-from wgan_core.loop import Cohort
-from wgan_core.networks import PAIRS
-from wgan_core.objectives import OBJECTIVES
-from wgan_core.optim import OPTIMISERS
-from wgan_core.state import State
-from wgan_core.step import Step
-from wgan_core.ticks import Ticks
+from wgan_core.networks.network import PAIRS
+from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.optim import OPTIMISERS
+from wgan_core.training.batches import BLOCK, Batches
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.state import State
+from wgan_core.training.step import Step
+from wgan_core.training.ticks import Ticks
 
 HYPER = Hyper(10.0, 1e-4, 1e-4, 1, 0.5, 0.9)
 NARROW = {"critic": {"widths": [16, 8]}, "generator": {"widths": [8, 16, 8]}}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from wgan_core import networks
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.loop import Cohort
-from wgan_core.networks import Pair, mlp_critic
+from wgan_core.networks import network as networks
+from wgan_core.networks.network import Pair, mlp_critic
+from wgan_core.training.cohort import Cohort
 
 SPREAD = 0.02
 LAMBDAS = (0.1, 1.0, 10.0)

@@ -11,8 +11,8 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from wgan_core.coding import Coding, Column
 from wgan_core.data import Dataset, Split
+from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
 from wgan_core.metrics import Evaluator, resolve_objective
 from wgan_core.metrics.specs import ACCURACY_FAKE_NAME, ACCURACY_REAL_NAME, C2ST_NAME, SLICED_NAME

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.loop import Cohort
-from wgan_core.networks import initialise
-from wgan_core.objectives import OBJECTIVES
-from wgan_core.optim import OPTIMISERS
-from wgan_core.state import State
+from wgan_core.networks.network import initialise
+from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.optim import OPTIMISERS
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.state import State
 
 CPU = torch.device("cpu")
 SHAPES = {"mlp": (1, 8, 8), "conv": (3, 8, 8)}

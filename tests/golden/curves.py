@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.loop import Cohort
-from wgan_core.state import State
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.state import State
 
 FOLDER = Path(__file__).parent
 UPDATES = 50

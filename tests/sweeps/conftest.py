@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sweeps.engine.plan import Plan
-from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import WGAN_GP
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Structure
 from wgan_core.data.mnist import load_mnist

@@ -12,16 +12,17 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from sweeps.engine.confirmation import Asked, plan_confirmation
-from sweeps.engine.kept import Kept
-from sweeps.engine.layout import trial_folder
-from sweeps.engine.plan import Plan, on_test_split, write_plan
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.plan import Plan, on_test_split, write_plan
+from sweeps.engine.results.confirmation import plan_confirmation
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.trial_store import Kept
 from sweeps.engine.study.rows import read_rows
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.tracker import Tracker
-from wgan_core.checkpoint import Checkpoint
-from wgan_core.folder import Folder
-from wgan_core.state import State
+from wgan_core.data.folder import Folder
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.state import State
 
 End: TypeAlias = Literal["COMPLETE", "PRUNED"]
 # By trial: its scores after 10 and 20 critic updates, and its end. Trial 1 is the best, after 20.
@@ -62,7 +63,7 @@ def finish(storage: Path, plan: Plan, uri: str = "") -> Finished:
 def confirm(sweep: Finished) -> None:
     """The best trial again with two fresh seeds, 1a and 1b: scores of 1.5 and 1.25, on the test split of 1.75 and 2."""
     (leader,) = [row for row in read_rows(sweep.plan, sweep.study_url) if row.number == 1]
-    plan = plan_confirmation(sweep.plan, [leader], Asked(1, 2), None, {}, {})
+    plan = plan_confirmation(sweep.plan, [leader], ConfirmationSize(1, 2), None, {}, {})
     _train(sweep, plan, {0: (3.0, 1.5, "COMPLETE"), 1: (3.0, 1.25, "COMPLETE")}, (1.75, 2.0))
 
 

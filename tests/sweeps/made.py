@@ -10,24 +10,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeps.engine.confirmation import Asked, plan_confirmation
-from sweeps.engine.ending import record_end
-from sweeps.engine.kept import Kept
-from sweeps.engine.layout import sample_name, sweep_folder, trial_folder
-from sweeps.engine.plan import Plan, on_test_split, write_plan
-from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.driver.ending import record_end
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.plan import Plan, on_test_split, write_plan
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range
 from sweeps.engine.report.write import FILES, write_report
-from sweeps.engine.results import Results, open_results
-from sweeps.engine.space import Range
-from sweeps.engine.spool import Best, Spool, State
+from sweeps.engine.results.confirmation import plan_confirmation
+from sweeps.engine.results.results import Results, open_results
+from sweeps.engine.storage.layout import sample_name, sweep_folder, trial_folder
+from sweeps.engine.storage.spool import Best, Spool, State
+from sweeps.engine.storage.trial_store import Kept
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.tracker import Tracker
-from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure, Trial
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 from wgan_core.pictures import samples_in_picture, samples_png
-from wgan_core.state import State as Tensors
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.state import State as Tensors
 
 HOLDER = "made"
 OBJECTIVE, OTHER = "eval/fid_digits_1a2b3c4d", "eval/sliced_wasserstein"
@@ -83,7 +84,7 @@ def made_sweep(
     return results
 
 
-def confirm(results: Results, asked: Asked) -> Results:
+def confirm(results: Results, asked: ConfirmationSize) -> Results:
     """Its leaders trained again, and recorded in the storage's database, as `--confirm` does."""
     plan = plan_confirmation(results.plan, results.rows, asked, None, {}, {OBJECTIVE: FLOOR})
     storage, url = Path(results.folder.path).parent, f"sqlite:///{results.folder.path}/study.db"

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sweeps.engine.layout import SAMPLES, sample_name, trial_folder
-from sweeps.engine.plan import Plan, write_plan
-from sweeps.engine.results import Results
-from sweeps.engine.spool import Best, Spool
+from sweeps.engine.plan.plan import Plan, write_plan
+from sweeps.engine.results.results import Results
+from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
+from sweeps.engine.storage.spool import Best, Spool
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.note import Note, write_note
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 BEGAN_MS = 1_790_000_000_000
 TRAINED = {"train/wasserstein_estimate": 1.5, "train/gradient_norm": 1.0}

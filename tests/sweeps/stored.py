@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 
-from sweeps.engine.plan import read_plan
-from sweeps.engine.spool import Spool
-from wgan_core.folder import Folder
+from sweeps.engine.plan.plan import read_plan
+from sweeps.engine.storage.spool import Spool
+from wgan_core.data.folder import Folder
 
 OBJECTIVE = "eval/sliced_wasserstein"
 # What says when, by whom or where a run was made: a sweep's id, name and parent run among it.

@@ -20,21 +20,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweeps.mnist
-from sweeps.engine import run
-from sweeps.engine.leaderboard import checkpoint_of
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.results import Results, open_results
-from sweeps.engine.run import run_script
-from sweeps.engine.space import Range, Space
+from sweeps.engine.driver import run
+from sweeps.engine.driver.run import run_script
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range, Space
+from sweeps.engine.plan.uri import database, make_room
+from sweeps.engine.results.leaderboard import checkpoint_of
+from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.tracking.tracker import Tracker
-from sweeps.engine.tracking.uri import database, make_room
 from tests.sweeps.conftest import SIDE, blobs, write_images
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Hyper
+from wgan_core.data.folder import Folder
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.mnist_files import SHA256, Mirror
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 NAME = "bad"
 # What to do is said last, after a colon, a semicolon or a comma, and begins with a verb.
@@ -140,7 +140,6 @@ def test_a_storage_of_no_known_kind(script: Script) -> None:
         (("--gpus-per-trial", "half"), "argument --gpus-per-trial: must be a number such as 0.5; given 'half'"),
         (("--cpus-per-trial", "all"), "argument --cpus-per-trial: must be a number such as 0.5; given 'all'"),
         (("--trials",), "argument --trials: expected one argument"),
-        (("--compile", "--no-capture"), "argument --no-capture: not allowed with argument --compile"),
         (("--budgets", "9"), "unrecognized arguments: --budgets 9"),
         (("two\nlines",), "unrecognized arguments: two lines"),
     ],

@@ -14,16 +14,16 @@ import torch
 from pyarrow import parquet
 
 from sweeps.cli import main
-from sweeps.engine.options import add_storage, parse
-from sweeps.engine.plan import FILE, Plan, write_plan
-from sweeps.engine.results import STUDY_FILE, open_results
+from sweeps.engine.plan.options import add_storage, parse
+from sweeps.engine.plan.plan import FILE, Plan, write_plan
+from sweeps.engine.results.results import STUDY_FILE, open_results
 from sweeps.engine.study.study import Study
-from wgan_core import checkpoint as checkpoints
-from wgan_core.checkpoint import Checkpoint
-from wgan_core.coding import Coding, Column
 from wgan_core.config import Structure
-from wgan_core.folder import Folder
-from wgan_core.state import State
+from wgan_core.data.coding import Coding, Column
+from wgan_core.data.folder import Folder
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.state import State
 
 
 @pytest.fixture

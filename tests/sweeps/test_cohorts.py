@@ -17,22 +17,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps.engine.kept import Kept
-from sweeps.engine.layout import CHECKPOINTS, SAMPLES, sample_name
-from sweeps.engine.plan import Plan
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.search import trained_again
-from sweeps.engine.spool import END_NAME, Best, End, Spool, Step, step_name
+from sweeps.engine.driver.tune_search import trained_again
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.storage.layout import CHECKPOINTS, SAMPLES, sample_name
+from sweeps.engine.storage.spool import END_NAME, Best, End, Spool, Step, step_name
+from sweeps.engine.storage.trial_store import Kept
 from sweeps.engine.study.claims import Claim
-from sweeps.engine.widths import width_for
+from sweeps.engine.study.narrowing import width_for
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored
-from wgan_core import checkpoint as checkpoints
-from wgan_core.checkpoint import Checkpoint
+from wgan_core.backend.memory import is_out_of_memory, what_ran_out
 from wgan_core.config import Trial
-from wgan_core.folder import Folder
-from wgan_core.memory import is_out_of_memory, what_ran_out
-from wgan_core.state import State
+from wgan_core.data.folder import Folder
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.state import State
 
 PARAMS = dict(WGAN_GP.presets[0])
 TRIALS, CULPRIT, GREEDY = 6, 2, 5
@@ -47,13 +47,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweeps.engine.options import parse
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.driver.run import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data import Dataset, Split
-from wgan_core.draws import trial_seed
-from wgan_core.networks import Pair, register
+from wgan_core.rules.draws import trial_seed
+from wgan_core.networks.network import Pair, register
 
 CULPRIT, GREEDY, FIT = (trial_seed(0, 2), 13), (trial_seed(0, 5), 5), 4
 

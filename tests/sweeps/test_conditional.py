@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeps.engine.results import open_results
-from sweeps.engine.spool import Spool, Step
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.spool import Spool, Step
 from tests.sweeps.processes import ROOT, Surroundings
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 from wgan_core.metrics.specs import AS_ASKED_NAME, intra_fid_name
 
 pytestmark = pytest.mark.slow

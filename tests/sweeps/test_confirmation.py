@@ -16,29 +16,29 @@ from mlflow import MlflowClient
 from scipy import stats
 
 from sweeps.cli import main
-from sweeps.engine.confirmation import (
-    Asked,
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, read_plan, read_started, write_plan
+from sweeps.engine.results.confirmation import (
     Confirmation,
     Interval,
     confirmed_line,
     confirmed_metrics,
     plan_confirmation,
 )
-from sweeps.engine.leaderboard import checkpoint_of, confirmation_table
-from sweeps.engine.options import parse
-from sweeps.engine.plan import CONFIRM_FILE, Plan, read_plan, read_started, write_plan
-from sweeps.engine.results import Results, open_results
+from sweeps.engine.results.leaderboard import checkpoint_of, confirmation_table
+from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
-from wgan_core import checkpoint as checkpoints
+from wgan_core.data.folder import Folder
 from wgan_core.data.toy import load_toy
-from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator
 from wgan_core.metrics import Evaluator
-from wgan_core.sampling import TEST_SEED, evaluation_z
+from wgan_core.rules.draws import trial_seed
+from wgan_core.sampling.generator import averaged_generator
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.samples import TEST_SEED, evaluation_z
 
 GAUSSIANS = ROOT / "sweeps" / "gaussians.py"
 POINT = {"lambda_gp": 10.0, "lr": 1e-4, "n_critic": 5, "beta1": 0.0, "one_minus_beta2": 0.1}
@@ -59,7 +59,7 @@ def search(make_plan: Callable[..., Plan]) -> Plan:
 
 
 def planned(search: Plan, asked: str, found: Plan | None = None, rows: Sequence[Row] = SEARCHED) -> Plan:
-    return plan_confirmation(search, rows, Asked.read(asked), found, {"split": "test"}, {"eval/a": 0.6})
+    return plan_confirmation(search, rows, ConfirmationSize.read(asked), found, {"split": "test"}, {"eval/a": 0.6})
 
 
 def confirmation(plan: Plan, validation: Sequence[float], test: Sequence[float], states: str = "") -> Confirmation:
@@ -77,14 +77,14 @@ def confirmation(plan: Plan, validation: Sequence[float], test: Sequence[float],
 @pytest.mark.parametrize("text", ["", "3", "3x", "x3", "3x3x3", "3*3", "a x b", "-1x3", "1.5x2", "0x3", "3x1", "3x27"])
 def test_what_cannot_be_asked(text: str) -> None:
     with pytest.raises(UserError, match=r"--confirm must be .*; given .*: give --confirm 3x3, for example") as refused:
-        Asked.read(text)
+        ConfirmationSize.read(text)
     assert "\n" not in str(refused.value)
 
 
 def test_the_option_is_checked_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="--confirm must be two whole numbers"):
         parse("mnist", "", 12, 90, ["--confirm", "three"])
-    assert parse("mnist", "", 12, 90, ["--confirm", "3x5"]).confirm == Asked(3, 5)
+    assert parse("mnist", "", 12, 90, ["--confirm", "3x5"]).confirm == ConfirmationSize(3, 5)
     assert parse("mnist", "", 12, 90, []).confirm is None
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 import sweeps.mnist
-from sweeps.engine import run
-from sweeps.engine.run import run_script
-from sweeps.engine.spool import End
+from sweeps.engine.driver import run
+from sweeps.engine.driver.run import run_script
+from sweeps.engine.storage.spool import End
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored
-from wgan_core import checkpoint as checkpoints
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
+from wgan_core.training import checkpoint as checkpoints
 
 NAME = "again"
 # Three presets, five random ones, and one that the model chose.

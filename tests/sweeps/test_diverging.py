@@ -17,10 +17,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from sweeps.engine.options import parse
-from sweeps.engine.run import run_script, run_sweep
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.space import Range
+from sweeps.engine.plan.options import parse
+from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range
 from wgan_core.config import Structure
 from wgan_core.data.images import load_images
 

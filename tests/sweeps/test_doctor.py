@@ -30,12 +30,12 @@ from sweeps.engine.doctor.cluster import check_dashboard, check_token
 from sweeps.engine.doctor.machine import Seen, check_machines, look, skews
 from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.uri import shown
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking.uri import shown
 from tests.sweeps.clusters import free_ports, head
 from tests.sweeps.processes import Running, Surroundings
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 Found = dict[str, list[dict[str, str]]]
 

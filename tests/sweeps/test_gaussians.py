@@ -17,20 +17,20 @@ from mlflow import MlflowClient
 from PIL import Image
 
 import sweeps.gaussians
-from sweeps.engine.options import Options
-from sweeps.engine.presets import GAUSSIANS, Preset
-from sweeps.engine.results import open_results
-from sweeps.engine.run import run_script
-from sweeps.engine.spool import Spool, Step
+from sweeps.engine.driver.run import run_script
+from sweeps.engine.plan.options import Options
+from sweeps.engine.plan.presets import GAUSSIANS, Preset
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.spool import Spool, Step
 from tests.sweeps.processes import ROOT, Surroundings
-from wgan_core import checkpoint as checkpoints
 from wgan_core.config import Hyper, Structure
 from wgan_core.data.dataset import Dataset
-from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator
+from wgan_core.data.folder import Folder
 from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODES_NAME, SLICED_NAME, W1_NAME
-from wgan_core.networks import build
+from wgan_core.networks.network import build
 from wgan_core.pictures import SIDE
+from wgan_core.sampling.generator import averaged_generator
+from wgan_core.training import checkpoint as checkpoints
 
 SCRIPT = ROOT / "sweeps" / "gaussians.py"
 

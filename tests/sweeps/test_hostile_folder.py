@@ -22,26 +22,26 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.cli import main
-from sweeps.engine import lease
-from sweeps.engine.kept import Kept
-from sweeps.engine.layout import trial_folder
-from sweeps.engine.lease import Lease, driver_of
-from sweeps.engine.options import parse, without_places
-from sweeps.engine.plan import FILE, Plan
+from sweeps.engine.plan.misused import Misused
+from sweeps.engine.plan.options import parse, without_places
+from sweeps.engine.plan.plan import FILE, Plan
+from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.uri import Misplaced, shown
 from sweeps.engine.report.write import write_report
-from sweeps.engine.results import open_results, tracking_uri_of
-from sweeps.engine.spool import Spool
-from sweeps.engine.sqlite_file import check_database
-from sweeps.engine.terminal.outcome import Misused
+from sweeps.engine.results.results import open_results, tracking_uri_of
+from sweeps.engine.storage import lease
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.lease import Lease, driver_of
+from sweeps.engine.storage.spool import Spool
+from sweeps.engine.storage.trial_store import Kept
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.note import NOTE_NAME, read_note
 from sweeps.engine.tracking.tracker import Tracker
-from sweeps.engine.tracking.uri import Misplaced, shown
 from tests.sweeps.finished import Finished, finish
-from wgan_core import checkpoint as checkpoints
 from wgan_core.config import Structure
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line, without_secrets
-from wgan_core.folder import Folder
+from wgan_core.training import checkpoint as checkpoints
 
 PLAIN = Structure("mlp", (1, 4, 4), latent_dim=3)
 OWNER = "a" * 32

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from sweeps.engine.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.report.pictures import picture
+from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.tracking.film import Tiles, film, tiles
 from tests.core.hostile import EPS, png
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 
 def gif() -> bytes:

@@ -15,22 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sweeps.engine.cluster import probe
 from sweeps.engine.cluster.placement import Placement
-from sweeps.engine.cluster.probe import settle_lanes
-from sweeps.engine.lanes import GAIN, SIZES, Choice, choose, climb, hypers, most_lanes, sizes, unmeasured
-from sweeps.engine.options import chosen, parse
-from sweeps.engine.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
-from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.driver.lane_probe import settle_lanes
+from sweeps.engine.driver.lanes import GAIN, SIZES, choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.plan.options import chosen, parse
+from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
+from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.study import Study
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Structure
 from wgan_core.data import Split
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.networks import PAIRS, Pair
-from wgan_core.preflight import check_fit
-from wgan_core.probe import Measurement
+from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.training.preflight import check_fit
+from wgan_core.training.probe import Measurement
 
 GIB = 2**30
 TOO_LITTLE = "from more at once the search would learn too little"
@@ -239,24 +238,6 @@ def test_networks_that_cannot_be_trained_side_by_side_are_trained_alone(monkeypa
     assert line.startswith("lanes: 1 a process, as an update of two trials side by side fails: RuntimeError: ")
 
 
-@pytest.mark.parametrize(
-    ("execution", "measured"), [("captured", "captured"), ("compiled", "captured"), ("eager", "eager")]
-)
-def test_lanes_are_measured_without_compiling_for_each_number_of_them(
-    execution: str, measured: str, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[str] = []
-
-    def measure(*told: str) -> Choice:
-        given.append(told[-1])
-        return Choice(4, "lanes: 4")
-
-    monkeypatch.setattr(probe, "_measured_choice", measure)
-    plan, train = make_plan(trials=100), Split(np.zeros((8, 1, 4, 4), np.uint8), None)
-    lanes = settle_lanes(None, plan, train, 10, GPU, [{"CPU": 1.0, "GPU": 1.0}], lambda line: None, execution)
-    assert (lanes, given) == (4, [measured])
-
-
 @pytest.mark.parametrize("gpus", [1.0, 0.25])
 def test_a_gpu_is_measured_by_a_new_sweep(gpus: float) -> None:
     assert unmeasured(None, Placement(1.0, gpus), 2) is None
@@ -278,13 +259,11 @@ def test_several_gpus_a_trial_leave_no_room_for_lanes() -> None:
         parse("mnist", "", 12, 4500, ["--lanes", "8", "--gpus-per-trial", "2"])
 
 
-@pytest.mark.parametrize(
-    ("given", "execution"), [((), "captured"), (("--no-capture",), "eager"), (("--compile",), "compiled")]
-)
+@pytest.mark.parametrize(("given", "execution"), [((), "captured"), (("--no-capture",), "eager")])
 def test_how_a_gpu_carries_out_updates(given: tuple[str, ...], execution: str) -> None:
     assert parse("mnist", "", 12, 4500, given).execution == execution
     assert chosen("mnist", 12, 4500, {"execution": execution}).execution == execution
-    with pytest.raises(UserError, match="execution must be one of eager, captured, compiled; given 'fast'"):
+    with pytest.raises(UserError, match="execution must be one of eager, captured; given 'fast'"):
         chosen("mnist", 12, 4500, {"execution": "fast"})
 
 
@@ -294,13 +273,13 @@ MEASURED = """
 import ray
 import torch
 from torch import nn
-from sweeps.engine.cluster.probe import settle_lanes
+from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.cluster.placement import Placement
-from sweeps.engine.plan import Plan
-from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import WGAN_GP
 from wgan_core.config import Structure
 from wgan_core.data import Split
-from wgan_core.networks import Pair, register
+from wgan_core.networks.network import Pair, register
 
 class Limited(torch.autograd.Function):
     @staticmethod

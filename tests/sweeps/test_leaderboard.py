@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Callable
 
-from sweeps.engine.leaderboard import best_row, checkpoint_of, leaderboard
-from sweeps.engine.plan import Plan
-from sweeps.engine.presets import MNIST, WGAN_GP
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import MNIST, WGAN_GP
+from sweeps.engine.results.leaderboard import best_row, checkpoint_of, leaderboard
 from sweeps.engine.study.rows import Row, sort_rows
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 PARAMS = dict(WGAN_GP.presets[0])
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeps.engine import lease as module
-from sweeps.engine.lease import FILE, STALE_S, Lease
+from sweeps.engine.storage import lease as module
+from sweeps.engine.storage.lease import FILE, STALE_S, Lease
 from tests.sweeps.processes import wait_for
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 HOLD = """
 import sys
-from sweeps.engine.lease import Lease
-from wgan_core.folder import Folder
+from sweeps.engine.storage.lease import Lease
+from wgan_core.data.folder import Folder
 Lease(Folder.at(sys.argv[1])).acquire()
 print("held", flush=True)
 sys.stdin.read()

@@ -11,20 +11,20 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from sweeps.engine.options import CHOICES, Options
-from sweeps.engine.presets import MNIST
-from sweeps.engine.status import TrialStatus, read_status
+from sweeps.engine.plan.options import CHOICES, Options
+from sweeps.engine.plan.presets import MNIST
+from sweeps.engine.results.status import TrialStatus, read_status
 from sweeps.notebook import Finished, Plots, Sweep
 from tests.sweeps.processes import Surroundings
-from wgan_core import checkpoint as checkpoints
 from wgan_core.data.images import load_images
 from wgan_core.errors import UserError
-from wgan_core.generator import averaged_generator
+from wgan_core.sampling.generator import averaged_generator
+from wgan_core.training import checkpoint as checkpoints
 
 CELL = """
 import sys
-from sweeps.engine.presets import MNIST
-from sweeps.engine.status import TrialStatus, read_status
+from sweeps.engine.plan.presets import MNIST
+from sweeps.engine.results.status import TrialStatus, read_status
 from sweeps.notebook import Sweep
 from wgan_core.data.images import load_images
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps.engine.results import open_results
-from sweeps.engine.spool import Spool, Step
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.spool import Spool, Step
 from tests.sweeps.processes import ROOT, Surroundings
-from wgan_core import checkpoint as checkpoints
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
+from wgan_core.training import checkpoint as checkpoints
 
 pytestmark = pytest.mark.slow
 METRIC, NAME = "eval/energy_distance", "own-smoke-bfloat16"

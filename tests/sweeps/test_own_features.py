@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sweeps.engine.options import chosen, parse
-from sweeps.engine.results import open_results
-from sweeps.engine.spool import Spool, Step
+from sweeps.engine.plan.options import chosen, parse
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.spool import Spool, Step
 from tests.sweeps.processes import ROOT, Surroundings
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 NAME = "mnist-smoke"
 

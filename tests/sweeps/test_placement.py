@@ -169,7 +169,8 @@ WITNESSED = """
 import json, os, sys, time
 from pathlib import Path
 import sweeps.mnist
-from sweeps.engine import run, training
+from sweeps.engine.driver import run
+from sweeps.engine.driver import training
 
 folder, original = Path(sys.argv.pop(1)), training.train_cohort
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.plan import FILE, Plan, check_name, read_plan, settle, write_plan
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.space import Range
+from sweeps.engine.plan.plan import FILE, Plan, check_name, read_plan, settle, write_plan
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range
 from sweeps.engine.study.halving import rungs
 from wgan_core.config import Structure
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeps.engine.options import parse
-from sweeps.engine.presets import MNIST, Preset
-from sweeps.engine.results import open_results
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import MNIST, Preset
+from sweeps.engine.results.results import open_results
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.errors import UserError
-from wgan_core.networks import build
+from wgan_core.networks.network import build
 
 
 @pytest.mark.parametrize("preset", MNIST.values(), ids=MNIST)

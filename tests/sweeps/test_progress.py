@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import pace, watch
 from sweeps.engine.terminal.estimate import Estimate

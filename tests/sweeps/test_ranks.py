@@ -11,25 +11,25 @@ import psutil
 import pytest
 import torch
 
-from sweeps.engine.options import SMOKE_SAMPLES
-from sweeps.engine.plan import read_plan
+from sweeps.engine.plan.options import SMOKE_SAMPLES
+from sweeps.engine.plan.plan import read_plan
 from tests.sweeps.clusters import Head, head
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
-from wgan_core import checkpoint
+from wgan_core.data.folder import Folder
 from wgan_core.data.toy import load_toy
-from wgan_core.folder import Folder
-from wgan_core.loop import Cohort
 from wgan_core.metrics import Evaluator
-from wgan_core.sampling import evaluation_z
+from wgan_core.training import checkpoint
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.samples import evaluation_z
 
 pytestmark = pytest.mark.slow
 
 # In double precision, so that sums of halves differ from sums of all by the last bits only.
 SCRIPT = """
 import sys
-from sweeps.engine.options import parse
-from sweeps.engine.presets import GAUSSIANS
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import GAUSSIANS
+from sweeps.engine.driver.run import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data.toy import load_toy
 
@@ -103,8 +103,8 @@ def test_a_trial_on_two_gpus_is_the_one_on_one(cluster: Head, surroundings: Surr
 STUCK = """
 import time
 import ray
-from sweeps.engine import trainable_ranks
-from wgan_core.ranks import Ranks
+from sweeps.engine.worker import rank_group as trainable_ranks
+from wgan_core.backend.ranks import Ranks
 
 class Follower:
     def advance(self):

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.engine.plan import Plan
-from sweeps.engine.refresh import Refresher
-from sweeps.engine.results import Results, open_results
+from sweeps.engine.driver.refresh import Refresher
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.reported import Made, studied
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 
 @pytest.fixture

@@ -25,17 +25,17 @@ from pyarrow import fs
 from scipy import stats
 
 from sweeps.cli import main
-from sweeps.engine.plan import FILE, Plan
-from sweeps.engine.results import tracking_uri_of
+from sweeps.engine.plan.plan import FILE, Plan
+from sweeps.engine.results.results import tracking_uri_of
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.registry import check_alias
 from tests.sweeps.finished import SCORES, Finished, confirm, finish
-from wgan_core import checkpoint as checkpoints
-from wgan_core.coding import Coding, Column
 from wgan_core.config import Structure
+from wgan_core.data.coding import Coding, Column
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator, read_generator
+from wgan_core.sampling.generator import averaged_generator, read_generator
+from wgan_core.training import checkpoint as checkpoints
 
 PLAIN = Structure("mlp", (1, 4, 4), latent_dim=3)
 TOLD = Structure("mlp", (1, 4, 4), latent_dim=5, classes=3)

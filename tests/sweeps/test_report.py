@@ -22,19 +22,20 @@ from sweeps.cli import main
 from sweeps.engine.charts import hyper, pairs, progress
 from sweeps.engine.charts.equal import ends
 from sweeps.engine.charts.facts import Facts, read_facts
-from sweeps.engine.confirmation import Asked, Confirmation, plan_confirmation
-from sweeps.engine.plan import FILE, Plan, on_test_split
-from sweeps.engine.presets import CLIPPED, PLAIN, WGAN_GP
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.plan import FILE, Plan, on_test_split
+from sweeps.engine.plan.presets import CLIPPED, PLAIN, WGAN_GP
+from sweeps.engine.plan.space import Range, Space
 from sweeps.engine.report.findings import findings
 from sweeps.engine.report.ranks import ranks
 from sweeps.engine.report.write import write_report
-from sweeps.engine.results import Results, open_results
-from sweeps.engine.space import Range, Space
+from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
+from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
 from tests.sweeps.reported import Made, finished, studied
 from wgan_core.config import Hyper, Structure
-from wgan_core.draws import trial_seed
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
+from wgan_core.rules.draws import trial_seed
 
 OBJECTIVE = "eval/a"
 GRID = range(10, 100, 10)
@@ -381,7 +382,7 @@ def test_what_speaks_for_the_winner_and_against(made: Callable[..., Results]) ->
 def test_what_was_confirmed_is_shown(made: Callable[..., Results]) -> None:
     results = made([Made({10: 2.0})])
     assert "have not been trained again" in section(written(results), "confirmed")
-    plan = plan_confirmation(results.plan, results.rows, Asked(1, 2), None, {}, {})
+    plan = plan_confirmation(results.plan, results.rows, ConfirmationSize(1, 2), None, {}, {})
     name = on_test_split(plan.objective)
     runs = [
         Row(0, "0a", "COMPLETE", results.rows[0].params, 2.5, 10, 10, 1.0, "", test={name: 3.5}),

@@ -17,24 +17,24 @@ from mlflow import MlflowClient
 from PIL import Image
 
 import sweeps.sequences
-from sweeps.engine.options import Options
-from sweeps.engine.plan import Plan, settle, write_plan
-from sweeps.engine.presets import Preset
-from sweeps.engine.presets_sequences import SEQUENCES
-from sweeps.engine.results import open_results
-from sweeps.engine.run import run_script
-from sweeps.engine.spool import Spool, Step
+from sweeps.engine.driver.run import run_script
+from sweeps.engine.plan.options import Options
+from sweeps.engine.plan.plan import Plan, settle, write_plan
+from sweeps.engine.plan.presets import Preset
+from sweeps.engine.plan.presets_sequences import SEQUENCES
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.spool import Spool, Step
 from tests.sweeps.processes import ROOT, Surroundings
-from wgan_core import checkpoint as checkpoints
-from wgan_core.coding import Coding, Column
 from wgan_core.config import Hyper, Structure
+from wgan_core.data.coding import Coding, Column
 from wgan_core.data.dataset import Dataset
+from wgan_core.data.folder import Folder
 from wgan_core.data.sequences import load_sequences
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
-from wgan_core.generator import averaged_generator
 from wgan_core.metrics.specs import SLICED_NAME, TWO_SAMPLE_NAMES
-from wgan_core.networks import build
+from wgan_core.networks.network import build
+from wgan_core.sampling.generator import averaged_generator
+from wgan_core.training import checkpoint as checkpoints
 
 SCRIPT = ROOT / "sweeps" / "sequences.py"
 STEPS = 30

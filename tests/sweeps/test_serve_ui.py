@@ -29,10 +29,10 @@ import pytest
 import requests
 
 from sweeps.cli import main
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.uri import database
 from sweeps.engine.tracking.protected import proof_of
 from sweeps.engine.tracking.server import PORT, _absolute, _answers, _last, choose_port, serve, with_key
-from sweeps.engine.tracking.uri import database
 from sweeps.engine.tracking.view import VIEW_TAG
 from tests.sweeps.finished import SCORES, Finished, finish
 from tests.sweeps.mlflow_server import Server

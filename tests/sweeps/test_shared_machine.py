@@ -31,8 +31,8 @@ from sweeps.engine.doctor.storage import check_storage
 from tests.sweeps.clusters import RAY, Head, free_ports, head
 from tests.sweeps.conftest import blobs, write_images
 from tests.sweeps.processes import Running, Surroundings, wait_for
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 NOBODY = 65534
 SEEN = "open/seen"
@@ -43,9 +43,9 @@ SCRIPT = """
 import sys
 
 from mynets import METRIC
-from sweeps.engine.options import parse
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.run import run_script, run_sweep
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.driver.run import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data.images import load_images
 

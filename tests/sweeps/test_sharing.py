@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.engine.trainable import resident
+from sweeps.engine.worker.runner import resident
 from tests.sweeps.processes import Surroundings
 
 
@@ -32,7 +32,7 @@ import torch
 from ray import tune
 
 from sweeps.engine.cluster.connection import connected
-from sweeps.engine.trainable import resident
+from sweeps.engine.worker.runner import resident
 
 
 def lies_in(values):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.presets import MNIST, WGAN_GP
-from sweeps.engine.space import Range, Space, check_space
+from sweeps.engine.plan.presets import MNIST, WGAN_GP
+from sweeps.engine.plan.space import Range, Space, check_space
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.spool import Best, End, Spool, Start, Step
+from sweeps.engine.storage.spool import Best, End, Spool, Start, Step
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_segment_says_so(spool: Spool, content: bytes) -> None
 
 def test_importing_it_and_the_tracker_imports_neither_mlflow_nor_ray() -> None:
     code = (
-        "import sys, sweeps.engine.spool, sweeps.engine.tracking.tracker; "
+        "import sys, sweeps.engine.storage.spool, sweeps.engine.tracking.tracker; "
         "assert not {'mlflow', 'ray'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from sweeps.cli import main
-from sweeps.engine.layout import trial_folder
-from sweeps.engine.lease import FILE, STALE_S
-from sweeps.engine.plan import Plan, write_plan
-from sweeps.engine.results import open_results
-from sweeps.engine.spool import Spool
+from sweeps.engine.plan.plan import Plan, write_plan
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.lease import FILE, STALE_S
+from sweeps.engine.storage.spool import Spool
 from sweeps.engine.study.study import Study
 from tests.sweeps.processes import Surroundings, wait_for
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 OBJECTIVE = "eval/a"
 

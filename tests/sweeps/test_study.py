@@ -9,9 +9,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeps.engine.plan import RANDOM_TRIALS, Plan
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.space import Range, Space
+from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.plan.space import Range, Space
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.deaths import MAX_FAULTS, MAX_LOSSES
 from sweeps.engine.study.pruner import HalvingPruner
@@ -21,8 +21,8 @@ from sweeps.engine.study.storage import open_study
 from sweeps.engine.study.study import Study
 from sweeps.engine.study.trials import Trials
 from wgan_core.config import Trial
-from wgan_core.draws import trial_seed
 from wgan_core.errors import UserError
+from wgan_core.rules.draws import trial_seed
 
 GRID = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 PRESETS = [dict(preset) for preset in WGAN_GP.presets]

@@ -17,22 +17,22 @@ from mlflow import MlflowClient
 
 import sweeps.tabular
 from sweeps.cli import main
-from sweeps.engine.options import Options
-from sweeps.engine.presets import Preset
-from sweeps.engine.presets_tabular import TABULAR
-from sweeps.engine.results import open_results
-from sweeps.engine.run import run_script
+from sweeps.engine.driver.run import run_script
+from sweeps.engine.plan.options import Options
+from sweeps.engine.plan.presets import Preset
+from sweeps.engine.plan.presets_tabular import TABULAR
+from sweeps.engine.results.results import open_results
 from tests.sweeps.processes import ROOT, Surroundings
-from wgan_core.coding import Coding
 from wgan_core.config import Hyper, Structure
+from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset
+from wgan_core.data.folder import Folder
 from wgan_core.data.rows import rows_of
 from wgan_core.data.splits import read_table
 from wgan_core.data.tables import load_table
-from wgan_core.folder import Folder
-from wgan_core.generator import DESCRIPTION, read_generator
 from wgan_core.metrics.specs import C2ST_NAME
-from wgan_core.networks import build
+from wgan_core.networks.network import build
+from wgan_core.sampling.generator import DESCRIPTION, read_generator
 
 SCRIPT = ROOT / "sweeps" / "tabular.py"
 Asked = list[tuple[Options, Dataset, Structure]]

@@ -22,11 +22,11 @@ import sweeps.mnist
 from sweeps.cli import main
 from sweeps.commands import best
 from sweeps.engine.cluster.use import Gpu, Use, measured
-from sweeps.engine.options import parse
-from sweeps.engine.plan import Plan
-from sweeps.engine.presets import WGAN_GP
-from sweeps.engine.results import Results
-from sweeps.engine.run import NoScore, run_script
+from sweeps.engine.driver.run import NoScore, run_script
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import letters
 from sweeps.engine.terminal.choose import voice_for
@@ -41,8 +41,8 @@ from sweeps.engine.terminal.view import View
 from sweeps.engine.terminal.voice import Ending
 from tests.sweeps.processes import ROOT, Surroundings
 from tests.sweeps.terminals import HEIGHT, WIDTH, Terminal
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-8]|9[0-7])[0-9;]*m")
@@ -465,12 +465,12 @@ import fcntl, logging, math, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches this process
 logging.basicConfig(stream=sys.stderr, format="%(message)s")
 from sweeps.engine.cluster.use import Use
-from sweeps.engine.plan import Plan
-from sweeps.engine.presets import WGAN_GP
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import live, watch
 from sweeps.engine.terminal.choose import voice_for
-from sweeps.engine.terminal.outcome import outcome
+from sweeps.engine.driver.outcome import outcome
 from wgan_core.config import Structure
 
 live.DRAWN_EVERY_S, watch.REFRESH_S = 0.2, 0.02

@@ -28,12 +28,12 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 from safetensors.numpy import load_file, save
 
-from sweeps.engine.spool import Best, Spool
+from sweeps.engine.storage.spool import Best, Spool
 from sweeps.engine.tracking.note import run_name
 from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.mlflow_server import Server
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 ROOT = Path(__file__).parents[2]
 OBJECTIVE = "eval/fid_digits_ab12cd34"
@@ -451,7 +451,7 @@ def test_an_uploader_killed_in_the_middle_leaves_nothing_out_and_nothing_twice(
     for number in range(20):
         begin(sweep, number, steps=4).end("COMPLETE", "", T0 + 9000, 300)
     code = (
-        "import sys; from tests.sweeps.test_tracking import tracker; from wgan_core.folder import Folder; "
+        "import sys; from tests.sweeps.test_tracking import tracker; from wgan_core.data.folder import Folder; "
         "tracker(Folder.at(sys.argv[1]), *sys.argv[2:]).drain()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(sweep), name, database], cwd=ROOT) as process:

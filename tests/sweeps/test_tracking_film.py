@@ -10,8 +10,8 @@ from PIL import Image
 
 from sweeps.engine.tracking.film import SAMPLES, Tiles, chosen, film, tiles
 from tests.sweeps.made import made_plan, picture
-from wgan_core.coding import Coding, Column
 from wgan_core.config import Structure
+from wgan_core.data.coding import Coding, Column
 from wgan_core.pictures.canvas import GAP
 
 DIGITS = Structure("mlp", (1, 28, 28))

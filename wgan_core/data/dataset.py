@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_core.coding import Coding
+from wgan_core.data.coding import Coding
 from wgan_core.data.limits import CATEGORIES
 from wgan_core.errors import UserError
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from wgan_core.data.image_files import Unreadable, bombs_raise, load, open_header
 from wgan_core.data.limits import IMAGE_BYTES, IMAGE_PIXELS, Memory
 from wgan_core.errors import UserError, shortened
-from wgan_core.pictures.opened import Unreadable, bombs_raise, load, open_header
 
 CHANNELS = {"L": 1, "RGB": 3}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")

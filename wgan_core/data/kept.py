@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wgan_core.coding import Column
+from wgan_core.data.coding import Column
 from wgan_core.errors import UserError, quoted
 
 # From here on a float64 has no room for every whole number.

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wgan_core.data.dataset import Dataset, Split
+from wgan_core.data.folder import Folder
 from wgan_core.data.mnist_files import SHA256, SOURCES, Source, fetch_files
 from wgan_core.data.parquet_size import chunks, decoded_bytes
 from wgan_core.errors import UserError, listed, one_line, shortened
-from wgan_core.folder import Folder
 
 CACHED = "mnist.parquet"
 TRAIN_FILE_ROWS, TEST_ROWS, VALIDATION_ROWS = 60_000, 10_000, 10_000

@@ -10,7 +10,7 @@ import torch
 from pyarrow import csv, parquet, types
 from torch import Tensor
 
-from wgan_core.coding import Coding
+from wgan_core.data.coding import Coding
 from wgan_core.errors import UserError, one_line
 
 WRITERS: Mapping[str, Callable[[pa.Table, Path], None]] = {".parquet": parquet.write_table, ".csv": csv.write_csv}

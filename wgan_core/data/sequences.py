@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wgan_core.coding import Coding, Column
+from wgan_core.data.coding import Coding, Column
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.kept import check_kept
 from wgan_core.data.limits import COLUMNS, Memory

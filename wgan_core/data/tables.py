@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from wgan_core.coding import Coding, Column, Value
+from wgan_core.data.coding import Coding, Column, Value
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.kept import check_kept
 from wgan_core.data.limits import CATEGORIES, COLUMNS, Memory

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgan_core.linear import fast_linear
+from wgan_core.backend.linear import fast_linear
 
 # Rows of a kernel matrix worked out at once: 250 x 5,000 floats stay in the cache of one core, which is
 # 2.6 times as fast on a CPU as the whole matrix.

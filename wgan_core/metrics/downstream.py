@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wgan_core.coding import Coding, Value
+from wgan_core.data.coding import Coding, Value
 from wgan_core.data.tables import encode, fit
 from wgan_core.errors import UserError
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgan_core.coding import Coding
+from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
 from wgan_core.data.toy import MIXTURES, Mixture
 from wgan_core.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wgan_core.coding import Coding
+from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import to_model
 from wgan_core.pictures.canvas import BLUE, GREY, SIDE, png, spread
 from wgan_core.pictures.columns import spreads

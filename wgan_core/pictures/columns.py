@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from wgan_core.coding import Coding, Column
+from wgan_core.data.coding import Coding, Column
 from wgan_core.pictures.canvas import BLUE, FRAME, GREY, WHITE, Pixels
 
 SHOWN, ACROSS = 16, 4

@@ -8,7 +8,7 @@ In a notebook:
 
     from sweeps.engine.charts.facts import read_facts
     from sweeps.engine.charts.hyper import parallel_coordinates
-    from sweeps.engine.results import open_results
+    from sweeps.engine.results.results import open_results
 
     parallel_coordinates(read_facts(open_results(None, "mnist")))
 """

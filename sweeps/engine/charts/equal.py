@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from sweeps.engine.space import Range
+from sweeps.engine.plan.space import Range
 from sweeps.engine.study.claims import as_distribution
 
 LEAST_TRIALS = 4

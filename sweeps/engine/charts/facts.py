@@ -11,10 +11,10 @@ import optuna
 
 from sweeps.engine.charts.equal import Point, equal_study, importances
 from sweeps.engine.charts.forest import Forest, fitted
-from sweeps.engine.history import History, read_histories
-from sweeps.engine.plan import Plan
-from sweeps.engine.results import Results
-from sweeps.engine.space import Range
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.space import Range
+from sweeps.engine.results.results import Results
+from sweeps.engine.storage.history import History, read_histories
 from sweeps.engine.study.rows import Row, sort_rows
 
 NEARLY_ALL = 0.9

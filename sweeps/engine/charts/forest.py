@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
 from sweeps.engine.charts.equal import LEAST_TRIALS, Point, on_scale
-from sweeps.engine.space import Range
+from sweeps.engine.plan.space import Range
 
 TREES = 100
 # From so many trials on a leaf holds three of them: single ones are noise.

@@ -22,7 +22,7 @@ from sweeps.engine.charts.looks import (
     score_bar,
     ticks,
 )
-from sweeps.engine.space import Range
+from sweeps.engine.plan.space import Range
 
 NOTHING = "no trial has a score yet"
 FEW = "too few trials to say, or no difference between them"

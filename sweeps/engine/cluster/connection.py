@@ -20,8 +20,8 @@ from sweeps.engine.cluster.local import on_loopback, private_ray, restore, what_
 from sweeps.engine.cluster.nodes import Silence, ask_each, check_same, working
 from sweeps.engine.cluster.note import is_host_and_port, read_note
 from sweeps.engine.cluster.placement import Placement
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
 
 ANSWER_S = 5.0
 LOOK_S = 1.0

@@ -15,8 +15,8 @@ from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessio
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 
 def examine(storage: str, tracking_uri: str | None, study_storage: str | None) -> Iterator[Check]:

@@ -9,10 +9,10 @@ import optuna
 import sqlalchemy
 
 from sweeps.engine.doctor.check import Check, failed, ok
-from sweeps.engine.sqlite_file import check_database
-from sweeps.engine.tracking.uri import ANSWER_S, database, shown
+from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.uri import ANSWER_S, database, shown
+from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line, without_secrets
-from wgan_core.folder import Folder
 
 OTHER = "check --study-storage (or WGAN_STUDY_STORAGE)"
 

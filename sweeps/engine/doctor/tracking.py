@@ -8,18 +8,18 @@ from contextlib import closing
 from pathlib import Path
 
 from sweeps.engine.doctor.check import Check, failed, ok, warning
-from sweeps.engine.layout import own_tracking_uri
-from sweeps.engine.sqlite_file import check_database
-from sweeps.engine.tracking.uri import (
+from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.uri import (
     ANSWER_S,
     answers,
     database,
     is_http,
+    own_tracking_uri,
     prepare_environment,
     shown,
 )
+from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line, without_secrets
-from wgan_core.folder import Folder
 
 OTHER = "check --tracking-uri (or MLFLOW_TRACKING_URI)"
 

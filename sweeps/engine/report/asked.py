@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweeps.engine.charts.facts import Facts
+from sweeps.engine.plan.uri import shown
 from sweeps.engine.report.best_config import finite
-from sweeps.engine.results import Results
-from sweeps.engine.tracking.uri import shown
+from sweeps.engine.results.results import Results
 
 
 def asked(results: Results) -> dict[str, str]:

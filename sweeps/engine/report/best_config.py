@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sweeps.engine.leaderboard import checkpoint_of
-from sweeps.engine.results import Results
+from sweeps.engine.results.leaderboard import checkpoint_of
+from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
-from wgan_core.draws import trial_seed
+from wgan_core.rules.draws import trial_seed
 
 
 def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[str, Any]:

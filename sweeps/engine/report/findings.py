@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts, label
-from sweeps.engine.confirmation import Confirmation, Confirmed
+from sweeps.engine.results.confirmation import Confirmation, Confirmed
 from sweeps.engine.study.rows import ENDED, Row
 
 # Two scores that are closer than this, relatively, are a tie until fresh seeds tell them apart.

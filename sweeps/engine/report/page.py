@@ -15,20 +15,20 @@ from plotly.offline import get_plotlyjs
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.looks import STATES
-from sweeps.engine.history import GENERATOR_UPDATES, SECONDS, History, read_histories
-from sweeps.engine.layout import sweep_folder
-from sweeps.engine.leaderboard import checkpoint_of, hyper_cells, hyper_titles
-from sweeps.engine.options import storage_of
-from sweeps.engine.plan import on_test_split
+from sweeps.engine.plan.options import storage_of
+from sweeps.engine.plan.plan import on_test_split
 from sweeps.engine.report.asked import about, asked
 from sweeps.engine.report.captions import charts_of
 from sweeps.engine.report.findings import findings
 from sweeps.engine.report.pictures import picture
 from sweeps.engine.report.ranks import ranks
 from sweeps.engine.report.tracked import Tracked, read_tracked
-from sweeps.engine.results import Results
+from sweeps.engine.results.leaderboard import checkpoint_of, hyper_cells, hyper_titles
+from sweeps.engine.results.results import Results
+from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History, read_histories
+from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.study.rows import Row, sort_rows
-from wgan_core.draws import trial_seed
+from wgan_core.rules.draws import trial_seed
 
 GALLERY, FRAMES = 10, 9
 WIDTH, WIDE = 280, 560

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 
-from sweeps.engine.layout import MOST_PICTURE, SAMPLES, sample_name, trial_folder
-from wgan_core.folder import Folder
-from wgan_core.pictures.opened import open_png
+from sweeps.engine.storage.layout import MOST_PICTURE, SAMPLES, sample_name, trial_folder
+from wgan_core.data.folder import Folder
+from wgan_core.data.image_files import open_png
 
 # A file of fewer bytes stands in the page as it is.
 SMALL_BYTES = 24_000

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweeps.engine.charts.facts import Facts
-from sweeps.engine.history import GENERATOR_UPDATES, SECONDS, History
-from sweeps.engine.spool import Step
+from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History
+from sweeps.engine.storage.spool import Step
 from sweeps.engine.study.rows import Row
 
 LEADERS = 10

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeps.engine.history import History
-from sweeps.engine.layout import trial_folder
+from sweeps.engine.storage.history import History
+from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.tracking.note import read_note
+from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
-from wgan_core.folder import Folder
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.engine.charts.facts import Facts
-from sweeps.engine.history import GENERATOR_UPDATES, History, read_histories
-from sweeps.engine.leaderboard import checkpoint_of
-from sweeps.engine.plan import Plan
-from sweeps.engine.results import Results
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.leaderboard import checkpoint_of
+from sweeps.engine.results.results import Results
+from sweeps.engine.storage.history import GENERATOR_UPDATES, History, read_histories
 from sweeps.engine.study.rows import Row
 from wgan_core.config import Hyper
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from sweeps.engine.charts.facts import read_facts
-from sweeps.engine.plan import read_described
+from sweeps.engine.plan.plan import read_described
 from sweeps.engine.report.best_config import best_config
 from sweeps.engine.report.page import mark, page
 from sweeps.engine.report.trials_table import trials_parquet
-from sweeps.engine.results import Results
+from sweeps.engine.results.results import Results
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.folder import Folder
 
 REPORT = "report"
 FILES = PAGE, TABLE, CONFIG = "sweep.html", "trials.parquet", "best_config.json"

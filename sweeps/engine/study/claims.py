@@ -10,14 +10,14 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine.plan import RANDOM_TRIALS
-from sweeps.engine.space import Range
+from sweeps.engine.plan.plan import RANDOM_TRIALS
+from sweeps.engine.plan.space import Range
 from sweeps.engine.study.attributes import DEATH, HOLDER
 from sweeps.engine.study.deaths import death_of, is_suspected
 from sweeps.engine.study.narrowing import Narrowing
 from sweeps.engine.study.trials import Trials
 from wgan_core.config import Trial
-from wgan_core.draws import trial_seed
+from wgan_core.rules.draws import trial_seed
 
 
 @dataclass(frozen=True)

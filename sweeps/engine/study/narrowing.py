@@ -5,7 +5,6 @@ from __future__ import annotations
 from sweeps.engine.study.attributes import FAULTS, NARROWED, SUSPECTS
 from sweeps.engine.study.deaths import Death, death_of
 from sweeps.engine.study.trials import Trials
-from sweeps.engine.widths import width_for
 
 
 class Narrowing:
@@ -54,3 +53,12 @@ class Narrowing:
         """Whether a suspect of that step has made a further report, or has ended without a death alone."""
         frozen = self._trials.frozen(number)
         return (frozen.last_step or 0) > step or (frozen.state.is_finished() and not frozen.user_attrs.get(FAULTS))
+
+
+def width_for(trials: int, most: int) -> int:
+    """The lanes on which so many trials, at most `most`, are trained: the next power of two, or `most` if that is less.
+
+    It depends on nothing else, so that a sweep that was interrupted goes on as it would have; and it takes few values,
+    as another number of lanes may cost a new compilation or capture.
+    """
+    return min(1 << max(0, trials - 1).bit_length(), most)

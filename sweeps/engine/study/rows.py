@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
 from sweeps.engine.study.storage import read_trials
 from wgan_core.errors import MOST, UserError, one_line, quoted, shortened

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import optuna
 
-from sweeps.engine.sqlite_file import check_database
-from sweeps.engine.tracking.uri import database, shown
+from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.uri import database, shown
 from wgan_core.errors import UserError, without_secrets
 
 

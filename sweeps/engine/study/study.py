@@ -16,7 +16,7 @@ from typing import Any
 
 import optuna
 
-from sweeps.engine.plan import ETA, Plan
+from sweeps.engine.plan.plan import ETA, Plan
 from sweeps.engine.study.attributes import FAULTS, HOLDER, LOSSES
 from sweeps.engine.study.claims import Claim, Claims
 from sweeps.engine.study.narrowing import Narrowing

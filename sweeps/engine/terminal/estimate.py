@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import ENDED, Row
 
 USUAL_LENGTH = 0.3  # of the budget: what a trial lasts on average where two of three are stopped at each third

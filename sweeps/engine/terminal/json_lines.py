@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import Row, sort_rows
 from sweeps.engine.terminal.outlet import put
 from sweeps.engine.terminal.pace import Seldom

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from sweeps.engine.cluster.use import Use
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.terminal.letters import KEPT
 from sweeps.engine.terminal.lines import line
 from sweeps.engine.terminal.plain import Plain

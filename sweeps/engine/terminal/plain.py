@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.lines import line, not_known
 from sweeps.engine.terminal.outlet import put

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 
-from sweeps.engine.leaderboard import checkpoint_of
+from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.terminal.outlet import put
 from sweeps.engine.terminal.voice import Ending, Voice
 

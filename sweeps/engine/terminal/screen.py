@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.engine.cluster.use import Use
-from sweeps.engine.leaderboard import COLUMNS, cells, header
+from sweeps.engine.results.leaderboard import COLUMNS, cells, header
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.lines import clock, left
 from sweeps.engine.terminal.view import View

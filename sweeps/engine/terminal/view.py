@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sweeps.engine.leaderboard import best_row
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.leaderboard import best_row
 from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.terminal.estimate import Pace
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeps.engine.leaderboard import checkpoint_of, standings
-from sweeps.engine.plan import Plan
-from sweeps.engine.results import Results
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.leaderboard import checkpoint_of, standings
+from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.view import View
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.terminal.estimate import Estimate
 from sweeps.engine.terminal.view import View

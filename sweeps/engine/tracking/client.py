@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
-from sweeps.engine.tracking.uri import Misplaced, database, is_http, local_path, shown
-from wgan_core.folder import Folder
+from sweeps.engine.plan.uri import Misplaced, database, is_http, local_path, shown
+from wgan_core.data.folder import Folder
 
 # Object stores whose client sends no password or token to whoever owns the bucket.
 _BUCKETS = ("s3", "gs")

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from sweeps.engine.tracking.store import Point, Store, join_model
-from wgan_core.folder import Folder
-from wgan_core.generator import DESCRIPTION, WEIGHTS
-from wgan_core.pictures.opened import open_png
+from wgan_core.data.folder import Folder
+from wgan_core.data.image_files import open_png
+from wgan_core.sampling.generator import DESCRIPTION, WEIGHTS
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

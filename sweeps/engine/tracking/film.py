@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from wgan_core.data.image_files import open_png
 from wgan_core.pictures import is_image
 from wgan_core.pictures.canvas import FRAME, GAP, WHITE
-from wgan_core.pictures.opened import open_png
 
 REPORTS, SAMPLES = 9, 8
 # Pixels: the least width of a sample, the side of a whole picture; for words above it, and beside a row.

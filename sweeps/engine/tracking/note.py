@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from sweeps.engine.layout import IMAGE, parts
-from sweeps.engine.spool import End, Param, Start
+from sweeps.engine.storage.layout import IMAGE, parts
+from sweeps.engine.storage.spool import End, Param, Start
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 NOTE_NAME = "mlflow.json"
 INTERRUPTED = "interrupted"

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from sweeps.engine.tracking import served
-from wgan_core.checkpoint import Checkpoint
 from wgan_core.config import Structure
-from wgan_core.folder import Folder
-from wgan_core.generator import program, write_generator
+from wgan_core.data.folder import Folder
+from wgan_core.sampling.generator import program, write_generator
+from wgan_core.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

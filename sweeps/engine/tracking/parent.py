@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from sweeps.engine.spool import Param
+from sweeps.engine.storage.spool import Param
 from sweeps.engine.tracking.note import params_text, score_text
 
 PICTURE, SMALL = "best.png", "best-small.png"
@@ -68,8 +68,8 @@ def _link(address: str, shown: str) -> str:
 def _snippet(model_uri: str) -> str:
     return f"""```python
 import mlflow
-from wgan_core.folder import Folder
-from wgan_core.generator import read_generator
+from wgan_core.data.folder import Folder
+from wgan_core.sampling.generator import read_generator
 
 generator = read_generator(Folder.at(mlflow.artifacts.download_artifacts("{model_uri}")))
 ```"""

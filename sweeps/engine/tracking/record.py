@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweeps.engine.plan import Plan
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.uri import database, in_short, shown
 from sweeps.engine.tracking.store import connect
-from sweeps.engine.tracking.uri import database, in_short, shown
 from sweeps.engine.tracking.view import VIEW_TAG, plain_link, view_link
 from wgan_core.errors import UserError
 

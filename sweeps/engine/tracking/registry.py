@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 
-from sweeps.engine.plan import is_name
+from sweeps.engine.plan.plan import is_name
 from sweeps.engine.tracking.note import as_text, trial_name
 from sweeps.engine.tracking.package import write_package
 from sweeps.engine.tracking.record import Record, said_in_one_line
 from sweeps.engine.tracking.store import join_model
-from wgan_core.checkpoint import Checkpoint
 from wgan_core.errors import UserError
+from wgan_core.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
 
+from sweeps.engine.plan.uri import database, shown
 from sweeps.engine.tracking.protected import APP, KEY, NAME, ROOT, proof_of
-from sweeps.engine.tracking.uri import database, shown
 from wgan_core.errors import HIDDEN, UserError, without_secrets
 
 HOST, PORT = "127.0.0.1", 5000

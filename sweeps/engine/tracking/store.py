@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias
 
-from sweeps.engine.layout import parts
-from sweeps.engine.sqlite_file import check_database
+from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
+from sweeps.engine.storage.layout import parts
 from sweeps.engine.tracking.note import role_of
-from sweeps.engine.tracking.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
 from wgan_core.errors import UserError
 
 if TYPE_CHECKING:

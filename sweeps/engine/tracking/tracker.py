@@ -19,18 +19,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeps.engine.confirmation import BOUNDS
-from sweeps.engine.layout import own_tracking_uri, parts, storage_of_sweep, trial_folder, trial_labels
+from sweeps.engine.plan.plan import BOUNDS
+from sweeps.engine.plan.uri import Misplaced, answers, in_short, is_http, own_tracking_uri, shown
+from sweeps.engine.storage.layout import parts, storage_of_sweep, trial_folder, trial_labels
 from sweeps.engine.tracking.files import small_png
 from sweeps.engine.tracking.film import tiles
 from sweeps.engine.tracking.note import best_key, role_of
 from sweeps.engine.tracking.parent import PICTURE, SMALL, Place, Winner, parent_text
 from sweeps.engine.tracking.store import Deleted, Point, Store
 from sweeps.engine.tracking.trial import TrialUpload
-from sweeps.engine.tracking.uri import Misplaced, answers, in_short, is_http, shown
 from sweeps.engine.tracking.view import VIEW_TAG, plain_link, searched, view, view_link
+from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.folder import Folder
 
 _log = logging.getLogger(__name__)
 

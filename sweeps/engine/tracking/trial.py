@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sweeps.engine.layout import IMAGE, MOST_PICTURE, SAMPLES, sample_name
-from sweeps.engine.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
+from sweeps.engine.plan.uri import Misplaced
+from sweeps.engine.storage.layout import IMAGE, MOST_PICTURE, SAMPLES, sample_name
+from sweeps.engine.storage.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
 from sweeps.engine.tracking.files import Export, Sample, log_model, log_samples, thumbnail
 from sweeps.engine.tracking.film import Tiles, chosen, film
 from sweeps.engine.tracking.note import (
@@ -29,8 +30,7 @@ from sweeps.engine.tracking.note import (
     write_note,
 )
 from sweeps.engine.tracking.store import Point, Store, StoredRun
-from sweeps.engine.tracking.uri import Misplaced
-from wgan_core.folder import Folder
+from wgan_core.data.folder import Folder
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """MLflow's word for each of Optuna's."""

@@ -1,0 +1,1 @@
+"""Run a sweep from the first check to the leaderboard."""

@@ -1,0 +1,246 @@
+"""A sweep from the first check to the leaderboard: what a script's one call does."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import ray
+from ray import tune
+
+from sweeps.engine.cluster.connection import check_storage, connected, running_cluster
+from sweeps.engine.cluster.growth import NONE, growth
+from sweeps.engine.cluster.placement import placement, ranks_of
+from sweeps.engine.driver.ending import record_end
+from sweeps.engine.driver.lane_probe import settle_lanes
+from sweeps.engine.driver.outcome import outcome
+from sweeps.engine.driver.refresh import Refresher
+from sweeps.engine.driver.training import Stage, Training
+from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
+from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, Started, check_name, read_plan, read_started, settle, write_plan
+from sweeps.engine.plan.space import Space, check_space
+from sweeps.engine.plan.uri import make_room, own_tracking_uri
+from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
+from sweeps.engine.results.leaderboard import best_row
+from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
+from sweeps.engine.storage.layout import sweep_folder
+from sweeps.engine.storage.lease import Lease
+from sweeps.engine.study.rows import Row
+from sweeps.engine.terminal.choose import voice_for
+from sweeps.engine.terminal.voice import Ending, Voice
+from sweeps.engine.tracking.tracker import Tracker
+from wgan_core.backend.precision import TF32
+from wgan_core.config import Structure
+from wgan_core.data import Dataset
+from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError, one_line
+from wgan_core.metrics import Evaluator, OwnMetric
+from wgan_core.metrics.evaluator import SplitName
+from wgan_core.networks.network import own_digest
+from wgan_core.training.preflight import check_fit
+
+SAMPLES = 5000
+AGAIN = "the same command again goes on from the last checkpoints"
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Call a script's main; the exit status: 0, 1 (an error), 2 (one line says what to mend), 130 (interrupted)."""
+    asked = sys.argv[1:]
+    voice = voice_for("--quiet" in asked, "--json" in asked)
+    return outcome(main, asked, f": {AGAIN}", _foreseen, voice.failed)
+
+
+def _foreseen(error: Exception) -> str | None:
+    if isinstance(error, NoScore):
+        return str(error)
+    if isinstance(error, ray.exceptions.RayError | tune.TuneError):
+        return f"{one_line(error)}: {AGAIN}"
+    return None
+
+
+class NoScore(Exception):
+    """Every trial of a sweep failed."""
+
+
+def run_sweep(
+    options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
+) -> Results:
+    """Run, continue or extend a sweep, confirm its leaders if asked to, and print its leaderboard; how it stands then.
+
+    metrics: of the script's own, measured beside those that suit the data; the first is minimised unless the person
+    names another.
+
+    Raises `UserError` before any trial starts if something asked for cannot be done, `NoScore` if all trials
+    failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
+    """
+    voice = voice_for(options.quiet, options.json)
+    if options.decay:
+        space = space.decaying(options.budget)
+    if options.precision is not None:
+        structure = replace(structure, precision=options.precision)
+    check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
+    check_space(space, structure.objective)
+    check_name(options.name)
+    folder = sweep_folder(options.storage, options.name)
+    asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)
+    test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
+    with _leased(folder) as session, ThreadPoolExecutor(1) as beside, ExitStack() as stack:
+        first = read_plan(folder) is None
+        plan = settle(folder, asked)
+        url = study_url(folder, options.study_storage)
+        tracker = _tracker(options, folder, plan, first)
+        opened = beside.submit(tracker.open, first_start=first)
+        try:
+            address = running_cluster(voice.say)
+            nodes = stack.enter_context(connected(address, voice.say))
+            # A Ray that was started here does not grow, whatever file an earlier cluster has left.
+            may_come = growth() if address else NONE
+            places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
+            check_storage(folder)
+            voice.say(places.line(nodes))
+            if plan.structure.precision == TF32 and not places.gpus_per_trial:
+                voice.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")
+            lanes = options.lanes
+            if lanes is None:
+                kept = None if first else read_started(folder).lanes
+                size, execution = evaluator.sample_size, options.execution
+                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, voice.say, execution)
+            search = Training(options, folder, places, url, session, dataset, evaluator, voice, lanes).begin(plan)
+            opened.result()
+            write_plan(folder, plan, _started(search.training, tracker))
+        except (UserError, KeyboardInterrupt) as error:
+            if opened.exception() is None:
+                tracker.stop("FAILED" if isinstance(error, UserError) else "KILLED", {})
+            raise
+        results, done = _run(search, tracker, test)
+    if not done:  # Tune takes the first interrupt as a request to stop, and returns
+        raise KeyboardInterrupt
+    if results.best_so_far is None:
+        raise NoScore(f"no trial of {plan.name!r} has a score: the reasons are above")
+    return results
+
+
+def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
+    """Train until all trials have ended or the person stops it; how they stand, and whether all have ended."""
+    training, began = search.training, time.monotonic()
+    confirming: Stage | None = None
+    report = Refresher(lambda: open_results(training.options.storage, search.plan.name, training.study_url), tracker)
+    tracker.start()
+    try:
+        with report:
+            search.train()
+            rows, done = search.standing()
+            if done and test is not None and best_row(rows) is not None:
+                confirming = _begin_confirmation(search, rows, test, tracker)
+                confirming.train(test)
+    finally:
+        results, done = _standing(search, confirming)
+        training.voice.say("writing the last records to MLflow, at most a minute, and the report")
+        if record_end(tracker, results, done, report.write) == "partial":
+            why = f"MLflow has not everything yet: {tracker.last_error}"
+            training.voice.say(f"{why}; the same command again brings the rest")
+    seconds = time.monotonic() - began
+    training.voice.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
+    return results, done
+
+
+def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool]:
+    """How the sweep stands, and whether all that was begun has ended."""
+    training = search.training
+    rows, done = search.standing()
+    if confirming is not None:
+        again, done = confirming.standing()
+        confirmation: Confirmation | None = Confirmation(confirming.plan, again, rows)
+    else:
+        confirmation = read_confirmation(training.folder, rows, training.study_url)
+    return Results(training.folder, search.plan, rows, confirmation), done
+
+
+def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker: Tracker) -> Stage:
+    options, folder = search.training.options, search.training.folder
+    assert options.confirm is not None
+    found = read_plan(folder, CONFIRM_FILE)
+    plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
+    stage = search.training.begin(plan)  # before the plan, which says that there is a study
+    write_plan(folder, plan, _started(search.training, tracker))
+    leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
+    search.training.voice.say(
+        f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
+    )
+    return stage
+
+
+def _started(training: Training, tracker: Tracker) -> Started:
+    options = training.options
+    return Started(options.script, options.arguments, tracker.shown_uri, training.lanes)
+
+
+def _ask(
+    options: Options,
+    dataset: Dataset,
+    structure: Structure,
+    space: Space,
+    metrics: Sequence[OwnMetric],
+    voice: Voice,
+) -> tuple[Plan, Evaluator]:
+    voice.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
+    if options.published:
+        share = f"{100 * options.budget / options.published:.2g} %"
+        voice.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
+    evaluator = _evaluator(options, dataset, structure, metrics, "validation")
+    objective = evaluator.resolve(options.objective) if options.objective else evaluator.objective_default
+    plan = Plan(
+        id=uuid.uuid4().hex[:8],
+        name=options.name,
+        trials=options.trials,
+        budget=options.budget,
+        seed=options.seed,
+        objective=objective,
+        structure=structure,
+        space=space,
+        data=dataset.name,
+        data_digest=dataset.digest,
+        protocol=evaluator.protocol,
+        floors=evaluator.floors,
+        networks_digest=own_digest(structure),
+        pruning=options.pruning,
+    )
+    return plan, evaluator
+
+
+def _evaluator(
+    options: Options, dataset: Dataset, structure: Structure, metrics: Sequence[OwnMetric], split: SplitName
+) -> Evaluator:
+    size = SMOKE_SAMPLES if options.smoke else SAMPLES
+    features, classes = options.features, structure.classes
+    return Evaluator.build(dataset, split, sample_size=size, features=features, classes=classes, own=metrics)
+
+
+@contextmanager
+def _leased(folder: Folder) -> Iterator[str]:
+    lease = Lease(folder)
+    try:
+        lease.acquire()
+    except OSError as error:
+        raise UserError(
+            f"the storage must be a folder that can be written; {folder}: {error}: check --storage"
+        ) from error
+    try:
+        yield lease.session
+    finally:
+        lease.release()
+
+
+def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Tracker:
+    uri = options.tracking_uri or own_tracking_uri(Folder.at(options.storage))
+    try:
+        make_room(uri)
+    except OSError as error:
+        if first:  # later on the spools hold what MLflow cannot take
+            raise UserError(f"{error}: check --tracking-uri") from error
+    return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())

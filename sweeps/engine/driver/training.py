@@ -1,0 +1,138 @@
+"""The trials of a plan, trained on the cluster that this process has joined."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+from ray import tune
+
+from sweeps.engine.cluster.connection import Room, on_this_node
+from sweeps.engine.cluster.nodes import inventory
+from sweeps.engine.cluster.placement import Placement
+from sweeps.engine.driver.tune_search import CohortSearch
+from sweeps.engine.plan.options import Options
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.spool import Spool, State
+from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.study.rows import ENDED, Row
+from sweeps.engine.study.study import Study
+from sweeps.engine.terminal.voice import Voice
+from sweeps.engine.terminal.watch import Watch
+from sweeps.engine.worker.runner import Work, train_cohort
+from wgan_core.data import Dataset
+from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError, one_line
+from wgan_core.metrics import Evaluator
+from wgan_core.networks.network import own_pair
+
+# In which the study answers, unless it waits for its database.
+STUDY_S = 20.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the plans of one sweep have in common: where they are trained and kept, on what, and who is told."""
+
+    options: Options
+    folder: Folder
+    places: Placement
+    study_url: str
+    session: str
+    dataset: Dataset
+    evaluator: Evaluator
+    voice: Voice
+    lanes: int
+
+    def begin(self, plan: Plan) -> Stage:
+        """The plan's search, opened or taken up again. Raises `UserError` if its storage cannot be opened."""
+        actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
+        study = actor.options(scheduling_strategy=on_this_node()).remote(plan.as_json(), self.study_url, self.session)
+        try:
+            ray.get(study.is_done.remote())
+        except ray.exceptions.RayError as error:
+            # Of an actor that could not start, Ray gives the traceback, with the cause in its last line.
+            raise UserError(one_line(error).rpartition("wgan_core.errors.UserError: ")[2]) from error
+        stage = Stage(self, plan, study)
+        stage.record_ends()
+        return stage
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A plan that is being trained."""
+
+    training: Training
+    plan: Plan
+    study: Any
+
+    def train(self, test: Evaluator | None = None) -> None:
+        """Train until all trials have ended, or the person stops it.
+
+        test: scores the best checkpoint of each trial that is trained to the end, on the test split.
+        """
+        with Watch(self.training.voice, self.plan, self._rows_soon, self.training.session, self._said_soon):
+            self._fit(test)
+
+    def standing(self) -> tuple[list[Row], bool]:
+        """How the trials stand, and whether all have ended."""
+        rows, done = ray.get([self.study.rows.remote(), self.study.is_done.remote()])
+        return rows, done
+
+    def record_ends(self) -> None:
+        """Record the ends that an earlier driver told the study of, and died before it could record."""
+        rows: Sequence[Row] = ray.get(self.study.rows.remote())
+        for row in rows:
+            folder = trial_folder(self.training.folder, row.label)
+            if row.state in ENDED and not Spool(folder).has_ended():
+                Kept(folder, self.plan.objective).end(cast("State", row.state), row.reason, row.step, row.test)
+
+    def _rows_soon(self) -> list[Row]:
+        """For a person who watches. Raises `TimeoutError` while the study waits."""
+        return cast("list[Row]", self._soon(self.study.rows))
+
+    def _said_soon(self) -> list[str]:
+        return cast("list[str]", self._soon(self.study.said))
+
+    def _soon(self, method: Any) -> Any:
+        try:
+            return ray.get(method.remote(), timeout=STUDY_S)
+        except ray.exceptions.GetTimeoutError:
+            raise TimeoutError("the search waits for its database, for ten minutes at most") from None
+
+    def _fit(self, test: Evaluator | None) -> None:
+        plan, places = self.plan, self.training.places
+        pair = own_pair(plan.structure.networks)
+        folder, dataset = self.training.folder, self.training.dataset
+        lanes, threads, gpus = self.training.lanes, places.threads, places.gpus_per_trial
+        work = Work(plan.as_json(), folder, lanes, threads, gpus, inventory(), self.training.options.execution, pair)
+        trainable = tune.with_parameters(
+            train_cohort,
+            work=work,
+            study=self.study,
+            values=dataset.train.values,
+            labels=dataset.train.labels,
+            evaluator=self.training.evaluator,
+            test=test,
+        )
+        columns = ("trial", *plan.space.ranges) if lanes == 1 else ("trials",)
+        # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.
+        with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(trainable, tune.PlacementGroupFactory(places.bundles(), strategy="STRICT_PACK")),
+                param_space={name: tune.uniform(0, 1) for name in columns},
+                tune_config=tune.TuneConfig(
+                    search_alg=CohortSearch(self.study, lanes, folder, plan, Room(places).now, self.training.voice.say),
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name=plan.name, storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+                ),
+            )
+            tuner.fit()

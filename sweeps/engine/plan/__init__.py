@@ -1,0 +1,1 @@
+"""What a person asked for: plan, search space, presets and options."""

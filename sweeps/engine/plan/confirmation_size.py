@@ -1,0 +1,41 @@
+"""How large a confirmation is: the number of leaders, and of seeds for each."""
+
+from __future__ import annotations
+
+import re
+import string
+from dataclasses import dataclass
+
+from wgan_core.errors import UserError
+
+SEEDS = (2, len(string.ascii_lowercase))
+"""Fewest and most seeds of a leader. An interval needs two; the labels of its trials differ in one letter."""
+
+
+@dataclass(frozen=True)
+class ConfirmationSize:
+    """Number of leaders to train again, and of seeds for each. Raises `UserError` if a number is out of range."""
+
+    leaders: int
+    seeds: int
+
+    def __post_init__(self) -> None:
+        least, most = SEEDS
+        if self.leaders < 1 or not least <= self.seeds <= most:
+            raise UserError(
+                f"--confirm must be leaders x seeds, of 1 leader or more and {least} to {most} seeds each; "
+                f"given {self}: give --confirm 3x3, for example"
+            )
+
+    @classmethod
+    def read(cls, text: str) -> ConfirmationSize:
+        """Parse `3x3`: leaders x seeds. Raises `UserError` for any other form."""
+        found = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+        if found is None:
+            raise UserError(
+                f"--confirm must be two whole numbers, leaders x seeds; given {text!r}: give --confirm 3x3, for example"
+            )
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.leaders}x{self.seeds}"

@@ -1,0 +1,446 @@
+"""The command line of a sweep script."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.misused import Misused
+from sweeps.engine.plan.presets import Preset
+from wgan_core.backend.graph import CAPTURED, EAGER, EXECUTIONS
+from wgan_core.backend.precision import FLOAT32, PRECISIONS
+from wgan_core.errors import UserError, printable, without_secrets
+from wgan_core.metrics.features import check_features
+from wgan_core.networks.network import PAIRS
+
+# Of a script without presets.
+DEFAULT_NETWORKS = "mlp"
+# What `--data` says of itself, of a script of images.
+IMAGES = (
+    "Parquet file or folder of images, Hugging Face layout "
+    "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)"
+)
+SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for, with every count checked.
+
+    Attributes:
+        max_concurrent: cohorts at the same time; 0 for as many as fit.
+        lanes: trials side by side in a process; None to choose the number.
+        precision: how training computes products; None for the structure's own.
+        execution: how a GPU carries out updates, a name in `wgan_core.backend.graph.EXECUTIONS`.
+        published: critic updates of the preset's published schedule, if it has one.
+        script, arguments: the file that was run, and its arguments without those that say where things are kept.
+        quiet, json: how the sweep reports to the terminal.
+        debug: whether an error is shown with its traceback.
+        own: the options that only this script has, by name.
+    """
+
+    name: str
+    trials: int
+    budget: int
+    seed: int
+    preset: str
+    networks: str | None
+    data: str | None
+    features: str | None
+    objective: str | None
+    lanes: int | None
+    cpus_per_trial: float | None
+    gpus_per_trial: float | None
+    max_concurrent: int
+    storage: str
+    study_storage: str | None
+    tracking_uri: str | None
+    smoke: bool
+    decay: bool = False
+    pruning: bool = True
+    confirm: ConfirmationSize | None = None
+    precision: str | None = None
+    execution: str = CAPTURED
+    published: int | None = None
+    script: str = ""
+    arguments: tuple[str, ...] = ()
+    quiet: bool = False
+    json: bool = False
+    debug: bool = False
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to the help, but not that of an option whose help says what happens without it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said = action.default is None or isinstance(action.default, bool)
+        return action.help if said else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads arguments; what it refuses is one line, as any other error. The parsers of subcommands are the same."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_Help, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        said = printable(without_secrets(f"{' '.join(message.split())}: see {self.prog} --help"))
+        print(f"error: {said}", file=sys.stderr)
+        raise Misused(said)
+
+
+def whole_number(text: str) -> int:
+    """The type of an argument that is a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number in digits; given {text!r}") from None
+
+
+def number(text: str) -> float:
+    """The type of an argument that is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number such as 0.5; given {text!r}") from None
+
+
+def names(text: str) -> list[str]:
+    """The type of an argument that is a list of names."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+# The environment is read after the arguments are, as `--help` shows their defaults: a URI may hold a password.
+
+
+def storage_of(given: str | None) -> str:
+    """The folder of all sweeps: the one given, else `$WGAN_STORAGE`, else `~/wgan-sweeps`.
+
+    Raises `UserError` if an empty one is given.
+    """
+    if given == "":
+        raise UserError("--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps, or give a path")
+    return given or os.environ.get("WGAN_STORAGE") or str(Path.home() / "wgan-sweeps")
+
+
+def study_storage_of(given: str | None) -> str | None:
+    """The Optuna storage URL that was given, else `$WGAN_STUDY_STORAGE`, else None."""
+    return os.environ.get("WGAN_STUDY_STORAGE") if given is None else given
+
+
+def parse(
+    name: str,
+    description: str,
+    trials: int,
+    budget: int,
+    arguments: Sequence[str] | None = None,
+    presets: Mapping[str, Preset] | None = None,
+    data: str | None = IMAGES,
+    own: Callable[[argparse._ArgumentGroup], None] | None = None,
+    named: Sequence[str] = (),
+) -> Options:
+    """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
+
+    data: the help of --data; None: the script has data of its own. own: adds options of the script's own to a group.
+    named: values of --data that are no paths, the default first. Each of the others makes the sweep another, and is
+    part of its name.
+
+    Raises `UserError` for a bad value.
+    """
+    parser = Parser(prog=f"{name}.py", description=description)
+    parser.set_defaults(preset="", full=False, data=None, published=None)
+    _add_search(parser, name, trials, budget, data)
+    if presets:
+        _add_presets(parser, presets)
+    _add_resources(parser)
+    _add_places(parser)
+    _add_output(parser)
+    if own is not None:
+        own(parser.add_argument_group("data"))
+    given = parser.parse_args(arguments)
+    if not presets and given.networks is None:
+        given.networks = DEFAULT_NETWORKS
+    if presets:
+        _settle_preset(given, presets[given.preset])
+    if given.smoke:
+        given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
+    if given.name is None:
+        given.name = _name_of(given, name, presets or {}, named[1:])
+    given.confirm = None if given.confirm is None else ConfirmationSize.read(given.confirm)
+    told = sys.argv[1:] if arguments is None else arguments
+    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(told, named)
+    given.lanes = _lanes(given.lanes)
+    given.storage = storage_of(given.storage)
+    given.study_storage = study_storage_of(given.study_storage)
+    if given.tracking_uri is None:
+        given.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
+    common = {each.name for each in fields(Options)}
+    options = Options(
+        **{key: value for key, value in vars(given).items() if key in common},
+        own={key: value for key, value in vars(given).items() if key not in (*common, "full")},
+    )
+    _check(options)
+    return options
+
+
+CHOICES = (
+    *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
+    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision", "execution"),
+)
+
+
+def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Options:
+    """The options of a sweep that no script starts: `given` are some of `CHOICES`; the others as without arguments.
+
+    Raises `UserError` for a bad value, `TypeError` for another option.
+    """
+    unknown = sorted(given.keys() - set(CHOICES))
+    if unknown:
+        raise TypeError(f"an option is one of {', '.join(CHOICES)}; given {unknown[0]!r}")
+    usual = parse(name, "", trials, budget, arguments=())
+    found = dict(given)
+    if isinstance(found.get("confirm"), str):
+        found["confirm"] = ConfirmationSize.read(found["confirm"])
+    if "lanes" in found:
+        found["lanes"] = _lanes(str(found["lanes"]))
+    options = replace(usual, **found, networks=None, script="", arguments=())
+    _check(options)
+    return options
+
+
+def add_storage(parser: argparse._ActionsContainer) -> None:
+    """The options that say where sweeps are kept; `storage_of` and `study_storage_of` say what stands for None."""
+    parser.add_argument(
+        "--storage",
+        help="folder of all sweeps: a local path, or a URI of a shared file system or object store "
+        "(default: $WGAN_STORAGE, else ~/wgan-sweeps)",
+    )
+    parser.add_argument(
+        "--study-storage",
+        help="Optuna storage URL (default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)",
+    )
+
+
+def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return arguments without those that say where things are kept.
+
+    These may hold a password. In a folder that somebody else wrote, they would have the user's sweep read from and
+    written to where that person likes.
+
+    Raises:
+        Misused: an argument could be one of several of these.
+    """
+    places = Parser(add_help=False)
+    _add_places(places)
+    return tuple(places.parse_known_args(list(arguments))[1])
+
+
+def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
+    """Return the arguments that a sweep keeps: no places, and `--data` with an absolute path.
+
+    named: values of --data that are no paths.
+    """
+    data = Parser(add_help=False)
+    data.add_argument("--data")
+    given, others = data.parse_known_args(list(without_places(arguments)))
+    if given.data is None:
+        return tuple(others)
+    path = os.path.abspath(os.path.expanduser(given.data))
+    is_path = given.data and given.data not in named and os.path.exists(path)
+    return *others, "--data", path if is_path else given.data
+
+
+def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
+    """What the preset settles where the person has not."""
+    if given.full:
+        given.budget = _published(given.preset, preset)
+    given.published = preset.published_updates
+    given.objective = given.objective or preset.objective
+
+
+def _name_of(given: argparse.Namespace, name: str, presets: Mapping[str, Preset], apart: Collection[str]) -> str:
+    """A name a search: else one would find the other, which it does not continue."""
+    parts = (
+        (True, name),
+        (given.data in apart, given.data),
+        (bool(presets) and given.preset != next(iter(presets)), given.preset),
+        (given.full, "full"),
+        (given.smoke, "smoke"),
+        (given.decay, "decay"),
+        (not given.pruning, "unpruned"),
+        (given.precision not in (None, FLOAT32), given.precision),
+    )
+    return "-".join(part for is_told, part in parts if is_told)
+
+
+def _published(name: str, preset: Preset) -> int:
+    if preset.published_updates is None:
+        raise UserError(
+            f"--full takes the published schedule; of the preset {name!r} ({preset.source}) none was published: "
+            "give --budget"
+        )
+    return preset.published_updates
+
+
+def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
+    group = parser.add_argument_group("presets")
+    group.add_argument(
+        "--preset",
+        choices=list(presets),
+        default=next(iter(presets)),
+        help="; ".join(f"{name}: {preset.source}" for name, preset in presets.items()),
+    )
+    group.add_argument("--full", action="store_true", help="the preset's published budget, whatever --budget says")
+
+
+def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int, data: str | None) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--name",
+        help="of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, --no-pruning "
+        f"and --precision have names of their own (default: {name})",
+    )
+    group.add_argument(
+        "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
+    )
+    group.add_argument(
+        "--budget", type=whole_number, default=budget, help="critic updates of a trial that is not stopped early"
+    )
+    group.add_argument(
+        "--decay", action="store_true", help="let both learning rates fall linearly to 0 over the budget"
+    )
+    group.add_argument(
+        "--no-pruning", dest="pruning", action="store_false", help="train every trial for the whole budget"
+    )
+    group.add_argument(
+        "--confirm",
+        metavar="LEADERSxSEEDS",
+        help="then train the leaders again with fresh seeds, such as 3x3, and score them on the test split",
+    )
+    group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
+    group.add_argument(
+        "--objective",
+        help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the preset's, or the data's)",
+    )
+    group.add_argument(
+        "--features",
+        metavar="NAME",
+        help="network on whose features fid and kid are measured: inception, or one that the script registers "
+        "(default: the digit classifier on MNIST, else none)",
+    )
+    group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's, or mlp)")
+    if data is not None:
+        group.add_argument("--data", help=data)
+    group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("resources")
+    group.add_argument(
+        "--cpus-per-trial",
+        type=number,
+        help="CPU cores of a process; its threads (default: 1; on GPUs an even share of a node's, for scoring)",
+    )
+    group.add_argument(
+        "--gpus-per-trial",
+        type=number,
+        help="GPUs of a trial: a share of one, such as 0.25, or several, such as 2, over which each batch is divided "
+        "(default: 1 where there are GPUs, else 0)",
+    )
+    group.add_argument("--max-concurrent", type=whole_number, default=0, help="processes at a time; 0: as many as fit")
+    group.add_argument(
+        "--precision",
+        choices=list(PRECISIONS),
+        help="of products in training; "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items())
+        + " (default: float32)",
+    )
+    group.add_argument(
+        "--no-capture",
+        dest="execution",
+        action="store_const",
+        const=EAGER,
+        default=CAPTURED,
+        help="do not record updates on a GPU as CUDA graphs, for networks that cannot be: slower",
+    )
+    group.add_argument(
+        "--lanes",
+        default="auto",
+        help="trials trained side by side in a process; auto: as many as a GPU trains best, by a short measurement; "
+        "1 on a CPU",
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Nothing else may hold a password."""
+    group = parser.add_argument_group("places")
+    add_storage(group)
+    group.add_argument(
+        "--tracking-uri",
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output", "by default a live view on a terminal, and lines of text elsewhere")
+    group.add_argument(
+        "--quiet", action="store_true", help="nothing but errors, and at the end the best checkpoint's path"
+    )
+    group.add_argument("--json", action="store_true", help="JSON Lines on stdout: what happens, as it happens")
+    add_debug(group)
+
+
+def add_debug(parser: argparse._ActionsContainer) -> None:
+    """The option that `outcome` reads."""
+    parser.add_argument("--debug", action="store_true", help="show where an error arose (also: WGAN_DEBUG=1)")
+
+
+def _lanes(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--lanes must be auto or a whole number >= 1; given {text!r}: give --lanes 8, for example")
+    return int(text)
+
+
+def _check(options: Options) -> None:
+    if options.features is not None:
+        check_features(options.features)
+    if options.cpus_per_trial is not None and not 0 < options.cpus_per_trial < math.inf:
+        raise UserError(
+            f"--cpus-per-trial must be a finite number > 0; given {options.cpus_per_trial}: "
+            "give --cpus-per-trial 1, for example"
+        )
+    gpus = options.gpus_per_trial
+    if gpus is not None and gpus >= 2 and (options.lanes or 1) > 1:
+        raise UserError(
+            f"--lanes must be 1 where a trial takes several GPUs; given --lanes {options.lanes} and --gpus-per-trial "
+            f"{gpus:g}: give --lanes 1, or --gpus-per-trial 1"
+        )
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
+        raise UserError(
+            f"--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given {gpus}: "
+            "give --gpus-per-trial 2, for example, or a fraction such as 0.25"
+        )
+    if options.execution not in EXECUTIONS:
+        raise UserError(
+            f"execution must be one of {', '.join(EXECUTIONS)}; given {options.execution!r}: "
+            f"leave it out for {CAPTURED}"
+        )
+    if options.quiet and options.json:
+        raise UserError(
+            "--quiet and --json say what stdout holds, and only one can be; given both: leave one of them out"
+        )
+    if options.max_concurrent < 0:
+        raise UserError(
+            f"--max-concurrent must be a whole number >= 0; given {options.max_concurrent}: "
+            "give --max-concurrent 0 for as many as fit"
+        )

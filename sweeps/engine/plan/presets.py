@@ -1,0 +1,184 @@
+"""Published settings by name: what a search holds fixed, what it searches, and the points that it tries first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sweeps.engine.plan.space import Range, Space
+from wgan_core.config import Structure
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings from which a search starts; the first preset of its space is what was published.
+
+    source: who published it. structure: what it holds fixed besides the shape of the data, by the names of `Structure`.
+    published_updates: critic updates of the published schedule; None where none was published. objective: the metric
+    that is minimised unless the person names one; None: the data's.
+    """
+
+    source: str
+    space: Space
+    structure: Mapping[str, Any] = field(default_factory=dict)
+    published_updates: int | None = None
+    objective: str | None = None
+
+    def structure_for(self, sample_shape: tuple[int, ...], networks: str | None, **of_data: Any) -> Structure:
+        """The structure for samples of this shape, with other networks than its own if named.
+
+        of_data: what else the data settles, by the names of `Structure`, such as `classes` and `coding`.
+        """
+        settings = {"networks": "mlp", **self.structure, **of_data}
+        if networks is not None and networks != settings["networks"]:
+            settings |= {"networks": networks, "network_options": {}}
+        return Structure(sample_shape=sample_shape, **settings)
+
+
+RATE = Range(1e-5, 1e-2, log=True)
+BETAS = {"beta1": Range(0.0, 0.9), "one_minus_beta2": Range(0.001, 0.2, log=True)}
+LAMBDA = {"lambda_gp": Range(0.1, 100.0, log=True)}
+TURNS = {"n_critic": Range(1, 5, whole=True)}
+
+WGAN_GP = Space(
+    ranges={**LAMBDA, "lr": RATE, **TURNS, **BETAS},
+    fixed={},
+    presets=(
+        # Gulrajani et al. 2017, Algorithm 1.
+        {"lambda_gp": 10.0, "lr": 1e-4, "n_critic": 5, "beta1": 0.0, "one_minus_beta2": 0.1},
+        # Miyato et al. 2018 (SN-GAN), settings D and C.
+        {"lambda_gp": 10.0, "lr": 1e-3, "n_critic": 5, "beta1": 0.5, "one_minus_beta2": 0.1},
+        {"lambda_gp": 10.0, "lr": 2e-4, "n_critic": 1, "beta1": 0.5, "one_minus_beta2": 0.001},
+    ),
+)
+TWO_RATES = Space(
+    ranges={**LAMBDA, "lr_critic": RATE, "lr_generator": RATE, **TURNS, **BETAS},
+    fixed={},
+    presets=(
+        {
+            "lambda_gp": 10.0,
+            "lr_critic": 4e-3,
+            "lr_generator": 1e-3,
+            "n_critic": 1,
+            "beta1": 0.9,
+            "one_minus_beta2": 0.001,
+        },
+    ),
+)
+CLIPPED = Space(
+    ranges={"clip": Range(1e-3, 1e-1, log=True), "lr": Range(1e-6, 1e-2, log=True), **TURNS},
+    # torch's RMSProp, whose defaults the published code takes: no momentum, squares smoothed by .99.
+    fixed={"beta1": 0.0, "beta2": 0.99},
+    presets=({"clip": 0.01, "lr": 5e-5, "n_critic": 5},),
+)
+PLAIN = Space(
+    ranges={"lr": RATE, **TURNS, **BETAS},
+    fixed={},
+    presets=({"lr": 2e-4, "n_critic": 1, "beta1": 0.5, "one_minus_beta2": 0.001},),
+)
+
+
+def _point(lr: float, beta1: float, one_minus_beta2: float, n_critic: int) -> dict[str, float]:
+    return {"lambda_gp": 10.0, "lr": lr, "n_critic": n_critic, "beta1": beta1, "one_minus_beta2": one_minus_beta2}
+
+
+# Miyato et al. 2018 (SN-GAN), table 1: settings A to F, of which C is the usual one of Radford et al. 2016.
+SN_GAN = replace(
+    WGAN_GP,
+    presets=(
+        _point(1e-4, 0.5, 0.1, 5),
+        _point(1e-4, 0.5, 0.001, 1),
+        _point(2e-4, 0.5, 0.001, 1),
+        _point(1e-3, 0.5, 0.1, 5),
+        _point(1e-3, 0.5, 0.001, 5),
+        _point(1e-3, 0.9, 0.001, 5),
+    ),
+)
+
+_ARJOVSKY = "Arjovsky et al. 2017, Algorithm 1, on the MLP pair"
+_RADFORD = "with Adam as in Radford et al. 2016, on the MLP pair"
+
+CONDITIONAL: Mapping[str, Preset] = {
+    "wgan-gp": Preset("Gulrajani et al. 2017, Algorithm 1, on the MLP pair, told one-hot labels", WGAN_GP),
+    "cgan": Preset(
+        "Mirza and Osindero 2014, with Adam as in Radford et al. 2016, on the MLP pair", PLAIN, {"objective": "gan"}
+    ),
+    "embedded": Preset("wgan-gp, told a learnt code of 16 numbers a label", WGAN_GP, {"label_embedding": 16}),
+}
+
+MNIST: Mapping[str, Preset] = {
+    # Their script for MNIST trains for 200,000 generator updates of 5 critic updates each.
+    "wgan-gp": Preset("Gulrajani et al. 2017, Algorithm 1, on the MLP pair", WGAN_GP, published_updates=1_000_000),
+    # 100 epochs of 60,000 images in batches of 64.
+    "mlp-blog": Preset("an MLP WGAN-GP with two learning rates, as blogs have it", TWO_RATES, published_updates=93_700),
+    # Their script trains for 200,000 generator updates.
+    "dcgan": Preset(
+        "Gulrajani et al. 2017, the authors' script for MNIST, on the DCGAN pair",
+        replace(WGAN_GP, presets=(_point(1e-4, 0.5, 0.1, 5),)),
+        {"networks": "dcgan", "batch_size": 50},
+        1_000_000,
+    ),
+    # 100,000 generator updates.
+    "residual": Preset(
+        "Gulrajani et al. 2017, the authors' ResNet for CIFAR-10, on the residual pair",
+        replace(WGAN_GP, presets=(_point(2e-4, 0.0, 0.1, 5),)),
+        {"networks": "residual"},
+        500_000,
+    ),
+    "sn-gan": Preset("the six settings of Miyato et al. 2018, table 1, with a penalty, on the MLP pair", SN_GAN),
+    "wgan-lp": Preset("Petzka et al. 2018, on the MLP pair", WGAN_GP, {"objective": "wgan-lp"}),
+    "wgan-clip": Preset(_ARJOVSKY, CLIPPED, {"objective": "wgan-clip", "optimiser": "rmsprop"}),
+    "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"objective": "gan"}),
+    "gan-saturating": Preset(f"Goodfellow et al. 2014, eq. 1, {_RADFORD}", PLAIN, {"objective": "gan-saturating"}),
+    "gan-r1": Preset(
+        "R1 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
+        replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
+        {"objective": "gan-r1"},
+    ),
+    "gan-r2": Preset(
+        "R2 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
+        replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
+        {"objective": "gan-r2"},
+    ),
+    "hinge": Preset(f"hinge loss, {_RADFORD}", PLAIN, {"objective": "hinge"}),
+}
+
+
+def _relu_nets(width: int, batch_size: int) -> dict[str, Any]:
+    """The structure of three hidden ReLU layers of this width in both nets, for two latent and any number of axes."""
+    hidden = {"widths": [width] * 3, "activation": "relu"}
+    options = {"critic": hidden, "generator": {**hidden, "output": "linear", "batch_norm": False}}
+    return {"networks": "mlp", "network_options": options, "latent_dim": 2, "batch_size": batch_size}
+
+
+# Beside images, toy data wants a small lambda.
+TOY_RANGES = {"lambda_gp": Range(0.01, 10.0, log=True), "lr": RATE, **TURNS, **BETAS}
+TOY_BETAS = {"beta1": 0.5, "one_minus_beta2": 0.1}
+BLOG_POINT = {"lambda_gp": 0.2, "lr": 5e-4, "n_critic": 5, **TOY_BETAS}
+AUTHORS_POINT = {"lambda_gp": 0.1, "lr": 1e-4, "n_critic": 5, **TOY_BETAS}
+BLOG_NETS = _relu_nets(400, 512)
+# 50,000 generator updates of 5 critic updates each.
+BLOG_UPDATES = 250_000
+
+GAUSSIANS: Mapping[str, Preset] = {
+    "blog": Preset(
+        "a WGAN-GP on 8 Gaussians as blogs have it, without their critic's sigmoid",
+        Space(TOY_RANGES, {}, (BLOG_POINT, AUTHORS_POINT)),
+        BLOG_NETS,
+        BLOG_UPDATES,
+    ),
+    "gan": Preset(
+        "Goodfellow et al. 2014, non-saturating, with the nets, Adam and schedule of the first",
+        replace(PLAIN, presets=({"lr": 5e-4, "n_critic": 5, **TOY_BETAS},)),
+        {"objective": "gan", **BLOG_NETS},
+        BLOG_UPDATES,
+    ),
+    # Their script trains for 100,000 generator updates of 5 critic updates each.
+    "toy": Preset(
+        "Gulrajani et al. 2017, the authors' script for toy data",
+        Space(TOY_RANGES, {}, (AUTHORS_POINT, BLOG_POINT)),
+        _relu_nets(512, 256),
+        500_000,
+    ),
+}

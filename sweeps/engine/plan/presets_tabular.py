@@ -1,0 +1,27 @@
+"""Published settings for rows of a table, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sweeps.engine.plan.presets import AUTHORS_POINT, TOY_RANGES, Preset
+from sweeps.engine.plan.space import Space
+
+_SPACE = Space(TOY_RANGES, {}, (AUTHORS_POINT, {**AUTHORS_POINT, "lambda_gp": 10.0}))
+_HIDDEN = {"widths": [256, 256], "activation": "leaky_relu"}
+
+TABULAR: Mapping[str, Preset] = {
+    "wgan-gp": Preset(
+        "Gulrajani et al. 2017, with Adam and lambda of the authors' script for toy data, on a small MLP pair",
+        _SPACE,
+        {"network_options": {"critic": _HIDDEN, "generator": {**_HIDDEN, "batch_norm": False}}},
+    ),
+    # 100,000 iterations of 5 critic updates each.
+    "ffpred": Preset(
+        "FFPred-GAN, Wan and Jones 2020: its pair, full batches, and snapshots chosen by a nearest-neighbour test",
+        _SPACE,
+        {"networks": "ffpred", "full_batch": True},
+        published_updates=500_000,
+        objective="c2st",
+    ),
+}

@@ -1,0 +1,161 @@
+"""What is searched: named ranges, the presets tried first, and how a point becomes a trial's hyper-parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from wgan_core.config import Hyper
+from wgan_core.errors import UserError
+from wgan_core.rules.objectives import OBJECTIVES
+
+Point = dict[str, float | int]
+
+KNOWN = (
+    *("lambda_gp", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "one_minus_beta2"),
+    *("clip", "decay_updates"),
+)
+# What a space need not name: objectives without a penalty or clipping make no use of the first two.
+DEFAULTS = {"lambda_gp": 0.0, "clip": 0.01, "decay_updates": 0}
+
+
+@dataclass(frozen=True)
+class Range:
+    """An inclusive range; `log`: searched on a log scale; `whole`: whole numbers only."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Ranges by hyper-parameter; `fixed` values for those not searched; `presets` tried first, in order.
+
+    `lr` stands for both learning rates and `one_minus_beta2` for 1 - beta2, so that it can be
+    searched on a log scale. Raises `UserError` if a name is unknown, a hyper-parameter has no value,
+    or a preset lies outside the ranges.
+    """
+
+    ranges: Mapping[str, Range]
+    fixed: Mapping[str, float]
+    presets: tuple[Mapping[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.ranges, *self.fixed):
+            if name not in KNOWN:
+                raise UserError(
+                    f"a space names hyper-parameters out of {', '.join(KNOWN)}; given {name!r}: rename it or drop it"
+                )
+        for name, bounds in self.ranges.items():
+            _check_range(name, bounds)
+        for end in ("low", "high"):
+            self.hyper({name: _end(bounds, end) for name, bounds in self.ranges.items()})
+        for number, preset in enumerate(self.presets):
+            self._check_preset(number, preset)
+
+    def _check_preset(self, number: int, preset: Mapping[str, float]) -> None:
+        if set(preset) != set(self.ranges):
+            raise UserError(
+                f"preset {number} must give {', '.join(self.ranges)}; it gives {', '.join(preset)}: "
+                "give it a value for each range and for nothing else"
+            )
+        for name, value in preset.items():
+            bounds = self.ranges[name]
+            if not bounds.holds(value):
+                raise UserError(
+                    f"preset {number} must lie in the ranges; its {name} is {value}, outside {bounds.low} to "
+                    f"{bounds.high}: widen the range"
+                )
+            if bounds.whole and value != int(value):
+                raise UserError(
+                    f"preset {number} must lie in the ranges; its {name} is {value}, and that range is of whole "
+                    f"numbers: set it to {round(value)}"
+                )
+
+    def hyper(self, point: Mapping[str, float]) -> Hyper:
+        """The hyper-parameters of a point of the space. Raises `UserError` if one is out of its range."""
+        values = {**DEFAULTS, **self.fixed, **point}
+        try:
+            return Hyper(
+                lambda_gp=values["lambda_gp"],
+                lr_critic=values["lr_critic"] if "lr_critic" in values else values["lr"],
+                lr_generator=values["lr_generator"] if "lr_generator" in values else values["lr"],
+                n_critic=_whole(values["n_critic"]),
+                beta1=values["beta1"],
+                beta2=values["beta2"] if "beta2" in values else 1 - values["one_minus_beta2"],
+                clip=values["clip"],
+                decay_updates=_whole(values["decay_updates"]),
+            )
+        except KeyError as error:
+            raise UserError(
+                f"a space must give {error.args[0]}; it has {', '.join(values)}: add a range or a fixed value"
+            ) from error
+
+    def decaying(self, updates: int) -> Space:
+        """The same with rates that fall to zero over so many critic updates.
+
+        Raises `UserError` for a space that has decay_updates already.
+        """
+        if "decay_updates" in {**self.ranges, **self.fixed}:
+            raise UserError("--decay sets decay_updates, which the space of this script gives itself: leave it out")
+        return replace(self, fixed={**self.fixed, "decay_updates": updates})
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ranges": {name: bounds.as_json() for name, bounds in self.ranges.items()},
+            "fixed": dict(self.fixed),
+            "presets": [dict(preset) for preset in self.presets],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Space:
+        ranges = {name: Range(**bounds) for name, bounds in values["ranges"].items()}
+        return cls(ranges, values["fixed"], tuple(values["presets"]))
+
+
+def check_space(space: Space, objective: str) -> None:
+    """Raises `UserError` if a space leaves out the weight of a penalty, or the bound of a clipping, that a game has."""
+    game = OBJECTIVES[objective]
+    needed = {"lambda_gp": game.penalty is not None, "clip": game.clips}
+    for name, is_needed in needed.items():
+        if is_needed and name not in {**space.ranges, **space.fixed}:
+            raise UserError(
+                f"a space for the objective {objective!r} must give {name}; it has "
+                f"{', '.join({**space.ranges, **space.fixed})}: add a range or a fixed value"
+            )
+
+
+def _check_range(name: str, bounds: Range) -> None:
+    """Raises `UserError` unless something lies in a range, and only what its hyper-parameter can be."""
+    if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (bounds.log and bounds.low <= 0):
+        raise UserError(
+            f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
+            "set them so, as in Range(0.001, 0.2, log=True)"
+        )
+    if name in ("n_critic", "decay_updates") and not bounds.whole:
+        raise UserError(f"the range of {name} must be of whole numbers; given {bounds}: set whole=True")
+    if bounds.whole and not (bounds.low == int(bounds.low) and bounds.high == int(bounds.high)):
+        raise UserError(
+            f"the range of {name} must begin and end with a whole number where it is of whole numbers; given {bounds}: "
+            "set low and high so, as in Range(1, 5, whole=True)"
+        )
+
+
+def _whole(value: float) -> int:
+    """5.0 as 5; what is no whole number stays as it is, for `Hyper` to refuse."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # type: ignore[return-value]
+
+
+def _end(bounds: Range, end: str) -> float:
+    value: float = getattr(bounds, end)
+    return value

@@ -1,0 +1,119 @@
+"""A sweep's trials as a table, best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from sweeps.engine.plan.plan import Plan, on_test_split
+from sweeps.engine.results.confirmation import Confirmation
+from sweeps.engine.storage.layout import CHECKPOINTS, trial_folder
+from sweeps.engine.study.rows import Row, sort_rows
+from wgan_core.config import Hyper
+from wgan_core.data.folder import Folder
+from wgan_core.errors import printable
+from wgan_core.training.checkpoint import folder_name
+
+# What a column shows of a trial's hyper-parameters, and the names of which a space gives one to have the column.
+COLUMNS: Mapping[str, tuple[Callable[[Hyper], str], frozenset[str]]] = {
+    "λ": (lambda hyper: f"{hyper.lambda_gp:.3g}", frozenset({"lambda_gp"})),
+    "clip": (lambda hyper: f"{hyper.clip:.3g}", frozenset({"clip"})),
+    "lr": (lambda hyper: _rates(hyper), frozenset({"lr", "lr_critic", "lr_generator"})),
+    "n_critic": (lambda hyper: str(hyper.n_critic), frozenset({"n_critic"})),
+    "β1": (lambda hyper: f"{hyper.beta1:.3f}", frozenset({"beta1"})),
+    "β2": (lambda hyper: f"{hyper.beta2:.4f}", frozenset({"beta2", "one_minus_beta2"})),
+}
+
+
+def best_row(rows: Sequence[Row]) -> Row | None:
+    """The trial with the lowest score; None before the first score."""
+    return next((row for row in sort_rows(rows) if math.isfinite(row.value)), None)
+
+
+def checkpoint_of(folder: Folder, row: Row) -> Folder:
+    """Where the best checkpoint of a trial is."""
+    return trial_folder(folder, row.label) / CHECKPOINTS / folder_name(row.best_step)
+
+
+def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
+    """The table, and below it why failed trials failed."""
+    lines = [header(plan), *(cells(plan, row) for row in sort_rows(rows))]
+    failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
+    return "\n".join([*table(lines), *failed])
+
+
+def standings(plan: Plan, rows: Sequence[Row], confirmation: Confirmation | None) -> str:
+    """The leaderboard of a search, and below it what the confirmation of its leaders says so far."""
+    board = leaderboard(plan, rows)
+    return board if confirmation is None else f"{board}\n\n{confirmation_table(confirmation)}"
+
+
+def confirmation_table(confirmation: Confirmation) -> str:
+    """Early and confirmed scores of the leaders side by side, that with the best validation mean first."""
+    settings = confirmation.settings
+    lines = [("trial", "early score", "validation", "test", "complete", "runs")]
+    lines += [
+        (
+            each.leader.label,
+            f"{each.leader.value:.4g}",
+            "-" if each.validation is None else str(each.validation),
+            "-" if each.test is None else str(each.test),
+            f"{len(each.complete)} of {each.asked}",
+            " ".join(run.label for run in each.runs),
+        )
+        for each in settings
+    ]
+    said = [f"trial {row.label} failed: {row.reason}" for row in confirmation.rows if row.state == "FAIL"]
+    ahead = confirmation.ahead
+    if ahead is not None:
+        said.append(f"trial {ahead.label}, which leads the search now, is not confirmed: `sweeps confirm` does that")
+    floor = confirmation.plan.floors.get(on_test_split(confirmation.plan.objective))
+    on_test = "" if floor is None else f"; real against real on the test split {floor:.4g}"
+    title = f"the leaders again, with fresh seeds: mean [95 % interval], best by validation first{on_test}"
+    return "\n".join([title, "", *table(lines), *said])
+
+
+def header(plan: Plan) -> tuple[str, ...]:
+    """The titles of the table's columns."""
+    return ("trial", *hyper_titles(plan), "score", "floor", "x floor", "state", "updates")
+
+
+def hyper_titles(plan: Plan) -> list[str]:
+    """The titles of the hyper-parameters' columns."""
+    named = {*plan.space.ranges, *plan.space.fixed}
+    return [title for title, (_, names) in COLUMNS.items() if names & named]
+
+
+def cells(plan: Plan, row: Row) -> tuple[str, ...]:
+    """What the table has of a trial, below those titles."""
+    known = not math.isnan(row.value)
+    return (
+        row.label,
+        *hyper_cells(plan, row),
+        f"{row.value:.4g}" if known else "-",
+        f"{plan.floor:.4g}",
+        f"{row.value / plan.floor:.1f}" if known and plan.floor > 0 else "-",
+        row.state,
+        str(row.step),
+    )
+
+
+def hyper_cells(plan: Plan, row: Row) -> list[str]:
+    """A trial's hyper-parameters, in the order of `hyper_titles`."""
+    # A sweep that was killed while it asked for a trial leaves one with a part of its parameters.
+    if row.params.keys() != plan.space.ranges.keys():
+        return [""] * len(hyper_titles(plan))
+    hyper = plan.space.hyper(row.params)
+    return [COLUMNS[title][0](hyper) for title in hyper_titles(plan)]
+
+
+def _rates(hyper: Hyper) -> str:
+    return "/".join(dict.fromkeys(f"{rate:.2e}" for rate in (hyper.lr_critic, hyper.lr_generator)))
+
+
+def table(lines: Sequence[Sequence[str]], align: Callable[[str, int], str] = str.rjust) -> list[str]:
+    """Return lines whose cells stand in columns, with a rule below the first one, the header."""
+    lines = [[printable(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(align(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [text[0], "-" * max(map(len, text)), *text[1:]]

@@ -1,0 +1,198 @@
+"""A sweep's results, read from its storage alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.engine.plan.options import storage_of, study_storage_of
+from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
+from sweeps.engine.plan.plan import FILE as PLAN_FILE
+from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri
+from sweeps.engine.results.confirmation import Confirmation
+from sweeps.engine.results.leaderboard import best_row, checkpoint_of
+from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
+from sweeps.engine.study.rows import Row, read_rows
+from sweeps.engine.tracking.note import read_note
+from wgan_core.data.folder import Folder
+from wgan_core.errors import HIDDEN, UserError, one_line, shortened
+
+STUDY_FILE = "study.db"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep as it stands; `rows` are the trials of its search."""
+
+    folder: Folder
+    plan: Plan
+    rows: list[Row]
+    confirmation: Confirmation | None = None
+
+    @property
+    def all_rows(self) -> list[Row]:
+        """The trials of the search, and those that confirm its leaders."""
+        return [*self.rows, *(self.confirmation.rows if self.confirmation is not None else ())]
+
+    @property
+    def best_so_far(self) -> Row | None:
+        """The best run of the best confirmed setting; if nothing is confirmed, the best trial; None before a score."""
+        confirmed = self.confirmation.best if self.confirmation is not None else None
+        return confirmed or best_row(self.rows)
+
+    @property
+    def best(self) -> Row:
+        """`best_so_far`. Raises `UserError` if no trial has a score yet."""
+        row = self.best_so_far
+        if row is None:
+            raise UserError(f"no trial of {self.plan.name!r} has a score yet: wait for its first report")
+        return row
+
+    def row(self, label: str) -> Row:
+        """A trial that has a score. Raises `UserError` if none is called so."""
+        scored = {row.label: row for row in self.all_rows if not math.isnan(row.value)}
+        if label not in scored:
+            raise UserError(
+                f"--trial must be a trial of {self.plan.name!r} that has a score; given {label!r}, and these have one: "
+                f"{', '.join(scored) or 'none'}: name another, or leave it out for the best"
+            )
+        return scored[label]
+
+    def best_as_json(self) -> dict[str, Any]:
+        """As `as_json`, of the best trial."""
+        return self.as_json(self.best)
+
+    def as_json(self, row: Row) -> dict[str, Any]:
+        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of a trial that has a score.
+
+        Of the best, where it was confirmed, also what the runs of its setting score on both splits.
+        """
+        try:
+            tracked = read_note(trial_folder(self.folder, row.label))
+        except OSError as error:
+            raise UserError(
+                f"a trial's note must be a file that can be read; {one_line(error)}: check --storage"
+            ) from error
+        return {
+            "trial": row.label,
+            "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
+            "objective": self.plan.objective,
+            "value": row.value,
+            "floor": self.plan.floor,
+            "checkpoint": str(checkpoint_of(self.folder, row)),
+            "run_id": tracked.run_id,
+            "model_uri": tracked.model_uri,
+            **self.confirmed_as_json(row),
+        }
+
+    def plan_of(self, row: Row) -> Plan:
+        """The plan that one of its trials is of: the search's, or the confirmation's."""
+        is_searched = self.confirmation is None or row.label == self.plan.label(row.number)
+        return self.plan if self.confirmation is None or is_searched else self.confirmation.plan
+
+    def confirmed_as_json(self, row: Row) -> dict[str, Any]:
+        """Which trial a run of the best confirmed setting repeats, and the means of its runs; else empty."""
+        setting = None if self.confirmation is None else self.confirmation.winner
+        if setting is None or row.label not in {run.label for run in setting.runs}:
+            return {}
+        return {
+            "confirms": setting.leader.label,
+            "early_value": setting.leader.value,
+            "failed_runs": len(setting.failed),
+            "validation": None if setting.validation is None else setting.validation.as_json(),
+            "test": None if setting.test is None else setting.test.as_json(),
+        }
+
+
+def open_results(storage: str | None, name: str, study_storage: str | None = None) -> Results:
+    """The sweep of this name; None stands for the places that the scripts take. Raises `UserError` if there is none."""
+    folder, plan = open_plan(storage, name)
+    url = study_url(folder, study_storage_of(study_storage))
+    file = database(url)
+    if file is not None and not file.is_file():  # Optuna would make an empty one
+        raise UserError(
+            f"a sweep's Optuna study must be there; {file} is not: check --storage, or give the sweep's --study-storage"
+        )
+    rows = read_rows(plan, url)
+    return Results(folder, plan, rows, read_confirmation(folder, rows, url))
+
+
+def open_plan(storage: str | None, name: str) -> tuple[Folder, Plan]:
+    """The folder of the sweep of this name, and what was asked of it. Raises `UserError` if there is none."""
+    storage = storage_of(storage)
+    folder = sweep_folder(storage, name) if is_name(name) else None
+    plan = None if folder is None else read_plan(folder)
+    if folder is None or plan is None:
+        known = known_sweeps(Folder.at(storage))
+        raise UserError(
+            f"no sweep named {name!r} in {storage}; there are: {', '.join(known) or 'none'}: check --storage"
+        )
+    return folder, plan
+
+
+def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Confirmation | None:
+    """How the confirmation of a sweep's leaders stands, if there is one; `searched` are the search's trials.
+
+    Raises `UserError` if it cannot be read.
+    """
+    plan = read_plan(folder, CONFIRM_FILE)
+    return None if plan is None else Confirmation(plan, read_rows(plan, url), searched)
+
+
+def study_url(folder: Folder, given: str | None) -> str:
+    """The Optuna storage: the one given, else a SQLite file in the sweep's folder.
+
+    Raises `UserError` if the folder is of an object store, which cannot hold a SQLite file.
+    """
+    if given:
+        return given
+    if not folder.is_local:
+        raise UserError(f"a sweep in an object store, {folder}, needs --study-storage: a PostgreSQL URL")
+    return f"sqlite:///{folder.file(STUDY_FILE)}"
+
+
+def tracking_uri_of(folder: Folder, given: str | None) -> str:
+    """Return where the sweep in this folder is recorded.
+
+    It is the address given, else `$MLFLOW_TRACKING_URI`, else mlflow.db in the storage folder. An address that the
+    folder notes is never followed: whoever wrote the folder chose it, and would be sent the user's credentials.
+
+    Raises:
+        UserError: the sweep was recorded elsewhere, or its storage is an object store, and no address was given.
+    """
+    asked = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
+    if asked:
+        return asked
+    noted = read_started(folder).tracking_uri
+    file = database(noted)
+    if noted and (file is None or file.name != MLFLOW_FILE):
+        address = "the address with its password" if HIDDEN in noted else shlex.quote(noted)
+        raise UserError(
+            f"an MLflow address must be given by you to be followed; the sweep in {folder} notes {shortened(noted)}, "
+            f"and none was given: if you trust it, give --tracking-uri {address}, or set MLFLOW_TRACKING_URI"
+        )
+    return own_tracking_uri(storage_of_sweep(folder))
+
+
+def _holds_sweep(storage: Folder, name: str) -> bool:
+    """Return whether there is a sweep. A link counts as one, so that whoever opens it learns why it cannot be."""
+    try:
+        return (storage / name).exists(PLAN_FILE)
+    except UserError:
+        return True
+    except OSError:
+        return False
+
+
+def known_sweeps(storage: Folder) -> list[str]:
+    """The names of the sweeps in a storage. Raises `UserError` if it cannot be read."""
+    try:
+        return [name for name in storage.names() if is_name(name) and _holds_sweep(storage, name)]
+    except OSError as error:
+        raise UserError(
+            f"the storage must be a folder that can be read; {storage}: {one_line(error)}: check --storage"
+        ) from error

@@ -1,0 +1,85 @@
+"""What each trial of a sweep reported, from its records alone: each file is read once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.spool import End, Spool, Start, Step
+from sweeps.engine.study.rows import Row
+from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError, one_line
+
+GENERATOR_UPDATES, SECONDS = "train/generator_updates", "train/seconds"
+
+
+@dataclass(frozen=True)
+class History:
+    """One trial's records. label: what the trial is called; segments: their names; steps: its reports, by updates."""
+
+    number: int
+    label: str
+    segments: tuple[str, ...] = ()
+    start: Start | None = None
+    steps: tuple[Step, ...] = ()
+    end: End | None = None
+
+    def curve(self, metric: str) -> dict[int, float]:
+        """Critic updates -> the metric, where it was reported as a finite number."""
+        values = {step.critic_updates: step.metrics.get(metric, math.nan) for step in self.steps}
+        return {step: value for step, value in values.items() if math.isfinite(value)}
+
+    def at(self, critic_updates: int) -> Mapping[str, float]:
+        """All that was reported after so many critic updates; empty if nothing was."""
+        return next((step.metrics for step in self.steps if step.critic_updates == critic_updates), {})
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """The last report's metrics; empty before the first."""
+        return self.steps[-1].metrics if self.steps else {}
+
+    @property
+    def machine(self) -> str:
+        """The processor or GPU that it began on, where that was recorded."""
+        return self.start.machine if self.start is not None else ""
+
+    @property
+    def span_ms(self) -> tuple[int, int] | None:
+        """From its start to its end, or to its last record if it has not ended: milliseconds since 1970."""
+        times = [step.timestamp_ms for step in self.steps]
+        if self.start is not None:
+            times.append(self.start.started_ms)
+        if self.end is not None:
+            times.append(self.end.ended_ms)
+        return (min(times), max(times)) if times else None
+
+
+def read_histories(folder: Folder, rows: Sequence[Row]) -> dict[int, History]:
+    """The history of each of these trials, by number. Raises `UserError` if a record cannot be read."""
+    try:
+        return {row.number: _history(folder, row) for row in rows}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the records of a sweep must be files that can be read; {one_line(error)}: check --storage"
+        ) from error
+
+
+def _history(folder: Folder, row: Row) -> History:
+    spool = Spool(trial_folder(folder, row.label))
+    names = spool.segments()
+    start, steps, end = None, [], None
+    for name in names:
+        try:
+            segment = spool.read(name)
+        except FileNotFoundError:  # an end that was taken back since it was listed
+            continue
+        match segment:
+            case Start():
+                start = segment
+            case Step():
+                steps.append(segment)
+            case End():
+                end = segment
+    return History(row.number, row.label, tuple(names), start, tuple(steps), end)

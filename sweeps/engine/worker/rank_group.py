@@ -1,0 +1,242 @@
+"""A trial over several GPUs: the process that Tune started leads, as the first rank, and has a process a further GPU.
+
+What puts a trial on the leader's lane, or trains it, is done to each follower's own. All else, scores, what is kept and
+the study, is the leader's alone.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from numpy.typing import NDArray
+from ray.actor import ActorHandle
+from ray.util.placement_group import get_current_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from wgan_core.backend import process
+from wgan_core.backend.memory import give_back
+from wgan_core.backend.ranks import ALONE, TIMEOUT_S, LostRank, Ranks, joined
+from wgan_core.config import Structure, Trial
+from wgan_core.errors import one_line
+from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.means import Sums
+from wgan_core.training.state import State
+
+# In which a follower's process starts, and imports what it needs.
+START_S = 300.0
+POLL_S = 0.5
+# In which a leader that has lost a follower finds that out by itself, as it does except on a GPU.
+GRACE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What each rank needs for its cohort. pair: the networks, if they are a person's own, which no worker knows."""
+
+    structure: Structure
+    grid: Sequence[int]
+    threads: int
+    pair: Pair | None = None
+
+    def device(self) -> torch.device:
+        """That of this process, which is given one GPU where there are any."""
+        process.configure(self.threads, precision=self.structure.precision)
+        if self.pair is not None:
+            PAIRS[self.structure.networks] = self.pair
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Follower:
+    """A further rank, a Ray actor."""
+
+    def __init__(self, task: Task, values: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        self._task, self._device = task, task.device()
+        with warnings.catch_warnings():
+            # Ray's shared memory is read-only, which torch warns of: nothing here writes to the data.
+            warnings.simplefilter("ignore", UserWarning)
+            self._data = torch.from_numpy(values).to(self._device)
+            self._labels = None if labels is None else torch.from_numpy(labels).to(self._device)
+        self._stack = ExitStack()
+        self._ranks: Ranks = ALONE
+        self._cohort: Cohort | None = None
+
+    def ready(self) -> None:
+        """Answers once the process has started."""
+
+    def join(self, meeting: str, rank: int, size: int) -> None:
+        self._ranks = self._stack.enter_context(joined(Path(meeting), rank, size, self._device))
+
+    def add(self, *trial: Any) -> None:
+        """As `Cohort.add`, in place of the trial that was on the lane."""
+        self._cohort = None
+        give_back(self._device)
+        structure, grid = self._task.structure, self._task.grid
+        cohort = Cohort(structure, self._data, grid, self._device, 1, self._labels, ranks=self._ranks)
+        with self._leaving():
+            cohort.add(*trial)
+        self._cohort = cohort
+
+    def advance(self) -> None:
+        """As `Cohort.advance`; the leader alone is asked whether to stop."""
+        assert self._cohort is not None
+        with self._leaving():
+            self._cohort.advance()
+
+    def leave(self) -> None:
+        self._cohort = None
+        self._stack.close()
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """An error ends what the leader waits for here; on a GPU, where to leave is to wait, it is told instead."""
+        try:
+            yield
+        except BaseException:
+            if self._device.type == "cpu":
+                self.leave()
+            raise
+
+
+class Company:
+    """The ranks of one trial, as their leader has them; of a trial on one GPU, or none, itself alone."""
+
+    def __init__(self, ranks: Ranks, followers: Sequence[ActorHandle[Any]], tell: Callable[[str], None]) -> None:
+        """tell: says why this process ends, where it has to end itself."""
+        self.ranks, self._followers, self._tell = ranks, followers, tell
+
+    def machine(self, device: torch.device) -> str:
+        """What the trial is trained on."""
+        described = process.describe(device)
+        return described if self.ranks.size == 1 else f"{self.ranks.size} x {described}"
+
+    @contextmanager
+    def doing(self, method: str, *arguments: Any) -> Iterator[None]:
+        """While the leader does it, so do the followers. Raises what one of them did, if that ended it."""
+        asked = [getattr(each, method).remote(*arguments) for each in self._followers]
+        with self._watched(asked):
+            try:
+                yield
+            except LostRank as error:
+                raise _cause(asked) or error from None
+        ray.get(asked, timeout=TIMEOUT_S)
+
+    @contextmanager
+    def _watched(self, asked: Sequence[ray.ObjectRef[Any]]) -> Iterator[None]:
+        if not asked:
+            yield
+            return
+        done = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(asked, done), name="ranks", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _watch(self, asked: Sequence[ray.ObjectRef[Any]], done: threading.Event) -> None:
+        """End this process if a follower has failed and the leader does not find out: on a GPU it waits for ever."""
+        while not done.wait(POLL_S):
+            if (cause := _cause(asked, within_s=0)) is not None and not done.wait(GRACE_S):
+                self._tell(one_line(cause))
+                os._exit(1)
+
+
+class LedCohort(Cohort):
+    """The leader's cohort; of one lane, if there are followers, so that a trial takes the place of one before it."""
+
+    def __init__(
+        self,
+        company: Company,
+        structure: Structure,
+        data: torch.Tensor,
+        grid: Sequence[int],
+        device: torch.device,
+        labels: torch.Tensor | None,
+        execution: str,
+    ) -> None:
+        super().__init__(structure, data, grid, device, 1, labels, execution, company.ranks)
+        self._company = company
+
+    def add(
+        self, trial: Trial, state: State | None = None, critic_updates: int = 0, since_report: Sums | None = None
+    ) -> None:
+        with self._company.doing("add", trial, state, critic_updates, since_report):
+            super().add(trial, state, critic_updates, since_report)
+
+    def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
+        with self._company.doing("advance"):
+            return super().advance(interrupted)
+
+
+@contextmanager
+def company(
+    size: int,
+    task: Task,
+    values: NDArray[Any],
+    labels: NDArray[Any] | None,
+    device: torch.device,
+    tell: Callable[[str], None],
+) -> Iterator[Company]:
+    """So many ranks for as long as the block lasts, on the bundles of this process's placement group.
+
+    values, labels: the training data. Raises what a follower raised, or `LostRank` if one died.
+    """
+    if size == 1:
+        yield Company(ALONE, [], tell)
+        return
+    held = ray.put(values), ray.put(labels)
+    actor: Any = ray.remote(num_cpus=0, num_gpus=1)(Follower)
+    group = get_current_placement_group()
+    assert group is not None, "Tune starts a trial in a placement group"
+    followers: list[ActorHandle[Any]] = []
+    try:
+        for rank in range(1, size):
+            bundle = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
+            followers.append(actor.options(scheduling_strategy=bundle).remote(task, *held))
+        ray.get([each.ready.remote() for each in followers], timeout=START_S)
+        with tempfile.TemporaryDirectory(prefix="wgan-ranks-") as folder:
+            meeting = Path(folder, "ranks")
+            asked = [each.join.remote(str(meeting), rank, size) for rank, each in enumerate(followers, 1)]
+            try:
+                with joined(meeting, 0, size, device) as ranks:
+                    ray.get(asked, timeout=TIMEOUT_S)
+                    yield Company(ranks, followers, tell)
+                    # Together: on a GPU who leaves waits for the others.
+                    left = [each.leave.remote() for each in followers]
+            except LostRank as error:
+                raise _cause(asked) or error from None
+            ray.get(left, timeout=TIMEOUT_S)
+    finally:
+        for each in followers:
+            ray.kill(each)
+
+
+def _cause(asked: Sequence[ray.ObjectRef[Any]], within_s: float = GRACE_S) -> Exception | None:
+    """Why a follower did not do what it was asked, if that is known within some seconds.
+
+    That it lost another rank is no cause: that one has it.
+    """
+    found: list[Exception] = []
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=within_s)
+    for each in ready:
+        rank = list(asked).index(each) + 1
+        try:
+            ray.get(each)
+        except ray.exceptions.RayActorError:
+            found.append(LostRank(f"rank {rank} of {len(asked) + 1} has died, by a signal or for want of memory"))
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, LostRank):
+                found.append(error.cause)
+    return found[0] if found else None

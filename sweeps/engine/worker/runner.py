@@ -1,0 +1,318 @@
+"""What runs in a worker: a cohort of sweep trials, from claim to end, as a Tune function trainable."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+import torch
+from numpy.typing import NDArray
+from ray import tune
+from ray.actor import ActorHandle
+
+from sweeps.engine.cluster.drain import drain_here
+from sweeps.engine.cluster.nodes import Unlike, check_here
+from sweeps.engine.cluster.notice import Notice
+from sweeps.engine.cluster.placement import ranks_of
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.spool import State
+from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.study.claims import Claim
+from sweeps.engine.study.narrowing import width_for
+from sweeps.engine.worker.rank_group import Company, LedCohort, Task, company
+from sweeps.engine.worker.scorer import Scorer
+from wgan_core.backend import process
+from wgan_core.backend.graph import CAPTURED
+from wgan_core.backend.memory import give_back, is_out_of_memory, what_ran_out
+from wgan_core.data.folder import Folder
+from wgan_core.errors import one_line
+from wgan_core.metrics import Evaluator
+from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.cohort import Cohort, Report
+
+# How long a process whose node leaves waits for the study before it saves.
+SAVES_S = 5.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all cohorts of a sweep share.
+
+    inventory: what the driver would train with. execution: how a GPU carries out updates. pair: the networks, if they
+    are a person's own, which no worker knows.
+    """
+
+    plan_json: Mapping[str, Any]
+    folder: Folder
+    lanes: int
+    threads: int
+    gpu_share: float
+    inventory: dict[str, str]
+    execution: str = CAPTURED
+    pair: Pair | None = None
+
+
+def train_cohort(
+    config: Mapping[str, Any],
+    work: Work,
+    study: ActorHandle[Any],
+    values: NDArray[Any],
+    labels: NDArray[Any] | None,
+    evaluator: Evaluator,
+    test: Evaluator | None,
+) -> None:
+    """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes.
+
+    test: scores the best checkpoint of each trial that is trained to the end, on the test split.
+    """
+    holder = tune.get_context().get_trial_id()
+    # First of all, so that it is known what a node that is lost has had.
+    claims = cast("list[Claim]", ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
+    process.configure(work.threads, work.gpu_share, work.plan_json["structure"]["precision"])
+    # A process that was given no GPU may see them all the same.
+    device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
+    try:
+        check_here(work.inventory)
+        if work.pair is not None:
+            PAIRS[work.plan_json["structure"]["networks"]] = work.pair
+        data = resident(values, work.plan_json["data_digest"], device)
+        told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
+        plan = Plan.from_json(work.plan_json)
+        task = Task(plan.structure, plan.grid, work.threads, work.pair)
+        ranks = ranks_of(work.gpu_share)
+        with company(ranks, task, values, labels, device, lambda why: ray.get(study.note.remote(holder, why))) as ours:
+            runner = _Runner(work, study, holder, data, told, evaluator, test, device, ours)
+            with Notice() as notice:
+                runner.run(claims, notice.given)
+    except Unlike as error:
+        drain_here()  # or it would take one trial after another
+        ray.get(study.note.remote(holder, str(error), leaves=True))
+        raise
+    except Leaving:
+        ray.get(study.note.remote(holder, "its node is leaving the cluster", leaves=True))
+        raise
+    except Exception as error:
+        ray.get(study.note.remote(holder, one_line(error)))
+        raise
+
+
+class Leaving(Exception):
+    """This node is about to leave the cluster; every trial's state is kept."""
+
+
+_resident: dict[tuple[str, str], torch.Tensor] = {}
+
+
+def resident(values: NDArray[Any], digest: str, device: torch.device) -> torch.Tensor:
+    """The training data on the device: on the CPU the node's shared copy itself, on a GPU one copy a process."""
+    key = (digest, str(device))
+    if key not in _resident:
+        _resident.clear()
+        with warnings.catch_warnings():
+            # Shared memory is read-only, which torch warns of: nothing here writes to the data.
+            warnings.simplefilter("ignore", UserWarning)
+            _resident[key] = torch.from_numpy(values).to(device)
+    return _resident[key]
+
+
+class _Runner:
+    """One cohort, and what is kept of its trials by number."""
+
+    def __init__(
+        self,
+        work: Work,
+        study: ActorHandle[Any],
+        holder: str,
+        data: torch.Tensor,
+        labels: torch.Tensor | None,
+        evaluator: Evaluator,
+        test: Evaluator | None,
+        device: torch.device,
+        ours: Company,
+    ) -> None:
+        self._plan = Plan.from_json(work.plan_json)
+        self._work, self._study, self._holder = work, study, holder
+        self._data, self._labels, self._device = data, labels, device
+        self._scorer = Scorer(self._plan, evaluator, test, data, labels, device, work.threads)
+        self._ours = ours
+        # The most lanes that the cohort may have, and those that it has, or was to have when memory ran out.
+        self._lanes, self._width = work.lanes, 1
+        self._cohort = self._vacant()
+        self._kept: dict[int, Kept] = {}
+        self._seconds: dict[int, float] = {}
+        self._alone = False
+
+    def _vacant(self) -> Cohort:
+        plan, work = self._plan, self._work
+        return LedCohort(self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.execution)
+
+    def _start(self, claims: list[Claim]) -> None:
+        """Put trials on lanes, each from its last checkpoint if it has one."""
+        self._alone = any(claim.alone for claim in claims)
+        self._fit(len(self._cohort.trials) + len(claims))
+        for claim in claims:
+            number, found = claim.trial.number, self._keep(claim)
+            self._seconds[number] = found.seconds if found else 0.0
+            if found is None:
+                self._cohort.add(claim.trial)
+            else:
+                self._cohort.add(claim.trial, found.state, found.critic_updates, found.since_report)
+                # The process may have died between the checkpoint and the report: the same value again does nothing.
+                if self._plan.objective in found.scores:
+                    self._judge({number: (found.critic_updates, found.scores[self._plan.objective])}, {})
+
+    def _keep(self, claim: Claim) -> Checkpoint | None:
+        """Begin to keep a trial; its last checkpoint, if it has one."""
+        folder = trial_folder(self._work.folder, self._plan.label(claim.trial.number))
+        kept = self._kept[claim.trial.number] = Kept(folder, self._plan.objective)
+        return kept.start(claim, self._ours.machine(self._device), in_company=self._work.lanes > 1)
+
+    def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
+        """Train until no trial is left to claim. Raises `Leaving`, with all that is on the lanes kept, if `leaves`."""
+        if not claims:  # another holds them by now
+            return
+        self._lanes = max(len(claims), cast("int", ray.get(self._study.lanes.remote(self._work.lanes))))
+        while True:
+            try:
+                self._start(claims)
+                self._train(leaves)
+                return
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                ran_out = what_ran_out(error)
+            # Here, where the error is gone, and with it the calls that held the tensors.
+            claims = self._narrow(ran_out)
+
+    def _train(self, leaves: Callable[[], bool]) -> None:
+        while self._refill():
+            self._fit(len(self._cohort.trials))
+            reports = self._cohort.advance(leaves)
+            if reports:
+                self._report(reports)
+            if leaves():
+                self._save()
+                raise Leaving
+            if reports and self._alone and self._work.lanes > 1:
+                self._acquit()
+
+    def _refill(self) -> bool:
+        """Freed lanes of a cohort of several take the next trials; a single trial is a Tune trial of its own.
+
+        Whether there is any to train.
+        """
+        while self._work.lanes > 1 and (free := self._lanes - len(self._cohort.trials)) > 0:
+            if self._alone and self._cohort.trials:
+                break
+            claims = cast("list[Claim]", ray.get(self._study.claim.remote(self._holder, free)))
+            if not claims:
+                break
+            self._start(claims)
+        return bool(self._cohort.trials)
+
+    def _fit(self, trials: int) -> None:
+        """Have as many lanes as so many trials take: vacant ones cost as much as others."""
+        self._width = width_for(trials, self._lanes)
+        if self._cohort.width != self._width:
+            self._cohort.resize(self._width)
+
+    def _acquit(self) -> None:
+        """A trial that was alone has got past the place where its process had died: it waits for company again."""
+        numbers = [trial.number for trial in self._cohort.trials]
+        for number in numbers:
+            self._cohort.drop(number)
+            del self._kept[number]
+        ray.get(self._study.hand_back.remote(self._holder, numbers))
+
+    def _narrow(self, ran_out: str) -> list[Claim]:
+        """Out of memory: the trials go on from their last checkpoints with half the lanes; one alone is given up."""
+        self._cohort = self._vacant()
+        self._kept.clear()
+        give_back(self._device)
+        if self._width > 1:
+            self._lanes = self._width // 2
+            said = (
+                f"{self._width} lanes do not fit in memory ({ran_out}): {self._lanes} from now on; trials go on from "
+                "their last checkpoints, and those without a lane wait for one"
+            )
+            return cast("list[Claim]", ray.get(self._study.narrow.remote(self._holder, self._lanes, said)))
+        remedy = "fewer processes by a smaller --max-concurrent"
+        if self._device.type == "cuda":
+            share = self._work.gpu_share
+            remedy = ("fewer processes per GPU" if share < 1 else "more GPUs a trial") + " by a larger --gpus-per-trial"
+        reason = f"does not fit in memory ({ran_out}): give a smaller batch_size, or {remedy}"
+        for claim in cast("list[Claim]", ray.get(self._study.held.remote(self._holder))):
+            found = self._keep(claim)
+            self._end(claim.trial.number, found.critic_updates if found else 0, "FAIL", reason)
+        return []
+
+    def _report(self, reports: list[Report]) -> None:
+        """Score and keep what stands at a report, and end what is stopped or done."""
+        self._check([report.trial.number for report in reports])
+        values: dict[int, tuple[int, float]] = {}
+        sound = [report for report in reports if not report.problem]
+        for report in sound:
+            self._seconds[report.trial.number] += report.seconds
+        scored = self._scorer.report(self._cohort, sound, self._seconds, self._kept)
+        for report in reports:
+            value = scored.get(report.trial.number, math.nan)
+            if math.isfinite(value):
+                values[report.trial.number] = report.critic_updates, value
+            else:
+                self._end(report.trial.number, report.critic_updates, "FAIL", report.problem or f"its score is {value}")
+        self._judge(values, {report.trial.number: report.seconds for report in reports})
+        for number in values.keys() & self._kept.keys():
+            self._kept[number].tidy()
+        self._tell_tune(values)
+
+    def _check(self, numbers: list[int], within_s: float | None = None) -> None:
+        """Before anything is written: whoever is cut off from the study waits here, while another trains the trial.
+
+        Raises `PermissionError` if another does.
+        """
+        ray.get(self._study.check.remote(self._holder, numbers), timeout=within_s)
+
+    def _save(self) -> None:
+        """Keep the state of each trial that has trained since its last report."""
+        # The node will not wait for a study that is itself waiting for its database.
+        with suppress(ray.exceptions.GetTimeoutError):
+            self._check([trial.number for trial in self._cohort.trials], SAVES_S)
+        for trial in self._cohort.trials:
+            number = trial.number
+            step, seconds, since_report = self._cohort.since_report(number)
+            if step and step not in self._plan.grid:
+                state, total = self._cohort.state_of(number), self._seconds[number] + seconds
+                saved = Checkpoint(trial, self._plan.structure, step, state, {}, total, since_report)
+                self._kept[number].save(saved)
+
+    def _judge(self, values: dict[int, tuple[int, float]], seconds: dict[int, float]) -> None:
+        """Report (step, value) of some trials, all before any is judged, and end those that are stopped or done."""
+        if not values:
+            return
+        verdicts = cast("dict[int, bool]", ray.get(self._study.report.remote(self._holder, values, seconds)))
+        for number, (step, _) in values.items():
+            if step >= self._plan.budget:
+                self._end(number, step, "COMPLETE", "trained for the whole budget")
+            elif verdicts[number]:
+                self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
+
+    def _end(self, number: int, step: int, state: State, reason: str) -> None:
+        kept = self._kept.pop(number)
+        test = self._scorer.test_scores(kept) if state == "COMPLETE" else {}
+        kept.end(state, reason, step, test)
+        ray.get(self._study.finish.remote(self._holder, number, state, reason, test))
+        kept.tidy()
+        if number in [trial.number for trial in self._cohort.trials]:
+            self._cohort.drop(number)
+
+    def _tell_tune(self, values: dict[int, tuple[int, float]]) -> None:
+        if values:
+            step, value = min(values.values(), key=lambda item: item[1])
+            tune.report({"value": value, "critic_updates": step})

@@ -1,0 +1,1 @@
+"""How a device carries training out: kernels, graphs, precision, memory and ranks."""

@@ -1,0 +1,144 @@
+"""How optimisers, averages and draws are carried out on a device, where its fastest way is not operation by operation.
+
+On the CPU, Adam is torch's own fused kernel, lane by lane: it passes once over parameters, gradients and moments, where
+the rule, operation by operation, passes seven times (benchmarks/step.py has what that is worth). On a GPU such chains
+of elementwise operations are compiled into one kernel each. What they compute is the same but for rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._triton import has_triton
+
+from wgan_core.rules.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, move_
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Versions of one compiled function, one for each optimiser, dtype and set of shapes: in a process that has many.
+VERSIONS = 1024
+LIMITS: dict[str, Any] = {"recompile_limit": VERSIONS, "accumulated_recompile_limit": VERSIONS}
+# It would take Philox's multipliers, which need 64 bits, for indices, which on a GPU have 32 (torch 2.11 to 2.13).
+OPTIONS: dict[str, Any] = {"constant_and_index_propagation": False}
+
+
+class Mover(Protocol):
+    def __call__(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        first: Sequence[Tensor],
+        second: Sequence[Tensor],
+        rates: Rates,
+        averages: Sequence[Tensor] = (),
+        share: Tensor | None = None,
+    ) -> None:
+        """One update of tensors (K, ...) of the lanes that are due, and of averages of the parameters by `share`."""
+
+
+@functools.cache
+def mover(optimiser: str, device: str) -> Mover:
+    """The optimiser of this name, on this type of device."""
+    return fused_adam if optimiser == "adam" and device == "cpu" else by_rule(OPTIMISERS[optimiser], device)
+
+
+def by_rule(rule: Rule, device: str) -> Mover:
+    """An optimiser, operation by operation, or what is compiled of that."""
+
+    def elementwise(tensors: Any, factors: Any, due: Tensor, averages: Any, share: Any) -> None:
+        parameters, gradients, first, second = tensors
+        move_(rule, parameters, gradients, first, second, factors, due)
+        if averages:
+            average_(averages, parameters, share)
+
+    carried_out = compiled(elementwise, device)
+
+    def move(
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        first: Sequence[Tensor],
+        second: Sequence[Tensor],
+        rates: Rates,
+        averages: Sequence[Tensor] = (),
+        share: Tensor | None = None,
+    ) -> None:
+        tensors = [list(parameters), list(gradients), list(first), list(second)]
+        carried_out(tensors, rule.factors(rates), rates.due, list(averages), share)
+
+    return move
+
+
+def fused_adam(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    rates: Rates,
+    averages: Sequence[Tensor] = (),
+    share: Tensor | None = None,
+) -> None:
+    """Adam by torch's kernel, on the CPU, where reading a value of a lane waits for nothing."""
+    told = zip(*(each.tolist() for each in (rates.step, rates.lr, rates.beta1, rates.beta2, rates.due)), strict=True)
+    for lane, (step, lr, beta1, beta2, due) in enumerate(told):
+        if due:
+            torch._fused_adam_(
+                [tensor[lane] for tensor in parameters],
+                # The kernel walks all tensors alike, but a convolution's gradient may come in another memory layout.
+                [tensor[lane].contiguous() for tensor in gradients],
+                [tensor[lane] for tensor in first],
+                [tensor[lane] for tensor in second],
+                [],
+                [torch.tensor(step, dtype=torch.float32)] * len(parameters),
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
+    if share is not None:
+        average_(averages, parameters, share)
+
+
+def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
+    """Compile a function for a GPU. Return it unchanged for other devices, where compiling is slow.
+
+    torch compiles the function for the first number of lanes, and once more for every other number. If it cannot
+    compile the function, the compiled function warns and runs the original one.
+    """
+    if device != "cuda" or not has_triton():
+        return function
+    # Here, as it makes a folder.
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    way: Callable[P, T] = torch.compile(function, fullgraph=True, options=OPTIONS)
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        nonlocal way
+        try:
+            with torch._dynamo.config.patch(**LIMITS):
+                return way(*arguments, **named)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+            # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
+            _log.warning("a part of an update is not compiled, which takes longer: %s", _why(error))
+            way = function
+            return way(*arguments, **named)
+
+    return call
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, without the advice that torch puts after it."""
+    cause = getattr(error, "inner_exception", error)
+    said = str(cause).strip().splitlines()
+    return ": ".join([type(cause).__name__, *said[:1]])

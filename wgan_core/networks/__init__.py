@@ -1,0 +1,1 @@
+"""Networks over lanes: a module per lane, layers, conditioning and the shipped pairs."""

@@ -1,0 +1,253 @@
+"""Pairs of a critic and a generator, plain `nn.Module`s, and such a module as a function over lanes.
+
+K lanes, N samples in a batch
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.flop_counter import FlopCounterMode
+
+from wgan_core.backend.convolution import fast_convolutions
+from wgan_core.backend.linear import fast_linear
+from wgan_core.backend.precision import BFLOAT16, FLOAT32, TF32, Bfloat16Products, float32_on_gpus
+from wgan_core.config import Structure
+from wgan_core.data.coding import Categorical
+from wgan_core.errors import UserError
+from wgan_core.networks.conditioning import Conditional, widened
+from wgan_core.networks.layers import LeakyReLU as LeakyReLU  # these two also for pairs of one's own
+from wgan_core.networks.layers import Reshape as Reshape
+from wgan_core.networks.pairs.conv import conv_critic, conv_generator
+from wgan_core.networks.pairs.dcgan import dcgan_critic, dcgan_generator
+from wgan_core.networks.pairs.ffpred import ffpred_critic, ffpred_generator
+from wgan_core.networks.pairs.mlp import mlp_critic, mlp_generator
+from wgan_core.networks.pairs.residual import residual_critic, residual_generator
+from wgan_core.networks.pairs.sequence import sequence_critic, sequence_generator
+
+T = TypeVar("T")
+Tensors = dict[str, Tensor]
+# Operations of a lane's products from which on a CPU its own kernels count for more than the calls that vectorised ones
+# save (docs/log.md).
+LARGE = 12_000_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How a critic and a generator are made for a structure; each may take options of its own, by name.
+
+    flat: the critic sees a sample as one vector, so where it is told a class, the code is appended to that.
+    """
+
+    critic: Callable[..., nn.Module]
+    generator: Callable[..., nn.Module]
+    flat: bool = False
+
+
+PAIRS = {
+    "mlp": Pair(mlp_critic, mlp_generator, flat=True),
+    "ffpred": Pair(ffpred_critic, ffpred_generator, flat=True),
+    "conv": Pair(conv_critic, conv_generator),
+    "dcgan": Pair(dcgan_critic, dcgan_generator),
+    "residual": Pair(residual_critic, residual_generator),
+    "sequence": Pair(sequence_critic, sequence_generator),
+}
+SHIPPED = frozenset(PAIRS)
+
+
+def register(name: str, pair: Pair) -> None:
+    """Make a pair of one's own known by a name. Raises `UserError` for the name of another one."""
+    if PAIRS.get(name, pair) != pair:
+        raise UserError(f"networks must have a name of their own; given {name!r}, which is taken: choose another")
+    PAIRS[name] = pair
+
+
+def own_pair(name: str) -> Pair | None:
+    """The pair of this name, if it is registered and not one that is shipped."""
+    return None if name in SHIPPED else PAIRS.get(name)
+
+
+def own_digest(structure: Structure) -> str:
+    """SHA-256 of what a pair of a person's own is made of: layers, shapes, and the text of its classes; "" of others.
+
+    So that a sweep is not continued with other networks of the same name.
+    """
+    pair = own_pair(structure.networks)
+    if pair is None:
+        return ""
+    with torch.device("meta"):
+        networks = build(structure)
+    kinds = {type(module) for network in networks for module in network.modules()}
+    own = [kind for kind in kinds if not kind.__module__.startswith(("torch.", "wgan_core."))]
+    texts = sorted(_text(each) for each in (*own, pair.critic, pair.generator))
+    shapes = [str({name: tuple(tensor.shape) for name, tensor in each.state_dict().items()}) for each in networks]
+    return hashlib.sha256("\n".join([*map(str, networks), *shapes, *texts]).encode()).hexdigest()
+
+
+def _text(made: object) -> str:
+    try:
+        return inspect.getsource(made)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # as of what is typed into a prompt
+        return ""
+
+
+class Network:
+    """An `nn.Module` as a function of its tensors, over a leading lane axis.
+
+    The module gives the arithmetic and the names; its own tensors are never used. Only here are lanes vectorised. One
+    lane goes the same way without the axis, since a vectorised call of one costs time and gains nothing; and on a CPU
+    so do several, one after another, where the products of each are large: there the kernels for one lane are the
+    faster ones, and a lane has the very bits that it has alone.
+    """
+
+    def __init__(self, module: nn.Module, precision: str = FLOAT32) -> None:
+        """precision: of its products in training, as in `Structure`; in evaluation they are those of float32."""
+        self._module, self._precision = module.to("meta"), precision
+        # By the shape of a lane's inputs.
+        self._counted: dict[torch.Size, int] = {}
+
+    def __call__(
+        self, parameters: Tensors, buffers: Tensors, x: Tensor, labels: Tensor | None = None, *, training: bool = True
+    ) -> tuple[Tensor, Tensors]:
+        """The outputs (K, N, ...) for inputs (K, N, ...), and the buffers after the call, new tensors.
+
+        labels: (K, N), of modules that are told classes.
+        """
+        self._module.train(training)
+        inputs = (x,) if labels is None else (x, labels)
+        by_lane = self._is_by_lane(*inputs)
+        with self._products(x, training, by_lane):
+            if not by_lane:
+                return torch.func.vmap(self._forward)(parameters, buffers, *inputs)
+            each = zip(_lanes(parameters, len(x)), _lanes(buffers, len(x)), *map(_apart, inputs), strict=True)
+            found = [self._forward(*lane) for lane in each]
+        outputs = _together([output for output, _ in found])
+        return outputs, {name: _together([after[name] for _, after in found]) for name in buffers}
+
+    def _is_by_lane(self, *inputs: Tensor) -> bool:
+        """Whether lanes are computed one after another. It depends on nothing but shapes and the kind of device."""
+        if len(inputs[0]) == 1:
+            return True
+        return inputs[0].device.type == "cpu" and self._operations(*inputs) >= LARGE
+
+    def _operations(self, *inputs: Tensor) -> int:
+        """Floating-point operations of the products of one lane."""
+        shape = inputs[0].shape[1:]
+        if shape not in self._counted:
+            # In the module's dtype, which need not be that of its inputs here; the count is the same in all.
+            x, *labels = (each[0] for each in inputs)
+            one_lane = [torch.empty(x.shape, device="meta"), *(each.to("meta") for each in labels)]
+            # What cannot be worked out without values cannot be vectorised either, and vmap says why.
+            with suppress(Exception), FlopCounterMode(display=False) as counter, torch.no_grad():
+                self._module(*one_lane)
+            self._counted[shape] = counter.get_total_flops()
+        return self._counted[shape]
+
+    @contextmanager
+    def _products(self, x: Tensor, training: bool, by_lane: bool) -> Iterator[None]:
+        with ExitStack() as ways:
+            if by_lane:
+                ways.enter_context(fast_linear(x))
+            ways.enter_context(fast_convolutions(x))
+            if training and self._precision == BFLOAT16:
+                ways.enter_context(Bfloat16Products())  # the last is asked first, and hands on what it has rounded
+            if not training and self._precision == TF32 and x.is_cuda:
+                ways.enter_context(float32_on_gpus())
+            yield
+
+    def _forward(self, parameters: Tensors, buffers: Tensors, *inputs: Tensor) -> tuple[Tensor, Tensors]:
+        after = _map(buffers, torch.clone)
+        return functional_call(self._module, {**parameters, **after}, inputs), after
+
+
+def _map(tensors: Mapping[str, Tensor], function: Callable[[Tensor], T]) -> dict[str, T]:
+    return {name: function(tensor) for name, tensor in tensors.items()}
+
+
+def _lanes(tensors: Tensors, count: int) -> list[Tensors]:
+    """The tensors (K, ...) of each of so many lanes."""
+    apart = _map(tensors, _apart)
+    return [{name: lanes[lane] for name, lanes in apart.items()} for lane in range(count)]
+
+
+def _apart(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The lanes of a tensor (K, ...). Of a single one its derivative needs no copy."""
+    return (tensor.squeeze(0),) if len(tensor) == 1 else tensor.unbind()
+
+
+def _together(lanes: list[Tensor]) -> Tensor:
+    return lanes[0].unsqueeze(0) if len(lanes) == 1 else torch.stack(lanes)
+
+
+def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
+    """The critic and the generator of a structure, freshly initialised from torch's global generator.
+
+    Raises `UserError` for an unknown pair or option, for samples that the pair is not made for, for batch normalisation
+    in the critic and for layers that draw random numbers.
+    """
+    pair = PAIRS.get(structure.networks)
+    if pair is None:
+        raise UserError(
+            f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of these, or, "
+            "of networks of your own, the script that registers them: --script FILE"
+        )
+    if structure.classes:
+        with torch.device("meta"):  # an error is to name the shape of the samples, without what a label adds
+            _part(structure, pair.critic, "critic")
+    for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
+    critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")
+    if structure.classes:
+        critic = Conditional(critic, structure.classes, structure.label_embedding, pair.flat)
+        generator = Conditional(generator, structure.classes, structure.label_embedding, flat=True)
+    if structure.coding is not None and structure.coding.blocks:
+        generator = Categorical(generator, structure.coding)
+    _check(critic, generator)
+    return critic, generator
+
+
+def _check(critic: nn.Module, generator: nn.Module) -> None:
+    for name, module in critic.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise UserError(
+                "a critic must not normalise over the batch: real and generated samples pass in one batch, whose "
+                "statistics they would share, and a gradient penalty is on each sample's own gradient; given batch "
+                f"normalisation at {name!r}: take layer normalisation"
+            )
+    for network in (critic, generator):
+        for name, module in network.named_modules():
+            if isinstance(module, _DropoutNd | nn.RReLU):
+                raise UserError(
+                    "a network must draw no random numbers, so that an update can be repeated bit for bit; given "
+                    f"{type(module).__name__} at {name!r}: leave it out"
+                )
+
+
+def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn.Module:
+    """The critic or the generator, with its options."""
+    options = structure.network_options.get(name, {})
+    known = list(inspect.signature(make).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"the {name} of the networks {structure.networks!r} takes the options {', '.join(known) or 'none'}; "
+                f"given {option!r}: rename it or leave it out"
+            )
+    return make(structure, **options)
+
+
+def initialise(structure: Structure, seed: int) -> tuple[nn.Module, nn.Module]:
+    """The pair as a trial of this seed starts, on the CPU. torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
+        critic, generator = build(structure)
+    return critic.to(structure.torch_dtype), generator.to(structure.torch_dtype)

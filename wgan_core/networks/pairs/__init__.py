@@ -1,0 +1,1 @@
+"""Critics and generators, a module a pair; `wgan_core.networks.network.PAIRS` names them."""

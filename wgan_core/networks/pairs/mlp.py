@@ -1,0 +1,82 @@
+"""Multilayer perceptrons, for samples of any shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from wgan_core.config import Structure
+from wgan_core.networks.layers import ACTIVATIONS, OUTPUTS, Reshape
+from wgan_core.networks.pairs import checks
+
+CRITIC_WIDTHS = (512, 256)
+GENERATOR_WIDTHS = (128, 256, 512, 1024)
+
+
+def mlp_critic(
+    structure: Structure,
+    widths: Sequence[int] = CRITIC_WIDTHS,
+    activation: str = "leaky_relu",
+    layer_norm: bool = False,
+) -> nn.Module:
+    """Make a critic of fully connected layers: flattened sample -> widths -> one score.
+
+    Args:
+        structure: the trial's structure.
+        widths: units of the hidden layers, in order.
+        activation: the activation of each hidden layer, a name in `wgan_core.networks.layers.ACTIVATIONS`; leaky_relu
+            has a slope of 0.2.
+        layer_norm: whether each hidden layer is normalised over its units, per sample (Ba et al. 2016), before its
+            activation; Gulrajani et al. 2017, section 4, recommend it for critics.
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+    activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
+    normalised = checks.flag("layer_norm", layer_norm)
+    size = math.prod(structure.sample_shape)
+    layers: list[nn.Module] = [Reshape(size)]
+    for width in checks.widths(widths, CRITIC_WIDTHS):
+        layers.append(nn.Linear(size, width))
+        if normalised:
+            layers.append(nn.LayerNorm(width))
+        layers.append(activate())
+        size = width
+    return nn.Sequential(*layers, nn.Linear(size, 1), Reshape())
+
+
+def mlp_generator(
+    structure: Structure,
+    widths: Sequence[int] = GENERATOR_WIDTHS,
+    activation: str = "leaky_relu",
+    output: str | None = None,
+    batch_norm: bool | None = None,
+) -> nn.Module:
+    """z -> widths -> a sample.
+
+    widths, activation: as the critic's. output: "tanh" for samples in [-1, 1], "linear" for samples without bounds;
+    None: linear for the columns of a table or of sequences, which are standardised, else tanh.
+    batch_norm: normalise all hidden layers over the batch (Ioffe and Szegedy 2015), or none; None: all but the first
+    and the last.
+
+    Raises `UserError` for an option that is none of these.
+    """
+    activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
+    usual = "tanh" if structure.coding is None else "linear"
+    squash = checks.choice("output", usual if output is None else output, OUTPUTS, usual)
+    everywhere = batch_norm if batch_norm is None else checks.flag("batch_norm", batch_norm)
+    hidden = checks.widths(widths, GENERATOR_WIDTHS)
+    layers: list[nn.Module] = []
+    size = structure.latent_dim
+    for position, width in enumerate(hidden):
+        normalised = 0 < position < len(hidden) - 1 if everywhere is None else everywhere
+        # A bias before a normalisation has a gradient of zero, of which rounding makes noise that Adam amplifies.
+        layers.append(nn.Linear(size, width, bias=not normalised))
+        if normalised:
+            layers.append(nn.BatchNorm1d(width))
+        layers.append(activate())
+        size = width
+    last = nn.Linear(size, math.prod(structure.sample_shape))
+    return nn.Sequential(*layers, last, squash(), Reshape(*structure.sample_shape))

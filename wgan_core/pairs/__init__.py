@@ -1,1 +1,0 @@
-"""Critics and generators, a module a pair; `wgan_core.networks.PAIRS` names them."""

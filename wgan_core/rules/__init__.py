@@ -1,0 +1,1 @@
+"""The mathematics alone: objectives, optimisers and random draws."""

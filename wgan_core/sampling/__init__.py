@@ -1,0 +1,1 @@
+"""A trained generator on its own: load it and sample from it."""

@@ -1,0 +1,99 @@
+"""A trained generator as what is taken away: an `nn.Module`, its files, and a program that needs torch alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from wgan_core.config import Structure
+from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError, one_line
+from wgan_core.networks.network import build
+from wgan_core.training.checkpoint import Checkpoint
+
+WEIGHTS = "generator.safetensors"
+DESCRIPTION = "generator.json"
+PROGRAM = "generator.pt2"
+# Samples that a generator draws at a time: its layers are wider than they are.
+AT_ONCE = 5_000
+
+
+def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
+    """The checkpoint's averaged generator in evaluation mode, on the CPU: z (N, Z) to samples (N, ...).
+
+    Where it is told classes, it takes labels, int64 (N,), after z.
+    """
+    return _module(checkpoint.structure, {name: tensor[0] for name, tensor in checkpoint.state.average.items()})
+
+
+def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
+    """(count, seed, labels=None) -> samples (count, ...) of the averaged generator; labels (count,) if told any."""
+    generator, structure = averaged_generator(checkpoint), checkpoint.structure
+
+    def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+        inputs = (z,) if labels is None else (z, labels)
+        parts = zip(*(each.split(AT_ONCE) for each in inputs), strict=True)
+        return torch.cat([generator(*part) for part in parts])
+
+    return draw
+
+
+def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
+    # On the meta device nothing is drawn and nothing allocated: the tensors are put in its place.
+    with torch.device("meta"):
+        _, generator = build(structure)
+    try:
+        generator.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"a checkpoint's networks must be those that are known as {structure.networks!r}; its generator's weights "
+            f"do not fit them: {one_line(error)}: give the script that trained it with --script"
+        ) from error
+    return generator.eval().requires_grad_(False)
+
+
+def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
+    """Write the averaged generator's weights and what they belong to."""
+    tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()}
+    structure = checkpoint.structure
+    told = f"; labels: int64 (N,) in [0, {structure.classes})" if structure.classes else ""
+    description = {
+        "structure": structure.as_json(),
+        "trial": checkpoint.trial.as_json(),
+        "critic_updates": checkpoint.critic_updates,
+        "scores": checkpoint.scores,
+        "input": f"z: {structure.dtype} (N, {structure.latent_dim}), drawn from N(0, 1){told}",
+        "output": f"samples: (N, {', '.join(map(str, structure.sample_shape))}), scaled as the data was",
+    }
+    folder.write(WEIGHTS, save(tensors))
+    folder.write(DESCRIPTION, json.dumps(description, indent=1).encode())
+
+
+def read_generator(folder: Folder) -> nn.Module:
+    """The generator that `write_generator` wrote, in evaluation mode. Raises `FileNotFoundError`."""
+    description: dict[str, Any] = json.loads(folder.read(DESCRIPTION))
+    return _module(Structure.from_json(description["structure"]), load(folder.read(WEIGHTS)))
+
+
+def program(checkpoint: Checkpoint) -> bytes:
+    """The generator as a `torch.export` program for any batch size: `torch.export.load(...).module()(z)`.
+
+    Where it is told classes: `(z, labels)`.
+    """
+    generator, structure = averaged_generator(checkpoint), checkpoint.structure
+    example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]
+    if structure.classes:
+        example.append(torch.zeros(2, dtype=torch.int64))
+    batch = torch.export.Dim("batch", min=1)
+    exported = torch.export.export(generator, tuple(example), dynamic_shapes=tuple({0: batch} for _ in example))
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Train a cohort of trials: ticks, updates, state, batches, samples and checkpoints."""

@@ -1,0 +1,113 @@
+"""What each update of a trial consumes, drawn in blocks so that the draws cost little beside the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from wgan_core.backend.kernels import compiled
+from wgan_core.backend.ranks import ALONE, Ranks
+from wgan_core.config import Structure
+from wgan_core.data.dataset import to_model
+from wgan_core.rules import draws
+from wgan_core.rules.draws import Stream
+from wgan_core.training.step import CriticBatch
+
+BLOCK = 16
+
+
+class Blocks:
+    """Draws of K lanes, each from a count of its own on, for `BLOCK` counts. They stay in one place in memory."""
+
+    def __init__(
+        self, draw: Callable[[Tensor], tuple[Tensor, ...]], device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
+        """draw: the draws (K, BLOCK, N, ...) for counts (K, BLOCK), of whole batches; this rank's part of N is kept."""
+        self._draw, self._ranks = compiled(draw, device.type), ranks
+        self._first: Tensor | None = None
+        self._drawn: tuple[Tensor, ...] = ()
+
+    def fill(self, counts: Tensor) -> None:
+        """Draw for the counts (K,) and those that follow them."""
+        updates = counts[:, None] + torch.arange(BLOCK, device=counts.device)
+        drawn = [self._ranks.share(tensor, 2) for tensor in self._draw(updates)]
+        if self._first is None:
+            self._first, self._drawn = counts.clone(), tuple(tensor.contiguous() for tensor in drawn)
+            return
+        self._first.copy_(counts)
+        for place, tensor in zip(self._drawn, drawn, strict=True):
+            place.copy_(tensor)
+
+    def at(self, counts: Tensor) -> list[Tensor]:
+        """The draws for these counts (K,), each (K, ...); they must be among those that `fill` drew for."""
+        if self._first is None:
+            raise ValueError("nothing is drawn yet: call fill first")
+        lanes, at = torch.arange(len(counts), device=counts.device), counts - self._first
+        return [tensor[lanes, at] for tensor in self._drawn]
+
+
+class Batches:
+    """Batches of the trials of these seeds (K,), from data (M, ...) and labels (M,) on the device that trains.
+
+    Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks; a full batch is all of
+    the data in its order. Where networks are told labels, a critic's fakes have those of its reals, and a generator's
+    those of rows drawn anew. Of several ranks each draws whole batches and has its part of them. Raises `ValueError`
+    for full batches of another size than the data's.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        data: Tensor,
+        seeds: Tensor,
+        labels: Tensor | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._structure, self._data, self._seeds = structure, data, seeds
+        self._labels = labels if structure.classes else None
+        if structure.full_batch and structure.batch_size != len(data):
+            raise ValueError(f"a full batch of {len(data)} samples is no batch of {structure.batch_size}")
+        self.for_critic = Blocks(self._draw_critic, data.device, ranks)
+        self.for_generator = Blocks(self._draw_generator, data.device, ranks)
+
+    def critic(self, updates: Tensor) -> CriticBatch:
+        """The batch of each lane's next critic update, from its count of critic updates, (K,)."""
+        index, z, weight = self.for_critic.at(updates)
+        labels = None if self._labels is None else self._labels[index]
+        return CriticBatch(to_model(self._data[index], self._structure.torch_dtype), z, weight, labels)
+
+    def generator(self, updates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """z (K, N, Z) of each lane's next generator update, from its count of generator updates, (K,).
+
+        And the labels (K, N) that go with it; None where networks are told none.
+        """
+        z, *rows = self.for_generator.at(updates)
+        return z, None if self._labels is None else self._labels[rows[0]]
+
+    def _draw_critic(self, updates: Tensor) -> tuple[Tensor, ...]:
+        size, dtype = self._structure.batch_size, self._structure.torch_dtype
+        return (
+            self._draw_rows(updates),
+            self._draw_z(Stream.CRITIC_Z, updates),
+            draws.uniform(self._seeds, Stream.INTERPOLATION, updates, size, dtype),
+        )
+
+    def _draw_rows(self, updates: Tensor) -> Tensor:
+        size = self._structure.batch_size
+        if self._structure.full_batch:
+            return torch.arange(size, device=updates.device).expand(*updates.shape, size)
+        return draws.indices(self._seeds, Stream.DATA, updates, size, len(self._data))
+
+    def _draw_generator(self, updates: Tensor) -> tuple[Tensor, ...]:
+        z = self._draw_z(Stream.GENERATOR_Z, updates)
+        if self._labels is None:
+            return (z,)
+        size = self._structure.batch_size
+        return z, draws.indices(self._seeds, Stream.GENERATOR_LABEL, updates, size, len(self._labels))
+
+    def _draw_z(self, stream: Stream, updates: Tensor) -> Tensor:
+        size, latent = self._structure.batch_size, self._structure.latent_dim
+        drawn = draws.normal(self._seeds, stream, updates, size * latent, self._structure.torch_dtype)
+        return drawn.unflatten(2, (size, latent))

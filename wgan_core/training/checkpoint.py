@@ -1,0 +1,239 @@
+"""Checkpoints: one trial's whole state as safetensors and JSON.
+
+A checkpoint is a folder named after its count of critic updates. Its manifest, written last, names
+each file with its size and SHA-256: a folder without one is an interrupted write and is passed over.
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from wgan_core.config import Structure, Trial
+from wgan_core.data.folder import MOST_BYTES, Folder, TooLarge
+from wgan_core.errors import UserError, one_line
+from wgan_core.training.means import Sums
+from wgan_core.training.state import State
+
+FORMAT = 3
+# Format 2 has none that were saved between reports.
+OLDER = (1, 2)
+# What a state's tensors were called in format 1, which is otherwise the same.
+RENAMED = {".adam_first.": ".first.", ".adam_second.": ".second."}
+MANIFEST = "manifest.json"
+STATE = "state.safetensors"
+TRIAL = "trial.json"
+
+
+_log = logging.getLogger(__name__)
+
+
+class DamagedCheckpoint(UserError):
+    """A file of a checkpoint is not there, or not what the manifest says."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial: the held-out metrics there, by name, and seconds of training so far.
+
+    Saved between two steps of its report grid it has no scores, and `since_report` is what it takes to finish the means
+    of the training metrics: by name, the sum and the number of updates since the last report.
+    """
+
+    trial: Trial
+    structure: Structure
+    critic_updates: int
+    state: State
+    scores: dict[str, float]
+    seconds: float = 0.0
+    since_report: Sums = field(default_factory=dict)
+
+
+def folder_name(critic_updates: int) -> str:
+    """The name of a checkpoint's folder; names sort as the counts do."""
+    return f"{critic_updates:09d}"
+
+
+def is_folder_name(name: str) -> bool:
+    """Return whether a name is one that `folder_name` gives."""
+    return re.fullmatch(r"[0-9]{9}", name) is not None
+
+
+def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
+    """Write a checkpoint below `folder`; the folder it is in.
+
+    One of the same step that is whole stays as it is: its scores may be known elsewhere, or it may be another
+    process's, on a node that was given up for lost.
+    """
+    described = {
+        "format": FORMAT,
+        "critic_updates": checkpoint.critic_updates,
+        "scores": checkpoint.scores,
+        "seconds": checkpoint.seconds,
+        "since_report": checkpoint.since_report,
+        "structure": checkpoint.structure.as_json(),
+        "trial": checkpoint.trial.as_json(),
+    }
+    tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.tensors().items()}
+    files = {STATE: save(tensors), TRIAL: json.dumps(described, indent=1).encode()}
+    target = folder / folder_name(checkpoint.critic_updates)
+    if _is_whole(target):
+        return target
+    # Without a manifest first, so that a write over an older one is never taken for whole in between.
+    target.delete(MANIFEST)
+    for name, content in files.items():
+        target.write(name, content)
+    manifest = {name: {"bytes": len(content), "sha256": _digest(content)} for name, content in files.items()}
+    target.write(MANIFEST, json.dumps(manifest, indent=1).encode())
+    return target
+
+
+def read(folder: Folder) -> Checkpoint:
+    """The checkpoint in this folder.
+
+    Raises `UserError` if there is none, if a file is not what the manifest says, or if it was
+    written in a format this version does not know.
+    """
+    if not folder.exists(MANIFEST):
+        raise UserError(
+            f"a checkpoint is a folder with a {MANIFEST}; {folder} has none: name one of the folders below checkpoints/"
+        )
+    contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
+    described = _described(folder, contents[TRIAL])
+    if described.get("format") not in (*OLDER, FORMAT):
+        raise UserError(
+            f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
+            "read it with the version that wrote it"
+        )
+    try:
+        tensors = {_renamed(name): tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
+    except SafetensorError as error:
+        raise DamagedCheckpoint(
+            f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one"
+        ) from error
+    try:
+        return Checkpoint(
+            trial=Trial.from_json(described["trial"]),
+            structure=Structure.from_json(described["structure"]),
+            critic_updates=described["critic_updates"],
+            state=State.from_tensors(tensors),
+            scores=described["scores"],
+            seconds=described["seconds"],
+            since_report={name: (total, count) for name, (total, count) in described.get("since_report", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_trial(folder, error) from error
+
+
+def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
+    """Scores and count of critic updates of the checkpoint in this folder, without its state. Raises as `read` does."""
+    described = _described(folder, _verified(folder, TRIAL, _manifest(folder)[TRIAL]))
+    try:
+        scores = {str(name): float(score) for name, score in described["scores"].items()}
+        return scores, int(described["critic_updates"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_trial(folder, error) from error
+
+
+def valid(folder: Folder) -> list[str]:
+    """Names of the complete checkpoints below `folder`, oldest first."""
+    return [name for name in folder.names() if is_folder_name(name) and (folder / name).exists(MANIFEST)]
+
+
+def latest(folder: Folder) -> Checkpoint | None:
+    """The newest checkpoint below `folder` that is whole, or None; a warning names each damaged one passed over.
+
+    Raises `UserError` for one in a format that this version does not know.
+    """
+    for name in reversed(valid(folder)):
+        try:
+            return read(folder / name)
+        except DamagedCheckpoint as error:
+            _log.warning("passing over a checkpoint: %s", error)
+    return None
+
+
+def keep(folder: Folder, names: set[str]) -> None:
+    """Delete all checkpoints below `folder` but these, interrupted writes too.
+
+    What has not the name of a checkpoint stays.
+    """
+    for name in folder.names():
+        if is_folder_name(name) and name not in names:
+            # What another process deletes at the same time is gone all the same.
+            with suppress(FileNotFoundError):
+                (folder / name).delete(MANIFEST)
+                folder.delete(name)
+
+
+def _described(folder: Folder, content: bytes) -> dict[str, Any]:
+    try:
+        described = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _no_trial(folder, error) from error
+    if not isinstance(described, dict):
+        raise _no_trial(folder, TypeError(f"it is a {type(described).__name__}"))
+    return described
+
+
+def _no_trial(folder: Folder, error: BaseException) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
+    )
+
+
+def _is_whole(folder: Folder) -> bool:
+    try:
+        return folder.exists(MANIFEST) and all(_verified(folder, *each) for each in _manifest(folder).items())
+    except DamagedCheckpoint:
+        return False
+
+
+def _renamed(name: str) -> str:
+    for old, new in RENAMED.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
+    try:
+        content = folder.read(name, expected["bytes"])
+    except TooLarge as error:
+        raise DamagedCheckpoint(str(error)) from error
+    except FileNotFoundError:
+        raise DamagedCheckpoint(
+            f"checkpoint {folder} lacks {name}, which its manifest names: take an older one"
+        ) from None
+    if len(content) != expected["bytes"] or _digest(content) != expected["sha256"]:
+        raise DamagedCheckpoint(
+            f"{name} of checkpoint {folder} must have {expected['bytes']} bytes and SHA-256 {expected['sha256']}; "
+            f"it has {len(content)} bytes and {_digest(content)}: delete the folder to go on from an older one"
+        )
+    return content
+
+
+def _manifest(folder: Folder) -> dict[str, Any]:
+    try:
+        manifest = folder.json(MANIFEST)
+        return {
+            name: {"bytes": min(int(manifest[name]["bytes"]), MOST_BYTES), "sha256": str(manifest[name]["sha256"])}
+            for name in (STATE, TRIAL)
+        }
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(
+            f"{MANIFEST} of checkpoint {folder} must name {STATE} and {TRIAL} by size and hash; it does not: "
+            "delete the folder to go on from an older one"
+        ) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

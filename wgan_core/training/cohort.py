@@ -1,0 +1,244 @@
+"""The training loop of a cohort: trials side by side, from report to report.
+
+The caller holds the loop: `advance` trains until some lanes stand at a step of the report grid and
+says how they fare; the caller judges them, drops lanes and adds others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wgan_core.backend.graph import CAPTURED, EAGER, EXECUTIONS
+from wgan_core.backend.memory import give_back
+from wgan_core.backend.ranks import ALONE, Ranks
+from wgan_core.config import Structure, Trial
+from wgan_core.training.means import Sums
+from wgan_core.training.samples import draw_samples
+from wgan_core.training.state import State
+from wgan_core.training.step import Step
+from wgan_core.training.ticks import Ticks
+
+
+def report_grid(budget: int, reports: int) -> tuple[int, ...]:
+    """The critic updates at which every trial of a sweep reports: `reports` even steps up to the budget."""
+    return tuple(sorted({max(1, round(budget * k / reports)) for k in range(1, reports + 1)}))
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a trial fares at a step of the grid; means are over the updates since the step before.
+
+    `problem` names what is not finite, or is empty. `seconds` are of training since the step before,
+    a lane's share of its cohort's.
+    """
+
+    trial: Trial
+    critic_updates: int
+    generator_updates: int
+    means: dict[str, float]
+    seconds: float
+    problem: str
+
+
+@dataclass
+class _Lane:
+    trial: Trial
+    critic_updates: int
+    seconds: float = 0.0
+
+    @property
+    def generator_updates(self) -> int:
+        return self.critic_updates // self.trial.hyper.n_critic
+
+
+class Cohort:
+    """Trials of one structure on `width` lanes, trained side by side. Not thread-safe.
+
+    A vacant lane is computed as well, and leaves nothing behind. So shapes never change, and with them no bit of a
+    trial, however its neighbours come and go; only `resize` changes them.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        data: Tensor,
+        grid: Sequence[int],
+        device: torch.device,
+        width: int = 1,
+        labels: Tensor | None = None,
+        execution: str = CAPTURED,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending.
+
+        labels: int64 (M,), on `device`; needed where the structure has classes. execution: how a GPU carries out
+        updates, as `graph` names it; of several ranks always operation by operation. ranks: those that train together,
+        on one lane; each calls the same methods of a cohort of its own, with the same arguments. Raises `ValueError`
+        for another execution, without labels that are needed, and for several lanes over several ranks.
+        """
+        if execution not in EXECUTIONS:
+            raise ValueError(f"execution must be one of {', '.join(EXECUTIONS)}; given {execution!r}")
+        if structure.classes and labels is None:
+            raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
+        self.structure, self.grid, self.device = structure, tuple(grid), device
+        self._data, self._labels, self._ranks = data, labels, ranks
+        # Torch watches what ranks say to each other from a thread, which must not ask a GPU while that is recorded.
+        self._is_captured = execution != EAGER and ranks.size == 1
+        self._step = Step(structure, ranks)
+        self._check_width(width)
+        self._lanes: list[_Lane | None] = [None] * width
+        self._made: Ticks | None = None
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials on the lanes, in order."""
+        return [lane.trial for _, lane in self._occupied]
+
+    @property
+    def width(self) -> int:
+        """The number of lanes."""
+        return len(self._lanes)
+
+    def add(
+        self, trial: Trial, state: State | None = None, critic_updates: int = 0, since_report: Sums | None = None
+    ) -> None:
+        """Put a trial on a vacant lane: from its seed, or from a state of one lane at a count of critic updates.
+
+        since_report: what `since_report` gave of it there, if that is no step of the grid.
+        """
+        if None not in self._lanes:
+            raise ValueError(f"no lane is vacant: the {self.width} hold {[trial.number for trial in self.trials]}")
+        self._put(_Lane(trial, critic_updates), self._start(trial, state), since_report or {})
+
+    def drop(self, number: int) -> None:
+        """Take the trial of this number off its lane; the others go on as if it had never been there."""
+        index = self._index(number)
+        self._lanes[index] = None
+        self._ticks.vacate(index)
+
+    def resize(self, width: int) -> None:
+        """Go on with this many lanes. Raises `ValueError` if the trials need more, or several ranks have more than one.
+
+        Another number of lanes may change the last bit of what a trial becomes in single precision.
+        """
+        occupied = self._occupied
+        if width < max(1, len(occupied)):
+            raise ValueError(f"{len(occupied)} trials need as many lanes; given {width}")
+        if width == self.width:
+            return
+        self._check_width(width)
+        moved = [(lane, self._ticks.state.lanes([at]), self._ticks.means.so_far(at)) for at, lane in occupied]
+        self._lanes, self._made = [None] * width, None
+        give_back(self.device)  # or the old lanes would take memory beside the new ones
+        for each in moved:
+            self._put(*each)
+
+    def state_of(self, number: int) -> State:
+        """A copy of the state of one trial, as a single lane."""
+        return self._ticks.state.lanes([self._index(number)])
+
+    def since_report(self, number: int) -> tuple[int, float, Sums]:
+        """Critic updates of one trial in all, and since its last report seconds of training and sums of its means."""
+        index = self._index(number)
+        lane = dict(self._occupied)[index]
+        return lane.critic_updates, lane.seconds, self._ticks.means.so_far(index)
+
+    def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
+        return draw_samples(self._step, self.state_of(number), z, labels, self.device)
+
+    def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
+        """Train all lanes until at least one stands at its next report step; the reports of those that do.
+
+        interrupted: asked before every update, over several ranks that of the first one before every eighth; if it says
+        so, training stops there, maybe without any report.
+        """
+        occupied = self._occupied
+        left = ticks = min(self._next_report(lane) - lane.critic_updates for _, lane in occupied)
+        started = time.perf_counter()
+        while left and not self._ranks.agreed(interrupted, ticks - left):
+            self._tick(occupied)
+            left -= 1
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # what is queued is not done yet
+        share = (time.perf_counter() - started) / len(occupied)
+        for _, lane in occupied:
+            lane.seconds += share
+        return [] if left else self._report([each for each in occupied if each[1].critic_updates in self.grid])
+
+    def _tick(self, occupied: list[tuple[int, _Lane]]) -> None:
+        generator_updates = {index: lane.generator_updates for index, lane in occupied}
+        for _, lane in occupied:
+            lane.critic_updates += 1
+        is_due = any(lane.generator_updates > generator_updates[index] for index, lane in occupied)
+        self._ticks.tick(generator_updates, is_due)
+
+    def _report(self, standing: list[tuple[int, _Lane]]) -> list[Report]:
+        indices = [index for index, _ in standing]
+        means, state = self._ticks.means.take(indices), self._ticks.state
+        finite = list(zip(state.tensors(), state.is_finite().tolist(), strict=True))
+        reports = []
+        for (index, lane), values in zip(standing, means, strict=True):
+            wrong = [name for name, value in values.items() if not math.isfinite(value)]
+            wrong += [name for name, is_finite in finite if not is_finite[index]]
+            problem = f"not finite at critic update {lane.critic_updates}: {', '.join(wrong[:4])}" if wrong else ""
+            seconds, lane.seconds = lane.seconds, 0.0
+            reports.append(Report(lane.trial, lane.critic_updates, lane.generator_updates, values, seconds, problem))
+        return reports
+
+    def _start(self, trial: Trial, state: State | None) -> State:
+        if state is None:
+            return State.initial(self.structure, trial.seed, self.device)
+        return state.to(self.device)
+
+    def _put(self, lane: _Lane, state: State, since_report: Sums) -> None:
+        """On the first vacant lane."""
+        index = self._lanes.index(None)
+        if self._made is None:
+            start = state.lanes([0] * self.width)
+            self._made = Ticks(
+                self._step,
+                self.structure,
+                self._data,
+                self._labels,
+                start,
+                self.device,
+                self._is_captured,
+                self._ranks,
+            )
+        self._ticks.put(index, lane.trial, state, lane.critic_updates)
+        self._ticks.means.put(index, since_report)
+        self._lanes[index] = lane
+
+    def _check_width(self, width: int) -> None:
+        if self._ranks.size > 1 and width > 1:
+            raise ValueError(f"a cohort over {self._ranks.size} ranks has one lane; given {width}")
+
+    def _next_report(self, lane: _Lane) -> int:
+        after = bisect_right(self.grid, lane.critic_updates)
+        if after == len(self.grid):
+            raise ValueError(f"trial {lane.trial.number} stands at the last report step, {self.grid[-1]}: drop it")
+        return self.grid[after]
+
+    @property
+    def _occupied(self) -> list[tuple[int, _Lane]]:
+        return [(index, lane) for index, lane in enumerate(self._lanes) if lane is not None]
+
+    def _index(self, number: int) -> int:
+        for index, lane in self._occupied:
+            if lane.trial.number == number:
+                return index
+        raise KeyError(f"no lane holds trial {number}; the lanes hold {[trial.number for trial in self.trials]}")
+
+    @property
+    def _ticks(self) -> Ticks:
+        if self._made is None:
+            raise ValueError("the cohort holds no trial: add one")
+        return self._made

@@ -1,0 +1,120 @@
+"""Whether a structure can be trained at all, found out before anything starts: one update of two samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.errors import UserError, one_line
+from wgan_core.networks.batch_norm import check_over_ranks
+from wgan_core.networks.network import SHIPPED, build, initialise
+from wgan_core.training.lanes import Lanes
+from wgan_core.training.state import State
+from wgan_core.training.step import CriticBatch, Step
+
+SAMPLES = 2
+HYPER = Hyper(lambda_gp=1.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=1, beta1=0.5, beta2=0.9)
+
+
+def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
+    """Raises `UserError` if the networks are not made for the samples, or cannot be trained so many side by side.
+
+    ranks: over how many GPUs a trial is to be trained, each of which takes an even part of a batch.
+    Networks of a person's own are tried on the CPU, on two lanes if there are several, through the derivatives that
+    the objective takes; shipped ones, whose checks are their own, are only built.
+    """
+    if structure.batch_size % ranks:
+        raise UserError(
+            f"a batch must divide evenly over the GPUs of a trial; {structure.batch_size} samples, {ranks} GPUs: give "
+            f"--gpus-per-trial {_divisor(structure.batch_size, ranks)}, for example"
+        )
+    if structure.networks in SHIPPED:
+        build(structure)
+        return
+    with _told(f"networks must be made from a structure and their options; {structure.networks!r} fails", "mend them"):
+        critic, generator = initialise(structure, 0)
+    if ranks > 1:
+        check_over_ranks(generator)
+    _check_network("generator", generator, structure, (structure.latent_dim,), structure.sample_shape)
+    _check_network("critic", critic, structure, structure.sample_shape, ())
+    _check_independence(critic, structure)
+    beside = f", {lanes} trials side by side" if lanes > 1 else ""
+    what = f"networks must be trainable by the objective {structure.objective!r}{beside}; of {structure.networks!r}"
+    with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
+        _update(replace(structure, batch_size=SAMPLES, full_batch=False), min(lanes, SAMPLES))
+
+
+def _divisor(batch: int, ranks: int) -> int:
+    """The most ranks, up to so many, over which a batch divides."""
+    return next(count for count in range(ranks, 0, -1) if batch % count == 0)
+
+
+@contextmanager
+def _told(what: str, remedy: str) -> Iterator[None]:
+    """Says of any error what it means: a person's own code may raise whatever it likes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {one_line(error)}: {remedy}") from error
+
+
+def _check_network(
+    name: str, network: nn.Module, structure: Structure, given: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    """Whether a network maps samples of one shape to another, and twice to the same."""
+    inputs, outputs = (SAMPLES, *given), (SAMPLES, *wanted)
+    what = f"the {name} of {structure.networks!r}"
+    with _told(
+        f"{what} must take inputs of shape {inputs}; it fails",
+        "mend it, or the latent_dim and the data that it is given",
+    ):
+        first, second = (network(torch.zeros(inputs, dtype=structure.torch_dtype), *_labels(structure)) for _ in "12")
+    if not isinstance(first, torch.Tensor):
+        raise UserError(f"{what} must give one tensor; it gives a {type(first).__name__}: return the tensor alone")
+    if tuple(first.shape) != outputs:
+        raise UserError(
+            f"{what} must give, for inputs of shape {inputs}, outputs of shape {outputs}; it gives "
+            f"{tuple(first.shape)}: reshape them"
+        )
+    if not torch.equal(first, second):
+        raise UserError(
+            f"a network must give the same outputs for the same inputs, so that an update can be repeated bit for bit; "
+            f"{what} does not: take out its random draws"
+        )
+
+
+def _labels(structure: Structure) -> tuple[torch.Tensor, ...]:
+    return (torch.zeros(SAMPLES, dtype=torch.int64),) if structure.classes else ()
+
+
+def _check_independence(critic: nn.Module, structure: Structure) -> None:
+    """A gradient penalty is on each sample's own gradient, and real and generated samples pass in one batch."""
+    shape, noise = (SAMPLES, *structure.sample_shape), torch.Generator().manual_seed(0)
+    one, other = (torch.randn(shape, generator=noise, dtype=structure.torch_dtype) for _ in range(2))
+    other[0] = one[0]
+    with torch.no_grad():
+        beside_one, beside_other = (critic(each, *_labels(structure))[0] for each in (one, other))
+    if not torch.allclose(beside_one, beside_other, rtol=1e-4, atol=1e-5):
+        raise UserError(
+            f"a critic must score each sample by itself; that of {structure.networks!r} gives one sample another score "
+            "beside another sample: take out what mixes the batch"
+        )
+
+
+def _update(structure: Structure, lanes: int) -> None:
+    device = torch.device("cpu")
+    told = Lanes.of([Trial(0, 0, HYPER)] * lanes, [0] * lanes, device)
+    step, state = Step(structure), State.initial(structure, 0, device).lanes([0] * lanes)
+    real = torch.zeros(lanes, SAMPLES, *structure.sample_shape, dtype=structure.torch_dtype)
+    z = torch.zeros(lanes, SAMPLES, structure.latent_dim, dtype=structure.torch_dtype)
+    weight = torch.full((lanes, SAMPLES), 0.5, dtype=structure.torch_dtype)
+    labels = torch.zeros(lanes, SAMPLES, dtype=torch.int64) if structure.classes else None
+    step.update_critic(state, told, CriticBatch(real, z, weight, labels))
+    step.update_generator(state, told, z, labels)

@@ -1,0 +1,102 @@
+"""The tensors of K trials side by side: networks, the optimisers' moments, the generator's average.
+
+Every tensor has the lane axis first. One lane of a state is a state. Names are those of the checkpoint files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from wgan_core.config import Structure
+from wgan_core.networks.network import Tensors, initialise
+
+
+@dataclass
+class NetworkState:
+    """One network of each lane: parameters, buffers, and the optimiser's first and second moments."""
+
+    parameters: Tensors
+    buffers: Tensors
+    first: Tensors
+    second: Tensors
+
+    @classmethod
+    def of(cls, module: nn.Module) -> NetworkState:
+        """A single lane, from a module's tensors; the moments are zero."""
+        parameters = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_parameters()}
+        buffers = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_buffers()}
+        return cls(parameters, buffers, _zeros(parameters), _zeros(parameters))
+
+
+@dataclass
+class State:
+    """K trials. `average` holds the exponential averages of the generator's parameters and buffers."""
+
+    critic: NetworkState
+    generator: NetworkState
+    average: Tensors = field(default_factory=dict)
+
+    @classmethod
+    def initial(cls, structure: Structure, seed: int, device: torch.device) -> State:
+        """One lane, as a trial of this seed starts; the average starts at the generator."""
+        critic, generator = (NetworkState.of(module) for module in initialise(structure, seed))
+        average = {name: tensor.clone() for name, tensor in {**generator.parameters, **generator.buffers}.items()}
+        return cls(critic, generator, average).to(device)
+
+    def groups(self) -> Iterator[tuple[str, Tensors]]:
+        """The dictionaries of tensors, each with its prefix in a checkpoint."""
+        for name, network in (("critic", self.critic), ("generator", self.generator)):
+            yield f"{name}.parameters", network.parameters
+            yield f"{name}.buffers", network.buffers
+            yield f"{name}.first", network.first
+            yield f"{name}.second", network.second
+        yield "generator.average", self.average
+
+    def tensors(self) -> Tensors:
+        """All tensors under their names in a checkpoint."""
+        return {f"{prefix}.{name}": tensor for prefix, group in self.groups() for name, tensor in group.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> State:
+        def group(prefix: str) -> Tensors:
+            start = f"{prefix}."
+            return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+        def network(name: str) -> NetworkState:
+            parts = ("parameters", "buffers", "first", "second")
+            return NetworkState(*(group(f"{name}.{part}") for part in parts))
+
+        return cls(network("critic"), network("generator"), group("generator.average"))
+
+    @property
+    def width(self) -> int:
+        """K."""
+        return len(next(iter(self.tensors().values())))
+
+    def is_finite(self) -> Tensor:
+        """Whether a tensor of a lane has finite numbers only, (T, K) bool, in the order of `tensors`."""
+        return torch.stack([tensor.isfinite().reshape(len(tensor), -1).all(1) for tensor in self.tensors().values()])
+
+    def lanes(self, indices: Sequence[int]) -> State:
+        """A copy of these lanes, in this order."""
+        return self._map(lambda tensor: tensor[list(indices)])
+
+    def put(self, index: int, lane: State) -> None:
+        """Overwrite a lane with a state of one lane."""
+        given = lane.tensors()
+        for name, tensor in self.tensors().items():
+            tensor[index] = given[name][0]
+
+    def to(self, device: torch.device) -> State:
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> State:
+        return State.from_tensors({name: function(tensor) for name, tensor in self.tensors().items()})
+
+
+def _zeros(tensors: Tensors) -> Tensors:
+    return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}

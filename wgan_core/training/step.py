@@ -1,0 +1,173 @@
+"""One update of K trials: Gulrajani et al. 2017, Algorithm 1, lines 4 to 12, for any objective and optimiser.
+
+An update is a deterministic function of (state, batch, hyper-parameters). The state is updated in place, and its
+tensors stay where they are. Nothing here reads a value back from a GPU.
+
+    K lanes, N samples in a batch, Z the latent dimension
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wgan_core.backend.kernels import mover
+from wgan_core.backend.ranks import ALONE, Ranks
+from wgan_core.config import Structure
+from wgan_core.networks.batch_norm import over_ranks
+from wgan_core.networks.network import Network, Tensors, build
+from wgan_core.rules import objectives
+from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.optim import Rates, average_, beside
+from wgan_core.training.lanes import Lanes
+from wgan_core.training.state import NetworkState, State
+
+
+@dataclass(frozen=True)
+class CriticBatch:
+    """What one critic update consumes: real samples (K, N, ...), z (K, N, Z), interpolation weights (K, N).
+
+    labels: those of the real samples and of the fakes beside them, (K, N); None where networks are told none.
+    """
+
+    real: Tensor
+    z: Tensor
+    weight: Tensor
+    labels: Tensor | None = None
+
+
+class Step:
+    """The two updates for trials of one structure; over several ranks, of one trial.
+
+    Each rank is then given its part of a batch. What is returned is of the whole one, and equal on all ranks.
+    """
+
+    def __init__(self, structure: Structure, ranks: Ranks = ALONE) -> None:
+        # Their arithmetic alone is wanted: on the meta device nothing is drawn from torch's generator.
+        with torch.device("meta"):
+            critic, generator = build(structure)
+        self._critic = Network(critic, structure.precision)
+        self._generator = Network(over_ranks(generator, ranks), structure.precision)
+        self._ranks = ranks
+        self._objective = OBJECTIVES[structure.objective]
+        self._optimiser = structure.optimiser
+        self._ema_decay = structure.ema_decay
+
+    def update_critic(self, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
+        """One critic update of every lane. The counts of `lanes` stay those before it.
+
+        Returns, each (K,): wasserstein_estimate, critic_loss, and where the objective has a penalty gradient_norm and
+        gradient_penalty, without lambda.
+        """
+        parameters = _leaves(state.critic.parameters)
+        with torch.no_grad():
+            fake, buffers = self._generator(state.generator.parameters, state.generator.buffers, batch.z, batch.labels)
+            _put(state.generator.buffers, buffers)
+
+        def score(points: Tensor) -> Tensor:
+            return self._critic(parameters, state.critic.buffers, points, batch.labels)[0]
+
+        # Critics do not mix samples, so real and fake go through in one pass.
+        both, labels = torch.cat([batch.real, fake], dim=1), batch.labels
+        twice = None if labels is None else torch.cat([labels, labels], dim=1)
+        scores = self._critic(parameters, state.critic.buffers, both, twice)[0]
+        real_scores, fake_scores = scores.chunk(2, dim=1)
+        loss = self._objective.critic_loss(real_scores, fake_scores)
+        quantities = {"wasserstein_estimate": objectives.wasserstein_estimate(real_scores, fake_scores)}
+        if (penalty := self._objective.penalty) is not None:
+            norms = objectives.gradient_norms(score, penalty.points(batch.real, fake, batch.weight))
+            value = penalty.of(norms)
+            loss = loss + lanes.lambda_gp.to(value.dtype) * value
+            quantities |= {"gradient_penalty": value, "gradient_norm": norms.mean(1)}
+        own = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        gradients, quantities = self._whole(parameters, own, quantities | {"critic_loss": loss})
+        self._move(state.critic, gradients, lanes.critic_rates())
+        if self._objective.clips:
+            for tensor in state.critic.parameters.values():
+                bound = beside(lanes.clip, tensor)
+                tensor.clamp_(-bound, bound)
+        return quantities
+
+    def update_generator(self, state: State, lanes: Lanes, z: Tensor, labels: Tensor | None = None) -> Tensors:
+        """One generator update, and one of its average, of the lanes that are due; the others stay as they are.
+
+        z: (K, N, Z); labels: (K, N), where networks are told any. The counts of `lanes` are those before the critic
+        update that this one follows. Returns generator_loss, (K,).
+        """
+        generator, rates = state.generator, lanes.generator_rates()
+        parameters = _leaves(generator.parameters)
+        fake, buffers = self._generator(parameters, generator.buffers, z, labels)
+        scores = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)[0]
+        loss = self._objective.generator_loss(scores)
+        own = torch.autograd.grad(loss.sum(), list(parameters.values()))
+        gradients, quantities = self._whole(parameters, own, {"generator_loss": loss})
+        _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, rates.due)
+        share = self._average_share(rates)
+        self._move(generator, gradients, rates, [state.average[name] for name in parameters], share)
+        averaged = {name: tensor for name, tensor in generator.buffers.items() if tensor.is_floating_point()}
+        average_([state.average[name] for name in averaged], list(averaged.values()), share)
+        counted = {name: tensor for name, tensor in generator.buffers.items() if name not in averaged}
+        _put(state.average, counted, rates.due)
+        return quantities
+
+    def samples(self, state: State, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Samples (K, N, ...) of the averaged generators, in evaluation mode, for z (K, N, Z), labels (K, N)."""
+        parameters = {name: state.average[name] for name in state.generator.parameters}
+        buffers = {name: state.average[name] for name in state.generator.buffers}
+        with torch.no_grad():
+            return self._generator(parameters, buffers, z, labels, training=False)[0]
+
+    def _whole(
+        self, names: Iterable[str], gradients: Sequence[Tensor], quantities: Tensors
+    ) -> tuple[list[Tensor], Tensors]:
+        """Gradients of parameters of these names, and quantities, of the whole batch, from those of a rank's part."""
+        own = dict(zip(names, gradients, strict=True))
+        # In one order on all ranks, as files give parameters back in any.
+        order = sorted(own)
+        averaged = self._ranks.average([own[name] for name in order] + [each.detach() for each in quantities.values()])
+        whole = dict(zip(order, averaged, strict=False))
+        return [whole[name] for name in own], dict(zip(quantities, averaged[len(order) :], strict=True))
+
+    def _move(
+        self,
+        network: NetworkState,
+        gradients: Sequence[Tensor],
+        rates: Rates,
+        averages: Sequence[Tensor] = (),
+        share: Tensor | None = None,
+    ) -> None:
+        """Move the parameters along their gradients, and the averages of them, if any, after them."""
+        # By name: files give tensors back in any order, and an optimiser does not check which moment is whose.
+        names = list(network.parameters)
+        mover(self._optimiser, gradients[0].device.type)(
+            [network.parameters[name] for name in names],
+            gradients,
+            [network.first[name] for name in names],
+            [network.second[name] for name in names],
+            rates,
+            averages,
+            share,
+        )
+
+    def _average_share(self, rates: Rates) -> Tensor:
+        """By how much the generators' exponential averages move, (K,).
+
+        Their horizon grows with the count of updates until it is the decay's own.
+        """
+        decay = (rates.step / (rates.step + 9)).clamp(max=self._ema_decay)
+        return torch.where(rates.due, 1 - decay, 0.0)
+
+
+def _leaves(parameters: Tensors) -> Tensors:
+    """The same storage as leaf tensors to differentiate with respect to."""
+    return {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+
+
+def _put(tensors: Tensors, values: Mapping[str, Tensor], due: Tensor | None = None) -> None:
+    """Overwrite tensors (K, ...) by name, in the lanes that are due; None: in all."""
+    for name, value in values.items():
+        tensor = tensors[name]
+        tensor.copy_(value if due is None else torch.where(beside(due, tensor), value, tensor))
