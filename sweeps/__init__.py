@@ -1,1 +1,60 @@
-"""Sweeps over WGAN hyper-parameters: what a person runs, and the engine below."""
+"""Search the hyper-parameters of Wasserstein GANs.
+
+A sweep script imports what it needs from here and from `wgan_core`. These names stay where they are.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.engine.driver.run import run_script as run_script
+    from sweeps.engine.driver.run import run_sweep as run_sweep
+    from sweeps.engine.plan.options import names as names
+    from sweeps.engine.plan.options import parse as parse
+    from sweeps.engine.plan.presets import CLIPPED as CLIPPED
+    from sweeps.engine.plan.presets import CONDITIONAL as CONDITIONAL
+    from sweeps.engine.plan.presets import GAUSSIANS as GAUSSIANS
+    from sweeps.engine.plan.presets import MNIST as MNIST
+    from sweeps.engine.plan.presets import TWO_RATES as TWO_RATES
+    from sweeps.engine.plan.presets import WGAN_GP as WGAN_GP
+    from sweeps.engine.plan.presets import Preset as Preset
+    from sweeps.engine.plan.presets_sequences import SEQUENCES as SEQUENCES
+    from sweeps.engine.plan.presets_tabular import TABULAR as TABULAR
+    from sweeps.engine.plan.space import Range as Range
+    from sweeps.engine.plan.space import Space as Space
+    from sweeps.notebook import Sweep as Sweep
+
+# Where each public name is defined. A name is imported at its first use, so importing the package stays fast.
+_MODULES = {
+    "CLIPPED": "sweeps.engine.plan.presets",
+    "CONDITIONAL": "sweeps.engine.plan.presets",
+    "GAUSSIANS": "sweeps.engine.plan.presets",
+    "MNIST": "sweeps.engine.plan.presets",
+    "Preset": "sweeps.engine.plan.presets",
+    "Range": "sweeps.engine.plan.space",
+    "SEQUENCES": "sweeps.engine.plan.presets_sequences",
+    "Space": "sweeps.engine.plan.space",
+    "Sweep": "sweeps.notebook",
+    "TABULAR": "sweeps.engine.plan.presets_tabular",
+    "TWO_RATES": "sweeps.engine.plan.presets",
+    "WGAN_GP": "sweeps.engine.plan.presets",
+    "names": "sweeps.engine.plan.options",
+    "parse": "sweeps.engine.plan.options",
+    "run_script": "sweeps.engine.driver.run",
+    "run_sweep": "sweeps.engine.driver.run",
+}
+
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

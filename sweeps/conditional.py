@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from sweeps.engine.driver.run import run_script, run_sweep
-from sweeps.engine.plan.options import parse
-from sweeps.engine.plan.presets import CONDITIONAL
-from wgan_core.data.dataset import count_classes
-from wgan_core.data.images import load_images
-from wgan_core.data.mnist import load_mnist
+from sweeps import CONDITIONAL, parse, run_script, run_sweep
+from wgan_core import count_classes, load_images, load_mnist
 
 
 def main() -> None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from sweeps.engine.driver.run import run_script, run_sweep
-from sweeps.engine.plan.options import parse
-from sweeps.engine.plan.presets import GAUSSIANS
-from wgan_core.data.toy import DRAWS, load_toy
+from sweeps import GAUSSIANS, parse, run_script, run_sweep
+from wgan_core import load_toy
+from wgan_core.data.toy import DRAWS
 
 DEFAULT = "8gaussians"
 POINTS = f"8gaussians, 25gaussians or swissroll (default: {DEFAULT})"

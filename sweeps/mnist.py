@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from sweeps.engine.driver.run import run_script, run_sweep
-from sweeps.engine.plan.options import parse
-from sweeps.engine.plan.presets import MNIST
-from wgan_core.data.images import load_images
-from wgan_core.data.mnist import load_mnist
+from sweeps import MNIST, parse, run_script, run_sweep
+from wgan_core import load_images, load_mnist
 
 
 def main() -> None:

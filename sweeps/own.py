@@ -15,13 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sweeps.engine.driver.run import run_script, run_sweep
-from sweeps.engine.plan.options import parse
-from sweeps.engine.plan.presets import WGAN_GP, Preset
-from wgan_core.config import Structure
-from wgan_core.data import Dataset, Split
-from wgan_core.metrics import OwnMetric
-from wgan_core.networks.network import LeakyReLU, Pair, register
+from sweeps import WGAN_GP, Preset, parse, run_script, run_sweep
+from wgan_core import Dataset, LeakyReLU, OwnMetric, Pair, Split, Structure, register
 
 # The networks
 

@@ -9,13 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps.engine.driver.run import run_script, run_sweep
-from sweeps.engine.plan.options import names, parse
-from sweeps.engine.plan.presets_sequences import SEQUENCES
-from wgan_core.data.membrane import load_membrane
-from wgan_core.data.sequences import load_sequences
-from wgan_core.data.sines import load_sines
-from wgan_core.errors import UserError
+from sweeps import SEQUENCES, names, parse, run_script, run_sweep
+from wgan_core import UserError, load_membrane, load_sequences, load_sines
 
 DEFAULT = "sines"
 BUNDLED = {DEFAULT: load_sines, "membrane": load_membrane}

@@ -9,12 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps.engine.driver.run import run_script, run_sweep
-from sweeps.engine.plan.options import names, parse
-from sweeps.engine.plan.presets_tabular import TABULAR
-from wgan_core.config import Structure
-from wgan_core.data.tables import BUNDLED, load_table
-from wgan_core.errors import UserError
+from sweeps import TABULAR, names, parse, run_script, run_sweep
+from wgan_core import Structure, UserError, load_table
+from wgan_core.data.tables import BUNDLED
 
 DEFAULT, DEFAULT_POSITIVE = "breast-cancer", "malignant"
 TABLES = (

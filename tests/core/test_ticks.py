@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wgan_core.backend import kernels
+from wgan_core.backend import graph, kernels
 from wgan_core.backend.graph import Recorder
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.network import PAIRS
@@ -218,3 +219,38 @@ def test_programs_are_the_functions_themselves_where_nothing_is_recorded() -> No
 
     assert Recorder(torch.device("cpu")).program(function) is function
     assert Recorder(torch.device("cuda"), is_captured=False).program(function) is function
+
+
+def test_a_program_that_cannot_be_recorded_goes_on_as_its_function(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is carried out once a call, as if it had been recorded. torch.cuda is a stand-in here: no GPU is needed."""
+
+    class Stream:
+        def wait_stream(self, other: object) -> None: ...
+
+    @contextmanager
+    def refuses(*_: object, **__: object) -> Iterator[None]:
+        yield
+        raise RuntimeError("operation not permitted when stream is capturing\nand advice")
+
+    recorded: list[int] = []
+    for name, stand_in in {
+        "Stream": Stream,
+        "CUDAGraph": object,
+        "graph_pool_handle": object,
+        "current_stream": Stream,
+        "set_stream": lambda _: recorded.append(len(calls)),
+        "stream": lambda _: nullcontext(),
+        "graph": refuses,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    calls: list[bool] = []
+    program = Recorder(torch.device("cuda")).program(lambda: calls.append(bool(recorded)))
+    for _ in range(6):
+        program()
+    # Three calls before the recording, which carries out nothing on a GPU and is one call here, and three after.
+    assert calls == [False] * 4 + [True] * 3
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == graph.__name__]
+    assert "operation not permitted" in warning
+    assert "--no-capture" in warning

@@ -8,18 +8,21 @@ it, and write its results in place.
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from wgan_core.backend.kernels import cause_of
 from wgan_core.backend.memory import is_out_of_memory
-from wgan_core.errors import one_line
 
 # How a GPU carries out updates: operation by operation, or recorded as CUDA graphs.
 EXECUTIONS = EAGER, CAPTURED = "eager", "captured"
 # Before a program is recorded, so that libraries have their workspaces and compiled kernels are compiled.
 WARM_UPS = 3
+
+_log = logging.getLogger(__name__)
 
 Program = Callable[[], None]
 
@@ -43,45 +46,54 @@ class Recorder:
 
 
 class Captured:
-    """A program on the current GPU."""
+    """A program that is recorded as a CUDA graph on the current GPU, then replayed.
+
+    If CUDA cannot record the program, each call carries it out operation by operation, after one warning.
+    """
 
     def __init__(self, function: Program, memory: Any, stream: torch.cuda.Stream, can_repeat: bool) -> None:
         self._function, self._memory, self._stream = function, memory, stream
         self._warm_ups = WARM_UPS
         self._can_repeat = can_repeat
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._replay: Program | None = None
 
     def __call__(self) -> None:
-        """Raises what the function does, and `RuntimeError` if it cannot be recorded; the process is then lost."""
+        """Carry out the program. Raises what its function raises."""
         while self._warm_ups > 0:
             self._warm_ups -= 1
             self._warm_up()
             if not self._can_repeat:
                 return
-        if self._graph is None:
-            self._graph = self._recorded()
-        self._graph.replay()
+        if self._replay is None:
+            self._replay = self._recorded()
+        self._replay()
 
     def _warm_up(self) -> None:
-        """Carry it out on the stream that it is to be recorded on, as CUDA asks for before a recording."""
+        """Carry out the program on the stream of its recording, as CUDA requires before a recording."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             self._function()
         current.wait_stream(self._stream)
 
-    def _recorded(self) -> torch.cuda.CUDAGraph:
+    def _recorded(self) -> Program:
+        """Return the replay of the recorded program, or the program's own function if CUDA cannot record it.
+
+        Recording carries nothing out, so the function goes on from the same state.
+        """
         current, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-        gc.collect()  # what is collected amid a recording would be freed on the device, which breaks it
+        gc.collect()  # a collection during the recording would free device memory, which breaks the recording
         try:
-            with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):  # nothing is carried out
+            with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
                 self._function()
         except Exception as error:
             torch.cuda.set_stream(current)
             if is_out_of_memory(error):
                 raise
-            raise RuntimeError(
-                f"an update must be one that CUDA can record; this one cannot be: {one_line(error)}: "
-                "give --no-capture, without --compile"
-            ) from error
-        return graph
+            _log.warning(
+                "updates are not recorded as CUDA graphs, so each update takes longer: CUDA must be able to record an "
+                "update, and this one fails with %s: give --no-capture to leave recording out",
+                cause_of(error),
+            )
+            return self._function
+        return graph.replay

@@ -130,15 +130,15 @@ def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
                 return way(*arguments, **named)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
-            _log.warning("a part of an update is not compiled, which takes longer: %s", _why(error))
+            _log.warning("a part of an update is not compiled, which takes longer: %s", cause_of(error))
             way = function
             return way(*arguments, **named)
 
     return call
 
 
-def _why(error: Exception) -> str:
-    """What went wrong, without the advice that torch puts after it."""
+def cause_of(error: Exception) -> str:
+    """Return an error's type and first line, without the advice that torch puts below."""
     cause = getattr(error, "inner_exception", error)
     said = str(cause).strip().splitlines()
     return ": ".join([type(cause).__name__, *said[:1]])
