@@ -38,10 +38,10 @@ from torch.nn import functional as F
 from wgan_gp import BATCH, LAMBDA, SHAPE
 
 from wgan_core.backend import process
+from wgan_core.backend.choices import FLOAT32, TF32
 from wgan_core.backend.convolution import Convolutions
 from wgan_core.backend.graph import WARM_UPS, Program, Recorder
 from wgan_core.backend.memory import give_back
-from wgan_core.backend.precision import FLOAT32, TF32
 from wgan_core.errors import one_line
 from wgan_core.networks.layers import LeakyReLU
 from wgan_core.rules import objectives

@@ -59,9 +59,8 @@ from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, PAIRS, Textbook, real_data
 
 from wgan_core.backend import process
-from wgan_core.backend.graph import CAPTURED, EAGER
+from wgan_core.backend.choices import CAPTURED, EAGER, FLOAT32, PRECISIONS
 from wgan_core.backend.memory import give_back, is_out_of_memory
-from wgan_core.backend.precision import FLOAT32, PRECISIONS
 from wgan_core.backend.process import processor
 
 NO_ROOM = "out of memory"

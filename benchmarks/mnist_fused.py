@@ -43,13 +43,12 @@ from sweeps.engine.plan.space import Range
 from sweeps.engine.study.halving import rungs, survives
 from sweeps.engine.study.narrowing import width_for
 from wgan_core.backend import process
+from wgan_core.backend.choices import FLOAT32, PRECISIONS
 from wgan_core.backend.memory import give_back
-from wgan_core.backend.precision import FLOAT32, PRECISIONS
-from wgan_core.config import Structure, Trial
+from wgan_core.config import Structure, Trial, report_grid, trial_seed
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator
-from wgan_core.rules.draws import trial_seed
-from wgan_core.training.cohort import Cohort, Report, report_grid
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.samples import evaluation_z
 
 # What a sweep of so long a budget takes.

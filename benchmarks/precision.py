@@ -31,13 +31,12 @@ from scipy import stats
 
 from sweeps.engine.plan.presets import MNIST
 from wgan_core.backend import process
-from wgan_core.backend.precision import BFLOAT16, FLOAT32, TF32
-from wgan_core.config import Structure, Trial
+from wgan_core.backend.choices import BFLOAT16, FLOAT32, TF32
+from wgan_core.config import Structure, Trial, report_grid, trial_seed
 from wgan_core.data.dataset import Dataset
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator
-from wgan_core.rules.draws import trial_seed
-from wgan_core.training.cohort import Cohort, report_grid
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import evaluation_z
 
 REPORTS = 5

@@ -22,10 +22,10 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.storage.layout import MODEL, trial_folder
 from wgan_core.backend import process
-from wgan_core.config import Trial
+from wgan_core.config import Trial, trial_seed
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator, classify
-from wgan_core.rules.draws import trial_seed
+from wgan_core.metrics.digits import classify
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.sampling.generator import read_generator
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import evaluation_labels, evaluation_z

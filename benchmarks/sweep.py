@@ -59,7 +59,7 @@ from measuring import rotated, spread
 
 from wgan_core.backend.process import processor
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 
 ARMS = {"a": "ours", "b": "loop", "c": "stock"}
 LABELS = {"a": "(a) sweep", "b": "(b) loop", "c": "(c) stock"}

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.engine.driver.run import run_script as run_script
-    from sweeps.engine.driver.run import run_sweep as run_sweep
+    from sweeps.engine.driver.script import run_script as run_script
+    from sweeps.engine.driver.script import run_sweep as run_sweep
     from sweeps.engine.plan.options import names as names
     from sweeps.engine.plan.options import parse as parse
     from sweeps.engine.plan.presets import CLIPPED as CLIPPED
@@ -42,8 +42,8 @@ _MODULES = {
     "WGAN_GP": "sweeps.engine.plan.presets",
     "names": "sweeps.engine.plan.options",
     "parse": "sweeps.engine.plan.options",
-    "run_script": "sweeps.engine.driver.run",
-    "run_sweep": "sweeps.engine.driver.run",
+    "run_script": "sweeps.engine.driver.script",
+    "run_sweep": "sweeps.engine.driver.script",
 }
 
 __all__ = [*_MODULES]

@@ -5,10 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from types import ModuleType
+from importlib import import_module
 
 from sweeps.engine.driver.outcome import outcome
 from sweeps.engine.terminal.letters import escaped
+
+COMMANDS = {
+    "ls": "the sweeps of a storage, and how each stands",
+    "best": "the leaderboard and the best checkpoint of a sweep",
+    "status": "what each trial of a sweep does, how far it is, and whether a driver runs the sweep",
+    "report": "a page with the best, the evidence, and every chart; a table of the trials; the best settings",
+    "confirm": "train the leaders again with fresh seeds and score them on the test split",
+    "sample": "samples from a sweep's best checkpoint, or from any: a picture of images, or rows of a table",
+    "export": "the best generator: weights, description, a torch.export program",
+    "promote": "make the best generator a version of a registered model in MLflow, which it can load and serve",
+    "downstream": "what a sweep's rows are worth to a classifier: trained with them, tested on real ones",
+    "serve-ui": "MLflow's pages of a sweep, or of all, in the browser; ends with Ctrl-C",
+    "check-cluster": "whether a cluster's file is filled in, and what it copies is there",
+    "doctor": "whether nodes, storage and servers are as a sweep needs them, and what to do if not",
+    "drain": "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster",
+}
+"""The commands in the order of the help, and what each is for."""
+
+WITHOUT_SWEEP = ("serve-ui", "check-cluster", "doctor", "drain")
+"""Commands that take no sweep of a storage as an argument."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,51 +38,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    # Here, as it takes seconds: an interrupt meanwhile is one line too.
     from sweeps.commands.script import read_script
 
-    given = _parser().parse_args(arguments)
+    given = _parser(arguments).parse_args(arguments)
     read_script(given.script)
     with escaped():
         status: int | None = given.run(given)
     return status or 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    from sweeps.commands import (
-        best,
-        check_cluster,
-        confirm,
-        doctor,
-        downstream,
-        drain,
-        export,
-        ls,
-        promote,
-        report,
-        sample,
-        serve_ui,
-        status,
-    )
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands. Only the module of the command that was given is imported."""
     from sweeps.commands.script import add_script
     from sweeps.engine.plan.options import Parser, add_debug, add_storage
 
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(command: ModuleType) -> argparse.ArgumentParser:
-        own = commands.add_parser(command.__name__.rpartition(".")[2].replace("_", "-"), help=command.HELP)
-        command.add_options(own)
-        own.set_defaults(run=command.run, script=None)
-        return own
-
-    for command in (ls, best, status, report, confirm, sample, export, promote, downstream):
-        own = add(command)
-        add_storage(own)
-        add_script(own)
-        add_debug(own)
-    for without_sweep in (serve_ui, check_cluster, doctor, drain):
-        add_debug(add(without_sweep))
+    for name, described in COMMANDS.items():
+        own = commands.add_parser(name, help=described)
+        if arguments[:1] == [name]:
+            command = import_module(f"sweeps.commands.{name.replace('-', '_')}")
+            command.add_options(own)
+            own.set_defaults(run=command.run, script=None)
+            if name not in WITHOUT_SWEEP:
+                add_storage(own)
+                add_script(own)
+            add_debug(own)
     return parser
 
 

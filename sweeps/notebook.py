@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sweeps.engine.charts import hyper, pairs, progress
 from sweeps.engine.charts.facts import Facts, read_facts
+from sweeps.engine.driver.script import run_sweep
 from sweeps.engine.plan.options import chosen
 from sweeps.engine.plan.presets import Preset
 from sweeps.engine.report.trials_table import trials_table
@@ -32,7 +33,7 @@ from sweeps.engine.results.results import Results, open_results
 from wgan_core.config import Hyper, Structure
 from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
-from wgan_core.metrics import OwnMetric
+from wgan_core.metrics.own import OwnMetric
 from wgan_core.sampling.generator import averaged_generator, sampler
 from wgan_core.training import checkpoint as checkpoints
 
@@ -79,12 +80,8 @@ class Sweep:
     def run(self) -> Finished:
         """Run to the end, printing how it goes; what came of it.
 
-        Raises `UserError`, `NoScore` and `KeyboardInterrupt` as `sweeps.engine.driver.run.run_sweep` does.
+        Raises `UserError`, `NoScore` and `KeyboardInterrupt` as `sweeps.run_sweep` does.
         """
-        from sweeps.engine.driver.run import (
-            run_sweep,  # Ray, which takes seconds to import, is needed for nothing else here
-        )
-
         run_sweep(self._options, self._dataset, self._structure, self._space, self._metrics)
         return self.open(self._options.name, self._options.storage, self._options.study_storage)
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from wgan_core.data.tables import load_table as load_table
     from wgan_core.data.toy import load_toy as load_toy
     from wgan_core.errors import UserError as UserError
-    from wgan_core.metrics.features import register_features as register_features
     from wgan_core.metrics.own import OwnMetric as OwnMetric
+    from wgan_core.metrics.register import register_features as register_features
     from wgan_core.networks.layers import LeakyReLU as LeakyReLU
-    from wgan_core.networks.network import Pair as Pair
-    from wgan_core.networks.network import register as register
+    from wgan_core.networks.pairs import Pair as Pair
+    from wgan_core.networks.pairs import register as register
 
 # Where each public name is defined. A name is imported at its first use, so importing the package stays fast.
 _MODULES = {
@@ -35,7 +35,7 @@ _MODULES = {
     "Hyper": "wgan_core.config",
     "LeakyReLU": "wgan_core.networks.layers",
     "OwnMetric": "wgan_core.metrics.own",
-    "Pair": "wgan_core.networks.network",
+    "Pair": "wgan_core.networks.pairs",
     "Split": "wgan_core.data.dataset",
     "Structure": "wgan_core.config",
     "Trial": "wgan_core.config",
@@ -48,8 +48,8 @@ _MODULES = {
     "load_sines": "wgan_core.data.sines",
     "load_table": "wgan_core.data.tables",
     "load_toy": "wgan_core.data.toy",
-    "register": "wgan_core.networks.network",
-    "register_features": "wgan_core.metrics.features",
+    "register": "wgan_core.networks.pairs",
+    "register_features": "wgan_core.metrics.register",
 }
 
 __all__ = [*_MODULES]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
+import numpy as np
 
-from wgan_core.backend.precision import FLOAT32, PRECISIONS
+from wgan_core.backend.choices import FLOAT32, PRECISIONS
 from wgan_core.data.coding import Coding
 from wgan_core.errors import UserError
 from wgan_core.rules.objectives import OBJECTIVES
 from wgan_core.rules.optim import OPTIMISERS
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "float64")
 # Fields that name one of several things.
-_NAMED: Mapping[str, Mapping[str, object]] = {
+_NAMED: Mapping[str, Iterable[str]] = {
     "dtype": DTYPES,
     "objective": OBJECTIVES,
     "optimiser": OPTIMISERS,
@@ -83,7 +86,7 @@ class Structure:
     """What all trials of a cohort share, as it decides the shapes of their tensors.
 
     Attributes:
-        networks: name of a pair in `wgan_core.networks.network.PAIRS`.
+        networks: name of a pair in `wgan_core.networks.pairs.PAIRS`.
         network_options: keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}, in values
             that JSON has.
         classes: number of labels that both networks are given; 0 without labels.
@@ -97,7 +100,7 @@ class Structure:
         optimiser: name of the optimiser of both networks, in `wgan_core.rules.optim.OPTIMISERS`.
         full_batch: whether each update sees every sample once; batch_size is then the number of samples.
         coding: the columns that a sample's entries code, for tables and sequences.
-        precision: how training computes products, a name in `wgan_core.backend.precision.PRECISIONS`. float64 allows
+        precision: how training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
             "float32" only.
 
     Raises:
@@ -161,7 +164,9 @@ class Structure:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        return DTYPES[self.dtype]
+        import torch
+
+        return {"float32": torch.float32, "float64": torch.float64}[self.dtype]
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "sample_shape": list(self.sample_shape)}
@@ -235,3 +240,13 @@ class Trial:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         return cls(values["number"], values["seed"], Hyper(**values["hyper"]))
+
+
+def trial_seed(sweep_seed: int, number: int) -> int:
+    """The seed of a trial, in [0, 2^63), from the sweep's seed and the trial's number."""
+    return int(np.random.SeedSequence([sweep_seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def report_grid(budget: int, reports: int) -> tuple[int, ...]:
+    """The critic updates at which every trial of a sweep reports: `reports` even steps up to the budget."""
+    return tuple(sorted({max(1, round(budget * k / reports)) for k in range(1, reports + 1)}))

@@ -8,7 +8,7 @@ from arms import textbook
 from arms.task import Task
 
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 
 KEPT = 2
 

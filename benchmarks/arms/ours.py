@@ -15,7 +15,7 @@ from arms import task as tasks
 from arms.task import Record, Task
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine.driver import run
+from sweeps.engine.driver.run import run
 from sweeps.engine.plan.options import Options, parse
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.storage.layout import sweep_folder, trial_folder
@@ -24,8 +24,7 @@ from sweeps.engine.study.attributes import SECONDS
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator
-from wgan_core.metrics.evaluator import SplitName
+from wgan_core.metrics.evaluator import Evaluator, SplitName
 
 NAME = "ours"
 
@@ -41,7 +40,7 @@ def main(task: Task) -> None:
 
     with patch.object(Evaluator, "build", timed_build):
         structure = Structure(options.networks or "mlp", dataset.sample_shape)
-        run.run_sweep(options, dataset, structure, space)
+        run(options, dataset, structure, space)
     study = optuna.load_study(study_name=None, storage=study_url(task))
     for trial in study.get_trials():
         tasks.keep(task, record_of(task, trial))

@@ -14,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.plan.space import Range
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 
 KEPT = 2
 

@@ -14,7 +14,7 @@ from arms.task import Task
 from numpy.typing import NDArray
 from ray import tune
 
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 
 
 def metric_name(name: str) -> str:

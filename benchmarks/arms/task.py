@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wgan_core.metrics import Evaluator
-from wgan_core.training.cohort import report_grid
+from wgan_core.config import report_grid
+from wgan_core.metrics.evaluator import Evaluator
 
 REPORTS = 9
 RECORDS, EVALUATIONS, MLFLOW_DB = "records.jsonl", "evaluations.jsonl", "mlflow.db"

@@ -11,7 +11,7 @@ from arms.task import Record, Task
 from torch import Tensor
 from wgan_gp import BATCH, LATENT, gradient_penalty, mlp_critic, mlp_generator
 
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 
 EVALUATION_SEED = 0
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from wgan_gp import BATCH, BETAS, LAMBDA, LATENT, RATE, SHAPE
 
-from wgan_core.backend.graph import CAPTURED, EAGER, WARM_UPS
-from wgan_core.backend.precision import FLOAT32
+from wgan_core.backend.choices import CAPTURED, EAGER, FLOAT32
+from wgan_core.backend.graph import WARM_UPS
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
 

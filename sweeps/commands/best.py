@@ -8,8 +8,6 @@ import json
 from sweeps.engine.results.leaderboard import checkpoint_of, standings
 from sweeps.engine.results.results import open_results
 
-HELP = "the leaderboard and the best checkpoint of a sweep"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="of the sweep")

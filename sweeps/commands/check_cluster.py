@@ -7,8 +7,6 @@ from pathlib import Path
 
 from sweeps.engine.cluster.file import check_cluster_file
 
-HELP = "whether a cluster's file is filled in, and what it copies is there"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="such as cluster.yaml")

@@ -18,7 +18,6 @@ from wgan_core.errors import UserError
 
 # What this package has for a person to run.
 SCRIPTS = ("mnist", "conditional", "tabular", "sequences", "gaussians", "own")
-HELP = "train the leaders again with fresh seeds and score them on the test split"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from sweeps.engine.doctor.check import Check
 from sweeps.engine.plan.options import add_storage, storage_of, study_storage_of
 
-HELP = "whether the cluster's nodes, the storage and the servers are as a sweep needs them, and what to do if not"
 FAILED = 1
 
 

@@ -15,14 +15,10 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import open_results
 from wgan_core.data.coding import Coding
-from wgan_core.data.rows import rows_of
 from wgan_core.data.splits import sound
 from wgan_core.data.tables import BUNDLED, Table, as_text, load_table, read, split_rows
 from wgan_core.errors import UserError
 from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
-from wgan_core.sampling.generator import sampler
-
-HELP = "what a sweep's rows are worth to a classifier: trained with them, tested on real ones"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from wgan_core.data.rows import rows_of
+    from wgan_core.sampling.generator import sampler
+
     if given.n is not None:
         check_count(given.n)
     check_seed(given.seed)

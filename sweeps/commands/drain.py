@@ -9,7 +9,6 @@ from sweeps.engine.cluster.preemption import CLOUDS, wait_for_notice
 from sweeps.engine.plan.options import number
 from wgan_core.errors import UserError
 
-HELP = "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster"
 DEADLINE_S = 120.0
 AGAIN_S = 2.0
 

@@ -10,9 +10,7 @@ from sweeps.commands.trained import best_checkpoint
 from sweeps.engine.results.results import open_results
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.sampling.generator import DESCRIPTION, PROGRAM, program, write_generator
 
-HELP = "the best generator: weights, description, a torch.export program"
 SNIPPET = """import torch
 generator = torch.export.load("{program}").module()
 samples = generator({inputs})  # {output}"""
@@ -28,6 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from wgan_core.sampling.generator import DESCRIPTION, PROGRAM, program, write_generator
+
     results = open_results(given.storage, given.name, given.study_storage)
     out = Path(given.out)
     if out.exists():

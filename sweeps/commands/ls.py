@@ -14,7 +14,6 @@ from sweeps.engine.results.status import ago, read_status
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
 
-HELP = "the sweeps of a storage, and how each stands"
 TITLES = ("sweep", "ended", "asked", "best", "floor", "objective", "driver", "last sign")
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import best_checkpoint, trial_checkpoint
 from sweeps.engine.plan.plan import read_described
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.results import open_results, tracking_uri_of
-from sweeps.engine.tracking.record import open_record
-from sweeps.engine.tracking.registry import Candidate, Promotion, check_alias, check_model_name, promote, usage
 
-HELP = "make the best generator a version of a registered model in MLflow, which it can load and serve"
+if TYPE_CHECKING:
+    from sweeps.engine.tracking.registry import Promotion
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,9 @@ def add_tracking_uri(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from sweeps.engine.tracking.record import open_record
+    from sweeps.engine.tracking.registry import Candidate, check_alias, check_model_name, promote, usage
+
     name = given.name if given.model is None else given.model
     check_alias(given.alias)
     check_model_name(name)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from sweeps.engine.results.results import open_results
 
-HELP = "a page with the best, why to believe it, and every chart; a table of the trials; the best one's settings"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="of the sweep")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint
 from sweeps.engine.plan.options import whole_number
 from wgan_core.config import Structure
-from wgan_core.data.rows import WRITERS, check_rows_file, rows_of, write_rows
 from wgan_core.errors import UserError
-from wgan_core.pictures import grid_png, is_image
-from wgan_core.sampling.generator import sampler
-from wgan_core.training.samples import grid_labels
 
-HELP = "samples from a sweep's best checkpoint, or from any: a picture of images, or rows of a table"
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PICTURE, ROWS = "samples.png", "rows.parquet"
 COUNT = 64
 
@@ -43,6 +39,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from wgan_core.data.rows import WRITERS, check_rows_file, rows_of, write_rows
+    from wgan_core.pictures import grid_png, is_image
+    from wgan_core.sampling.generator import sampler
+
     if given.n is not None:
         check_count(given.n)
     check_seed(given.seed)
@@ -88,6 +88,10 @@ def _told(structure: Structure, label: int | None, count: int | None) -> Tensor 
     """The labels of so many samples, if the generator is told any; without `label` as many of each class, in order."""
     if not structure.classes:
         return None
+    import torch
+
+    from wgan_core.training.samples import grid_labels
+
     if label is None:
         count = max(COUNT, structure.classes) if count is None else count
         if count < structure.classes:

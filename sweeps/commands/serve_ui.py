@@ -15,8 +15,6 @@ from sweeps.engine.tracking.server import PORT, choose_port, program_beside, ser
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
 
-HELP = "MLflow's pages of a sweep, or of all, in the browser; ends with Ctrl-C"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="of the sweep (default: all in the storage)")

@@ -10,7 +10,6 @@ from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import open_results
 from sweeps.engine.results.status import Status, TrialStatus, ago, read_status
 
-HELP = "what each trial of a sweep does, how far it is, and whether a driver runs the sweep"
 TITLES = ("trial", "state", "does", "updates", "done", "last score", "best", "last sign")
 AGAIN = "the same command again continues the sweep"
 

@@ -25,7 +25,9 @@ from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
 from wgan_core.networks import network as networks
-from wgan_core.networks.network import Network, Pair, Reshape, Tensors, initialise
+from wgan_core.networks.layers import Reshape
+from wgan_core.networks.network import Network, Tensors, initialise
+from wgan_core.networks.pairs import Pair
 from wgan_core.rules import draws, objectives
 from wgan_core.rules.draws import Stream
 from wgan_core.rules.optim import beside
@@ -397,7 +399,7 @@ def scores(network: Network, tensors: NetworkState, points: Tensor) -> Tensor:
 STANDARDISED = {name: Pair(critic_with(Standardise()), pair.generator) for name, pair in networks.PAIRS.items()}
 
 
-@fails_under("wgan_core.networks.network.PAIRS", STANDARDISED)
+@fails_under("wgan_core.networks.pairs.PAIRS", STANDARDISED)
 def test_bug_16_a_critics_gradient_at_a_sample_does_not_depend_on_its_neighbours() -> None:
     for name in ("mlp", "conv"):
         critic, _ = initialise(Structure(name, (1, 8, 8), latent_dim=4, dtype="float64"), 0)

@@ -11,13 +11,21 @@ from wgan_core.data import Dataset, Split, to_model
 from wgan_core.data.dataset import count_classes
 from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
-from wgan_core.metrics import Evaluator, known_metrics
 from wgan_core.metrics.by_class import ByClass, OnDirections
 from wgan_core.metrics.digits import classify
 from wgan_core.metrics.distances import frechet_distance
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.features import DigitFeatures
 from wgan_core.metrics.references import Drawn
-from wgan_core.metrics.specs import AS_ASKED_NAME, INTRA_SLICED_NAME, SLICED_NAME, fid_name, intra_fid_name, kid_name
+from wgan_core.metrics.specs import (
+    AS_ASKED_NAME,
+    INTRA_SLICED_NAME,
+    SLICED_NAME,
+    fid_name,
+    intra_fid_name,
+    kid_name,
+    known_metrics,
+)
 
 SIZE = 1000
 INTRA_FID = intra_fid_name()

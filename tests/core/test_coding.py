@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from wgan_core.config import Structure
-from wgan_core.data.coding import Categorical, Coding, Column
+from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
+from wgan_core.networks.layers import Categorical
 from wgan_core.networks.network import build, initialise
 
 TABLE = Coding(

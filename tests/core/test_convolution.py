@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.core.test_update import TRIALS, cohort_of, largest_difference, structure_of
+from wgan_core.backend.choices import BFLOAT16
 from wgan_core.backend.convolution import Convolutions, convolution, fast_convolutions
-from wgan_core.backend.precision import BFLOAT16
 from wgan_core.config import Structure
 from wgan_core.networks import network as networks
 from wgan_core.rules.objectives import gradient_norms

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wgan_core.backend.graph import CAPTURED, EAGER
+from wgan_core.backend.choices import CAPTURED, EAGER
 from wgan_core.backend.kernels import mover
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.precision import float32_on_gpus

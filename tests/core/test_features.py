@@ -20,10 +20,12 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
-from wgan_core.metrics import Evaluator, check_objective, features, known_metrics, register_features, resolve_objective
-from wgan_core.metrics.evaluator import REFERENCE_SEED, draw
-from wgan_core.metrics.features import FACTORIES, check_features, load_features, network_digest
-from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name
+from wgan_core.metrics import features
+from wgan_core.metrics.evaluator import REFERENCE_SEED, Evaluator, draw
+from wgan_core.metrics.features import load_features, network_digest
+from wgan_core.metrics.objective import check_objective, resolve_objective
+from wgan_core.metrics.register import FACTORIES, check_features, register_features
+from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name, known_metrics
 
 SHAPE = (3, 8, 8)
 # More than one batch of 250, and one image over the second.

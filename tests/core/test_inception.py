@@ -16,7 +16,8 @@ import torch
 
 from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.errors import UserError
-from wgan_core.metrics import Evaluator, inception
+from wgan_core.metrics import inception
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.features import load_features
 from wgan_core.metrics.inception import read_inception, read_verified
 

@@ -22,15 +22,8 @@ from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.errors import UserError
-from wgan_core.metrics import (
-    Evaluator,
-    check_objective,
-    classify,
-    known_metrics,
-    load_digit_classifier,
-    resolve_objective,
-)
-from wgan_core.metrics.digits import WEIGHTS, digit_features, weights_hash
+from wgan_core.metrics.digit_weights import WEIGHTS, weights_hash
+from wgan_core.metrics.digits import classify, digit_features, load_digit_classifier
 from wgan_core.metrics.distances import (
     Projections,
     frechet_distance,
@@ -40,7 +33,9 @@ from wgan_core.metrics.distances import (
     wasserstein,
     within_mean,
 )
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.modes import kl_to_uniform, mode_counts, modes_captured
+from wgan_core.metrics.objective import check_objective, resolve_objective
 from wgan_core.metrics.specs import (
     HIGH_QUALITY_NAME,
     KL_NAME,
@@ -50,6 +45,7 @@ from wgan_core.metrics.specs import (
     W1_NAME,
     fid_name,
     kid_name,
+    known_metrics,
 )
 
 SIZE = 1000

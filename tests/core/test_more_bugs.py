@@ -18,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks import network as networks
-from wgan_core.networks.network import PAIRS, Pair, initialise
+from wgan_core.networks.network import initialise
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.state import State
 

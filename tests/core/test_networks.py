@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
 from wgan_core.networks.layers import LeakyReLU
-from wgan_core.networks.network import PAIRS, Network, Pair, build, initialise, mlp_generator
+from wgan_core.networks.network import Network, build, initialise, mlp_generator
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.state import NetworkState, State
 
 NARROW = {"critic": {"widths": [64, 64]}, "generator": {"widths": [64, 64]}}

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from wgan_core.config import Structure
 from wgan_core.data import Dataset, Split
 from wgan_core.errors import UserError
-from wgan_core.metrics import Evaluator, OwnMetric, known_metrics
-from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
-from wgan_core.networks.network import PAIRS, Pair, own_digest, own_pair, register
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.own import OwnMetric
+from wgan_core.metrics.specs import SLICED_NAME, W1_NAME, known_metrics
+from wgan_core.networks.network import own_digest
+from wgan_core.networks.pairs import PAIRS, Pair, own_pair, register
 from wgan_core.training.preflight import check_fit
 
 STRUCTURE = Structure("own", (2,), latent_dim=3)

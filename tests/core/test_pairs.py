@@ -13,7 +13,8 @@ from torch import Tensor
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
-from wgan_core.networks.network import PAIRS, Network, build, initialise
+from wgan_core.networks.network import Network, build, initialise
+from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules import objectives
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import Checkpoint

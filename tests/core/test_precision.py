@@ -14,18 +14,12 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_core.backend import process
-from wgan_core.backend.precision import (
-    BFLOAT16,
-    FLOAT32,
-    PRECISIONS,
-    TF32,
-    Bfloat16Products,
-    float32_on_gpus,
-    set_on_gpus,
-)
+from wgan_core.backend.choices import BFLOAT16, FLOAT32, PRECISIONS, TF32
+from wgan_core.backend.precision import Bfloat16Products, float32_on_gpus, set_on_gpus
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
-from wgan_core.networks.network import PAIRS, Network, Pair, initialise, register
+from wgan_core.networks.network import Network, initialise
+from wgan_core.networks.pairs import PAIRS, Pair, register
 from wgan_core.rules import objectives
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.preflight import check_fit

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wgan_core.backend.memory import is_out_of_memory
 from wgan_core.config import Hyper, Structure
-from wgan_core.networks.network import PAIRS, Pair, register
+from wgan_core.networks.pairs import PAIRS, Pair, register
 from wgan_core.training.probe import capacity, measure
 
 CPU = torch.device("cpu")

@@ -26,7 +26,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.networks.batch_norm import check_over_ranks, over_ranks
-from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training import checkpoint, preflight
 from wgan_core.training.checkpoint import STATE, Checkpoint, folder_name
 from wgan_core.training.cohort import Cohort

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wgan_core.backend import graph, kernels
 from wgan_core.backend.graph import Recorder
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.networks.network import PAIRS
+from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules.objectives import OBJECTIVES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.batches import BLOCK, Batches

@@ -14,7 +14,8 @@ from torch import Tensor
 from wgan_core.data import Dataset, Split
 from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
-from wgan_core.metrics import Evaluator, resolve_objective
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.objective import resolve_objective
 from wgan_core.metrics.specs import ACCURACY_FAKE_NAME, ACCURACY_REAL_NAME, C2ST_NAME, SLICED_NAME
 from wgan_core.metrics.two_sample import nearest_neighbour_accuracies
 

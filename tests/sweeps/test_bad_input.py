@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import sweeps.mnist
+from sweeps import run_script
 from sweeps.engine.driver import run
-from sweeps.engine.driver.run import run_script
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.plan.space import Range, Space
 from sweeps.engine.plan.uri import database, make_room

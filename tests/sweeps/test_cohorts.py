@@ -49,11 +49,11 @@ from torch import nn
 
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.presets import WGAN_GP
-from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data import Dataset, Split
-from wgan_core.rules.draws import trial_seed
-from wgan_core.networks.network import Pair, register
+from wgan_core.config import trial_seed
+from wgan_core.networks.pairs import Pair, register
 
 CULPRIT, GREEDY, FIT = (trial_seed(0, 2), 13), (trial_seed(0, 5), 5), 4
 

@@ -31,11 +31,11 @@ from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
+from wgan_core.config import trial_seed
 from wgan_core.data.folder import Folder
 from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
-from wgan_core.metrics import Evaluator
-from wgan_core.rules.draws import trial_seed
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.sampling.generator import averaged_generator
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.samples import TEST_SEED, evaluation_z

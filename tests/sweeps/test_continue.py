@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import sweeps.mnist
+from sweeps import run_script
 from sweeps.engine.driver import run
-from sweeps.engine.driver.run import run_script
 from sweeps.engine.storage.spool import End
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeps.engine.plan.options import parse
-from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps import run_script, run_sweep
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.plan.space import Range
 from wgan_core.config import Structure

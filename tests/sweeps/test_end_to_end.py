@@ -29,15 +29,14 @@ from sweeps.engine.plan.plan import read_plan
 from sweeps.engine.storage.spool import End, Spool, Start, Step
 from sweeps.engine.tracking.note import best_key
 from tests.sweeps.processes import Running, Surroundings
-from wgan_core.config import Trial
+from wgan_core.config import Trial, report_grid, trial_seed
 from wgan_core.data.folder import Folder
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics import known_metrics
+from wgan_core.metrics.specs import known_metrics
 from wgan_core.pictures import grid_png
-from wgan_core.rules.draws import trial_seed
 from wgan_core.sampling.generator import averaged_generator, read_generator
 from wgan_core.training import checkpoint as checkpoints
-from wgan_core.training.cohort import Cohort, report_grid
+from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import grid_z
 
 NAME = "mnist-smoke"

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 import sweeps.gaussians
-from sweeps.engine.driver.run import run_script
+from sweeps import run_script
 from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.presets import GAUSSIANS, Preset
 from sweeps.engine.results.results import open_results

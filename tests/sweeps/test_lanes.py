@@ -27,7 +27,7 @@ from wgan_core.config import Structure
 from wgan_core.data import Split
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.preflight import check_fit
 from wgan_core.training.probe import Measurement
 
@@ -279,7 +279,7 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
 from wgan_core.config import Structure
 from wgan_core.data import Split
-from wgan_core.networks.network import Pair, register
+from wgan_core.networks.pairs import Pair, register
 
 class Limited(torch.autograd.Function):
     @staticmethod

@@ -169,7 +169,7 @@ WITNESSED = """
 import json, os, sys, time
 from pathlib import Path
 import sweeps.mnist
-from sweeps.engine.driver import run
+from sweeps import run_script
 from sweeps.engine.driver import training
 
 folder, original = Path(sys.argv.pop(1)), training.train_cohort
@@ -185,7 +185,7 @@ def train_cohort(config, **given):
     original(config, **given)
 
 training.train_cohort = train_cohort
-sys.exit(run.run_script(sweeps.mnist.main))
+sys.exit(run_script(sweeps.mnist.main))
 """
 
 

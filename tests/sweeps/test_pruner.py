@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweeps.engine.study.halving import rungs, survives
 from sweeps.engine.study.pruner import HalvingPruner
-from wgan_core.training.cohort import report_grid
+from wgan_core.config import report_grid
 
 GRID = report_grid(90, 9)
 ETA = 3

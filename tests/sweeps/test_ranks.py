@@ -17,7 +17,7 @@ from tests.sweeps.clusters import Head, head
 from tests.sweeps.processes import ROOT, Surroundings, wait_for
 from wgan_core.data.folder import Folder
 from wgan_core.data.toy import load_toy
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.training import checkpoint
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import evaluation_z
@@ -29,7 +29,7 @@ SCRIPT = """
 import sys
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.presets import GAUSSIANS
-from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data.toy import load_toy
 

@@ -33,9 +33,8 @@ from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
 from tests.sweeps.reported import Made, finished, studied
-from wgan_core.config import Hyper, Structure
+from wgan_core.config import Hyper, Structure, trial_seed
 from wgan_core.data.folder import Folder
-from wgan_core.rules.draws import trial_seed
 
 OBJECTIVE = "eval/a"
 GRID = range(10, 100, 10)

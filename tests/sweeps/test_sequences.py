@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 import sweeps.sequences
-from sweeps.engine.driver.run import run_script
+from sweeps import run_script
 from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.plan import Plan, settle, write_plan
 from sweeps.engine.plan.presets import Preset

@@ -45,7 +45,7 @@ import sys
 from mynets import METRIC
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.presets import WGAN_GP
-from sweeps.engine.driver.run import run_script, run_sweep
+from sweeps import run_script, run_sweep
 from wgan_core.config import Structure
 from wgan_core.data.images import load_images
 
@@ -63,7 +63,7 @@ MODULE = """
 import importlib.util, json, os, sys, time
 from pathlib import Path
 
-from wgan_core.metrics import OwnMetric
+from wgan_core.metrics.own import OwnMetric
 
 PLACE = Path({place!r})
 

@@ -20,9 +20,8 @@ from sweeps.engine.study.rows import Row, read_rows
 from sweeps.engine.study.storage import open_study
 from sweeps.engine.study.study import Study
 from sweeps.engine.study.trials import Trials
-from wgan_core.config import Trial
+from wgan_core.config import Trial, trial_seed
 from wgan_core.errors import UserError
-from wgan_core.rules.draws import trial_seed
 
 GRID = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 PRESETS = [dict(preset) for preset in WGAN_GP.presets]

@@ -16,8 +16,8 @@ import torch
 from mlflow import MlflowClient
 
 import sweeps.tabular
+from sweeps import run_script
 from sweeps.cli import main
-from sweeps.engine.driver.run import run_script
 from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.presets import Preset
 from sweeps.engine.plan.presets_tabular import TABULAR

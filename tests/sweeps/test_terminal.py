@@ -19,10 +19,11 @@ import pytest
 from rich.console import Console
 
 import sweeps.mnist
+from sweeps import run_script
 from sweeps.cli import main
 from sweeps.commands import best
 from sweeps.engine.cluster.use import Gpu, Use, measured
-from sweeps.engine.driver.run import NoScore, run_script
+from sweeps.engine.driver.outcome import NoScore
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP

@@ -17,8 +17,6 @@ import torch
 from wgan_core.backend.kernels import cause_of
 from wgan_core.backend.memory import is_out_of_memory
 
-# How a GPU carries out updates: operation by operation, or recorded as CUDA graphs.
-EXECUTIONS = EAGER, CAPTURED = "eager", "captured"
 # Before a program is recorded, so that libraries have their workspaces and compiled kernels are compiled.
 WARM_UPS = 3
 

@@ -21,13 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
-# What each is to a person who asks.
-PRECISIONS = {
-    FLOAT32: "as the parameters are",
-    TF32: "on NVIDIA GPUs since Ampere, operands with fractions of 10 bits; elsewhere as float32",
-    BFLOAT16: "operands and results with fractions of 7 bits",
-}
+from wgan_core.backend.choices import FLOAT32, TF32
+
 _PRODUCTS = frozenset(
     (
         *(F.linear, F.conv1d, F.conv2d, F.conv3d),

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import torch
 
-from wgan_core.backend.precision import FLOAT32, set_on_gpus
+from wgan_core.backend.choices import FLOAT32
+from wgan_core.backend.precision import set_on_gpus
 
 T = TypeVar("T")
 R = TypeVar("R")

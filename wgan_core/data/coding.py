@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from wgan_core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Value = str | int | float | bool
 
@@ -73,11 +73,13 @@ class Coding:
 
     def as_stored(self, samples: Tensor) -> Tensor:
         """Samples (N, ...) as rows written out and read again give them: one-hot entries, whole numbers."""
+        from torch.nn.functional import one_hot
+
         stored = samples.clone()
         for column, where in self._placed():
             part = stored[:, where]
             if column.values:
-                part.copy_(nn.functional.one_hot(part.argmax(1), len(column.values)))
+                part.copy_(one_hot(part.argmax(1), len(column.values)))
             elif column.whole:
                 # Not in float32: beside a large mean it has no room for the units.
                 whole = part.double().mul_(column.sd).add_(column.mean).round_()
@@ -121,23 +123,3 @@ class Coding:
             for column in values["columns"]
         )
         return cls(columns, str(values["label"]), values["positive"])
-
-
-class Categorical(nn.Module):
-    """A generator whose entries of each categorical column are made shares of one, by a softmax: one-hot in the limit.
-
-    A linear layer has no such bound, and a critic would tell its samples from one-hot ones by that alone (Gulrajani et
-    al. 2017, section 5.2, on discrete samples).
-    """
-
-    def __init__(self, inner: nn.Module, coding: Coding) -> None:
-        super().__init__()
-        self.inner, self.blocks = inner, coding.blocks
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        samples: Tensor = self.inner(z) if labels is None else self.inner(z, labels)
-        parts, end = [], 0
-        for block in self.blocks:
-            parts += [samples[:, end : block.start], samples[:, block].softmax(dim=1)]
-            end = block.stop
-        return torch.cat([*parts, samples[:, end:]], dim=1)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wgan_core.data.coding import Coding
 from wgan_core.data.limits import CATEGORIES
 from wgan_core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 HALF_RANGE = 127.5
 
@@ -96,6 +98,8 @@ def to_model(values: Tensor, dtype: torch.dtype) -> Tensor:
 
     Raises `TypeError` for any other type, whose range is not known.
     """
+    import torch
+
     if values.dtype == torch.uint8:
         return values.to(dtype).div_(HALF_RANGE).sub_(1.0)
     if values.is_floating_point():
@@ -106,7 +110,7 @@ def to_model(values: Tensor, dtype: torch.dtype) -> Tensor:
 def to_pixels(samples: Tensor) -> Tensor:
     """The inverse of `to_model` for images: [-1, 1] becomes uint8 [0, 255], rounded; what lies outside is clipped."""
     scaled = samples.detach().add(1.0).mul_(HALF_RANGE).round_()
-    return scaled.nan_to_num_(nan=0.0, posinf=255.0, neginf=0.0).clamp_(0, 255).to(torch.uint8)
+    return scaled.nan_to_num_(nan=0.0, posinf=255.0, neginf=0.0).clamp_(0, 255).byte()
 
 
 def count_classes(dataset: Dataset) -> int:

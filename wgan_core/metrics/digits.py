@@ -7,16 +7,14 @@ nothing about one on Inception features; the metric names therefore carry the ha
 from __future__ import annotations
 
 import functools
-import hashlib
-from pathlib import Path
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WEIGHTS = Path(__file__).with_name("digits.safetensors")
-FEATURES = 128
+from wgan_core.metrics.digit_weights import FEATURES, WEIGHTS
+
 CLASSES = 10
 LEAK = 0.1
 # Small enough that the activations of a batch stay in the cache of one core.
@@ -50,17 +48,6 @@ class DigitClassifier(nn.Module):
         """Logits (N, 10) of images (N, 1, 28, 28)."""
         logits: Tensor = self.head(self.features(x))
         return logits
-
-
-@functools.cache
-def weights_hash() -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of the shipped weights."""
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8]
-
-
-def digits_label() -> str:
-    """What tells this classifier apart in the names of metrics."""
-    return f"digits_{weights_hash()}"
 
 
 @functools.cache

@@ -19,12 +19,13 @@ from wgan_core.metrics import specs
 from wgan_core.metrics.by_class import AsAsked, ByClass, OnDirections, OnFeatures
 from wgan_core.metrics.features import DigitFeatures, Extractor, load_features, require_finite
 from wgan_core.metrics.objective import check_objective, full_name, resolve_objective
-from wgan_core.metrics.own import OwnMetric, OwnReference
+from wgan_core.metrics.own import OwnMetric
 from wgan_core.metrics.references import (
     Drawn,
     ExactReference,
     FeatureReference,
     ModesReference,
+    OwnReference,
     Reference,
     SlicedReference,
     TwoSampleReference,

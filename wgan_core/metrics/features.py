@@ -11,7 +11,6 @@ import functools
 import hashlib
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,10 +21,10 @@ from torch.nn.parameter import is_lazy
 
 from wgan_core.errors import UserError, one_line
 from wgan_core.metrics import inception
-from wgan_core.metrics.digits import BATCH, digit_features, digits_label, weights_hash
+from wgan_core.metrics.digit_weights import digits_label, weights_hash
+from wgan_core.metrics.digits import BATCH, digit_features
+from wgan_core.metrics.register import FACTORIES, INCEPTION, REGISTER, check_features
 
-INCEPTION = "inception"
-SHIPPED = (INCEPTION, "digits")
 # FID takes the eigenvalues of a D x D matrix: at 4,096 that is most of a minute for each score.
 MOST_FEATURES = 4096
 FEW = 3
@@ -35,7 +34,7 @@ BATCH_TOLERANCE = 1e-3
 SEED = 0
 # Inception's first activations take about 10 MB an image.
 INCEPTION_BATCH = 25
-REGISTER = "register_features(name, factory)"
+
 
 Factory = Callable[[], nn.Module]
 
@@ -100,52 +99,6 @@ class NetworkFeatures:
 
     def protocol(self) -> dict[str, Any]:
         return dict(self.stated)
-
-
-# What scripts register
-
-FACTORIES: dict[str, Factory] = {}
-
-
-def register_features(name: str, factory: Factory) -> None:
-    """Make a feature extractor known by a name, for `--features NAME`.
-
-    The network takes images float32 (N, C, H, W) in [-1, 1], of the shape that the data has and in any number N. It
-    gives floats (N, D), 1 <= D <= 4,096. It is made once, when a sweep starts, from a fixed seed; the workers get
-    copies of it with its weights. A worker may call it from several threads at once, so `forward` must change nothing
-    that its calls share.
-
-    Args:
-        name: 1 to 20 lower-case letters, digits and `_`, the first a letter. The metrics' names contain it.
-        factory: returns the network with its weights.
-
-    Raises:
-        UserError: for a name that is bad, that of a shipped network, or that of another factory.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
-        raise UserError(
-            "a feature extractor's name must be 1 to 20 lower-case letters, digits and '_', the first a letter; "
-            f"given {name!r}: rename it"
-        )
-    if name in SHIPPED or FACTORIES.get(name, factory) != factory:
-        raise UserError(f"a feature extractor must have a name of its own; given {name!r}, which is taken: rename it")
-    FACTORIES[name] = factory
-
-
-def check_features(name: str) -> None:
-    """Raise `UserError` unless `--features` may have this value."""
-    if name == INCEPTION or name in FACTORIES:
-        return
-    known = ", ".join((*sorted(FACTORIES), INCEPTION))
-    if name.endswith(".pt2"):
-        raise UserError(
-            f"--features must be one of {known}; given the file {name!r}, and exported programs are no longer read: "
-            f"register its network in the sweep's script with {REGISTER} of wgan_core.metrics"
-        )
-    raise UserError(
-        f"--features must be one of {known}; given {name!r}: name one of these, or register it in the sweep's script "
-        f"with {REGISTER} of wgan_core.metrics"
-    )
 
 
 def load_features(name: str, images: Tensor) -> NetworkFeatures:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import UserError
 from wgan_core.metrics.objective import full_name
-from wgan_core.metrics.references import OfOne
 from wgan_core.metrics.specs import MetricSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -46,36 +44,3 @@ class OwnMetric:
     def spec(self) -> MetricSpec:
         depends_on = frozenset({"held-out split", "sample size"})
         return MetricSpec(f"eval/{self.name}", self.meaning, "minimize", depends_on, "the sweep's script")
-
-
-@dataclass(frozen=True)
-class OwnReference(OfOne):
-    """A metric of a person's own, and the real samples (N, ...)."""
-
-    metric: OwnMetric
-    real: Tensor
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.metric.spec.name,)
-
-    def score(self, values: Tensor) -> dict[str, float]:
-        """Raises `UserError` if the function fails, or gives no number."""
-        try:
-            return {self.metric.spec.name: float(self.metric.measure(self.real, values))}
-        except Exception as error:  # a person's own code may raise whatever it likes
-            raise UserError(
-                f"a metric must give a number for real and generated samples of shape {tuple(values.shape)}; "
-                f"{self.metric.name!r} fails: {one_line(error)}: mend it"
-            ) from error
-
-    def protocol(self) -> dict[str, Any]:
-        return {self.metric.spec.name: {"meaning": self.metric.meaning, "source_sha256": _digest(self.metric.measure)}}
-
-
-def _digest(function: Callable[..., Any]) -> str | None:
-    """Of a function's own text, so that a sweep is not continued with another one; None where there is no text."""
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None

@@ -5,10 +5,12 @@ A score is of one or more draws of generated samples, each as many as there are 
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from wgan_core.data.toy import Mixture
+from wgan_core.errors import UserError, one_line
 from wgan_core.metrics import specs
 from wgan_core.metrics.distances import (
     Projections,
@@ -28,6 +31,7 @@ from wgan_core.metrics.distances import (
 )
 from wgan_core.metrics.features import Extractor, require_finite
 from wgan_core.metrics.modes import WITHIN_SD, kl_to_uniform, mode_counts, modes_captured
+from wgan_core.metrics.own import OwnMetric
 from wgan_core.metrics.two_sample import nearest_neighbour_accuracies
 
 PROJECTIONS = 128
@@ -186,3 +190,36 @@ class TwoSampleReference:
 
     def protocol(self) -> dict[str, Any]:
         return {name: {"neighbours": 1, "samples": len(self.real)} for name in self.names}
+
+
+@dataclass(frozen=True)
+class OwnReference(OfOne):
+    """A metric of a person's own, and the real samples (N, ...)."""
+
+    metric: OwnMetric
+    real: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.metric.spec.name,)
+
+    def score(self, values: Tensor) -> dict[str, float]:
+        """Raises `UserError` if the function fails, or gives no number."""
+        try:
+            return {self.metric.spec.name: float(self.metric.measure(self.real, values))}
+        except Exception as error:  # a person's own code may raise whatever it likes
+            raise UserError(
+                f"a metric must give a number for real and generated samples of shape {tuple(values.shape)}; "
+                f"{self.metric.name!r} fails: {one_line(error)}: mend it"
+            ) from error
+
+    def protocol(self) -> dict[str, Any]:
+        return {self.metric.spec.name: {"meaning": self.metric.meaning, "source_sha256": _digest(self.metric.measure)}}
+
+
+def _digest(function: Callable[..., Any]) -> str | None:
+    """Of a function's own text, so that a sweep is not continued with another one; None where there is no text."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (OSError, TypeError):
+        return None

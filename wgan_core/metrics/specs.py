@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wgan_core.metrics.digits import FEATURES, digits_label
+from wgan_core.metrics.digit_weights import FEATURES, digits_label
 
 Direction = Literal["minimize", "maximize", "none"]
 

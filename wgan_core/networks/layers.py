@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from wgan_core.data.coding import Coding
+
 # Layers with weights; those of the normalisations start at one and stay out of what draws weights.
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -75,3 +77,23 @@ def normal_weights(module: nn.Module, sd: float | None) -> nn.Module:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return module
+
+
+class Categorical(nn.Module):
+    """A generator whose entries of each categorical column are made shares of one, by a softmax: one-hot in the limit.
+
+    A linear layer has no such bound, and a critic would tell its samples from one-hot ones by that alone (Gulrajani et
+    al. 2017, section 5.2, on discrete samples).
+    """
+
+    def __init__(self, inner: nn.Module, coding: Coding) -> None:
+        super().__init__()
+        self.inner, self.blocks = inner, coding.blocks
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        samples: Tensor = self.inner(z) if labels is None else self.inner(z, labels)
+        parts, end = [], 0
+        for block in self.blocks:
+            parts += [samples[:, end : block.start], samples[:, block].softmax(dim=1)]
+            end = block.stop
+        return torch.cat([*parts, samples[:, end:]], dim=1)

@@ -9,7 +9,6 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -19,62 +18,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
+from wgan_core.backend.choices import BFLOAT16, FLOAT32, TF32
 from wgan_core.backend.convolution import fast_convolutions
 from wgan_core.backend.linear import fast_linear
-from wgan_core.backend.precision import BFLOAT16, FLOAT32, TF32, Bfloat16Products, float32_on_gpus
+from wgan_core.backend.precision import Bfloat16Products, float32_on_gpus
 from wgan_core.config import Structure
-from wgan_core.data.coding import Categorical
 from wgan_core.errors import UserError
 from wgan_core.networks.conditioning import Conditional, widened
-from wgan_core.networks.layers import LeakyReLU as LeakyReLU  # these two also for pairs of one's own
+from wgan_core.networks.layers import Categorical
 from wgan_core.networks.layers import Reshape as Reshape
-from wgan_core.networks.pairs.conv import conv_critic, conv_generator
-from wgan_core.networks.pairs.dcgan import dcgan_critic, dcgan_generator
-from wgan_core.networks.pairs.ffpred import ffpred_critic, ffpred_generator
-from wgan_core.networks.pairs.mlp import mlp_critic, mlp_generator
-from wgan_core.networks.pairs.residual import residual_critic, residual_generator
-from wgan_core.networks.pairs.sequence import sequence_critic, sequence_generator
+from wgan_core.networks.pairs import PAIRS, own_pair
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
 # Operations of a lane's products from which on a CPU its own kernels count for more than the calls that vectorised ones
 # save (docs/log.md).
 LARGE = 12_000_000
-
-
-@dataclass(frozen=True)
-class Pair:
-    """How a critic and a generator are made for a structure; each may take options of its own, by name.
-
-    flat: the critic sees a sample as one vector, so where it is told a class, the code is appended to that.
-    """
-
-    critic: Callable[..., nn.Module]
-    generator: Callable[..., nn.Module]
-    flat: bool = False
-
-
-PAIRS = {
-    "mlp": Pair(mlp_critic, mlp_generator, flat=True),
-    "ffpred": Pair(ffpred_critic, ffpred_generator, flat=True),
-    "conv": Pair(conv_critic, conv_generator),
-    "dcgan": Pair(dcgan_critic, dcgan_generator),
-    "residual": Pair(residual_critic, residual_generator),
-    "sequence": Pair(sequence_critic, sequence_generator),
-}
-SHIPPED = frozenset(PAIRS)
-
-
-def register(name: str, pair: Pair) -> None:
-    """Make a pair of one's own known by a name. Raises `UserError` for the name of another one."""
-    if PAIRS.get(name, pair) != pair:
-        raise UserError(f"networks must have a name of their own; given {name!r}, which is taken: choose another")
-    PAIRS[name] = pair
-
-
-def own_pair(name: str) -> Pair | None:
-    """The pair of this name, if it is registered and not one that is shipped."""
-    return None if name in SHIPPED else PAIRS.get(name)
 
 
 def own_digest(structure: Structure) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,11 +34,6 @@ class Stream(IntEnum):
     EVALUATION_Z = 6
     GENERATOR_LABEL = 7
     EVALUATION_LABEL = 8
-
-
-def trial_seed(sweep_seed: int, number: int) -> int:
-    """The seed of a trial, in [0, 2^63), from the sweep's seed and the trial's number."""
-    return int(np.random.SeedSequence([sweep_seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> list[Tensor]:

@@ -10,10 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn.functional import relu, softplus
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _softplus(x: Tensor) -> Tensor:
+    from torch.nn.functional import softplus
+
+    return softplus(x)
+
 
 # What a critic minimises, from its scores of real and of generated samples; and a generator, from the latter.
 
@@ -39,22 +46,22 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
 
 def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-E log s(D(real)) - E log(1 - s(D(fake))), (K,): D are logits, s the sigmoid (Goodfellow et al. 2014, eq. 1)."""
-    return softplus(-real_scores).mean(1) + softplus(fake_scores).mean(1)
+    return _softplus(-real_scores).mean(1) + _softplus(fake_scores).mean(1)
 
 
 def saturating_generator_loss(fake_scores: Tensor) -> Tensor:
     """E log(1 - s(D(G(z)))), (K,): the game's own, flat where the critic is sure (Goodfellow et al. 2014, eq. 1)."""
-    return -softplus(fake_scores).mean(1)
+    return -_softplus(fake_scores).mean(1)
 
 
 def non_saturating_generator_loss(fake_scores: Tensor) -> Tensor:
     """-E log s(D(G(z))), (K,) (Goodfellow et al. 2014, section 3)."""
-    return softplus(-fake_scores).mean(1)
+    return _softplus(-fake_scores).mean(1)
 
 
 def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)), (K,) (Miyato et al. 2018, eq. 16)."""
-    return relu(1 - real_scores).mean(1) + relu(1 + fake_scores).mean(1)
+    return (1 - real_scores).relu().mean(1) + (1 + fake_scores).relu().mean(1)
 
 
 # Penalties on the critic's gradient, each the batch mean, to be weighted by lambda.
@@ -66,6 +73,8 @@ def gradient_norms(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor
     Differentiable with respect to the critic's parameters; where the gradient is zero so is the
     derivative of its norm.
     """
+    import torch
+
     points = points.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     return torch.linalg.vector_norm(gradient.flatten(2), dim=2)
@@ -78,7 +87,7 @@ def two_sided_penalty(norms: Tensor) -> Tensor:
 
 def one_sided_penalty(norms: Tensor) -> Tensor:
     """E max(0, |grad D| - 1)^2, (K,): slopes below 1 are free (Petzka et al. 2018, WGAN-LP)."""
-    return relu(norms - 1).square().mean(1)
+    return (norms - 1).relu().square().mean(1)
 
 
 def zero_centred_penalty(norms: Tensor) -> Tensor:
@@ -91,7 +100,7 @@ def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
 
     Gulrajani et al. 2017, Algorithm 1, line 6: weight * real + (1 - weight) * fake.
     """
-    return torch.lerp(fake, real, weight.reshape(*weight.shape, *[1] * (real.dim() - 2)))
+    return fake.lerp(real, weight.reshape(*weight.shape, *[1] * (real.dim() - 2)))
 
 
 def real_points(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Factors = tuple[Tensor, ...]
+    Moved = tuple[Tensor, Tensor, Tensor]
 
 EPSILON = 1e-8
-
-Factors = tuple[Tensor, ...]
-Moved = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _adam(
     root: Tensor,
 ) -> Moved:
     """Adam (Kingma and Ba 2015, Algorithm 1)."""
-    first = torch.lerp(first, gradient, new1)
+    first = first.lerp(gradient, new1)
     second = second * old2 + gradient * gradient * new2
     return parameter - size * first / (second.sqrt() / root + EPSILON), first, second
 
@@ -121,7 +122,7 @@ def move_(
         of_lane = [beside(factor, parameter) for factor in factors]
         after = rule.move(parameter, gradient, *moments, *of_lane)
         for old, new in zip((parameter, *moments), after, strict=True):
-            old.copy_(torch.where(beside(due, old), new, old))
+            old.copy_(new.where(beside(due, old), old))
 
 
 def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor) -> None:
@@ -135,4 +136,4 @@ def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor
 def beside(values: Tensor, tensor: Tensor) -> Tensor:
     """Values (K,) as they stand beside a tensor (K, ...): its rank, and its dtype unless they are bools."""
     shaped = values.reshape(-1, *[1] * (tensor.dim() - 1))
-    return shaped if values.dtype == torch.bool else shaped.to(tensor.dtype)
+    return shaped.to(tensor.dtype) if values.is_floating_point() else shaped

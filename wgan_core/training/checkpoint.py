@@ -13,16 +13,15 @@ import logging
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from typing import TYPE_CHECKING, Any
 
 from wgan_core.config import Structure, Trial
 from wgan_core.data.folder import MOST_BYTES, Folder, TooLarge
 from wgan_core.errors import UserError, one_line
-from wgan_core.training.means import Sums
-from wgan_core.training.state import State
+
+if TYPE_CHECKING:
+    from wgan_core.training.means import Sums
+    from wgan_core.training.state import State
 
 FORMAT = 3
 # Format 2 has none that were saved between reports.
@@ -74,6 +73,8 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
     One of the same step that is whole stays as it is: its scores may be known elsewhere, or it may be another
     process's, on a node that was given up for lost.
     """
+    from safetensors.torch import save
+
     described = {
         "format": FORMAT,
         "critic_updates": checkpoint.critic_updates,
@@ -103,6 +104,11 @@ def read(folder: Folder) -> Checkpoint:
     Raises `UserError` if there is none, if a file is not what the manifest says, or if it was
     written in a format this version does not know.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from wgan_core.training.state import State
+
     if not folder.exists(MANIFEST):
         raise UserError(
             f"a checkpoint is a folder with a {MANIFEST}; {folder} has none: name one of the folders below checkpoints/"

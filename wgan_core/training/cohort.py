@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgan_core.backend.graph import CAPTURED, EAGER, EXECUTIONS
+from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure, Trial
@@ -24,11 +24,6 @@ from wgan_core.training.samples import draw_samples
 from wgan_core.training.state import State
 from wgan_core.training.step import Step
 from wgan_core.training.ticks import Ticks
-
-
-def report_grid(budget: int, reports: int) -> tuple[int, ...]:
-    """The critic updates at which every trial of a sweep reports: `reports` even steps up to the budget."""
-    return tuple(sorted({max(1, round(budget * k / reports)) for k in range(1, reports + 1)}))
 
 
 @dataclass(frozen=True)

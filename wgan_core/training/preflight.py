@@ -12,7 +12,8 @@ from torch import nn
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError, one_line
 from wgan_core.networks.batch_norm import check_over_ranks
-from wgan_core.networks.network import SHIPPED, build, initialise
+from wgan_core.networks.network import build, initialise
+from wgan_core.networks.pairs import SHIPPED
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.state import State
 from wgan_core.training.step import CriticBatch, Step

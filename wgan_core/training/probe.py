@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgan_core.backend.graph import CAPTURED, WARM_UPS
+from wgan_core.backend.choices import CAPTURED
+from wgan_core.backend.graph import WARM_UPS
 from wgan_core.backend.memory import give_back, is_out_of_memory
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort

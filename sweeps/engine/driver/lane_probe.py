@@ -15,10 +15,10 @@ from sweeps.engine.driver.lanes import Choice, choose, climb, hypers, most_lanes
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.worker.runner import resident
 from wgan_core.backend import process
-from wgan_core.backend.graph import CAPTURED
+from wgan_core.backend.choices import CAPTURED
 from wgan_core.data import Split
 from wgan_core.errors import UserError, one_line
-from wgan_core.networks.network import PAIRS, Pair, own_pair
+from wgan_core.networks.pairs import PAIRS, Pair, own_pair
 from wgan_core.training.preflight import check_fit
 from wgan_core.training.probe import Measurement, capacity, measure
 

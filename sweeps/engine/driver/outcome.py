@@ -19,6 +19,10 @@ LONGEST = 6_000  # characters of an error that are shown
 DEBUG, VARIABLE = "--debug", "WGAN_DEBUG"
 
 
+class NoScore(Exception):
+    """Every trial of a sweep failed."""
+
+
 def outcome(
     act: Callable[[], int | None],
     arguments: Sequence[str],

@@ -1,24 +1,20 @@
-"""A sweep from the first check to the leaderboard: what a script's one call does."""
+"""A sweep from the first check to the leaderboard."""
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-
-import ray
-from ray import tune
 
 from sweeps.engine.cluster.connection import check_storage, connected, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.driver.ending import record_end
 from sweeps.engine.driver.lane_probe import settle_lanes
-from sweeps.engine.driver.outcome import outcome
+from sweeps.engine.driver.outcome import NoScore
 from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.driver.training import Stage, Training
 from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
@@ -34,50 +30,23 @@ from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import voice_for
 from sweeps.engine.terminal.voice import Ending, Voice
 from sweeps.engine.tracking.tracker import Tracker
-from wgan_core.backend.precision import TF32
+from wgan_core.backend.choices import TF32
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
-from wgan_core.errors import UserError, one_line
-from wgan_core.metrics import Evaluator, OwnMetric
-from wgan_core.metrics.evaluator import SplitName
+from wgan_core.errors import UserError
+from wgan_core.metrics.evaluator import Evaluator, SplitName
+from wgan_core.metrics.own import OwnMetric
 from wgan_core.networks.network import own_digest
 from wgan_core.training.preflight import check_fit
 
 SAMPLES = 5000
-AGAIN = "the same command again goes on from the last checkpoints"
 
 
-def run_script(main: Callable[[], None]) -> int:
-    """Call a script's main; the exit status: 0, 1 (an error), 2 (one line says what to mend), 130 (interrupted)."""
-    asked = sys.argv[1:]
-    voice = voice_for("--quiet" in asked, "--json" in asked)
-    return outcome(main, asked, f": {AGAIN}", _foreseen, voice.failed)
-
-
-def _foreseen(error: Exception) -> str | None:
-    if isinstance(error, NoScore):
-        return str(error)
-    if isinstance(error, ray.exceptions.RayError | tune.TuneError):
-        return f"{one_line(error)}: {AGAIN}"
-    return None
-
-
-class NoScore(Exception):
-    """Every trial of a sweep failed."""
-
-
-def run_sweep(
+def run(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
 ) -> Results:
-    """Run, continue or extend a sweep, confirm its leaders if asked to, and print its leaderboard; how it stands then.
-
-    metrics: of the script's own, measured beside those that suit the data; the first is minimised unless the person
-    names another.
-
-    Raises `UserError` before any trial starts if something asked for cannot be done, `NoScore` if all trials
-    failed, and `KeyboardInterrupt` if the sweep was stopped before its end.
-    """
+    """Do what `driver.script.run_sweep` says."""
     voice = voice_for(options.quiet, options.json)
     if options.decay:
         space = space.decaying(options.budget)

@@ -27,8 +27,8 @@ from sweeps.engine.worker.runner import Work, train_cohort
 from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
-from wgan_core.metrics import Evaluator
-from wgan_core.networks.network import own_pair
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.networks.pairs import own_pair
 
 # In which the study answers, unless it waits for its database.
 STUDY_S = 20.0

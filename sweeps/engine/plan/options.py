@@ -14,11 +14,10 @@ from typing import Any, NoReturn
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.misused import Misused
 from sweeps.engine.plan.presets import Preset
-from wgan_core.backend.graph import CAPTURED, EAGER, EXECUTIONS
-from wgan_core.backend.precision import FLOAT32, PRECISIONS
+from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
 from wgan_core.errors import UserError, printable, without_secrets
-from wgan_core.metrics.features import check_features
-from wgan_core.networks.network import PAIRS
+from wgan_core.metrics.register import check_features
+from wgan_core.networks.pairs import PAIRS
 
 # Of a script without presets.
 DEFAULT_NETWORKS = "mlp"
@@ -38,7 +37,7 @@ class Options:
         max_concurrent: cohorts at the same time; 0 for as many as fit.
         lanes: trials side by side in a process; None to choose the number.
         precision: how training computes products; None for the structure's own.
-        execution: how a GPU carries out updates, a name in `wgan_core.backend.graph.EXECUTIONS`.
+        execution: how a GPU carries out updates, a name in `wgan_core.backend.choices.EXECUTIONS`.
         published: critic updates of the preset's published schedule, if it has one.
         script, arguments: the file that was run, and its arguments without those that say where things are kept.
         quiet, json: how the sweep reports to the terminal.

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweeps.engine.plan.space import Space
-from wgan_core.config import Structure
+from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, quoted, without_secrets
-from wgan_core.training.cohort import report_grid
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
 REPORTS = 9

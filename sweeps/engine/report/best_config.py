@@ -8,7 +8,7 @@ from typing import Any
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
-from wgan_core.rules.draws import trial_seed
+from wgan_core.config import trial_seed
 
 
 def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[str, Any]:

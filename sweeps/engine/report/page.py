@@ -28,7 +28,7 @@ from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History, read_histories
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.study.rows import Row, sort_rows
-from wgan_core.rules.draws import trial_seed
+from wgan_core.config import trial_seed
 
 GALLERY, FRAMES = 10, 9
 WIDTH, WIDE = 280, 560

@@ -15,12 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy.special import stdtrit
-
 from sweeps.engine.plan.confirmation_size import SEEDS, ConfirmationSize
 from sweeps.engine.plan.plan import BOUNDS, Plan, on_test_split
 from sweeps.engine.study.rows import ENDED, Row, sort_rows
-from wgan_core.rules.draws import trial_seed
+from wgan_core.config import trial_seed
 
 # No trial of a search has this number, from which the seed of the confirmation is drawn.
 SEED_NUMBER = 2**62
@@ -39,6 +37,8 @@ class Interval:
     @classmethod
     def of(cls, scores: Sequence[float]) -> Interval:
         """Of at least one score."""
+        from scipy.special import stdtrit
+
         count = len(scores)
         mean = math.fsum(scores) / count
         if count == 1:

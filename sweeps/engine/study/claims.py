@@ -16,8 +16,7 @@ from sweeps.engine.study.attributes import DEATH, HOLDER
 from sweeps.engine.study.deaths import death_of, is_suspected
 from sweeps.engine.study.narrowing import Narrowing
 from sweeps.engine.study.trials import Trials
-from wgan_core.config import Trial
-from wgan_core.rules.draws import trial_seed
+from wgan_core.config import Trial, trial_seed
 
 
 @dataclass(frozen=True)

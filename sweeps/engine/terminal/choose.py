@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from sweeps.engine.cluster.use import ClusterUse
 from sweeps.engine.terminal.json_lines import JsonLines
 from sweeps.engine.terminal.plain import Plain
 from sweeps.engine.terminal.quiet import Quiet
@@ -22,6 +21,7 @@ def voice_for(quiet: bool, json: bool) -> Voice:
     if quiet:
         return Quiet()
     if _is_watched():
+        from sweeps.engine.cluster.use import ClusterUse
         from sweeps.engine.terminal.live import LiveView
 
         return LiveView(ClusterUse().now)

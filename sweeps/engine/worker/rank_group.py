@@ -28,7 +28,7 @@ from wgan_core.backend.memory import give_back
 from wgan_core.backend.ranks import ALONE, TIMEOUT_S, LostRank, Ranks, joined
 from wgan_core.config import Structure, Trial
 from wgan_core.errors import one_line
-from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.means import Sums
 from wgan_core.training.state import State

@@ -28,12 +28,12 @@ from sweeps.engine.study.narrowing import width_for
 from sweeps.engine.worker.rank_group import Company, LedCohort, Task, company
 from sweeps.engine.worker.scorer import Scorer
 from wgan_core.backend import process
-from wgan_core.backend.graph import CAPTURED
+from wgan_core.backend.choices import CAPTURED
 from wgan_core.backend.memory import give_back, is_out_of_memory, what_ran_out
 from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
-from wgan_core.metrics import Evaluator
-from wgan_core.networks.network import PAIRS, Pair
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 

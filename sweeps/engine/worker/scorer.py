@@ -12,7 +12,7 @@ from sweeps.engine.plan.plan import Plan, on_test_split
 from sweeps.engine.storage.trial_store import Kept
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
-from wgan_core.metrics import Evaluator
+from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report

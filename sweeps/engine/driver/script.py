@@ -1,0 +1,77 @@
+"""What a sweep script calls.
+
+Importing this module imports neither torch nor Ray, so a script shows its help quickly.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sweeps.engine.driver.outcome import NoScore, outcome
+from sweeps.engine.terminal.choose import voice_for
+from wgan_core.errors import one_line
+
+if TYPE_CHECKING:
+    from sweeps.engine.plan.options import Options
+    from sweeps.engine.plan.space import Space
+    from sweeps.engine.results.results import Results
+    from wgan_core.config import Structure
+    from wgan_core.data.dataset import Dataset
+    from wgan_core.metrics.own import OwnMetric
+
+AGAIN = "the same command again goes on from the last checkpoints"
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Call a script's main function, and show an error in one line.
+
+    Args:
+        main: the function. It reads the command line itself.
+
+    Returns:
+        The exit status: 0 for success, 1 for an error, 2 for an error that the user can mend, 130 if interrupted.
+    """
+    asked = sys.argv[1:]
+    voice = voice_for("--quiet" in asked, "--json" in asked)
+    return outcome(main, asked, f": {AGAIN}", _foreseen, voice.failed)
+
+
+def run_sweep(
+    options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
+) -> Results:
+    """Run, continue or extend a sweep, confirm its leaders if asked to, and print its leaderboard.
+
+    Args:
+        options: what the command line asks for, from `parse`.
+        dataset: what a trial learns from and what it is scored against.
+        structure: what all trials share.
+        space: the hyper-parameters to search.
+        metrics: metrics of your own, measured besides those that suit the data. The sweep minimises the first one
+            unless the options name another.
+
+    Returns:
+        The sweep's results.
+
+    Raises:
+        UserError: something that was asked for cannot be done. No trial has started.
+        NoScore: all trials failed.
+        KeyboardInterrupt: the sweep was stopped before its end.
+    """
+    from sweeps.engine.driver.run import run
+
+    return run(options, dataset, structure, space, metrics)
+
+
+def _foreseen(error: Exception) -> str | None:
+    """Return the message of an error that is no bug; None for any other error."""
+    if isinstance(error, NoScore):
+        return str(error)
+    if "ray" in sys.modules:
+        from ray.exceptions import RayError
+        from ray.tune import TuneError
+
+        if isinstance(error, RayError | TuneError):
+            return f"{one_line(error)}: {AGAIN}"
+    return None

@@ -1,0 +1,63 @@
+"""What a person waits for before a command says anything: the libraries that it imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.cli import COMMANDS
+from tests.sweeps.made import made_sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+# Each takes a second or more to import.
+SLOW = ("torch", "ray", "mlflow", "plotly", "pandas", "sklearn", "torchmetrics")
+SCRIPTS = ("conditional", "gaussians", "mnist", "sequences", "tabular")
+
+# Runs commands one after the other in one process, and writes which of the slow libraries it then has.
+RUN = """
+import contextlib, io, json, runpy, sys
+out, slow, scripts, commands = json.loads(sys.argv[1])
+for script in scripts:
+    sys.argv = [script, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+from sweeps.cli import main
+for command in commands:
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            status = main(command)
+        except SystemExit as error:
+            status = error.code
+    assert status == 0, (command, status)
+    assert said.getvalue(), command
+with open(out, "w") as file:
+    json.dump([name for name in slow if name in sys.modules], file)
+"""
+
+
+def imported(tmp_path: Path, scripts: list[str], commands: list[list[str]]) -> list[str]:
+    out = tmp_path / "imported.json"
+    given = json.dumps([str(out), SLOW, scripts, commands])
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, given], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: list[str] = json.loads(out.read_text())
+    return found
+
+
+def test_help_imports_no_slow_library(tmp_path: Path) -> None:
+    scripts = [str(ROOT / "sweeps" / f"{name}.py") for name in SCRIPTS]
+    assert imported(tmp_path, scripts, [["--help"], *([command, "--help"] for command in COMMANDS)]) == []
+
+
+@pytest.mark.parametrize("command", ["ls", "status", "best"])
+def test_a_look_at_a_sweep_imports_no_slow_library(command: str, tmp_path: Path) -> None:
+    made_sweep(tmp_path / "storage", "made", trials=4)
+    names = [] if command == "ls" else ["made"]
+    given = [command, *names, "--storage", str(tmp_path / "storage")]
+    assert imported(tmp_path, [], [given, [*given, "--json"]] if command != "best" else [given]) == []

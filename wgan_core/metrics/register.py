@@ -1,0 +1,59 @@
+"""The feature extractors that `--features` may name. This module imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from wgan_core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+INCEPTION = "inception"
+SHIPPED = (INCEPTION, "digits")
+REGISTER = "register_features(name, factory)"
+
+FACTORIES: dict[str, Callable[[], nn.Module]] = {}
+
+
+def register_features(name: str, factory: Callable[[], nn.Module]) -> None:
+    """Make a feature extractor known by a name, for `--features NAME`.
+
+    The network takes images float32 (N, C, H, W) in [-1, 1], of the shape that the data has and in any number N. It
+    gives floats (N, D), 1 <= D <= 4,096. It is made once, when a sweep starts, from a fixed seed; the workers get
+    copies of it with its weights. A worker may call it from several threads at once, so `forward` must change nothing
+    that its calls share.
+
+    Args:
+        name: 1 to 20 lower-case letters, digits and `_`, the first a letter. The metrics' names contain it.
+        factory: returns the network with its weights.
+
+    Raises:
+        UserError: for a name that is bad, that of a shipped network, or that of another factory.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
+        raise UserError(
+            "a feature extractor's name must be 1 to 20 lower-case letters, digits and '_', the first a letter; "
+            f"given {name!r}: rename it"
+        )
+    if name in SHIPPED or FACTORIES.get(name, factory) != factory:
+        raise UserError(f"a feature extractor must have a name of its own; given {name!r}, which is taken: rename it")
+    FACTORIES[name] = factory
+
+
+def check_features(name: str) -> None:
+    """Raise `UserError` unless `--features` may have this value."""
+    if name == INCEPTION or name in FACTORIES:
+        return
+    known = ", ".join((*sorted(FACTORIES), INCEPTION))
+    if name.endswith(".pt2"):
+        raise UserError(
+            f"--features must be one of {known}; given the file {name!r}, and exported programs are no longer read: "
+            f"register its network in the sweep's script with {REGISTER} of wgan_core.metrics"
+        )
+    raise UserError(
+        f"--features must be one of {known}; given {name!r}: name one of these, or register it in the sweep's script "
+        f"with {REGISTER} of wgan_core.metrics"
+    )
