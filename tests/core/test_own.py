@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from wgan_core.config import Structure
+from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data import Dataset, Split
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.metrics.specs import SLICED_NAME, W1_NAME, known_metrics
-from wgan_core.networks.network import own_digest
+from wgan_core.networks.layers import LeakyReLU
+from wgan_core.networks.network import initialise, own_digest
 from wgan_core.networks.pairs import PAIRS, Pair, own_pair, register
+from wgan_core.training.cohort import Cohort
 from wgan_core.training.preflight import check_fit
 
 STRUCTURE = Structure("own", (2,), latent_dim=3)
@@ -223,3 +226,56 @@ def test_own_data_must_be_pixels_or_finite_floats() -> None:
         Split(values, None)
     with pytest.raises(UserError, match="uint8 pixels or floats; given int64: convert them"):
         Split(np.zeros((4, 2), dtype=np.int64), None)
+
+
+class Counted(nn.Module):
+    """A critic that counts its passes in training, as whoever keeps running values in buffers does."""
+
+    passes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 1)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.passes.add_(1)
+        scores: Tensor = self.linear(x)
+        return scores.squeeze(1)
+
+
+def spectral(structure: Structure) -> nn.Module:
+    return nn.Sequential(spectral_norm(nn.Linear(2, 16)), LeakyReLU(), spectral_norm(nn.Linear(16, 1)), nn.Flatten(0))
+
+
+def points() -> Tensor:
+    return torch.randn(64, 2, generator=torch.Generator().manual_seed(5))
+
+
+def test_a_critics_buffers_are_carried_through_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By each pass of a lane: of samples and of penalised points in a critic update, and of a generator update."""
+    monkeypatch.setitem(PAIRS, "counted", Pair(lambda _: Counted(), lambda s: nn.Linear(s.latent_dim, 2)))
+    structure = Structure("counted", (2,), latent_dim=3, batch_size=8)
+    cohort = Cohort(structure, points(), [6], torch.device("cpu"), width=2)
+    for number, n_critic in enumerate((1, 3)):
+        cohort.add(Trial(number, number, Hyper(10.0, 1e-3, 1e-3, n_critic, 0.5, 0.9)))
+    cohort.advance()
+    passes = [cohort.state_of(number).critic.buffers["passes"].item() for number in (0, 1)]
+    assert passes == [6 * 2 + 6, 6 * 2 + 2]
+
+
+def test_torchs_spectral_norm_finds_the_norm_of_a_critics_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes one step of the power iteration a pass, which is of no use if the vectors it keeps are dropped."""
+    monkeypatch.setitem(PAIRS, "spectral", Pair(spectral, lambda s: nn.Linear(s.latent_dim, 2)))
+    structure = Structure("spectral", (2,), latent_dim=3, batch_size=8, objective="hinge")
+    cohort = Cohort(structure, points(), [200], torch.device("cpu"))
+    cohort.add(Trial(0, 0, Hyper(0.0, 1e-5, 1e-5, 1, 0.0, 0.9)))
+    cohort.advance()
+    critic = cohort.state_of(0).critic
+    weight = critic.parameters["0.parametrizations.weight.original"][0]
+    u, v = (critic.buffers[f"0.parametrizations.weight.0._{name}"][0] for name in ("u", "v"))
+    norm = torch.linalg.matrix_norm(weight, 2)
+    assert float(u @ weight @ v) == pytest.approx(float(norm), rel=1e-3)
+    before = initialise(structure, 0)[0].get_buffer("0.parametrizations.weight.0._u")
+    assert not torch.allclose(u, before)

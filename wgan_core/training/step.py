@@ -67,13 +67,16 @@ class Step:
             fake, buffers = self._generator(state.generator.parameters, state.generator.buffers, batch.z, batch.labels)
             _put(state.generator.buffers, buffers)
 
-        def score(points: Tensor) -> Tensor:
-            return self._critic(parameters, state.critic.buffers, points, batch.labels)[0]
-
         # Critics do not mix samples, so real and fake go through in one pass.
         both, labels = torch.cat([batch.real, fake], dim=1), batch.labels
         twice = None if labels is None else torch.cat([labels, labels], dim=1)
-        scores = self._critic(parameters, state.critic.buffers, both, twice)[0]
+        scores, carried = self._critic(parameters, state.critic.buffers, both, twice)
+
+        def score(points: Tensor) -> Tensor:
+            nonlocal carried
+            scores, carried = self._critic(parameters, carried, points, batch.labels)
+            return scores
+
         real_scores, fake_scores = scores.chunk(2, dim=1)
         loss = self._objective.critic_loss(real_scores, fake_scores)
         quantities = {"wasserstein_estimate": objectives.wasserstein_estimate(real_scores, fake_scores)}
@@ -85,6 +88,7 @@ class Step:
         own = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients, quantities = self._whole(parameters, own, quantities | {"critic_loss": loss})
         self._move(state.critic, gradients, lanes.critic_rates())
+        _put(state.critic.buffers, self._shared(carried))
         if self._objective.clips:
             for tensor in state.critic.parameters.values():
                 bound = beside(lanes.clip, tensor)
@@ -100,11 +104,12 @@ class Step:
         generator, rates = state.generator, lanes.generator_rates()
         parameters = _leaves(generator.parameters)
         fake, buffers = self._generator(parameters, generator.buffers, z, labels)
-        scores = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)[0]
+        scores, carried = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)
         loss = self._objective.generator_loss(scores)
         own = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients, quantities = self._whole(parameters, own, {"generator_loss": loss})
         _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, rates.due)
+        _put(state.critic.buffers, self._shared(carried), rates.due)
         share = self._average_share(rates)
         self._move(generator, gradients, rates, [state.average[name] for name in parameters], share)
         averaged = {name: tensor for name, tensor in generator.buffers.items() if tensor.is_floating_point()}
@@ -130,6 +135,13 @@ class Step:
         averaged = self._ranks.average([own[name] for name in order] + [each.detach() for each in quantities.values()])
         whole = dict(zip(order, averaged, strict=False))
         return [whole[name] for name in own], dict(zip(quantities, averaged[len(order) :], strict=True))
+
+    def _shared(self, buffers: Tensors) -> Tensors:
+        """Return a critic's buffers after a pass, detached; over several ranks, the means of floating-point buffers."""
+        floating = sorted(name for name, tensor in buffers.items() if tensor.is_floating_point())
+        means = self._ranks.average([buffers[name] for name in floating]) if floating else []
+        whole = {**buffers, **dict(zip(floating, means, strict=True))}
+        return {name: whole[name].detach() for name in buffers}
 
     def _move(
         self,
