@@ -21,9 +21,8 @@ from sweeps.engine.plan.options import storage_of
 from sweeps.engine.report.write import PAGE, REPORT
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.results.status import read_status
-from sweeps.engine.terminal.estimate import Estimate
-from sweeps.engine.terminal.picture import svg
-from sweeps.engine.terminal.view import View
+from sweeps.engine.terminal.live import svg
+from sweeps.engine.terminal.view import Estimate, View
 
 HERE = Path(__file__).parent
 SIZE: ViewportSize = {"width": 1440, "height": 900}

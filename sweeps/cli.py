@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sweeps.engine.driver.outcome import outcome
-from sweeps.engine.terminal.letters import escaped
+from sweeps.engine.terminal.text import escaped
 
 COMMANDS = {
     "ls": "the sweeps of a storage, and how each stands",

@@ -23,7 +23,7 @@ ALLOWED = {
     "mlflow": r"sweeps\.engine\.(doctor\.tracking|tracking\.\w+)",
     "optuna": r"sweeps\.engine\.(doctor\.study|study\.(claims|deaths|pruner|re\w+|rows|st\w+|trials)|charts\.\w+)",
     "optuna.distributions": r"sweeps\.engine\.(study\.claims|plan\.space)",
-    "rich": r"sweeps\.engine\.terminal\.(live|screen|picture)",
+    "rich": r"sweeps\.engine\.terminal\.live",
     "ray": r"sweeps\.engine\.(driver\.(lane_probe|script|training|tune_search)|worker\.(rank_group|runner)"
     r"|doctor\.sharing|cluster\.(connection|drain|imports|local|nodes|notice|use))",
     "sweeps": r"sweeps(\..+)?",

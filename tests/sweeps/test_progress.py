@@ -11,11 +11,10 @@ import pytest
 
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import Row
-from sweeps.engine.terminal import pace, watch
-from sweeps.engine.terminal.estimate import Estimate
-from sweeps.engine.terminal.lines import clock, line
-from sweeps.engine.terminal.plain import Plain
-from sweeps.engine.terminal.view import View
+from sweeps.engine.terminal import view as pace
+from sweeps.engine.terminal import watch
+from sweeps.engine.terminal.reporters import Plain
+from sweeps.engine.terminal.view import Estimate, View, clock, line
 from sweeps.engine.terminal.voice import Voice
 from sweeps.engine.terminal.watch import Watch
 from tests.sweeps.processes import wait_for

@@ -29,16 +29,10 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
-from sweeps.engine.terminal import letters
-from sweeps.engine.terminal.choose import voice_for
-from sweeps.engine.terminal.estimate import Pace
-from sweeps.engine.terminal.json_lines import JsonLines
-from sweeps.engine.terminal.live import LiveView
-from sweeps.engine.terminal.picture import svg
-from sweeps.engine.terminal.plain import Plain
-from sweeps.engine.terminal.quiet import Quiet
-from sweeps.engine.terminal.screen import Screen
-from sweeps.engine.terminal.view import View
+from sweeps.engine.terminal import text as letters
+from sweeps.engine.terminal.live import LiveView, Screen, svg
+from sweeps.engine.terminal.reporters import JsonLines, Plain, Quiet, voice_for
+from sweeps.engine.terminal.view import Pace, View
 from sweeps.engine.terminal.voice import Ending
 from tests.sweeps.processes import ROOT, Surroundings
 from tests.sweeps.terminals import HEIGHT, WIDTH, Terminal
@@ -396,7 +390,7 @@ def test_a_reader_that_goes_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_sweep_goes_on_without_a_reader() -> None:
-    code = "from sweeps.engine.terminal.plain import Plain; v = Plain(); [v.say('x') for _ in range(3)]; input()"
+    code = "from sweeps.engine.terminal.reporters import Plain; v = Plain(); [v.say('x') for _ in range(3)]; input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
@@ -470,7 +464,7 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import live, watch
-from sweeps.engine.terminal.choose import voice_for
+from sweeps.engine.terminal.reporters import voice_for
 from sweeps.engine.driver.outcome import outcome
 from wgan_core.config import Structure
 

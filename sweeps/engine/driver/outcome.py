@@ -10,8 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from sweeps.engine.plan.misused import REFUSED, Misused
-from sweeps.engine.terminal.letters import KEPT, spell_out
-from sweeps.engine.terminal.outlet import fall_silent
+from sweeps.engine.terminal.text import KEPT, fall_silent, spell_out
 from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
 
 FAILED, INTERRUPTED, NO_READER = 1, 130, 141

@@ -27,7 +27,7 @@ from sweeps.engine.results.results import Results, open_results, read_confirmati
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row
-from sweeps.engine.terminal.choose import voice_for
+from sweeps.engine.terminal.reporters import voice_for
 from sweeps.engine.terminal.voice import Ending, Voice
 from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.backend.choices import TF32

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.engine.driver.outcome import NoScore, outcome
-from sweeps.engine.terminal.choose import voice_for
+from sweeps.engine.terminal.reporters import voice_for
 from wgan_core.errors import one_line
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import ENDED, Row
-from sweeps.engine.terminal.estimate import Estimate
-from sweeps.engine.terminal.view import View
+from sweeps.engine.terminal.view import Estimate, View
 from sweeps.engine.terminal.voice import Voice
 from wgan_core.errors import one_line
 

@@ -1,17 +1,67 @@
-"""A sweep told to a program: JSON Lines on stdout, one object a line."""
+"""The reporters of a sweep: plain lines, quiet, JSON Lines, or a live view."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
+import sys
+import warnings
 from typing import Any
 
 from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.study.rows import Row, sort_rows
-from sweeps.engine.terminal.outlet import put
-from sweeps.engine.terminal.pace import Seldom
-from sweeps.engine.terminal.view import View
+from sweeps.engine.terminal.text import put
+from sweeps.engine.terminal.view import Seldom, View, line, not_known
 from sweeps.engine.terminal.voice import Ending, Voice
+
+
+class Plain(Voice):
+    """One line now and then, and the leaderboard at the end."""
+
+    def __init__(self) -> None:
+        self._seldom = Seldom()
+
+    def say(self, text: str) -> None:
+        put(text)
+
+    def began(self, plan: Plan) -> None:
+        self._seldom = Seldom()
+
+    def shows(self, view: View) -> None:
+        if self._seldom.is_due(view):
+            self.say(line(view))
+
+    def not_known(self, why: str) -> None:
+        if self._seldom.is_due(None):
+            self.say(not_known(why))
+
+    def trial_ended(self, row: Row) -> None:
+        if row.state == "FAIL":
+            self.say(f"trial {row.label} failed: {row.reason}")
+
+    def ended(self, view: View | None) -> None:
+        if view is not None:
+            self.say(line(view))
+
+    def finished(self, ending: Ending) -> None:
+        self.say(ending.text())
+
+
+class Quiet(Voice):
+    """The best checkpoint's path at the end, for `$(...)`; nothing if the sweep was interrupted or has no best."""
+
+    def __init__(self) -> None:
+        # Only errors are to be heard of libraries too, by all of this process.
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
+
+    def finished(self, ending: Ending) -> None:
+        best = ending.results.best_so_far
+        if ending.done and best is not None:
+            put(str(checkpoint_of(ending.results.folder, best)))
 
 
 class JsonLines(Voice):
@@ -108,3 +158,28 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# What TERM says of a terminal whose cursor cannot be moved.
+NO_CURSOR = ("", "dumb", "unknown")
+
+
+def voice_for(quiet: bool, json: bool) -> Voice:
+    """As asked for, else a live view where somebody sits at a terminal that can show one, else plain lines."""
+    if json:
+        return JsonLines()
+    if quiet:
+        return Quiet()
+    if _is_watched():
+        from sweeps.engine.cluster.use import ClusterUse
+        from sweeps.engine.terminal.live import LiveView
+
+        return LiveView(ClusterUse().now)
+    return Plain()
+
+
+def _is_watched() -> bool:
+    if not sys.stdout.isatty() or os.environ.get("TERM", "") in NO_CURSOR:
+        return False
+    # `ray submit` gives its program a terminal even if its own output goes to a file; that one has no size.
+    return os.get_terminal_size(sys.stdout.fileno()).columns > 0

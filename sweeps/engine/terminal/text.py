@@ -1,9 +1,10 @@
-"""What a stream may be sent: letters that its encoding has, and no control characters from a file."""
+"""Text that any terminal can show, and where it goes."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -49,3 +50,21 @@ def _latin(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(LATIN.get(each, "?") for each in error.object[error.start : error.end]), error.end
+
+
+def put(text: str) -> None:
+    """Print at once, with control characters written out.
+
+    A reader that has gone, as `head` or a terminal that is closed, ends no sweep.
+    """
+    try:
+        print(printable(text, KEPT), flush=True)
+    except OSError:
+        fall_silent()
+
+
+def fall_silent() -> None:
+    """Send what is printed from now on nowhere, and what Python itself flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
