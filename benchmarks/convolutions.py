@@ -40,7 +40,7 @@ from wgan_gp import BATCH, LAMBDA, SHAPE
 from wgan_core.backend import process
 from wgan_core.backend.choices import FLOAT32, TF32
 from wgan_core.backend.convolution import Convolutions
-from wgan_core.backend.graph import WARM_UPS, Program, Recorder
+from wgan_core.backend.graph import WARM_UPS, Program, ProgramRecorder
 from wgan_core.backend.memory import give_back
 from wgan_core.errors import one_line
 from wgan_core.networks.layers import LeakyReLU
@@ -202,7 +202,7 @@ def measured(lanes: int, device: torch.device, options: argparse.Namespace) -> d
     critics = Critics(lanes, device)
     runs, impossible = {}, {}
     for name, way in WAYS.items():
-        program = Recorder(device).program(lambda way=way: critics.gradients(way))
+        program = ProgramRecorder(device).program(lambda way=way: critics.gradients(way))
         try:
             program()
         except RuntimeError as error:

@@ -19,7 +19,7 @@ from sweeps.engine.driver.run import run
 from sweeps.engine.plan.options import Options, parse
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.storage.layout import sweep_folder, trial_folder
-from sweeps.engine.storage.spool import END_NAME, START_NAME, End, Spool, Start
+from sweeps.engine.storage.spool import END_NAME, START_NAME, EndRecord, Spool, StartRecord
 from sweeps.engine.study.attributes import SECONDS
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
@@ -71,7 +71,7 @@ def record_of(task: Task, trial: FrozenTrial) -> Record:
         raise RuntimeError(f"trial {trial.number} must be COMPLETE; it is {trial.state.name}")
     spool = Spool(trial_folder(sweep_folder(task.folder, NAME), str(trial.number)))
     start, end = spool.read(START_NAME), spool.read(END_NAME)
-    assert isinstance(start, Start)
-    assert isinstance(end, End)
+    assert isinstance(start, StartRecord)
+    assert isinstance(end, EndRecord)
     steps = tuple(sorted(trial.intermediate_values))
     return Record(trial.params, start.started_ms / 1e3, end.ended_ms / 1e3, trial.user_attrs[SECONDS], steps)

@@ -12,7 +12,7 @@ from pathlib import Path
 import sweeps
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.options import storage_of, study_storage_of, without_places
-from sweeps.engine.plan.plan import Started, read_started
+from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError
 
@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
                 continue
 
 
-def _script(given: argparse.Namespace, started: Started, asked: ConfirmationSize) -> list[str]:
+def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationSize) -> list[str]:
     """Return the file to run, with Python's options for it.
 
     The storage may be written by others. So a script that it names is run only if it is one of this package's. Python

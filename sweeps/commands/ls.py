@@ -18,7 +18,7 @@ TITLES = ("sweep", "ended", "asked", "best", "floor", "objective", "driver", "la
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedSweep:
     """A sweep in a list. best: its lowest score so far; last_sign: seconds since 1970; problem: why it cannot be read.
 
     driver: "runs", "lost" (it ended without a word), or empty.
@@ -54,21 +54,23 @@ def run(given: argparse.Namespace) -> None:
             print(f"{each.name} cannot be read: {each.problem}")
 
 
-def _listed(storage: str, name: str, study_storage: str | None) -> Listed:
+def _listed(storage: str, name: str, study_storage: str | None) -> ListedSweep:
     """Return how a sweep stands. One that is damaged, in whatever way, must not hide the others."""
     try:
         return _read(name, open_results(storage, name, study_storage))
     except UserError as error:
-        return Listed(name, problem=str(error))
+        return ListedSweep(name, problem=str(error))
     except Exception as error:
-        return Listed(name, problem=f"its files must be as a sweep writes them; {one_line(error)}: remove or mend them")
+        return ListedSweep(
+            name, problem=f"its files must be as a sweep writes them; {one_line(error)}: remove or mend them"
+        )
 
 
-def _read(name: str, results: Results) -> Listed:
+def _read(name: str, results: Results) -> ListedSweep:
     status = read_status(results)
     best = results.best_so_far
     driver = "" if status.driver is None else "runs" if status.driver.may_live else "lost"
-    return Listed(
+    return ListedSweep(
         name=name,
         ended=status.ended,
         asked=status.asked,
@@ -80,7 +82,7 @@ def _read(name: str, results: Results) -> Listed:
     )
 
 
-def _cells(each: Listed) -> tuple[str, ...]:
+def _cells(each: ListedSweep) -> tuple[str, ...]:
     if each.problem:
         return (each.name, *["-"] * (len(TITLES) - 1))
     return (

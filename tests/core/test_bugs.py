@@ -34,7 +34,7 @@ from wgan_core.rules.optim import beside
 from wgan_core.training.batches import Batches
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.lanes import Lanes
-from wgan_core.training.state import NetworkState, State
+from wgan_core.training.state import NetworkState, TrainingState
 from wgan_core.training.step import CriticBatch, Step
 
 CPU = torch.device("cpu")
@@ -147,11 +147,11 @@ def structure_of(batch: CriticBatch, name: str, batch_size: int = 5) -> Structur
 
 def critic_update(
     critic: nn.Module, batch: CriticBatch, hyper: Hyper = HYPER, generator: nn.Module | None = None
-) -> tuple[Tensors, State]:
+) -> tuple[Tensors, TrainingState]:
     """The quantities, and the state after, of the first update of this critic."""
     with registered(critic, generator or Fakes(tuple(batch.real.shape[2:]))) as name:
         structure = structure_of(batch, name)
-        state = State.initial(structure, 0, CPU)
+        state = TrainingState.initial(structure, 0, CPU)
         return Step(structure).update_critic(state, Lanes.of([Trial(0, 0, hyper)], [0], CPU), batch), state
 
 
@@ -493,7 +493,7 @@ def call_attached(self: Network, parameters: Tensors, buffers: Tensors, *inputs:
         return REAL_CALL(self, parameters, buffers, *inputs, **options)
 
 
-def update_with_backward(self: Step, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
+def update_with_backward(self: Step, state: TrainingState, lanes: Lanes, batch: CriticBatch) -> Tensors:
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in state.generator.parameters.items()}
     self._generator(leaves, state.generator.buffers, batch.z)[0].sum().backward()
     return REAL_UPDATE_CRITIC(self, state, lanes, batch)
@@ -574,7 +574,7 @@ def sweep_of(field: str) -> list[Trial]:
 def at_lane_0(field: str, update: Callable[..., Tensors]) -> Callable[..., Tensors]:
     """An update for which the swept value of lane 0 holds in all lanes."""
 
-    def variant(self: Step, state: State, lanes: Lanes, *arguments: Any) -> Tensors:
+    def variant(self: Step, state: TrainingState, lanes: Lanes, *arguments: Any) -> Tensors:
         values = getattr(lanes, field)
         return update(self, state, replace(lanes, **{field: values[:1].expand_as(values)}), *arguments)
 
@@ -584,7 +584,7 @@ def at_lane_0(field: str, update: Callable[..., Tensors]) -> Callable[..., Tenso
 def mistaken(update: Callable[..., Tensors], mine: str, others: str) -> Callable[..., Tensors]:
     """An update that takes another value for the network's own."""
 
-    def variant(self: Step, state: State, lanes: Lanes, *arguments: Any) -> Tensors:
+    def variant(self: Step, state: TrainingState, lanes: Lanes, *arguments: Any) -> Tensors:
         return update(self, state, replace(lanes, **{mine: getattr(lanes, others)}), *arguments)
 
     return variant
@@ -664,7 +664,7 @@ def test_bug_26_the_decay_of_the_rates_is_in_force_at_update_1() -> None:
     equals_the_textbook("decay_updates", updates=2)
 
 
-def clip_first(self: Step, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
+def clip_first(self: Step, state: TrainingState, lanes: Lanes, batch: CriticBatch) -> Tensors:
     for tensor in state.critic.parameters.values():
         bound = beside(lanes.clip, tensor)
         tensor.clamp_(-bound, bound)
@@ -680,7 +680,7 @@ def test_bug_22_parameters_are_clipped_after_the_update() -> None:
     assert max(float(tensor.abs().max()) for tensor in cohort.state_of(0).critic.parameters.values()) == 0.02
 
 
-def three_lanes(objective: str) -> tuple[Step, State, Drawn]:
+def three_lanes(objective: str) -> tuple[Step, TrainingState, Drawn]:
     cohort = cohort_of(sweep_of("lambda_gp"), objective=objective)
     batches = Drawn(cohort.structure, cohort._data, [17] * 3)
     return Step(cohort.structure), cohort._ticks.state, batches

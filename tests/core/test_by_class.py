@@ -11,12 +11,12 @@ from wgan_core.data import Dataset, Split, to_model
 from wgan_core.data.dataset import count_classes
 from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
-from wgan_core.metrics.by_class import ByClass, OnDirections
+from wgan_core.metrics.by_class import ByClass, SlicedView
 from wgan_core.metrics.digits import classify
 from wgan_core.metrics.distances import frechet_distance
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.features import DigitFeatures
-from wgan_core.metrics.references import Drawn
+from wgan_core.metrics.references import SampleDraw
 from wgan_core.metrics.specs import (
     AS_ASKED_NAME,
     INTRA_SLICED_NAME,
@@ -121,20 +121,20 @@ def test_other_labelled_data_has_the_sliced_distance_within_classes() -> None:
 def test_a_class_without_two_samples_on_a_side_is_left_out() -> None:
     values, labels = points(41, 0)
     labels[-1] = 2
-    reference = ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 3)
-    assert set(reference.scores([Drawn(values, labels)])) == {"m", "class/0/d", "class/1/d"}
+    reference = ByClass.fit("m", "d", SlicedView.draw(values), SampleDraw(values, labels), 3)
+    assert set(reference.scores([SampleDraw(values, labels)])) == {"m", "class/0/d", "class/1/d"}
 
 
 def test_more_classes_than_can_be_looked_at_have_their_mean_only() -> None:
     values, labels = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 25
-    reference = ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 25)
-    assert set(reference.scores([Drawn(values, labels)])) == {"m"}
+    reference = ByClass.fit("m", "d", SlicedView.draw(values), SampleDraw(values, labels), 25)
+    assert set(reference.scores([SampleDraw(values, labels)])) == {"m"}
 
 
 def test_held_out_samples_without_two_of_a_class_are_refused() -> None:
     values, labels = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.arange(5)
     with pytest.raises(UserError, match="needs a class with 2 held-out samples; of 5 in 5 classes none has: give more"):
-        ByClass.fit("m", "d", OnDirections.draw(values), Drawn(values, labels), 5)
+        ByClass.fit("m", "d", SlicedView.draw(values), SampleDraw(values, labels), 5)
 
 
 def test_a_split_without_labels_beside_a_labelled_one_is_refused() -> None:

@@ -26,7 +26,7 @@ from wgan_core.errors import UserError
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -123,7 +123,7 @@ def test_a_resumed_trial_equals_the_uninterrupted_one_bit_for_bit(trained: Path,
 def made(critic_updates: int = 7, dtype: str = "float32") -> Checkpoint:
     """A checkpoint in which no tensor is zero or equal to another."""
     structure = Structure("mlp", (1, 4, 4), latent_dim=3, batch_size=5, dtype=dtype)
-    tensors = State.initial(structure, 11, CPU).tensors()
+    tensors = TrainingState.initial(structure, 11, CPU).tensors()
     generator = torch.Generator().manual_seed(critic_updates)
     filled = {
         name: torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
@@ -132,7 +132,7 @@ def made(critic_updates: int = 7, dtype: str = "float32") -> Checkpoint:
         for name, tensor in tensors.items()
     }
     scores = {"eval/fid": 0.1 + 0.2, "eval/recall": 1e-300}
-    return Checkpoint(Trial(4, 2**62 + 1, HYPER), structure, critic_updates, State.from_tensors(filled), scores)
+    return Checkpoint(Trial(4, 2**62 + 1, HYPER), structure, critic_updates, TrainingState.from_tensors(filled), scores)
 
 
 def folder_at(path: Path) -> Folder:
@@ -168,7 +168,7 @@ def test_a_lane_of_a_cohort_is_written_as_that_lane(tmp_path: Path) -> None:
         cohort.add(trial)
     kept = Checkpoint(cohort.trials[1], cohort.structure, 0, cohort.state_of(1), {})
     read = checkpoint.read(checkpoint.write(Folder.at(tmp_path), kept)).state.tensors()
-    alone = State.initial(cohort.structure, cohort.trials[1].seed, CPU).tensors()
+    alone = TrainingState.initial(cohort.structure, cohort.trials[1].seed, CPU).tensors()
     assert all(torch.equal(read[name], tensor) for name, tensor in alone.items())
 
 

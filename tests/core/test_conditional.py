@@ -25,7 +25,7 @@ from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import evaluation_labels, grid_labels
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 CPU = torch.device("cpu")
 CLASSES = 3
@@ -183,4 +183,4 @@ def test_what_a_metric_of_classes_wants_is_said() -> None:
 def test_classes_need_labels() -> None:
     with pytest.raises(ValueError, match="3 classes need the labels"):
         Cohort(STRUCTURES["mlp-0"], pixels(), [1], CPU)
-    assert State.initial(STRUCTURES["mlp-0"], 1, CPU).critic.parameters
+    assert TrainingState.initial(STRUCTURES["mlp-0"], 1, CPU).critic.parameters

@@ -29,7 +29,7 @@ from PIL.PngImagePlugin import PngInfo
 from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, images, jpeg, png
 from wgan_core.data import limits
 from wgan_core.data.dataset import Dataset, Split, count_classes
-from wgan_core.data.image_files import PICTURE_PIXELS, Unreadable, open_header, open_png
+from wgan_core.data.image_files import PICTURE_PIXELS, UnreadableImage, open_header, open_png
 from wgan_core.data.image_files import load as decode
 from wgan_core.data.images import load_images
 from wgan_core.data.limits import CATEGORIES, Memory
@@ -321,7 +321,7 @@ def test_the_parts_of_an_image_are_bounded_before_pillow_sees_them(kind: str, mo
     caught = ""
     try:
         open_header(content, ("PNG", "JPEG", "GIF"), 8192)
-    except Unreadable as error:
+    except UnreadableImage as error:
         caught = str(error)
     assert why in caught
     assert all(size < 4096 for size in seen)
@@ -331,9 +331,9 @@ def test_an_image_has_no_more_bytes_than_its_pixels_need() -> None:
     """Of files that are otherwise sound, and before they are decoded."""
     sound = {kind: saved(kind) for kind in ("JPEG", "BMP")} | {"PNG": png(8, 8, (b"prVt", bytes(1_100_000)))}
     for kind, content in sound.items():
-        with pytest.raises(Unreadable, match=r"its pixels take 1,1..,... bytes, and 1,049,600 are allowed"):
+        with pytest.raises(UnreadableImage, match=r"its pixels take 1,1..,... bytes, and 1,049,600 are allowed"):
             open_header(content + bytes(1_100_000 * (kind != "PNG")), (kind,), 1 << 20)
-        with pytest.raises(Unreadable, match=r"and 1,049,600 are allowed"):
+        with pytest.raises(UnreadableImage, match=r"and 1,049,600 are allowed"):
             open_header(content + bytes(1_100_000), (kind,), 64)
 
 

@@ -21,7 +21,7 @@ from wgan_core.networks import network as networks
 from wgan_core.networks.network import initialise
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 CPU = torch.device("cpu")
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -105,7 +105,7 @@ def test_bug_14_ffpred_normalises_nothing() -> None:
 # 21: random numbers that no seed of the trial decides
 
 
-def state_after(seed: int) -> State:
+def state_after(seed: int) -> TrainingState:
     """Of a trial that trains for four updates, while the global generators stand at this seed."""
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (the global generator is what must not matter)

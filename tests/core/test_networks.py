@@ -12,7 +12,7 @@ from wgan_core.errors import UserError
 from wgan_core.networks.layers import LeakyReLU
 from wgan_core.networks.network import Network, build, initialise, mlp_generator
 from wgan_core.networks.pairs import PAIRS, Pair
-from wgan_core.training.state import NetworkState, State
+from wgan_core.training.state import NetworkState, TrainingState
 
 NARROW = {"critic": {"widths": [64, 64]}, "generator": {"widths": [64, 64]}}
 
@@ -22,8 +22,8 @@ NARROW = {"critic": {"widths": [64, 64]}, "generator": {"widths": [64, 64]}}
 def test_lanes_are_an_axis_in_front(name: str, lanes: int) -> None:
     """Each lane gives what its own module gives, and counts its own batch statistics."""
     structure = Structure(name, (3, 8, 8), latent_dim=5, dtype="float64")
-    initial = [State.initial(structure, seed, torch.device("cpu")).tensors() for seed in range(lanes)]
-    state = State.from_tensors({name: torch.cat([each[name] for each in initial]) for name in initial[0]})
+    initial = [TrainingState.initial(structure, seed, torch.device("cpu")).tensors() for seed in range(lanes)]
+    state = TrainingState.from_tensors({name: torch.cat([each[name] for each in initial]) for name in initial[0]})
     critic, generator = (Network(module) for module in build(structure))
     z = torch.randn(lanes, 6, 5, dtype=torch.float64)
     samples, buffers = generator(state.generator.parameters, state.generator.buffers, z)

@@ -38,7 +38,7 @@ from wgan_core.rules.objectives import OBJECTIVES, Penalty
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.lanes import Lanes
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import CriticBatch, Step
 
 CPU = torch.device("cpu")
@@ -359,9 +359,9 @@ def structure_of(game: str, optimiser: str, shape: tuple[int, ...], samples: int
     )
 
 
-def side_by_side(structure: Structure, count: int) -> State:
-    initial = [State.initial(structure, seed, CPU).tensors() for seed in range(count)]
-    return State.from_tensors({name: torch.cat([each[name] for each in initial]) for name in initial[0]})
+def side_by_side(structure: Structure, count: int) -> TrainingState:
+    initial = [TrainingState.initial(structure, seed, CPU).tensors() for seed in range(count)]
+    return TrainingState.from_tensors({name: torch.cat([each[name] for each in initial]) for name in initial[0]})
 
 
 hypers = st.builds(

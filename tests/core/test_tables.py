@@ -27,7 +27,7 @@ from wgan_core.errors import UserError
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import averaged_generator, program
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 ROWS = 60
 SPLITS = ("train", "validation", "test")
@@ -214,7 +214,7 @@ def test_a_generator_for_a_table_has_no_bounds(file: Path) -> None:
 def test_a_generator_of_categories_is_exported(file: Path) -> None:
     dataset = load_table(file, categorical=["town", "ill"])
     structure = Structure("mlp", dataset.sample_shape, latent_dim=3, coding=dataset.coding)
-    state = State.initial(structure, 0, torch.device("cpu"))
+    state = TrainingState.initial(structure, 0, torch.device("cpu"))
     checkpoint = Checkpoint(Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.0, 0.9)), structure, 9, state, {})
     again = torch.export.load(io.BytesIO(program(checkpoint))).module()
     z = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))

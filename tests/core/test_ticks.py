@@ -14,14 +14,14 @@ from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_core.backend import graph, kernels
-from wgan_core.backend.graph import Recorder
+from wgan_core.backend.graph import ProgramRecorder
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules.objectives import OBJECTIVES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 from wgan_core.training.ticks import Ticks
 
@@ -46,7 +46,7 @@ STRUCTURES = {
 def ticks_of(structure: Structure, width: int, device: torch.device) -> Ticks:
     data = torch.zeros(50, *structure.sample_shape, device=device)
     labels = torch.zeros(50, dtype=torch.int64, device=device) if structure.classes else None
-    start = State.initial(structure, 0, device)
+    start = TrainingState.initial(structure, 0, device)
     ticks = Ticks(Step(structure), structure, data, labels, start.lanes([0] * width), device, True)
     for lane in range(width):
         ticks.put(lane, Trial(lane, lane, HYPER), start, 0)
@@ -217,8 +217,8 @@ def test_programs_are_the_functions_themselves_where_nothing_is_recorded() -> No
     def function() -> None:
         raise AssertionError("not to be called")
 
-    assert Recorder(torch.device("cpu")).program(function) is function
-    assert Recorder(torch.device("cuda"), is_captured=False).program(function) is function
+    assert ProgramRecorder(torch.device("cpu")).program(function) is function
+    assert ProgramRecorder(torch.device("cuda"), is_captured=False).program(function) is function
 
 
 def test_a_program_that_cannot_be_recorded_goes_on_as_its_function(
@@ -246,7 +246,7 @@ def test_a_program_that_cannot_be_recorded_goes_on_as_its_function(
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     calls: list[bool] = []
-    program = Recorder(torch.device("cuda")).program(lambda: calls.append(bool(recorded)))
+    program = ProgramRecorder(torch.device("cuda")).program(lambda: calls.append(bool(recorded)))
     for _ in range(6):
         program()
     # Three calls before the recording, which carries out nothing on a GPU and is one call here, and three after.

@@ -14,7 +14,7 @@ from wgan_core.networks.network import initialise
 from wgan_core.rules.objectives import OBJECTIVES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 CPU = torch.device("cpu")
 SHAPES = {"mlp": (1, 8, 8), "conv": (3, 8, 8)}
@@ -88,7 +88,7 @@ def assert_updates_equal_the_textbook(structure: Structure, trial: Trial) -> Non
             for name, tensor in before.items()
             if name.startswith(("generator.parameters.", "generator.buffers."))
         }
-        state = State.from_tensors({name: tensor[None] for name, tensor in {**before, **average}.items()})
+        state = TrainingState.from_tensors({name: tensor[None] for name, tensor in {**before, **average}.items()})
         cohort = Cohort(structure, pixels(structure.sample_shape), [update + 1], CPU)
         cohort.add(trial, state, update)
         (report,) = cohort.advance()

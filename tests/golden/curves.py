@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 FOLDER = Path(__file__).parent
 UPDATES = 50
@@ -100,9 +100,9 @@ def data(case: Case, random: np.random.RandomState) -> Tensor:
     return torch.from_numpy((drawn * fading).astype(np.uint8))
 
 
-def initial(structure: Structure, random: np.random.RandomState) -> State:
+def initial(structure: Structure, random: np.random.RandomState) -> TrainingState:
     """One lane: matrices of variance 3 / fan in, biases of zero, scales of one; the average starts at the generator."""
-    state = State.initial(structure, 0, CPU)
+    state = TrainingState.initial(structure, 0, CPU)
     for name, tensor in parameters(state):
         if tensor[0].dim() > 1:
             tensor[0] = torch.from_numpy(random.standard_normal(tensor.shape[1:])) * (3 / tensor.shape[-1]) ** 0.5
@@ -113,7 +113,7 @@ def initial(structure: Structure, random: np.random.RandomState) -> State:
     return state
 
 
-def parameters(state: State) -> Iterator[tuple[str, Tensor]]:
+def parameters(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
     yield from state.critic.parameters.items()
     yield from state.generator.parameters.items()
 

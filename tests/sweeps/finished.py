@@ -16,13 +16,13 @@ from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import Plan, on_test_split, write_plan
 from sweeps.engine.results.confirmation import plan_confirmation
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.rows import read_rows
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.data.folder import Folder
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 End: TypeAlias = Literal["COMPLETE", "PRUNED"]
 # By trial: its scores after 10 and 20 critic updates, and its end. Trial 1 is the best, after 20.
@@ -75,10 +75,10 @@ def _train(
     for claim in study.claim("a", len(scores)):
         number = claim.trial.number
         first, second, end = scores[number]
-        kept = Kept(trial_folder(sweep.folder, plan.label(number)), plan.objective)
+        kept = TrialStore(trial_folder(sweep.folder, plan.label(number)), plan.objective)
         kept.start(claim, "")
         for step, score in ((10, first), (20, second)):
-            state = State.initial(plan.structure, claim.trial.seed + step, torch.device("cpu"))
+            state = TrainingState.initial(plan.structure, claim.trial.seed + step, torch.device("cpu"))
             found = {plan.objective: score}
             kept.report(Checkpoint(claim.trial, plan.structure, step, state, found), found, _png())
             study.report("a", {number: (step, score)}, {number: 1.0})

@@ -19,8 +19,8 @@ from sweeps.engine.report.write import FILES, write_report
 from sweeps.engine.results.confirmation import plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.storage.layout import sample_name, sweep_folder, trial_folder
-from sweeps.engine.storage.spool import Best, Spool, State
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.spool import BestCheckpoint, Spool, TrialState
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.tracker import Tracker
@@ -28,7 +28,7 @@ from wgan_core.config import Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.state import State as Tensors
+from wgan_core.training.state import TrialState as Tensors
 
 HOLDER = "made"
 OBJECTIVE, OTHER = "eval/fid_digits_1a2b3c4d", "eval/sliced_wasserstein"
@@ -116,8 +116,8 @@ def made_records(storage: Path, name: str, trials: int, tracking_uri: str) -> Tr
             (below / "samples").write(sample_name(step), pictures[number % 8])
             metrics = {plan.objective: value} | trained(plan, claim, step, value)
             Spool(below).step(step, started_ms + step, metrics, sample_name(step))
-        best = Best(steps[-1], score(plan, claim, steps[-1]), f"{steps[-1]:09d}")
-        state: State = "COMPLETE" if steps == plan.grid else "PRUNED"
+        best = BestCheckpoint(steps[-1], score(plan, claim, steps[-1]), f"{steps[-1]:09d}")
+        state: TrialState = "COMPLETE" if steps == plan.grid else "PRUNED"
         Spool(below).end(state, "", started_ms + 1000, steps[-1], best)
     tracker = Tracker(folder, name, plan.id, tracking_uri, plan.objective, plan.floor, plan.as_json())
     assert tracker.stop("FINISHED", {}, timeout_s=600) == "complete", tracker.last_error
@@ -179,10 +179,10 @@ def _samples(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
 def _train(plan: Plan, folder: Folder, study: Study, claim: Claim, fails_after: float) -> None:
     """All reports of a trial, and its end."""
     number = claim.trial.number
-    kept = Kept(trial_folder(folder, plan.label(number)), plan.objective)
+    kept = TrialStore(trial_folder(folder, plan.label(number)), plan.objective)
     kept.start(claim, "")
     state = Tensors.initial(plan.structure, claim.trial.seed, torch.device("cpu"))
-    ended: tuple[State, str] = "COMPLETE", "trained for the whole budget"
+    ended: tuple[TrialState, str] = "COMPLETE", "trained for the whole budget"
     for reports, step in enumerate(plan.grid):
         if reports >= fails_after:
             ended = "FAIL", "the critic's weights are not finite"

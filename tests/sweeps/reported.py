@@ -14,10 +14,10 @@ from PIL import Image
 from sweeps.engine.plan.plan import Plan, write_plan
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
-from sweeps.engine.storage.spool import Best, Spool
+from sweeps.engine.storage.spool import BestCheckpoint, Spool
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking.note import Note, write_note
+from sweeps.engine.tracking.note import UploadCursor, write_note
 from wgan_core.data.folder import Folder
 
 BEGAN_MS = 1_790_000_000_000
@@ -89,11 +89,11 @@ def write_trial(folder: Folder, plan: Plan, number: int, made: Made, params: Map
         spool.step(step, began + 10 * step + number, metrics, sample_name(step))
     if made.state in ("COMPLETE", "PRUNED", "FAIL"):
         known = [(value, step) for step, value in made.scores.items() if math.isfinite(value)]
-        best = None if not known else Best(min(known)[1], min(known)[0], f"{min(known)[1]:09d}")
+        best = None if not known else BestCheckpoint(min(known)[1], min(known)[0], f"{min(known)[1]:09d}")
         last = max(made.scores, default=0)
         spool.end(made.state, made.reason, began + 10 * last + 500, last, best)  # type: ignore[arg-type]
     names = spool.segments()
-    write_note(own, Note(run_id=f"run{number}", uploaded=names[: len(names) - made.waiting], **made.note))
+    write_note(own, UploadCursor(run_id=f"run{number}", uploaded=names[: len(names) - made.waiting], **made.note))
 
 
 def png(seed: int) -> bytes:

@@ -23,7 +23,7 @@ from wgan_core.data.coding import Coding, Column
 from wgan_core.data.folder import Folder
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def sweep(tmp_path: Path, make_plan: Callable[..., Plan]) -> tuple[Path, Study]:
 def checkpoint_in(sweep: tuple[Path, Study], step: int, plan: Plan) -> Folder:
     storage, study = sweep
     (claim,) = study.held("a")
-    state = State.initial(plan.structure, claim.trial.seed + step, torch.device("cpu"))
+    state = TrainingState.initial(plan.structure, claim.trial.seed + step, torch.device("cpu"))
     saved = Checkpoint(claim.trial, plan.structure, step, state, {"eval/a": 2.0})
     return checkpoints.write(Folder.at(storage) / "sweep" / "trials" / "0" / "checkpoints", saved)
 

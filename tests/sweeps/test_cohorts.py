@@ -21,8 +21,8 @@ from sweeps.engine.driver.tune_search import trained_again
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.storage.layout import CHECKPOINTS, SAMPLES, sample_name
-from sweeps.engine.storage.spool import END_NAME, Best, End, Spool, Step, step_name
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.spool import END_NAME, BestCheckpoint, EndRecord, ReportRecord, Spool, step_name
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.narrowing import width_for
 from tests.sweeps.processes import Running, Surroundings, wait_for
@@ -32,7 +32,7 @@ from wgan_core.config import Trial
 from wgan_core.data.folder import Folder
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 PARAMS = dict(WGAN_GP.presets[0])
 TRIALS, CULPRIT, GREEDY = 6, 2, 5
@@ -161,11 +161,11 @@ class Reached:
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder, self._plan = Folder.at(folder), plan
         self._trial = Trial(0, 1, WGAN_GP.hyper(PARAMS))
-        self.kept: Kept | None = None
+        self.kept: TrialStore | None = None
 
     def start(self, told: int) -> int:
         """A new process, of a cohort of which the study was told so much; where it goes on."""
-        self.kept = Kept(self.folder, "eval/a")
+        self.kept = TrialStore(self.folder, "eval/a")
         found = self.kept.start(Claim(self._trial, PARAMS, False, told), "", in_company=True)
         return found.critic_updates if found else 0
 
@@ -174,21 +174,21 @@ class Reached:
         return self.kept.report(self.at(step, {"eval/a": score}), {"eval/a": score}, str(score).encode())
 
     def at(self, step: int, scores: dict[str, float]) -> Checkpoint:
-        state = State.initial(self._plan.structure, step, torch.device("cpu"))
+        state = TrainingState.initial(self._plan.structure, step, torch.device("cpu"))
         return Checkpoint(self._trial, self._plan.structure, step, state, scores)
 
     def stands(self, step: int) -> tuple[float, str, float]:
         """The score of a report in its record, in its picture and in its checkpoint."""
         record = Spool(self.folder).read(step_name(step))
-        assert isinstance(record, Step)
+        assert isinstance(record, ReportRecord)
         picture = (self.folder / SAMPLES).read(sample_name(step)).decode()
         scores, _ = checkpoints.read_scores(self.folder / CHECKPOINTS / checkpoints.folder_name(step))
         return record.metrics["eval/a"], picture, scores["eval/a"]
 
-    def end(self, step: int) -> Best | None:
-        Kept(self.folder, "eval/a").end("FAIL", "", step)
+    def end(self, step: int) -> BestCheckpoint | None:
+        TrialStore(self.folder, "eval/a").end("FAIL", "", step)
         end = Spool(self.folder).read(END_NAME)
-        assert isinstance(end, End)
+        assert isinstance(end, EndRecord)
         return end.best
 
 
@@ -207,7 +207,7 @@ def test_a_report_that_the_study_was_not_told_of_stays_once_recorded(reached: Re
     assert reached.stands(20) == (3.0, "3.0", 3.0)
     assert reached.start(20) == 20
     best = reached.end(20)
-    assert best == Best(20, 3.0, checkpoints.folder_name(20))
+    assert best == BestCheckpoint(20, 3.0, checkpoints.folder_name(20))
 
 
 def test_what_the_study_was_not_told_of_is_no_best(reached: Reached) -> None:
@@ -215,7 +215,7 @@ def test_what_the_study_was_not_told_of_is_no_best(reached: Reached) -> None:
     reached.start(0)
     reached.report(10, 5.0)
     reached.report(20, 3.0)
-    assert reached.end(10) == Best(10, 5.0, checkpoints.folder_name(10))
+    assert reached.end(10) == BestCheckpoint(10, 5.0, checkpoints.folder_name(10))
 
 
 def test_a_report_without_its_record_is_made_anew(reached: Reached, monkeypatch: pytest.MonkeyPatch) -> None:

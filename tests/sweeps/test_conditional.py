@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sweeps.engine.results.results import open_results
-from sweeps.engine.storage.spool import Spool, Step
+from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
 from wgan_core.metrics.specs import AS_ASKED_NAME, intra_fid_name
@@ -33,7 +33,7 @@ def storage(surroundings: Surroundings, _mnist: None, tmp_path_factory: pytest.T
 def test_trials_are_scored_class_by_class(storage: Path) -> None:
     assert open_results(str(storage), NAME).plan.objective == intra_fid_name()
     spool = Spool(Folder.at(storage / NAME / "trials" / "0"))
-    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, ReportRecord)]
     for step in steps:
         by_class = [step.metrics[f"class/{digit}/fid"] for digit in range(10)]
         assert step.metrics[intra_fid_name()] == pytest.approx(np.mean(by_class))

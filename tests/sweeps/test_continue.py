@@ -20,7 +20,7 @@ import pytest
 import sweeps.mnist
 from sweeps import run_script
 from sweeps.engine.driver import run
-from sweeps.engine.storage.spool import End
+from sweeps.engine.storage.spool import EndRecord
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored
 from wgan_core.data.folder import Folder
@@ -226,7 +226,7 @@ def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
     assert str(samples) in reason
     assert f"trial 0 failed: {reason}" in ran.out
     end = stored.spool(0).read("end.json")
-    assert isinstance(end, End)
+    assert isinstance(end, EndRecord)
     assert (end.state, end.reason) == ("FAIL", reason)
     tags = stored.runs()["0"].data.tags
     assert (stored.runs()["0"].info.status, tags["trial.state"]) == ("FAILED", "FAIL")

@@ -27,7 +27,7 @@ from mlflow.server.security_utils import INVALID_HOST_MSG
 from sweeps.cli import main
 from sweeps.engine.doctor.check import Check
 from sweeps.engine.doctor.cluster import check_dashboard, check_token
-from sweeps.engine.doctor.machine import Seen, check_machines, look, skews
+from sweeps.engine.doctor.machine import ObservedMachine, check_machines, look, skews
 from sweeps.engine.doctor.study import check_study
 from sweeps.engine.doctor.tracking import check_tracking
 from sweeps.engine.plan.plan import Plan
@@ -159,7 +159,7 @@ def test_machines_that_are_short_of_something() -> None:
         "blind": dataclasses.replace(well, gpus=["G"]),
         "idle": dataclasses.replace(well, gpus=["G", "G", "G"]),
     }
-    machines = [Seen(name, machine, 2.0, 8.0) for name, machine in ({"well": well} | short).items()]
+    machines = [ObservedMachine(name, machine, 2.0, 8.0) for name, machine in ({"well": well} | short).items()]
     worse = {check.found.partition(":")[0]: (check.what, check.state) for check in check_machines(machines)}
     assert {name: worse[name] for name in short} == {
         "full": ("disk", "failed"),
@@ -183,7 +183,7 @@ def test_a_clock_counts_by_how_much_it_is_surely_off(skew: float, wrong: float, 
 
 def test_a_cluster_without_a_token_and_a_dashboard_for_all() -> None:
     """Anyone may run code there: whoever reaches the nodes, or the dashboard's port on an address of the machine."""
-    open_node = Seen("node", dataclasses.replace(look(), auth_mode=""))
+    open_node = ObservedMachine("node", dataclasses.replace(look(), auth_mode=""))
     (check,) = check_token([open_node])
     assert check.state == "warning"
     with socket.create_server(("0.0.0.0", 0)) as server:

@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from sweeps.engine.plan.plan import read_plan
-from sweeps.engine.storage.spool import End, Spool, Start, Step
+from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.tracking.note import best_key
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Trial, report_grid, trial_seed
@@ -104,11 +104,11 @@ class Finished:
     def trial(self, number: int) -> Folder:
         return Folder.at(self.folder / "trials" / str(number))
 
-    def spooled(self, number: int) -> tuple[Start, list[Step], End]:
+    def spooled(self, number: int) -> tuple[StartRecord, list[ReportRecord], EndRecord]:
         spool = Spool(self.trial(number))
         segments = [spool.read(name) for name in spool.segments()]
-        (start,), (end,) = ([s for s in segments if isinstance(s, kind)] for kind in (Start, End))
-        return start, [s for s in segments if isinstance(s, Step)], end
+        (start,), (end,) = ([s for s in segments if isinstance(s, kind)] for kind in (StartRecord, EndRecord))
+        return start, [s for s in segments if isinstance(s, ReportRecord)], end
 
     def history(self, number: int, key: str) -> dict[int, float]:
         """Values of a metric by step, of which there must be one each."""

@@ -21,7 +21,7 @@ from sweeps import run_script
 from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.presets import GAUSSIANS, Preset
 from sweeps.engine.results.results import open_results
-from sweeps.engine.storage.spool import Spool, Step
+from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.data.dataset import Dataset
@@ -135,7 +135,7 @@ def test_a_smoke_sweep_scores_by_w1_and_shows_points(surroundings: Surroundings,
     assert first.params == GAUSSIANS["blog"].space.presets[0]
     folder = Folder.at(tmp_path / name / "trials" / "0")
     spool = Spool(folder)
-    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, ReportRecord)]
     for step in steps:
         assert {W1_NAME, SLICED_NAME, MODES_NAME, HIGH_QUALITY_NAME, KL_NAME} <= set(step.metrics)
         assert step.metrics[W1_NAME] == first.intermediate_values[step.critic_updates]

@@ -22,18 +22,18 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.cli import main
-from sweeps.engine.plan.misused import Misused
+from sweeps.engine.plan.misused import BadArguments
 from sweeps.engine.plan.options import parse, without_places
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.plan.sqlite_file import check_database
-from sweeps.engine.plan.uri import Misplaced, shown
+from sweeps.engine.plan.uri import MisplacedFiles, shown
 from sweeps.engine.report.write import write_report
 from sweeps.engine.results.results import open_results, tracking_uri_of
 from sweeps.engine.storage import lease
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import Lease, driver_of
 from sweeps.engine.storage.spool import Spool
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.note import NOTE_NAME, read_note
 from sweeps.engine.tracking.tracker import Tracker
@@ -204,7 +204,7 @@ def test_cleaning_up_deletes_nothing_behind_a_link(sweep: Finished, secrets: Pat
     shutil.rmtree(linked)
     linked.symlink_to(secrets, target_is_directory=True)
     with pytest.raises(UserError, match="may be a link"):
-        Kept(trial_folder(sweep.folder, "1"), sweep.plan.objective).tidy()
+        TrialStore(trial_folder(sweep.folder, "1"), sweep.plan.objective).tidy()
 
 
 def test_cleaning_up_deletes_checkpoints_only(sweep: Finished, secrets: Path) -> None:
@@ -215,7 +215,7 @@ def test_cleaning_up_deletes_checkpoints_only(sweep: Finished, secrets: Path) ->
     (checkpoints / "mine.txt").write_text("mine")
     (checkpoints / "000000001").mkdir()
     (checkpoints / "000000001/all").symlink_to(secrets, target_is_directory=True)
-    Kept(trial_folder(sweep.folder, "1"), sweep.plan.objective).tidy()
+    TrialStore(trial_folder(sweep.folder, "1"), sweep.plan.objective).tidy()
     kept = {"notes", "00000001", "000000010.old", "mine.txt", "000000010", "000000020"}
     assert {path.name for path in checkpoints.iterdir()} == kept
 
@@ -357,7 +357,7 @@ def test_files_are_not_written_through_links_among_the_artifacts(sweep: Finished
     ],
 )
 def test_files_go_where_the_store_was_named_alone(store: str, location: str) -> None:
-    with pytest.raises(Misplaced):
+    with pytest.raises(MisplacedFiles):
         place_of(store, location)
 
 
@@ -480,7 +480,7 @@ def test_no_command_shows_a_password(
 def test_places_among_noted_arguments_are_left_out() -> None:
     noted = ["--trials", "3", "--storage", "/x", "--study-storage=sqlite:////x", "--track=http://x", "--stor", "/y"]
     assert without_places([*noted, "--seed=1", "--tracking-uri", "http://y"]) == ("--trials", "3", "--seed=1")
-    with pytest.raises(Misused):
+    with pytest.raises(BadArguments):
         without_places(["--st", "/x"])
 
 

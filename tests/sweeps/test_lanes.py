@@ -19,7 +19,7 @@ from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.lanes import GAIN, SIZES, choose, climb, hypers, most_lanes, sizes, unmeasured
 from sweeps.engine.plan.options import chosen, parse
-from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan, Started, read_started, write_plan
+from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan, SweepStart, read_started, write_plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.study import Study
 from tests.sweeps.processes import ROOT, Surroundings
@@ -246,7 +246,7 @@ def test_a_gpu_is_measured_by_a_new_sweep(gpus: float) -> None:
 def test_the_choice_is_kept_beside_the_plan(tmp_path: Path, make_plan: Callable[..., Plan]) -> None:
     """A sweep of a version that had not said it went on one lane, unless it was told otherwise."""
     folder = Folder.at(tmp_path)
-    write_plan(folder, make_plan(), Started(lanes=64))
+    write_plan(folder, make_plan(), SweepStart(lanes=64))
     assert read_started(folder).lanes == 64
     described = json.loads(folder.read("sweep.json"))
     del described["lanes"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sweeps.engine.results.results import open_results
-from sweeps.engine.storage.spool import Spool, Step
+from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
 from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
@@ -42,7 +42,7 @@ def test_every_trial_is_scored_by_the_metric_beside_those_that_suit_the_data(sto
     assert {row.state for row in results.rows} <= {"COMPLETE", "PRUNED"}
     for number in range(3):
         spool = Spool(Folder.at(storage / NAME / "trials" / str(number)))
-        steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+        steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, ReportRecord)]
         assert steps
         assert all({METRIC, W1_NAME, SLICED_NAME} <= set(step.metrics) for step in steps)
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from sweeps.engine.plan.options import chosen, parse
 from sweeps.engine.results.results import open_results
-from sweeps.engine.storage.spool import Spool, Step
+from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
@@ -54,7 +54,7 @@ def test_trials_are_scored_on_the_features_and_reading_them_needs_no_network(sto
     assert {row.state for row in results.rows} <= {"COMPLETE", "PRUNED"}
     assert results.best.value > 0
     spool = Spool(Folder.at(storage / NAME / "trials" / "0"))
-    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, ReportRecord)]
     assert steps
     assert all({objective, objective.replace("fid", "kid")} <= set(step.metrics) for step in steps)
 

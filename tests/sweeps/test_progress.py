@@ -15,7 +15,7 @@ from sweeps.engine.terminal import view as pace
 from sweeps.engine.terminal import watch
 from sweeps.engine.terminal.reporters import Plain
 from sweeps.engine.terminal.view import Estimate, View, clock, line
-from sweeps.engine.terminal.voice import Voice
+from sweeps.engine.terminal.voice import Reporter
 from sweeps.engine.terminal.watch import Watch
 from tests.sweeps.processes import wait_for
 
@@ -109,7 +109,7 @@ def test_throughput_where_reports_are_rare(make_plan: Callable[..., Plan]) -> No
     assert found[2] == 5
 
 
-class Heard(Voice):
+class Heard(Reporter):
     """Keeps what it is told."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from sweeps.engine.plan.plan import Plan, settle, write_plan
 from sweeps.engine.plan.presets import Preset
 from sweeps.engine.plan.presets_sequences import SEQUENCES
 from sweeps.engine.results.results import open_results
-from sweeps.engine.storage.spool import Spool, Step
+from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.data.coding import Coding, Column
@@ -150,7 +150,7 @@ def test_a_sweep_of_sequences_is_scored_and_drawn(surroundings: Surroundings, wa
     assert results.plan.objective in {SLICED_NAME, TWO_SAMPLE_NAMES[0]}
     folder = Folder.at(tmp_path / "sequences-smoke" / "trials" / results.best.label)
     spool = Spool(folder)
-    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, Step)]
+    steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, ReportRecord)]
     assert steps
     for step in steps:
         assert {SLICED_NAME, *TWO_SAMPLE_NAMES} <= set(step.metrics)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.storage.spool import Best, End, Spool, Start, Step
+from sweeps.engine.storage.spool import BestCheckpoint, EndRecord, ReportRecord, Spool, StartRecord
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 
@@ -20,7 +20,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def test_what_is_written_is_read_back_in_order(spool: Spool) -> None:
     assert spool.segments() == []
-    best = Best(200, 0.25, "000000200")
+    best = BestCheckpoint(200, 0.25, "000000200")
     assert spool.start(4, {"lr": 1e-4, "n_critic": 5, "critic": "mlp λ"}, seed=7, started_ms=1_000)
     assert spool.step(0, 2_000, {"eval/w1": 3.0}, image="000000000.png")
     assert spool.step(200, 3_000, {"eval/w1": 0.25})
@@ -30,11 +30,11 @@ def test_what_is_written_is_read_back_in_order(spool: Spool) -> None:
     names = ["000000000-start.json", "000000000.json", "000000200.json", "001000000.json", "end.json"]
     assert spool.segments() == names
     assert [spool.read(name) for name in names] == [
-        Start(4, {"lr": 1e-4, "n_critic": 5, "critic": "mlp λ"}, 7, 1_000),
-        Step(0, 2_000, {"eval/w1": 3.0}, "000000000.png"),
-        Step(200, 3_000, {"eval/w1": 0.25}, None),
-        Step(1_000_000, 4_000, {}, None),
-        End("PRUNED", "below the median", 5_000, 1_000_000, best, "model"),
+        StartRecord(4, {"lr": 1e-4, "n_critic": 5, "critic": "mlp λ"}, 7, 1_000),
+        ReportRecord(0, 2_000, {"eval/w1": 3.0}, "000000000.png"),
+        ReportRecord(200, 3_000, {"eval/w1": 0.25}, None),
+        ReportRecord(1_000_000, 4_000, {}, None),
+        EndRecord("PRUNED", "below the median", 5_000, 1_000_000, best, "model"),
     ]
 
 
@@ -45,9 +45,9 @@ def test_the_first_record_of_a_step_stays(spool: Spool) -> None:
     assert not spool.step(100, 20, {"a": 2.0}, image="x.png")
     assert spool.end("FAIL", "no memory", 30, 100)
     assert not spool.end("COMPLETE", "", 40, 200)
-    assert spool.read("000000000-start.json") == Start(0, {"lr": 1.0}, 0, 1)
-    assert spool.read("000000100.json") == Step(100, 10, {"a": 1.0}, None)
-    assert spool.read("end.json") == End("FAIL", "no memory", 30, 100, None, None)
+    assert spool.read("000000000-start.json") == StartRecord(0, {"lr": 1.0}, 0, 1)
+    assert spool.read("000000100.json") == ReportRecord(100, 10, {"a": 1.0}, None)
+    assert spool.read("end.json") == EndRecord("FAIL", "no memory", 30, 100, None, None)
 
 
 def test_a_reopened_trial_ends_anew_and_keeps_its_steps(spool: Spool) -> None:
@@ -58,13 +58,13 @@ def test_a_reopened_trial_ends_anew_and_keeps_its_steps(spool: Spool) -> None:
     assert spool.segments() == ["000000100.json"]
     assert spool.end("COMPLETE", "", 40, 200)
     end = spool.read("end.json")
-    assert isinstance(end, End)
+    assert isinstance(end, EndRecord)
     assert end.state == "COMPLETE"
 
 
 def test_files_are_json_even_where_numbers_are_not_finite(spool: Spool) -> None:
     spool.step(1, 10, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.1})
-    spool.end("FAIL", "diverged", 30, 1, Best(1, math.inf, "000000001"))
+    spool.end("FAIL", "diverged", 30, 1, BestCheckpoint(1, math.inf, "000000001"))
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -72,10 +72,10 @@ def test_files_are_json_even_where_numbers_are_not_finite(spool: Spool) -> None:
     for name in spool.segments():
         json.loads(spool.folder.read(name), parse_constant=refuse)
     step, end = spool.read("000000001.json"), spool.read("end.json")
-    assert isinstance(step, Step)
+    assert isinstance(step, ReportRecord)
     assert math.isnan(step.metrics["a"])
     assert (step.metrics["b"], step.metrics["c"], step.metrics["d"]) == (math.inf, -math.inf, 0.1)
-    assert isinstance(end, End)
+    assert isinstance(end, EndRecord)
     assert end.best is not None
     assert end.best.value == math.inf
 

@@ -28,7 +28,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 from safetensors.numpy import load_file, save
 
-from sweeps.engine.storage.spool import Best, Spool
+from sweeps.engine.storage.spool import BestCheckpoint, Spool
 from sweeps.engine.tracking.note import run_name
 from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.mlflow_server import Server
@@ -136,7 +136,7 @@ def three_trials(sweep: Folder) -> None:
     for number, state, reason in ((0, "COMPLETE", "all updates done"), (1, "PRUNED", "halved at 200")):
         spool = begin(sweep, number)
         export(sweep, number)
-        spool.end(state, reason, T0 + 9000, 200, Best(200, objective(number, 2), "000000200"), "model")  # type: ignore[arg-type]
+        spool.end(state, reason, T0 + 9000, 200, BestCheckpoint(200, objective(number, 2), "000000200"), "model")  # type: ignore[arg-type]
     begin(sweep, 2).end("FAIL", "RuntimeError: no memory", T0 + 9000, 200)
 
 
@@ -353,7 +353,7 @@ def test_a_server_killed_in_the_middle_gets_everything_when_it_is_back(
     server.kill()
     for report in range(3, 6):  # training goes on
         go_on(sweep, 0, report)
-    Spool(sweep / "trials" / "0").end("COMPLETE", "", T0 + 9000, 500, Best(400, objective(0, 4), "000000400"))
+    Spool(sweep / "trials" / "0").end("COMPLETE", "", T0 + 9000, 500, BestCheckpoint(400, objective(0, 4), "000000400"))
     begin(sweep, 1).end("PRUNED", "", T0 + 9000, 200)
     wait_until(lambda: tracked.last_error is not None)
     server.launch()
@@ -510,7 +510,7 @@ def test_a_failed_trial_that_runs_again_ends_anew(sweep: Folder, name: str, data
     """Whether or not the uploader looked between the two ends."""
     spool = begin(sweep, 0)
     export(sweep, 0)
-    spool.end("FAIL", "node lost", T0 + 9000, 200, Best(200, objective(0, 2), "000000200"), "model")
+    spool.end("FAIL", "node lost", T0 + 9000, 200, BestCheckpoint(200, objective(0, 2), "000000200"), "model")
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     (old,) = Reader(database, name).models()
@@ -520,7 +520,7 @@ def test_a_failed_trial_that_runs_again_ends_anew(sweep: Folder, name: str, data
         assert Reader(database, name).trials()[0].info.status == "RUNNING"
     go_on(sweep, 0, 3)
     go_on(sweep, 0, 4)
-    spool.end("COMPLETE", "", T0 + 20_000, 400, Best(400, objective(0, 4), "000000400"), "model")
+    spool.end("COMPLETE", "", T0 + 20_000, 400, BestCheckpoint(400, objective(0, 4), "000000400"), "model")
     assert tracked.stop("FINISHED", {}) == "complete"
     reader = Reader(database, name)
     (run,) = reader.trials().values()
@@ -604,7 +604,7 @@ def test_an_image_that_cannot_be_had_is_partial_and_the_rest_arrives(
     if content is not None:
         (sweep / "trials" / "0" / "samples").write("000000300.png", content)
     spool.step(300, T0 + 4000, {OBJECTIVE: 1.0}, "000000300.png")
-    spool.end("COMPLETE", "", T0 + 9000, 300, Best(300, 1.0, "000000300"), "model")
+    spool.end("COMPLETE", "", T0 + 9000, 300, BestCheckpoint(300, 1.0, "000000300"), "model")
     assert tracker(sweep, name, database).stop("FINISHED", {}) == "partial"
     reader = Reader(database, name)
     reason = reader.parent().data.tags["mlflow.sync.reason"]
@@ -687,7 +687,7 @@ def test_links_and_commands(sweep: Folder, name: str, database: str) -> None:
 
 def test_published_files_are_artifacts_of_the_sweeps_run_and_linked(sweep: Folder, name: str, database: str) -> None:
     """Before the sweep's end as after it; its description says how sure the winner is, too."""
-    begin(sweep, 0).end("COMPLETE", "", T0 + 9000, 200, Best(200, objective(0, 2), "000000200"))
+    begin(sweep, 0).end("COMPLETE", "", T0 + 9000, 200, BestCheckpoint(200, objective(0, 2), "000000200"))
     tracked = tracker(sweep, name, database)
     tracked.open(first_start=True)
     (sweep / "report").write("sweep.html", b"<p>report</p>")

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 Program = Callable[[], None]
 
 
-class Recorder:
+class ProgramRecorder:
     """Makes functions programs of a device: on a GPU they are recorded, elsewhere they stay what they are."""
 
     def __init__(self, device: torch.device, is_captured: bool = True) -> None:

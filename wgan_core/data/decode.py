@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from wgan_core.data.image_files import Unreadable, bombs_raise, load, open_header
+from wgan_core.data.image_files import UnreadableImage, bombs_raise, load, open_header
 from wgan_core.data.limits import IMAGE_BYTES, IMAGE_PIXELS, Memory
 from wgan_core.errors import UserError, shortened
 
@@ -63,7 +63,7 @@ def opened(content: bytes | None, where: str, reference: Reference) -> Image.Ima
         raise UserError(f"every image must hold its own bytes; {where} has none; embed the files in the table")
     try:
         image = open_header(content, FORMATS, IMAGE_PIXELS)
-    except Unreadable as error:
+    except UnreadableImage as error:
         raise _refusal(where, error) from error
     check_like_first(image, where, reference)
     return image
@@ -73,14 +73,14 @@ def decode(image: Image.Image, where: str) -> NDArray[np.uint8]:
     """Decode an opened image to pixels (H, W, C)."""
     try:
         load(image)
-    except Unreadable as error:
+    except UnreadableImage as error:
         raise _refusal(where, error) from error
     if image.mode == "1":
         image = image.convert("L")
     return np.asarray(image).reshape(*image.size[::-1], -1)
 
 
-def _refusal(where: str, error: Unreadable) -> UserError:
+def _refusal(where: str, error: UnreadableImage) -> UserError:
     return UserError(
         f"every image must be a whole PNG, JPEG, WebP, BMP or GIF file of at most {IMAGE_PIXELS:,} pixels; {where} "
         f"does not decode: {shortened(str(error))}; drop or replace that row"

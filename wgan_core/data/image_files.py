@@ -57,7 +57,7 @@ _GIF_BLOCK = re.compile(rb"[!,;]")
 MOVING = ("GIF", "WEBP")
 
 
-class Unreadable(ValueError):
+class UnreadableImage(ValueError):
     """An image that is not decoded, and why."""
 
 
@@ -81,7 +81,7 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
         most_pixels: width times height at most.
 
     Raises:
-        Unreadable: It is of another format, broken, too large, or of too many parts.
+        UnreadableImage: It is of another format, broken, too large, or of too many parts.
     """
     _check_bytes(len(content), FREE_BYTES + PIXEL_BYTES * most_pixels)
     if content.startswith(PNG_SIGNATURE):
@@ -93,9 +93,9 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
     try:
         image = Image.open(io.BytesIO(content), formats=formats)
     except UnidentifiedImageError as error:
-        raise Unreadable(f"it is no whole {', '.join(formats)} file") from error
+        raise UnreadableImage(f"it is no whole {', '.join(formats)} file") from error
     except Exception as error:  # Pillow raises whatever its parsers stumble over
-        raise Unreadable(f"{type(error).__name__}: {error}") from error
+        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
     _check_size(image.width, image.height, most_pixels)
     if image.format not in MOVING:
         _check_bytes(len(content), FREE_BYTES + PIXEL_BYTES * image.width * image.height)
@@ -103,14 +103,14 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
 
 
 def load(image: Image.Image) -> None:
-    """Decode an image that `open_header` opened; of several frames, the first. Raises `Unreadable` if it is broken."""
+    """Decode an image that `open_header` opened. Raises `UnreadableImage` if it is broken."""
     was = image.mode, image.size
     try:
         image.load()
     except Exception as error:  # as above
-        raise Unreadable(f"{type(error).__name__}: {error}") from error
+        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
     if (image.mode, image.size) != was:
-        raise Unreadable(f"its header says {was}, its content is {image.mode, image.size}")
+        raise UnreadableImage(f"its header says {was}, its content is {image.mode, image.size}")
 
 
 @contextmanager
@@ -126,12 +126,12 @@ def bombs_raise() -> Iterator[None]:
 
 def _check_size(width: int, height: int, most_pixels: int) -> None:
     if width * height > most_pixels:
-        raise Unreadable(f"it has {width} x {height} pixels, and {most_pixels:,} are allowed")
+        raise UnreadableImage(f"it has {width} x {height} pixels, and {most_pixels:,} are allowed")
 
 
 def _check_bytes(count: int, most: int) -> None:
     if count > most:
-        raise Unreadable(f"its pixels take {count:,} bytes, and {most:,} are allowed")
+        raise UnreadableImage(f"its pixels take {count:,} bytes, and {most:,} are allowed")
 
 
 def _shortened_png(content: bytes, most_pixels: int) -> bytes:
@@ -145,7 +145,7 @@ def _shortened_png(content: bytes, most_pixels: int) -> bytes:
         if name == b"fcTL" and has_pixels:  # the next frame
             break
         if not left:
-            raise Unreadable(f"it has more than {most:,} chunks")
+            raise UnreadableImage(f"it has more than {most:,} chunks")
         left -= 1
         if name not in PNG_DROPPED:
             kept.append(content[at : at + 12 + length])
@@ -175,10 +175,10 @@ def _shortened_jpeg(content: bytes) -> bytes:
         if marker not in JPEG_DROPPED:
             kept.append(content[start:at])
     else:
-        raise Unreadable(f"it has more than {SEGMENTS} segments before its first scan")
+        raise UnreadableImage(f"it has more than {SEGMENTS} segments before its first scan")
     content = b"".join(kept)
     if content.count(b"\xff\xda") > SCANS:
-        raise Unreadable(f"it has more than {SCANS} scans")
+        raise UnreadableImage(f"it has more than {SCANS} scans")
     return content
 
 
@@ -196,11 +196,11 @@ def _shortened_gif(content: bytes) -> bytes:
             break
         extensions += 1
         if extensions > EXTENSIONS:
-            raise Unreadable(f"it has more than {EXTENSIONS} extensions before its first frame")
+            raise UnreadableImage(f"it has more than {EXTENSIONS} extensions before its first frame")
         at, size = start + 2, 1
         while size:
             if blocks == BLOCKS:
-                raise Unreadable(f"it has more than {BLOCKS:,} blocks before its first frame")
+                raise UnreadableImage(f"it has more than {BLOCKS:,} blocks before its first frame")
             blocks += 1
             size = content[at] if at < len(content) else 0
             at += 1 + size

@@ -21,7 +21,7 @@ from wgan_core.metrics import specs
 from wgan_core.metrics.digits import classify
 from wgan_core.metrics.distances import Projections, frechet_distance, in_order, sliced_wasserstein
 from wgan_core.metrics.features import Extractor
-from wgan_core.metrics.references import PROJECTION_SEED, PROJECTIONS, Drawn
+from wgan_core.metrics.references import PROJECTION_SEED, PROJECTIONS, SampleDraw
 
 # A distance between sets needs a spread on both sides.
 LEAST = 2
@@ -40,7 +40,7 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
-class OnFeatures:
+class FeatureView:
     """The Fréchet distance of features."""
 
     extractor: Extractor
@@ -57,13 +57,13 @@ class OnFeatures:
 
 
 @dataclass(frozen=True)
-class OnDirections:
+class SlicedView:
     """The sliced 2-Wasserstein distance, of as many of each set as the smaller has."""
 
     projections: Projections
 
     @classmethod
-    def draw(cls, values: Tensor) -> OnDirections:
+    def draw(cls, values: Tensor) -> SlicedView:
         return cls(Projections.draw(values[0].numel(), PROJECTIONS, PROJECTION_SEED))
 
     def of(self, values: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class ByClass:
     real: tuple[Tensor, ...]
 
     @classmethod
-    def fit(cls, name: str, short: str, view: View, real: Drawn, classes: int) -> ByClass:
+    def fit(cls, name: str, short: str, view: View, real: SampleDraw, classes: int) -> ByClass:
         """Raises `UserError` if no class has two held-out samples."""
         seen = view.of(real.values)
         parts = tuple(seen[_labels(real) == label] for label in range(classes))
@@ -98,7 +98,7 @@ class ByClass:
             )
         return cls((name,), short, view, parts)
 
-    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
         """The mean over the classes that have two samples on both sides; which those are, the labels alone decide.
 
         NaN if there are none.
@@ -122,13 +122,13 @@ class ByClass:
 
 
 @dataclass(frozen=True)
-class AsAsked:
+class LabelAgreement:
     """The share of digits that the shipped classifier takes for the one asked for, over all and of each."""
 
     classes: int
     names: tuple[str, ...] = (specs.AS_ASKED_NAME,)
 
-    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
         labels = torch.cat([_labels(drawn) for drawn in draws])
         heeded = (torch.cat([classify(drawn.values) for drawn in draws]) == labels).double()
         means = {label: float(heeded[labels == label].mean()) for label in labels.unique().tolist()}
@@ -138,7 +138,7 @@ class AsAsked:
         return {specs.AS_ASKED_NAME: {"classes": self.classes}}
 
 
-def _labels(drawn: Drawn) -> Tensor:
+def _labels(drawn: SampleDraw) -> Tensor:
     if drawn.labels is None:
         raise ValueError("scores of classes need the labels of the samples")
     return drawn.labels

@@ -22,7 +22,7 @@ KERNEL_ROWS = 250
 MOST_PIVOTS = 10_000_000
 
 
-class Given(nn.Identity):
+class PrecomputedFeatures(nn.Identity):
     """A feature extractor for features that are worked out already."""
 
     def __init__(self, num_features: int) -> None:
@@ -37,7 +37,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=Given(real.shape[1]))
+    metric = FrechetInceptionDistance(feature=PrecomputedFeatures(real.shape[1]))
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
     return float(metric.compute())

@@ -16,17 +16,17 @@ from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
 from wgan_core.data.toy import MIXTURES, Mixture
 from wgan_core.errors import UserError
 from wgan_core.metrics import specs
-from wgan_core.metrics.by_class import AsAsked, ByClass, OnDirections, OnFeatures
+from wgan_core.metrics.by_class import ByClass, FeatureView, LabelAgreement, SlicedView
 from wgan_core.metrics.features import DigitFeatures, Extractor, load_features, require_finite
 from wgan_core.metrics.objective import check_objective, full_name, resolve_objective
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.metrics.references import (
-    Drawn,
     ExactReference,
     FeatureReference,
     ModesReference,
     OwnReference,
     Reference,
+    SampleDraw,
     SlicedReference,
     TwoSampleReference,
 )
@@ -177,7 +177,7 @@ class Evaluator:
             return dict.fromkeys(self.names, math.nan)
         parts = self._as_stored(values).chunk(self.draws)
         asked = labels.cpu().chunk(self.draws) if labels is not None else (None,) * self.draws
-        return measure(self.references, [Drawn(*each) for each in zip(parts, asked, strict=True)])
+        return measure(self.references, [SampleDraw(*each) for each in zip(parts, asked, strict=True)])
 
     def _as_stored(self, values: Tensor) -> Tensor:
         """Samples as the real ones are, and as they are written out: a critic could tell them apart by less."""
@@ -242,11 +242,11 @@ def choose(
     return tuple(name for name in suited if name in wanted)
 
 
-def draw(split: Split, size: int, seed: int) -> Drawn:
+def draw(split: Split, size: int, seed: int) -> SampleDraw:
     """`size` samples of a split without replacement, as a network sees them."""
     rows = np.random.Generator(np.random.PCG64(seed)).permutation(len(split))[:size]
     labels = None if split.labels is None else torch.from_numpy(split.labels[rows])
-    return Drawn(to_model(torch.from_numpy(split.values[rows]), torch.float32), labels)
+    return SampleDraw(to_model(torch.from_numpy(split.values[rows]), torch.float32), labels)
 
 
 def fit(
@@ -270,23 +270,23 @@ def fit(
 
 
 def fit_classes(
-    names: tuple[str, ...], real: Drawn, extractors: Sequence[Extractor], classes: int
+    names: tuple[str, ...], real: SampleDraw, extractors: Sequence[Extractor], classes: int
 ) -> tuple[Reference, ...]:
     """The held-out side of those of these metrics that look at single classes."""
     references: list[Reference] = [
-        ByClass.fit(name, "fid", OnFeatures(extractor), real, classes)
+        ByClass.fit(name, "fid", FeatureView(extractor), real, classes)
         for extractor in extractors
         if (name := specs.intra_fid_name(extractor.label)) in names
     ]
     if specs.INTRA_SLICED_NAME in names:
-        view = OnDirections.draw(real.values)
+        view = SlicedView.draw(real.values)
         references.append(ByClass.fit(specs.INTRA_SLICED_NAME, "sliced_wasserstein", view, real, classes))
     if specs.AS_ASKED_NAME in names:
-        references.append(AsAsked(classes))
+        references.append(LabelAgreement(classes))
     return tuple(references)
 
 
-def measure(references: tuple[Reference, ...], draws: Sequence[Drawn]) -> dict[str, float]:
+def measure(references: tuple[Reference, ...], draws: Sequence[SampleDraw]) -> dict[str, float]:
     return {name: score for reference in references for name, score in reference.scores(draws).items()}
 
 

@@ -41,7 +41,7 @@ EXACT_SAMPLES = 2_048
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampleDraw:
     """One draw of samples (N, ...), and their classes, int64 (N,), where there are any."""
 
     values: Tensor
@@ -54,15 +54,15 @@ class Reference(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
 
-    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]: ...
+    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]: ...
 
     def protocol(self) -> dict[str, Any]: ...
 
 
-class OfOne(ABC):
+class MeanReference(ABC):
     """A reference whose scores are the mean over draws of those of each draw's values."""
 
-    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
         found = [self.score(drawn.values) for drawn in draws]
         return {name: statistics.fmean(scores[name] for scores in found) for name in found[0]}
 
@@ -71,7 +71,7 @@ class OfOne(ABC):
 
 
 @dataclass(frozen=True)
-class FeatureReference(OfOne):
+class FeatureReference(MeanReference):
     """FID and KID: features (N, D) of the real images, and the half of KID that depends on them only."""
 
     names: tuple[str, ...]
@@ -104,7 +104,7 @@ class FeatureReference(OfOne):
 
 
 @dataclass(frozen=True)
-class SlicedReference(OfOne):
+class SlicedReference(MeanReference):
     """Sliced Wasserstein: fixed directions and the real samples on them, (N, 128), in order."""
 
     names: tuple[str, ...]
@@ -124,7 +124,7 @@ class SlicedReference(OfOne):
 
 
 @dataclass(frozen=True)
-class ExactReference(OfOne):
+class ExactReference(MeanReference):
     """Exact 1-Wasserstein distance between the first 2,048 samples of each side, or all if there are fewer."""
 
     names: tuple[str, ...]
@@ -142,7 +142,7 @@ class ExactReference(OfOne):
 
 
 @dataclass(frozen=True)
-class ModesReference(OfOne):
+class ModesReference(MeanReference):
     """What is counted around the centres (M, 2) of a mixture; no real sample is needed for it."""
 
     names: tuple[str, ...]
@@ -177,7 +177,7 @@ class TwoSampleReference:
     def fit(cls, values: Tensor, names: tuple[str, ...]) -> TwoSampleReference:
         return cls(names, values[:EXACT_SAMPLES].flatten(1).clone())
 
-    def scores(self, draws: Sequence[Drawn]) -> dict[str, float]:
+    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
         """Accuracies are averaged over draws before their distance from a half is taken, which noise would enlarge."""
         found = [nearest_neighbour_accuracies(self.real, drawn.values.flatten(1)[: len(self.real)]) for drawn in draws]
         on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
@@ -193,7 +193,7 @@ class TwoSampleReference:
 
 
 @dataclass(frozen=True)
-class OwnReference(OfOne):
+class OwnReference(MeanReference):
     """A metric of a person's own, and the real samples (N, ...)."""
 
     metric: OwnMetric

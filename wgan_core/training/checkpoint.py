@@ -21,7 +21,7 @@ from wgan_core.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from wgan_core.training.means import Sums
-    from wgan_core.training.state import State
+    from wgan_core.training.state import TrainingState
 
 FORMAT = 3
 # Format 2 has none that were saved between reports.
@@ -51,7 +51,7 @@ class Checkpoint:
     trial: Trial
     structure: Structure
     critic_updates: int
-    state: State
+    state: TrainingState
     scores: dict[str, float]
     seconds: float = 0.0
     since_report: Sums = field(default_factory=dict)
@@ -107,7 +107,7 @@ def read(folder: Folder) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from wgan_core.training.state import State
+    from wgan_core.training.state import TrainingState
 
     if not folder.exists(MANIFEST):
         raise UserError(
@@ -131,7 +131,7 @@ def read(folder: Folder) -> Checkpoint:
             trial=Trial.from_json(described["trial"]),
             structure=Structure.from_json(described["structure"]),
             critic_updates=described["critic_updates"],
-            state=State.from_tensors(tensors),
+            state=TrainingState.from_tensors(tensors),
             scores=described["scores"],
             seconds=described["seconds"],
             since_report={name: (total, count) for name, (total, count) in described.get("since_report", {}).items()},

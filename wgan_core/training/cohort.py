@@ -21,7 +21,7 @@ from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure, Trial
 from wgan_core.training.means import Sums
 from wgan_core.training.samples import draw_samples
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 from wgan_core.training.ticks import Ticks
 
@@ -102,7 +102,11 @@ class Cohort:
         return len(self._lanes)
 
     def add(
-        self, trial: Trial, state: State | None = None, critic_updates: int = 0, since_report: Sums | None = None
+        self,
+        trial: Trial,
+        state: TrainingState | None = None,
+        critic_updates: int = 0,
+        since_report: Sums | None = None,
     ) -> None:
         """Put a trial on a vacant lane: from its seed, or from a state of one lane at a count of critic updates.
 
@@ -135,7 +139,7 @@ class Cohort:
         for each in moved:
             self._put(*each)
 
-    def state_of(self, number: int) -> State:
+    def state_of(self, number: int) -> TrainingState:
         """A copy of the state of one trial, as a single lane."""
         return self._ticks.state.lanes([self._index(number)])
 
@@ -188,12 +192,12 @@ class Cohort:
             reports.append(Report(lane.trial, lane.critic_updates, lane.generator_updates, values, seconds, problem))
         return reports
 
-    def _start(self, trial: Trial, state: State | None) -> State:
+    def _start(self, trial: Trial, state: TrainingState | None) -> TrainingState:
         if state is None:
-            return State.initial(self.structure, trial.seed, self.device)
+            return TrainingState.initial(self.structure, trial.seed, self.device)
         return state.to(self.device)
 
-    def _put(self, lane: _Lane, state: State, since_report: Sums) -> None:
+    def _put(self, lane: _Lane, state: TrainingState, since_report: Sums) -> None:
         """On the first vacant lane."""
         index = self._lanes.index(None)
         if self._made is None:

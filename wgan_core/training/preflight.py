@@ -15,7 +15,7 @@ from wgan_core.networks.batch_norm import check_over_ranks
 from wgan_core.networks.network import build, initialise
 from wgan_core.networks.pairs import SHIPPED
 from wgan_core.training.lanes import Lanes
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import CriticBatch, Step
 
 SAMPLES = 2
@@ -112,7 +112,7 @@ def _check_independence(critic: nn.Module, structure: Structure) -> None:
 def _update(structure: Structure, lanes: int) -> None:
     device = torch.device("cpu")
     told = Lanes.of([Trial(0, 0, HYPER)] * lanes, [0] * lanes, device)
-    step, state = Step(structure), State.initial(structure, 0, device).lanes([0] * lanes)
+    step, state = Step(structure), TrainingState.initial(structure, 0, device).lanes([0] * lanes)
     real = torch.zeros(lanes, SAMPLES, *structure.sample_shape, dtype=structure.torch_dtype)
     z = torch.zeros(lanes, SAMPLES, structure.latent_dim, dtype=structure.torch_dtype)
     weight = torch.full((lanes, SAMPLES), 0.5, dtype=structure.torch_dtype)

@@ -16,7 +16,7 @@ from wgan_core.backend.memory import give_back, is_out_of_memory
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import evaluation_labels, evaluation_z
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 SECONDS = 1.0
 # Critic updates before those that are timed, in which memory is reserved and kernels are chosen; and timed, at least.
@@ -91,7 +91,7 @@ def _speed(
     cohort = vacant()
     structure = cohort.structure
     # One start for all: to draw hundreds would take longer than to train them.
-    start = State.initial(structure, 0, cohort.device)
+    start = TrainingState.initial(structure, 0, cohort.device)
     for number, hyper in enumerate(hypers):
         cohort.add(Trial(number, number, hyper), start)
     # In whole cycles, so that each has its share of generator updates.

@@ -8,7 +8,7 @@ from torch import Tensor
 from wgan_core.config import Structure, Trial
 from wgan_core.rules import draws
 from wgan_core.rules.draws import Stream
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
 EVALUATION_SEED = 20170331
@@ -18,7 +18,11 @@ SAMPLE_BATCH = 500
 
 
 def draw_samples(
-    step: Step, state: State, z: Tensor, labels: Tensor | None = None, device: torch.device = torch.device("cpu")
+    step: Step,
+    state: TrainingState,
+    z: Tensor,
+    labels: Tensor | None = None,
+    device: torch.device = torch.device("cpu"),
 ) -> Tensor:
     """Samples (N, ...) of a lane's averaged generator, on the CPU, for z (N, Z) and labels (N,).
 

@@ -33,7 +33,7 @@ class NetworkState:
 
 
 @dataclass
-class State:
+class TrainingState:
     """K trials. `average` holds the exponential averages of the generator's parameters and buffers."""
 
     critic: NetworkState
@@ -41,7 +41,7 @@ class State:
     average: Tensors = field(default_factory=dict)
 
     @classmethod
-    def initial(cls, structure: Structure, seed: int, device: torch.device) -> State:
+    def initial(cls, structure: Structure, seed: int, device: torch.device) -> TrainingState:
         """One lane, as a trial of this seed starts; the average starts at the generator."""
         critic, generator = (NetworkState.of(module) for module in initialise(structure, seed))
         average = {name: tensor.clone() for name, tensor in {**generator.parameters, **generator.buffers}.items()}
@@ -61,7 +61,7 @@ class State:
         return {f"{prefix}.{name}": tensor for prefix, group in self.groups() for name, tensor in group.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> State:
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> TrainingState:
         def group(prefix: str) -> Tensors:
             start = f"{prefix}."
             return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
@@ -81,21 +81,21 @@ class State:
         """Whether a tensor of a lane has finite numbers only, (T, K) bool, in the order of `tensors`."""
         return torch.stack([tensor.isfinite().reshape(len(tensor), -1).all(1) for tensor in self.tensors().values()])
 
-    def lanes(self, indices: Sequence[int]) -> State:
+    def lanes(self, indices: Sequence[int]) -> TrainingState:
         """A copy of these lanes, in this order."""
         return self._map(lambda tensor: tensor[list(indices)])
 
-    def put(self, index: int, lane: State) -> None:
+    def put(self, index: int, lane: TrainingState) -> None:
         """Overwrite a lane with a state of one lane."""
         given = lane.tensors()
         for name, tensor in self.tensors().items():
             tensor[index] = given[name][0]
 
-    def to(self, device: torch.device) -> State:
+    def to(self, device: torch.device) -> TrainingState:
         return self._map(lambda tensor: tensor.to(device))
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> State:
-        return State.from_tensors({name: function(tensor) for name, tensor in self.tensors().items()})
+    def _map(self, function: Callable[[Tensor], Tensor]) -> TrainingState:
+        return TrainingState.from_tensors({name: function(tensor) for name, tensor in self.tensors().items()})
 
 
 def _zeros(tensors: Tensors) -> Tensors:

@@ -23,7 +23,7 @@ from wgan_core.rules import objectives
 from wgan_core.rules.objectives import OBJECTIVES
 from wgan_core.rules.optim import Rates, average_, beside
 from wgan_core.training.lanes import Lanes
-from wgan_core.training.state import NetworkState, State
+from wgan_core.training.state import NetworkState, TrainingState
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Step:
         self._optimiser = structure.optimiser
         self._ema_decay = structure.ema_decay
 
-    def update_critic(self, state: State, lanes: Lanes, batch: CriticBatch) -> Tensors:
+    def update_critic(self, state: TrainingState, lanes: Lanes, batch: CriticBatch) -> Tensors:
         """One critic update of every lane. The counts of `lanes` stay those before it.
 
         Returns, each (K,): wasserstein_estimate, critic_loss, and where the objective has a penalty gradient_norm and
@@ -95,7 +95,7 @@ class Step:
                 tensor.clamp_(-bound, bound)
         return quantities
 
-    def update_generator(self, state: State, lanes: Lanes, z: Tensor, labels: Tensor | None = None) -> Tensors:
+    def update_generator(self, state: TrainingState, lanes: Lanes, z: Tensor, labels: Tensor | None = None) -> Tensors:
         """One generator update, and one of its average, of the lanes that are due; the others stay as they are.
 
         z: (K, N, Z); labels: (K, N), where networks are told any. The counts of `lanes` are those before the critic
@@ -118,7 +118,7 @@ class Step:
         _put(state.average, counted, rates.due)
         return quantities
 
-    def samples(self, state: State, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def samples(self, state: TrainingState, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Samples (K, N, ...) of the averaged generators, in evaluation mode, for z (K, N, Z), labels (K, N)."""
         parameters = {name: state.average[name] for name in state.generator.parameters}
         buffers = {name: state.average[name] for name in state.generator.buffers}

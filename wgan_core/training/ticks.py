@@ -13,13 +13,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wgan_core.backend.graph import Recorder
+from wgan_core.backend.graph import ProgramRecorder
 from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure, Trial
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.means import Means
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
 
@@ -32,7 +32,7 @@ class Ticks:
         structure: Structure,
         data: Tensor,
         labels: Tensor | None,
-        start: State,
+        start: TrainingState,
         device: torch.device,
         is_captured: bool,
         ranks: Ranks = ALONE,
@@ -42,7 +42,7 @@ class Ticks:
         self.state, self.lanes, self.means = start, Lanes.vacant(width, device), Means(width, device)
         self._step = step
         self._batches = Batches(structure, data, self.lanes.seeds, labels, ranks)
-        recorder, batches, lanes = Recorder(device, is_captured), self._batches, self.lanes
+        recorder, batches, lanes = ProgramRecorder(device, is_captured), self._batches, self.lanes
         self._critic_alone = recorder.program(self._update_critic_alone)
         self._both = recorder.program(self._update_both)
         self._draw_for_critic = recorder.program(lambda: batches.for_critic.fill(lanes.critic_updates), can_repeat=True)
@@ -53,7 +53,7 @@ class Ticks:
         self._critic_drawn = 0
         self._generator_drawn: dict[int, int] | None = None
 
-    def put(self, index: int, trial: Trial, state: State, critic_updates: int) -> None:
+    def put(self, index: int, trial: Trial, state: TrainingState, critic_updates: int) -> None:
         """Give a lane to a trial, from a state of one lane at a count of critic updates."""
         self.state.put(index, state)
         self.lanes.put(index, trial, critic_updates)

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restore, what_listens
-from sweeps.engine.cluster.nodes import Silence, ask_each, check_same, working
+from sweeps.engine.cluster.nodes import NoAnswer, ask_each, check_same, working
 from sweeps.engine.cluster.note import is_host_and_port, read_note
 from sweeps.engine.cluster.placement import Placement
 from wgan_core.data.folder import Folder
@@ -215,7 +215,7 @@ def check_storage(folder: Folder) -> None:
     folder.write(name, content)
     found = ask_each(nodes, _reads, folder, name)
     folder.delete(name)
-    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, Silence)]
+    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, NoAnswer)]
     if silent:
         raise UserError(f"every node must see the storage; {'; '.join(silent)}: `ray status` shows the nodes")
     blind = [str(node) for node, each in found if each != content]

@@ -54,7 +54,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Silence:
+class NoAnswer:
     """What came instead of a node's answer."""
 
     reason: str
@@ -78,10 +78,10 @@ def working() -> list[Node]:
 
 def ask_each(
     nodes: Sequence[Node], question: Callable[..., Answer], *arguments: Any, within_s: float = WITHIN_S
-) -> list[tuple[Node, Answer | Silence]]:
+) -> list[tuple[Node, Answer | NoAnswer]]:
     """What a function returns on each node.
 
-    It takes no CPU, so that a node that is full answers too; one that is dead, stopped or raises gives `Silence`.
+    It takes no CPU, so that a node that is full answers too; one that is dead, stopped or raises gives `NoAnswer`.
     """
     if not nodes:  # Ray would start, if there were none to ask
         return []
@@ -101,18 +101,18 @@ def _answer(reference: Any, within_s: float) -> Any:
     try:
         return ray.get(reference, timeout=within_s)
     except ray.exceptions.RayError as error:
-        return Silence(one_line(error))
+        return NoAnswer(one_line(error))
 
 
-def _given_up(reference: Any, within_s: float) -> Silence:
+def _given_up(reference: Any, within_s: float) -> NoAnswer:
     ray.cancel(reference, force=True)
-    return Silence(f"no answer within {within_s:.0f} s")
+    return NoAnswer(f"no answer within {within_s:.0f} s")
 
 
 def check_same(nodes: Sequence[Node]) -> None:
     """Raises `UserError` if a node does not answer, or has other versions or other code than this process."""
     here, found = inventory(), ask_inventory(nodes)
-    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, Silence)]
+    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, NoAnswer)]
     if silent:
         raise UserError(
             f"every node must answer; {_some(silent)}: `ray status` shows the nodes: mend it, or stop Ray on it"
@@ -120,22 +120,22 @@ def check_same(nodes: Sequence[Node]) -> None:
     others = [
         f"{node} has {', '.join(unlike)}"
         for node, each in found
-        if not isinstance(each, Silence) and (unlike := differences(each, here))
+        if not isinstance(each, NoAnswer) and (unlike := differences(each, here))
     ]
     if others:
         raise UserError(f"every node must have what this one, {socket.gethostname()}, has; {_some(others)}: {AGAIN}")
 
 
-class Unlike(UserError):
+class NodeMismatch(UserError):
     """A node has other versions or other code than the driver's."""
 
 
 def check_here(drivers: dict[str, str]) -> None:
-    """For a node that joined later: raises `Unlike` if it has other than what the driver's `inventory` says."""
+    """For a node that joined later: raises `NodeMismatch` if it has other than what the driver's `inventory` says."""
     unlike = differences(inventory(), drivers)
     if unlike:
         host = socket.gethostname()
-        raise Unlike(f"every node must have what the driver's has; {host} has {', '.join(unlike)}: {AGAIN}")
+        raise NodeMismatch(f"every node must have what the driver's has; {host} has {', '.join(unlike)}: {AGAIN}")
 
 
 @cache
@@ -144,7 +144,7 @@ def inventory() -> dict[str, str]:
     return _inventory()(PACKAGES, OWN)
 
 
-def ask_inventory(nodes: Sequence[Node]) -> list[tuple[Node, dict[str, str] | Silence]]:
+def ask_inventory(nodes: Sequence[Node]) -> list[tuple[Node, dict[str, str] | NoAnswer]]:
     """The same of each node."""
     return ask_each(nodes, _inventory(), PACKAGES, OWN)
 

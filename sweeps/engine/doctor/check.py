@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-State: TypeAlias = Literal["ok", "warning", "failed"]
+CheckStatus: TypeAlias = Literal["ok", "warning", "failed"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Check:
     """what: in one word. found: what was seen, and where. remedy: what to do; empty if it is ok."""
 
     what: str
-    state: State
+    state: CheckStatus
     found: str
     remedy: str = ""
 

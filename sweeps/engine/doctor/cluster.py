@@ -7,15 +7,15 @@ import os
 import socket
 from collections.abc import Sequence
 
-from sweeps.engine.cluster.nodes import AGAIN, Node, Silence, ask_inventory, differences, inventory
+from sweeps.engine.cluster.nodes import AGAIN, NoAnswer, Node, ask_inventory, differences, inventory
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
-from sweeps.engine.doctor.machine import Seen
+from sweeps.engine.doctor.machine import ObservedMachine
 from sweeps.engine.doctor.sharing import check_token_files
 
 ANSWER_S = 2.0
 
 
-def check_token(machines: Sequence[Seen]) -> list[Check]:
+def check_token(machines: Sequence[ObservedMachine]) -> list[Check]:
     """Check that every node asks for a token, by how its processes were started, and that it keeps the token secret."""
     files = check_token_files({each.name: each.machine.open_tokens for each in machines})
     without = [each.name for each in machines if each.machine.auth_mode.lower() != "token"]
@@ -49,7 +49,7 @@ def check_versions(nodes: Sequence[Node]) -> list[Check]:
     """Whether each node has what this process has."""
     here, worse = inventory(), list[Check]()
     for node, there in ask_inventory(nodes):
-        if isinstance(there, Silence):
+        if isinstance(there, NoAnswer):
             worse += failed("versions", f"{node}: {there.reason}", "`ray status` shows the nodes")
         elif unlike := differences(there, here):
             worse += failed("versions", f"{node} has {', '.join(unlike)}", AGAIN)

@@ -10,7 +10,7 @@ from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.nodes import Node, inventory, working
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless
 from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, describe
-from sweeps.engine.doctor.machine import Seen, check_clocks, check_machines, look, seen
+from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, seen
 from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessions, check_token_files
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
@@ -55,7 +55,7 @@ def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
 
 
 def _alone(folder: Folder) -> Iterator[Check]:
-    here = Seen(socket.gethostname(), look())
+    here = ObservedMachine(socket.gethostname(), look())
     yield from ok("versions", describe(inventory()))
     yield from check_own_ray()
     yield from unless(

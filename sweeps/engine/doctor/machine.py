@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.engine.cluster.nodes import Node, Silence, ask_each
+from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
 from sweeps.engine.cluster.note import temp_folder
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
 from sweeps.engine.doctor.sharing import open_session, open_tokens
@@ -52,7 +52,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedMachine:
     """A machine, what it is called, and how many GPUs and bytes of memory for objects Ray declares for it."""
 
     name: str
@@ -86,20 +86,20 @@ def clock() -> float:
     return time.time()
 
 
-def seen(nodes: Sequence[Node]) -> tuple[list[Seen], list[Check]]:
+def seen(nodes: Sequence[Node]) -> tuple[list[ObservedMachine], list[Check]]:
     """The machines of a cluster, and those that do not answer."""
     machines, silent = [], []
     for node, answer in ask_each(nodes, look):
-        if isinstance(answer, Silence):
+        if isinstance(answer, NoAnswer):
             silent += failed("nodes", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
         else:
             declared = node.resources.get("GPU", 0.0)
             store = node.resources.get("object_store_memory", 0.0)
-            machines.append(Seen(str(node), answer, declared, store))
+            machines.append(ObservedMachine(str(node), answer, declared, store))
     return machines, silent
 
 
-def check_machines(machines: Sequence[Seen]) -> list[Check]:
+def check_machines(machines: Sequence[ObservedMachine]) -> list[Check]:
     """GPUs, disk, shared memory and open files."""
     return [
         *_gpus(machines),
@@ -117,7 +117,7 @@ def check_clocks(nodes: Sequence[Node]) -> list[Check]:
             began = time.time()
             ((_, there),) = ask_each([node], clock)
             ended = time.time()
-            if isinstance(there, Silence):
+            if isinstance(there, NoAnswer):
                 break
             # The answer was given somewhere on the way, so this is known to half the way only.
             half = (ended - began) / 2
@@ -155,7 +155,7 @@ def _driver() -> str:
     return ""
 
 
-def _gpus(machines: Sequence[Seen]) -> list[Check]:
+def _gpus(machines: Sequence[ObservedMachine]) -> list[Check]:
     found = []
     for each in machines:
         one = each.machine
@@ -177,7 +177,7 @@ def _gpus(machines: Sequence[Seen]) -> list[Check]:
     return unless(found, "gpus", "none, and none declared: trials train on CPUs")
 
 
-def _disk(each: Seen) -> list[Check]:
+def _disk(each: ObservedMachine) -> list[Check]:
     one, used = each.machine, 1 - each.machine.free / each.machine.size
     found = f"{each.name}: {one.folder}, where Ray keeps its files, is {used:.0%} full"
     remedy = f"make room, or set RAY_TMPDIR to another folder before Ray starts; Ray stops at {DISK_FULL:.0%}"
@@ -186,12 +186,12 @@ def _disk(each: Seen) -> list[Check]:
     return warning("disk", found, remedy) if used >= DISK_NEARLY_FULL else []
 
 
-def _least_room(machines: Sequence[Seen]) -> str:
+def _least_room(machines: Sequence[ObservedMachine]) -> str:
     least = min(machines, key=lambda each: each.machine.free)
     return f"{_gib(least.machine.free)} free for Ray's files in {least.machine.folder} ({least.name})"
 
 
-def _shared_memory(each: Seen) -> list[Check]:
+def _shared_memory(each: ObservedMachine) -> list[Check]:
     size = each.machine.shared_memory
     if not size or size >= each.object_store:
         return []
@@ -202,19 +202,19 @@ def _shared_memory(each: Seen) -> list[Check]:
     )
 
 
-def _least_shared(machines: Sequence[Seen]) -> str:
+def _least_shared(machines: Sequence[ObservedMachine]) -> str:
     least = min(machines, key=lambda each: each.machine.shared_memory)
     return f"/dev/shm has {_gib(least.machine.shared_memory)} ({least.name})"
 
 
-def _files(each: Seen) -> list[Check]:
+def _files(each: ObservedMachine) -> list[Check]:
     if not 0 <= each.machine.files < FILES_LEAST:  # -1: no limit
         return []
     found = f"{each.name}: a process may open {each.machine.files} files"
     return warning("files", found, "`ulimit -n 65536` before `ray start`")
 
 
-def _least_files(machines: Sequence[Seen]) -> str:
+def _least_files(machines: Sequence[ObservedMachine]) -> str:
     limits = [each.machine.files for each in machines if each.machine.files >= 0]
     return f"a process may open {min(limits)} files" if limits else "a process may open any number of files"
 

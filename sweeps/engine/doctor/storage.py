@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeps.engine.cluster.nodes import Node, Silence, ask_each
+from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
 from sweeps.engine.cluster.rights import others_may_write
 from sweeps.engine.doctor.check import Check, counted, failed, unless, warning
 from wgan_core.data.folder import Folder
@@ -73,8 +73,8 @@ def _free(folder: Folder) -> int | None:
     return shutil.disk_usage(folder.path).free if folder.is_local else None
 
 
-def _judged(folder: Folder, node: Node, answer: Exchange | Silence) -> list[Check]:
-    if isinstance(answer, Silence):
+def _judged(folder: Folder, node: Node, answer: Exchange | NoAnswer) -> list[Check]:
+    if isinstance(answer, NoAnswer):
         return failed("storage", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
     not_seen = "" if answer.not_written else _take(folder, answer.written)
     if not_seen:  # it lies where that node alone sees it

@@ -18,7 +18,16 @@ from sweeps.engine.driver.outcome import NoScore
 from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.driver.training import Stage, Training
 from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
-from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, Started, check_name, read_plan, read_started, settle, write_plan
+from sweeps.engine.plan.plan import (
+    CONFIRM_FILE,
+    Plan,
+    SweepStart,
+    check_name,
+    read_plan,
+    read_started,
+    settle,
+    write_plan,
+)
 from sweeps.engine.plan.space import Space, check_space
 from sweeps.engine.plan.uri import make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
@@ -28,7 +37,7 @@ from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.reporters import voice_for
-from sweeps.engine.terminal.voice import Ending, Voice
+from sweeps.engine.terminal.voice import Ending, Reporter
 from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.backend.choices import TF32
 from wgan_core.config import Structure
@@ -144,9 +153,9 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     return stage
 
 
-def _started(training: Training, tracker: Tracker) -> Started:
+def _started(training: Training, tracker: Tracker) -> SweepStart:
     options = training.options
-    return Started(options.script, options.arguments, tracker.shown_uri, training.lanes)
+    return SweepStart(options.script, options.arguments, tracker.shown_uri, training.lanes)
 
 
 def _ask(
@@ -155,7 +164,7 @@ def _ask(
     structure: Structure,
     space: Space,
     metrics: Sequence[OwnMetric],
-    voice: Voice,
+    voice: Reporter,
 ) -> tuple[Plan, Evaluator]:
     voice.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
     if options.published:

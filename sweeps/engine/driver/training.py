@@ -17,11 +17,11 @@ from sweeps.engine.driver.tune_search import CohortSearch
 from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.storage.spool import Spool, State
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.spool import Spool, TrialState
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.study.study import Study
-from sweeps.engine.terminal.voice import Voice
+from sweeps.engine.terminal.voice import Reporter
 from sweeps.engine.terminal.watch import Watch
 from sweeps.engine.worker.runner import Work, train_cohort
 from wgan_core.data import Dataset
@@ -45,7 +45,7 @@ class Training:
     session: str
     dataset: Dataset
     evaluator: Evaluator
-    voice: Voice
+    voice: Reporter
     lanes: int
 
     def begin(self, plan: Plan) -> Stage:
@@ -89,7 +89,9 @@ class Stage:
         for row in rows:
             folder = trial_folder(self.training.folder, row.label)
             if row.state in ENDED and not Spool(folder).has_ended():
-                Kept(folder, self.plan.objective).end(cast("State", row.state), row.reason, row.step, row.test)
+                TrialStore(folder, self.plan.objective).end(
+                    cast("TrialState", row.state), row.reason, row.step, row.test
+                )
 
     def _rows_soon(self) -> list[Row]:
         """For a person who watches. Raises `TimeoutError` while the study waits."""

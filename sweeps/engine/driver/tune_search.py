@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from sweeps.engine.cluster.nodes import alive
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.releases import Released
 from wgan_core.data.folder import Folder
@@ -66,7 +66,7 @@ class CohortSearch(Searcher):
         for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, lost))):
             label = self._plan.label(trial.number)
             if trial.has_failed:
-                kept = Kept(trial_folder(self._folder, label), self._plan.objective)
+                kept = TrialStore(trial_folder(self._folder, label), self._plan.objective)
                 kept.end("FAIL", trial.reason, trial.step)
             elif error:
                 again.setdefault(trial.reason, []).append(label)

@@ -6,7 +6,7 @@ REFUSED = 2
 """Exit status of a command that was given something that it does not take."""
 
 
-class Misused(SystemExit):
+class BadArguments(SystemExit):
     """Arguments that a command does not have, which was said on stderr."""
 
     def __init__(self, said: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
-from sweeps.engine.plan.misused import Misused
+from sweeps.engine.plan.misused import BadArguments
 from sweeps.engine.plan.presets import Preset
 from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
 from wgan_core.errors import UserError, printable, without_secrets
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         said = printable(without_secrets(f"{' '.join(message.split())}: see {self.prog} --help"))
         print(f"error: {said}", file=sys.stderr)
-        raise Misused(said)
+        raise BadArguments(said)
 
 
 def whole_number(text: str) -> int:
@@ -235,7 +235,7 @@ def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
     written to where that person likes.
 
     Raises:
-        Misused: an argument could be one of several of these.
+        BadArguments: an argument could be one of several of these.
     """
     places = Parser(add_help=False)
     _add_places(places)

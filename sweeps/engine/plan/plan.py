@@ -29,7 +29,7 @@ _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # what an error proposes
 
 
 @dataclass(frozen=True)
-class Started:
+class SweepStart:
     """How a sweep was started.
 
     Attributes:
@@ -214,13 +214,13 @@ def settle(folder: Folder, asked: Plan) -> Plan:
     return asked
 
 
-def write_plan(folder: Folder, plan: Plan, started: Started = Started()) -> None:
+def write_plan(folder: Folder, plan: Plan, started: SweepStart = SweepStart()) -> None:
     """Keep the plan, with how it was started last and the versions it runs on."""
     described = {"plan": plan.as_json(), **started.as_json(), "versions": _versions()}
     folder.write(plan.file, json.dumps(described, indent=1).encode())
 
 
-def read_started(folder: Folder) -> Started:
+def read_started(folder: Folder) -> SweepStart:
     """Return how the sweep in this folder was started last; empty where that was not noted.
 
     Raises:
@@ -235,7 +235,7 @@ def read_started(folder: Folder) -> Started:
         script, uri = (str(described.get(name, "")) for name in ("script", "tracking_uri"))
         if len(uri) > MOST:
             raise ValueError(f"tracking_uri has {len(uri)} characters")
-        return Started(script, arguments, without_secrets(uri, uri), lanes)
+        return SweepStart(script, arguments, without_secrets(uri, uri), lanes)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{folder}/{FILE} must say how the sweep was started; {one_line(error)}: run its script again"

@@ -32,7 +32,7 @@ _ENVIRONMENT = {
 }
 
 
-class Misplaced(UserError):
+class MisplacedFiles(UserError):
     """MLflow would write files to a place that the person who named the store does not expect."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts, label
-from sweeps.engine.results.confirmation import Confirmation, Confirmed
+from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
 from sweeps.engine.study.rows import ENDED, Row
 
 # Two scores that are closer than this, relatively, are a tie until fresh seeds tell them apart.
@@ -50,7 +50,7 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
     return [finding for finding in found if finding is not None]
 
 
-def _confirmed(confirmation: Confirmation, winner: Confirmed) -> list[Finding]:
+def _confirmed(confirmation: Confirmation, winner: ConfirmedSetting) -> list[Finding]:
     """Of the winner's runs with fresh seeds, of those of the next best setting, and of what leads and has none."""
     said = f"Trained again with {len(winner.complete)} fresh seeds, the settings of trial {winner.leader.label} score"
     found = [Finding(f"{said} {winner}.", asks=bool(winner.failed))]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History
-from sweeps.engine.storage.spool import Step
+from sweeps.engine.storage.spool import ReportRecord
 from sweeps.engine.study.rows import Row
 
 LEADERS = 10
-MEASURES: dict[str, Callable[[Step], float]] = {
+MEASURES: dict[str, Callable[[ReportRecord], float]] = {
     "critic updates": lambda step: step.critic_updates,
     "generator updates": lambda step: step.metrics.get(GENERATOR_UPDATES, math.nan),
     "seconds": lambda step: step.metrics.get(SECONDS, math.nan),
@@ -40,7 +40,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Ranks:
+class TrialRanks:
     """The trials compared, by their final scores, and the measures that all of them reported."""
 
     trials: list[Row]
@@ -68,7 +68,7 @@ class Ranks:
         return f"Trial {orders[0][0]} leads by {_and([measure.name for measure in self.measures])}, {rest}."
 
 
-def ranks(facts: Facts) -> Ranks:
+def ranks(facts: Facts) -> TrialRanks:
     """The ten best of those trained for the whole budget; of all that have a score, if fewer than two were."""
     whole = [row for row in facts.best_first if row.state == "COMPLETE"]
     compared = (whole if len(whole) > 1 else facts.best_first)[:LEADERS]
@@ -76,10 +76,10 @@ def ranks(facts: Facts) -> Ranks:
     measures = [_measure(facts, name, of, histories) for name, of in MEASURES.items()]
     # A trial that had not reported by then would count as the worst, which is not known.
     known = [each for each in measures if each.scores and all(map(math.isfinite, each.scores.values()))]
-    return Ranks(compared, [measure for measure in known if math.isfinite(measure.budget)])
+    return TrialRanks(compared, [measure for measure in known if math.isfinite(measure.budget)])
 
 
-def _measure(facts: Facts, name: str, of: Callable[[Step], float], histories: list[History]) -> Measure:
+def _measure(facts: Facts, name: str, of: Callable[[ReportRecord], float], histories: list[History]) -> Measure:
     totals = [of(history.steps[-1]) if history.steps else math.nan for history in histories]
     budget = math.nan if any(map(math.isnan, totals)) else min(totals, default=math.nan)
     scores = {}

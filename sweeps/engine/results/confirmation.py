@@ -62,7 +62,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedSetting:
     """A leader of the search and its runs with fresh seeds, of which `asked` were asked for in all.
 
     validation, test: of the runs that are complete; None while there are none.
@@ -108,7 +108,7 @@ class Confirmation:
         return len(self.rows) == self.plan.trials and all(row.state in ENDED for row in self.rows)
 
     @property
-    def settings(self) -> list[Confirmed]:
+    def settings(self) -> list[ConfirmedSetting]:
         """The leaders: those with fewer failed runs first, of these that with the least mean on the validation split.
 
         Settings that fail for one seed in three do not hold, whatever the others score. By the validation split, so
@@ -120,7 +120,7 @@ class Confirmation:
         return [*(each for *_, each in sorted(some, key=lambda place: place[:2])), *none]
 
     @property
-    def winner(self) -> Confirmed | None:
+    def winner(self) -> ConfirmedSetting | None:
         """The first of the settings that are known; None before there is one, or if none has a run that is complete."""
         return next((each for each in self.settings if each.is_known and each.complete), None)
 
@@ -135,11 +135,11 @@ class Confirmation:
         leader = next((row for row in sort_rows(self.searched) if math.isfinite(row.value)), None)
         return None if leader is None or leader.number in self.plan.confirms else leader
 
-    def _confirmed(self, leader: int) -> Confirmed:
+    def _confirmed(self, leader: int) -> ConfirmedSetting:
         runs = [row for row in self.rows if self.plan.confirms[row.number] == leader]
         complete = [run for run in runs if run.state == "COMPLETE"]
         tested = [run.test[name] for run in complete if (name := on_test_split(self.plan.objective)) in run.test]
-        return Confirmed(
+        return ConfirmedSetting(
             leader=next(row for row in self.searched if row.number == leader),
             asked=self.plan.confirms.count(leader),
             runs=runs,

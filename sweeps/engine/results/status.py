@@ -11,7 +11,7 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import Driver, driver_of
-from sweeps.engine.storage.spool import End, Spool, Start, Step
+from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.study.rows import Row
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
@@ -106,11 +106,11 @@ def _last(spool: Spool, objective: str) -> tuple[float | None, float | None]:
     last_sign, score = None, None
     for name in reversed(spool.segments()):
         match spool.read(name):
-            case Step() as step:
+            case ReportRecord() as step:
                 return last_sign or step.timestamp_ms / 1000, _finite(step.metrics.get(objective, math.nan))
-            case End(ended_ms=ended):
+            case EndRecord(ended_ms=ended):
                 last_sign = ended / 1000
-            case Start(started_ms=started):
+            case StartRecord(started_ms=started):
                 last_sign = last_sign or started / 1000
     return last_sign, score
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.storage.spool import End, Spool, Start, Step
+from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.study.rows import Row
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
@@ -22,9 +22,9 @@ class History:
     number: int
     label: str
     segments: tuple[str, ...] = ()
-    start: Start | None = None
-    steps: tuple[Step, ...] = ()
-    end: End | None = None
+    start: StartRecord | None = None
+    steps: tuple[ReportRecord, ...] = ()
+    end: EndRecord | None = None
 
     def curve(self, metric: str) -> dict[int, float]:
         """Critic updates -> the metric, where it was reported as a finite number."""
@@ -76,10 +76,10 @@ def _history(folder: Folder, row: Row) -> History:
         except FileNotFoundError:  # an end that was taken back since it was listed
             continue
         match segment:
-            case Start():
+            case StartRecord():
                 start = segment
-            case Step():
+            case ReportRecord():
                 steps.append(segment)
-            case End():
+            case EndRecord():
                 end = segment
     return History(row.number, row.label, tuple(names), start, tuple(steps), end)

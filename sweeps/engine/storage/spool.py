@@ -5,9 +5,9 @@ uploader reads them whenever it can. A segment that is already there is left as 
 computed again after a resume keeps the time it was first recorded at (which is part of a point's
 identity in MLflow), and reading a spool twice gives the same points.
 
-    <trial folder>/spool/000000000-start.json     Start   once, before anything else
-    <trial folder>/spool/<critic updates>.json    Step    one per report, nine digits
-    <trial folder>/spool/end.json                 End     once the trial is complete, pruned or failed
+    <trial folder>/spool/000000000-start.json     StartRecord   once, before anything else
+    <trial folder>/spool/<critic updates>.json    ReportRecord    one per report, nine digits
+    <trial folder>/spool/end.json                 EndRecord     once the trial is complete, pruned or failed
 
 Names sort in the order in which the segments were written.
 """
@@ -30,7 +30,7 @@ START_NAME = "000000000-start.json"
 END_NAME = "end.json"
 
 Param: TypeAlias = float | int | str
-State: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
+TrialState: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
 
 _STATES = ("COMPLETE", "PRUNED", "FAIL")
 _METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
@@ -39,7 +39,7 @@ _MOST_VALUES = 1_000  # MLflow takes no more at a time
 
 
 @dataclass(frozen=True)
-class Start:
+class StartRecord:
     """What a trial is, and the processor or GPU that it began on. Times are milliseconds since 1970, UTC."""
 
     trial: int
@@ -50,7 +50,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Step:
+class ReportRecord:
     """One report: metrics after so many critic updates; `image` names a PNG under `samples/`."""
 
     critic_updates: int
@@ -60,7 +60,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestCheckpoint:
     """The trial's lowest value of the objective and the folder under `checkpoints/` it was reached in."""
 
     critic_updates: int
@@ -69,22 +69,22 @@ class Best:
 
 
 @dataclass(frozen=True)
-class End:
+class EndRecord:
     """How a trial ended; `model_dir` names the folder in the trial's own that holds the exported generator.
 
     test: what the best checkpoint scores on the test split, of a trial that confirms another.
     """
 
-    state: State
+    state: TrialState
     reason: str
     ended_ms: int
     critic_updates: int
-    best: Best | None
+    best: BestCheckpoint | None
     model_dir: str | None
     test: dict[str, float] = field(default_factory=dict)
 
 
-Segment: TypeAlias = Start | Step | End
+Segment: TypeAlias = StartRecord | ReportRecord | EndRecord
 
 
 def step_name(critic_updates: int) -> str:
@@ -100,7 +100,7 @@ class Spool:
 
     def start(self, trial: int, params: Mapping[str, Param], seed: int, started_ms: int, machine: str = "") -> bool:
         """Record what the trial is. False if that was recorded before: then it is left as it is."""
-        return self._write_once(START_NAME, Start(trial, dict(params), seed, started_ms, machine))
+        return self._write_once(START_NAME, StartRecord(trial, dict(params), seed, started_ms, machine))
 
     def step(
         self, critic_updates: int, timestamp_ms: int, metrics: Mapping[str, float], image: str | None = None
@@ -121,15 +121,15 @@ class Spool:
                     f"a metric's name has 1 to 250 letters, digits, spaces and _ - . : /; given {name!r}: rename it"
                 )
         values = {name: float(value) for name, value in metrics.items()}
-        return self._write_once(step_name(critic_updates), Step(critic_updates, timestamp_ms, values, image))
+        return self._write_once(step_name(critic_updates), ReportRecord(critic_updates, timestamp_ms, values, image))
 
     def end(
         self,
-        state: State,
+        state: TrialState,
         reason: str,
         ended_ms: int,
         critic_updates: int,
-        best: Best | None = None,
+        best: BestCheckpoint | None = None,
         model_dir: str | None = None,
         test: Mapping[str, float] | None = None,
     ) -> bool:
@@ -141,7 +141,7 @@ class Spool:
         if state not in _STATES:
             raise UserError(f"a trial ends as one of {', '.join(_STATES)}; given {state!r}: give one of these")
         return self._write_once(
-            END_NAME, End(state, reason, ended_ms, critic_updates, best, model_dir, dict(test or {}))
+            END_NAME, EndRecord(state, reason, ended_ms, critic_updates, best, model_dir, dict(test or {}))
         )
 
     def reopen(self) -> None:
@@ -180,9 +180,9 @@ class Spool:
 def _json(segment: Segment) -> bytes:
     """Numbers that JSON does not have are written as the strings "nan", "inf" and "-inf"."""
     fields = asdict(segment)
-    if isinstance(segment, Step):
+    if isinstance(segment, ReportRecord):
         fields["metrics"] = {key: _plain(value) for key, value in segment.metrics.items()}
-    if isinstance(segment, End):
+    if isinstance(segment, EndRecord):
         fields["test"] = {key: _plain(value) for key, value in segment.test.items()}
         if segment.best is not None:
             fields["best"]["value"] = _plain(segment.best.value)
@@ -198,23 +198,25 @@ def _parse(name: str, fields: dict[str, Any]) -> Segment:
         _check_count(fields["params"])
         params = {_metric(key): _param(value) for key, value in fields["params"].items()}
         machine = shortened(str(fields.get("machine", "")))
-        return Start(_whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine)
+        return StartRecord(
+            _whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine
+        )
     if name == END_NAME:
         return _end(fields)
     critic_updates, image = _whole(fields["critic_updates"]), fields["image"]
     _must_be(image, (None, sample_name(critic_updates)), "image")
-    return Step(critic_updates, _whole(fields["timestamp_ms"]), _numbers(fields["metrics"]), image)
+    return ReportRecord(critic_updates, _whole(fields["timestamp_ms"]), _numbers(fields["metrics"]), image)
 
 
-def _end(fields: dict[str, Any]) -> End:
+def _end(fields: dict[str, Any]) -> EndRecord:
     state, best, model_dir = fields["state"], fields["best"], fields["model_dir"]
     _must_be(state, _STATES, "state")
     _must_be(model_dir, (None, MODEL), "model_dir")
     if best is not None:
-        best = Best(_whole(best["critic_updates"]), float(best["value"]), best["checkpoint"])
+        best = BestCheckpoint(_whole(best["critic_updates"]), float(best["value"]), best["checkpoint"])
         _must_be(best.checkpoint, (folder_name(best.critic_updates),), "checkpoint")
     reason, test = shortened(str(fields["reason"]), MOST), _numbers(fields.get("test", {}))
-    return End(state, reason, _whole(fields["ended_ms"]), _whole(fields["critic_updates"]), best, model_dir, test)
+    return EndRecord(state, reason, _whole(fields["ended_ms"]), _whole(fields["critic_updates"]), best, model_dir, test)
 
 
 def _must_be(given: object, known: tuple[object, ...], what: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sweeps.engine.storage.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
-from sweeps.engine.storage.spool import Best, Spool, State, Step, step_name
+from sweeps.engine.storage.spool import BestCheckpoint, ReportRecord, Spool, TrialState, step_name
 from sweeps.engine.study.claims import Claim
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
@@ -17,7 +17,7 @@ from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint, DamagedCheckpoint
 
 
-class Kept:
+class TrialStore:
     """One trial's folder; `objective` is the score that decides which of its checkpoints is the best.
 
     A trial may end between any two writes. A report counts once its record is there, which is written last, and from
@@ -87,7 +87,7 @@ class Kept:
             checkpoints.write(self._checkpoints, checkpoint)
         self._spool.step(step, _now_ms(), metrics, sample_name(step))
         if math.isfinite(value) and (self._best is None or value < self._best.value):
-            self._best = Best(step, value, checkpoints.folder_name(step))
+            self._best = BestCheckpoint(step, value, checkpoints.folder_name(step))
         return value
 
     def _recorded(self, step: int) -> Mapping[str, float] | None:
@@ -95,7 +95,7 @@ class Kept:
             found = self._spool.read(step_name(step))
         except FileNotFoundError:
             return None
-        assert isinstance(found, Step)
+        assert isinstance(found, ReportRecord)
         return found.metrics
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -107,7 +107,7 @@ class Kept:
         best = {self._best.checkpoint} if self._best else set()
         checkpoints.keep(self._checkpoints, best | set(checkpoints.valid(self._checkpoints)[-2:]))
 
-    def end(self, state: State, reason: str, critic_updates: int, test: Mapping[str, float] | None = None) -> None:
+    def end(self, state: TrialState, reason: str, critic_updates: int, test: Mapping[str, float] | None = None) -> None:
         """Write the best generator and record the end. The study is told after this, so an end is never lost.
 
         test: what the best checkpoint scores on the test split, if that was asked.
@@ -132,9 +132,9 @@ class Kept:
         write_generator(self._folder / MODEL, best)
         return MODEL
 
-    def _recall_best(self, until: float = math.inf) -> Best | None:
+    def _recall_best(self, until: float = math.inf) -> BestCheckpoint | None:
         """Of the reports up to so many critic updates."""
-        best: Best | None = None
+        best: BestCheckpoint | None = None
         for name in checkpoints.valid(self._checkpoints):
             try:
                 scores, step = checkpoints.read_scores(self._checkpoints / name)
@@ -142,7 +142,7 @@ class Kept:
                 continue
             value = scores.get(self._objective)  # None: saved between two reports
             if value is not None and step <= until and (best is None or value < best.value):
-                best = Best(step, value, name)
+                best = BestCheckpoint(step, value, name)
         return best
 
 

@@ -14,21 +14,21 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.study.rows import Row, sort_rows
 from sweeps.engine.terminal.text import put
-from sweeps.engine.terminal.view import Seldom, View, line, not_known
-from sweeps.engine.terminal.voice import Ending, Voice
+from sweeps.engine.terminal.view import Throttle, View, line, not_known
+from sweeps.engine.terminal.voice import Ending, Reporter
 
 
-class Plain(Voice):
+class Plain(Reporter):
     """One line now and then, and the leaderboard at the end."""
 
     def __init__(self) -> None:
-        self._seldom = Seldom()
+        self._seldom = Throttle()
 
     def say(self, text: str) -> None:
         put(text)
 
     def began(self, plan: Plan) -> None:
-        self._seldom = Seldom()
+        self._seldom = Throttle()
 
     def shows(self, view: View) -> None:
         if self._seldom.is_due(view):
@@ -50,7 +50,7 @@ class Plain(Voice):
         self.say(ending.text())
 
 
-class Quiet(Voice):
+class Quiet(Reporter):
     """The best checkpoint's path at the end, for `$(...)`; nothing if the sweep was interrupted or has no best."""
 
     def __init__(self) -> None:
@@ -64,20 +64,20 @@ class Quiet(Voice):
             put(str(checkpoint_of(ending.results.folder, best)))
 
 
-class JsonLines(Voice):
+class JsonLines(Reporter):
     """The field `event` says what a line is: started, progress, trial, message, finished or error.
 
     `started` comes once a stage, `finished` once, at the end. What is not known, or not finite, is null.
     """
 
     def __init__(self) -> None:
-        self._seldom = Seldom()
+        self._seldom = Throttle()
 
     def say(self, text: str) -> None:
         _put("message", text=text.strip())
 
     def began(self, plan: Plan) -> None:
-        self._seldom = Seldom()
+        self._seldom = Throttle()
         _put(
             "started",
             name=plan.name,
@@ -164,7 +164,7 @@ def _finite(value: Any) -> Any:
 NO_CURSOR = ("", "dumb", "unknown")
 
 
-def voice_for(quiet: bool, json: bool) -> Voice:
+def voice_for(quiet: bool, json: bool) -> Reporter:
     """As asked for, else a live view where somebody sits at a terminal that can show one, else plain lines."""
     if json:
         return JsonLines()

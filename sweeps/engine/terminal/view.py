@@ -144,7 +144,7 @@ LINE_EVERY_S = 15.0
 AT_LEAST_EVERY_S = 300.0
 
 
-class Seldom:
+class Throttle:
     """Every 15 s if something has changed, and every five minutes if not."""
 
     def __init__(self) -> None:

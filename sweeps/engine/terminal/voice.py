@@ -44,7 +44,7 @@ class Ending:
         return "\n".join(lines)
 
 
-class Voice:
+class Reporter:
     """Tells a sweep to nobody. A sweep has one stage or several, each from `began` to `ended`, and one end.
 
     `say` may be called by any thread at any time, the other methods by one at a time.

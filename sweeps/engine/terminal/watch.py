@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.terminal.view import Estimate, View
-from sweeps.engine.terminal.voice import Voice
+from sweeps.engine.terminal.voice import Reporter
 from wgan_core.errors import one_line
 
 REFRESH_S = 2.0
@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(
         self,
-        voice: Voice,
+        voice: Reporter,
         plan: Plan,
         rows: Callable[[], Sequence[Row]],
         session: str = "",

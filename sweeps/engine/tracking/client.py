@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
-from sweeps.engine.plan.uri import Misplaced, database, is_http, local_path, shown
+from sweeps.engine.plan.uri import MisplacedFiles, database, is_http, local_path, shown
 from wgan_core.data.folder import Folder
 
 # Object stores whose client sends no password or token to whoever owns the bucket.
@@ -36,7 +36,7 @@ class Client(MlflowClient):
         self._locations: dict[str, str] = {}
 
     def log_artifacts(self, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a run, below `artifact_path`. Raises `Misplaced` for a place that is not allowed."""
+        """Copy a folder's files to a run, below `artifact_path`. Raises `MisplacedFiles` if the place is not allowed."""
         if run_id not in self._locations:
             self._locations[run_id] = self.get_run(run_id).info.artifact_uri or ""
         place = self._place(self._locations[run_id], run_id)
@@ -46,7 +46,7 @@ class Client(MlflowClient):
             _copy(Path(local_dir), _below(place, artifact_path or ""))
 
     def log_model_artifacts(self, model_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a model, below `artifact_path`. Raises `Misplaced` as `log_artifacts` does.
+        """Copy a folder's files to a model, below `artifact_path`. Raises `MisplacedFiles` as `log_artifacts` does.
 
         What lay in the model's folder before is deleted: whoever loads a model imports from it.
         """
@@ -55,7 +55,9 @@ class Client(MlflowClient):
             super().log_model_artifacts(model_id, local_dir, artifact_path)
             return
         if not model_id.startswith("m-"):  # MLflow's ids of models do, and those of runs do not
-            raise Misplaced(f"a model's id must begin with m-; given {shown(model_id)}: give another --tracking-uri")
+            raise MisplacedFiles(
+                f"a model's id must begin with m-; given {shown(model_id)}: give another --tracking-uri"
+            )
         above, _, name = place.path.rpartition("/")
         Folder(place.filesystem, above, place.root).delete(name)
         _copy(Path(local_dir), _below(place, artifact_path or ""))
@@ -78,12 +80,12 @@ class Client(MlflowClient):
         if (parts.scheme == "mlflow-artifacts" and is_own) or (parts.scheme in _BUCKETS and file is None):
             return None
         if file is not None:
-            raise Misplaced(
+            raise MisplacedFiles(
                 f"a database's MLflow files must lie in {root}/{_FOLDERS[0]}, each run's and model's in a folder "
                 f"of its own; those of {shown(owner)} are at {shown(location)}, as after a move or copy: give "
                 "--tracking-uri sqlite:///FILE of a new database, into which the same command brings all records"
             )
-        raise Misplaced(
+        raise MisplacedFiles(
             f"an MLflow store must take files itself, or keep them in an s3:// or gs:// bucket; "
             f"{shown(self._store_uri)} has those of this sweep at {shown(location)}: start a server with "
             "--artifacts-destination, and give the sweep another --name"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from sweeps.engine.storage.layout import IMAGE, parts
-from sweeps.engine.storage.spool import End, Param, Start
+from sweeps.engine.storage.spool import EndRecord, Param, StartRecord
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 
@@ -27,7 +27,7 @@ _LONGEST_RUN_NAME = 15  # MLflow's tables show no more
 
 
 @dataclass
-class Note:
+class UploadCursor:
     """How far a trial has come in MLflow.
 
     `end` says which end was uploaded; `counts` and `latest` are what MLflow should have of each
@@ -50,9 +50,9 @@ class Note:
     def ended(self) -> bool:
         return self.end not in ("", INTERRUPTED)
 
-    def copy(self) -> Note:
+    def copy(self) -> UploadCursor:
         """A note to change: what fails half-way is not to be noted."""
-        return Note(**asdict(self))
+        return UploadCursor(**asdict(self))
 
     def dropped_tag(self) -> dict[str, str]:
         """The tag that says which values MLflow could not be given."""
@@ -60,18 +60,18 @@ class Note:
         return {"metrics.dropped": said} if said else {}
 
 
-def read_note(folder: Folder) -> Note:
+def read_note(folder: Folder) -> UploadCursor:
     """A trial's note; an empty one, after which everything is written again, if there is none that can be read."""
     try:
-        noted = Note(**folder.json(NOTE_NAME))
-        return noted if _is_note(noted) else Note()
+        noted = UploadCursor(**folder.json(NOTE_NAME))
+        return noted if _is_note(noted) else UploadCursor()
     except UserError:
         raise
     except (FileNotFoundError, TypeError, ValueError):
-        return Note()
+        return UploadCursor()
 
 
-def _is_note(noted: Note) -> bool:
+def _is_note(noted: UploadCursor) -> bool:
     texts = {_ID: (noted.run_id, noted.model_id, noted.model_uri), IMAGE: (noted.last_image,)}
     return (
         all(each is None or form.fullmatch(each) for form, given in texts.items() for each in given)
@@ -83,7 +83,7 @@ def _is_note(noted: Note) -> bool:
     )
 
 
-def write_note(folder: Folder, note: Note) -> None:
+def write_note(folder: Folder, note: UploadCursor) -> None:
     """Keep a trial's note in its folder."""
     folder.write(NOTE_NAME, json.dumps(asdict(note)).encode())
 
@@ -122,7 +122,7 @@ def run_name(label: str, params: Mapping[str, Param], score: float | None = None
     return name
 
 
-def run_params(start: Start) -> dict[str, str]:
+def run_params(start: StartRecord) -> dict[str, str]:
     """A run's params: four significant digits, and the logarithms that MLflow's linear axes cannot show."""
     params = {key: _digits(value, 4) for key, value in start.params.items()}
     for key in ON_LOG_AXIS:
@@ -132,7 +132,7 @@ def run_params(start: Start) -> dict[str, str]:
     return {**params, "seed": str(start.seed)}
 
 
-def end_text(end: End, objective: str, floor: float) -> str:
+def end_text(end: EndRecord, objective: str, floor: float) -> str:
     """How a trial ended, in Markdown, for the description of its run."""
     said = f"**{end.state}** after {end.critic_updates} critic updates: {as_text(end.reason) or 'no reason given'}"
     if end.best is None:
@@ -169,7 +169,7 @@ def _short(number: str) -> str:
     return re.sub(r"e([+-])0+(?=\d)", r"e\1", re.sub(r"^(-?)0\.", r"\1.", number))
 
 
-def mark_of(end: End) -> str:
+def mark_of(end: EndRecord) -> str:
     """Tells one end of a trial from another."""
     return f"{end.state} {end.ended_ms}"
 

@@ -27,11 +27,11 @@ Point: TypeAlias = tuple[str, float, int, int]
 """Name, value, time in milliseconds, step: all four make a point's identity."""
 
 
-class NotReachable(UserError):
+class ServerUnreachable(UserError):
     """The tracking server does not answer, or does not let us in; it may do so later."""
 
 
-class Deleted(UserError):
+class ExperimentDeleted(UserError):
     """The sweep's experiment is in MLflow's trash."""
 
 
@@ -50,8 +50,8 @@ class Store:
     """One sweep in one MLflow store.
 
     Raises:
-        NotReachable: the server is away or refuses us.
-        Deleted: the experiment is in MLflow's trash.
+        ServerUnreachable: the server is away or refuses us.
+        ExperimentDeleted: the experiment is in MLflow's trash.
         Exception: whatever MLflow raises for a URI that it cannot open.
     """
 
@@ -69,7 +69,7 @@ class Store:
             at = None if file is None else (file.parent / "mlartifacts" / self._sweep).as_uri()
             return str(self.client.create_experiment(self._sweep, artifact_location=at))
         if experiment.lifecycle_stage == "deleted":
-            raise Deleted(
+            raise ExperimentDeleted(
                 f"the sweep's MLflow experiment must not be deleted; {self._sweep!r} (id {experiment.experiment_id}) "
                 f"is: run `mlflow experiments restore -x {experiment.experiment_id}` or name the sweep otherwise"
             )
@@ -193,11 +193,11 @@ def _stored(run: Run) -> StoredRun:
 def connect(uri: str) -> MlflowClient:
     """A client of an MLflow store, which changes nothing of it, but sets up a new database.
 
-    Raises `NotReachable` if the server is away or refuses us, and whatever MLflow raises for a URI that it cannot open.
+    Raises `ServerUnreachable` if the server is away or refuses us, and whatever MLflow raises for a bad URI.
     """
     prepare_environment()
     if not answers(uri):
-        raise NotReachable(
+        raise ServerUnreachable(
             f"the MLflow server must answer within {ANSWER_S:.0f} s; {shown(uri)} did not: "
             "start it, or give the URI of another (sqlite:///mlflow.db needs no server)"
         )
@@ -214,7 +214,7 @@ def connect(uri: str) -> MlflowClient:
         client.search_experiments(max_results=1)
     except MlflowException as error:
         if error.get_http_status_code() in (401, 403):
-            raise NotReachable(
+            raise ServerUnreachable(
                 f"the MLflow server must let us in; {shown(uri)} refused: set MLFLOW_TRACKING_USERNAME "
                 "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             ) from error

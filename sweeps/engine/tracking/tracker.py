@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps.engine.plan.plan import BOUNDS
-from sweeps.engine.plan.uri import Misplaced, answers, in_short, is_http, own_tracking_uri, shown
+from sweeps.engine.plan.uri import MisplacedFiles, answers, in_short, is_http, own_tracking_uri, shown
 from sweeps.engine.storage.layout import parts, storage_of_sweep, trial_folder, trial_labels
 from sweeps.engine.tracking.files import small_png
 from sweeps.engine.tracking.film import tiles
 from sweeps.engine.tracking.note import best_key, role_of
 from sweeps.engine.tracking.parent import PICTURE, SMALL, Place, Winner, parent_text
-from sweeps.engine.tracking.store import Deleted, Point, Store
+from sweeps.engine.tracking.store import ExperimentDeleted, Point, Store
 from sweeps.engine.tracking.trial import TrialUpload
 from sweeps.engine.tracking.view import VIEW_TAG, plain_link, searched, view, view_link
 from wgan_core.data.folder import Folder
@@ -91,7 +91,7 @@ class Tracker:
             self._find_trials()
             try:
                 self._connect()
-            except Deleted:
+            except ExperimentDeleted:
                 raise
             except UserError as error:
                 if first_start:
@@ -252,7 +252,7 @@ class Tracker:
             described = json.dumps(self._description, indent=2, default=str).encode()
             try:
                 store.put(store.parent_id, {"sweep.json": described})
-            except Misplaced as error:  # what is no file can still be recorded
+            except MisplacedFiles as error:  # what is no file can still be recorded
                 self._warn(str(error))
             runs = store.trial_runs()
             for trial in self._trials.values():
@@ -375,7 +375,7 @@ class Tracker:
         if picture and small:
             try:
                 store.put(store.parent_id, {PICTURE: picture, SMALL: small})
-            except Misplaced:
+            except MisplacedFiles:
                 small = None
         return Winner(
             trial=str(name),

@@ -9,14 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sweeps.engine.plan.uri import Misplaced
+from sweeps.engine.plan.uri import MisplacedFiles
 from sweeps.engine.storage.layout import IMAGE, MOST_PICTURE, SAMPLES, sample_name
-from sweeps.engine.storage.spool import END_NAME, START_NAME, Best, End, Param, Spool, Start, Step, step_name
+from sweeps.engine.storage.spool import (
+    END_NAME,
+    START_NAME,
+    BestCheckpoint,
+    EndRecord,
+    Param,
+    ReportRecord,
+    Spool,
+    StartRecord,
+    step_name,
+)
 from sweeps.engine.tracking.files import Export, Sample, log_model, log_samples, thumbnail
 from sweeps.engine.tracking.film import Tiles, chosen, film
 from sweeps.engine.tracking.note import (
     INTERRUPTED,
-    Note,
+    UploadCursor,
     best_key,
     end_text,
     equal,
@@ -78,7 +88,7 @@ class TrialUpload:
         if run_id is None:
             return
         if run_id not in runs:  # another store, or one set up anew
-            self.note = Note()
+            self.note = UploadCursor()
         elif self.note.ended and runs[run_id].status == "RUNNING" and not runs[run_id].deleted:
             end = self._read_end(self._spool.segments())
             if end is not None:
@@ -116,26 +126,26 @@ class TrialUpload:
             return f"{count} points of {longest}, not {note.counts[longest]}"
         return None
 
-    def _save(self, note: Note) -> None:
+    def _save(self, note: UploadCursor) -> None:
         self.note = note
         write_note(self.folder, note)
 
-    def _read_end(self, names: Iterable[str]) -> End | None:
+    def _read_end(self, names: Iterable[str]) -> EndRecord | None:
         end = self._spool.read(END_NAME) if END_NAME in names else None
-        return end if isinstance(end, End) else None
+        return end if isinstance(end, EndRecord) else None
 
-    def _start(self, end: End | None) -> Start:
+    def _start(self, end: EndRecord | None) -> StartRecord:
         """What the trial is; without params if its process was lost before it could say."""
         try:
             start = self._spool.read(START_NAME)
         except FileNotFoundError:
             if end is None:
                 raise
-            return Start(0, {}, 0, end.ended_ms)
-        assert isinstance(start, Start)
+            return StartRecord(0, {}, 0, end.ended_ms)
+        assert isinstance(start, StartRecord)
         return start
 
-    def _attach(self, store: Store, end: End | None) -> str:
+    def _attach(self, store: Store, end: EndRecord | None) -> str:
         """The trial's run: the one noted, else one found by its tags, else a new one."""
         if self.note.run_id is None:
             start, found = self._start(end), store.trial_run(self.label)
@@ -159,8 +169,8 @@ class TrialUpload:
 
     def _upload_segments(self, store: Store, run_id: str, names: Sequence[str]) -> None:
         segments = [self._spool.read(name) for name in names]
-        steps = [segment for segment in segments if isinstance(segment, Step)]
-        params = next((run_params(segment) for segment in segments if isinstance(segment, Start)), {})
+        steps = [segment for segment in segments if isinstance(segment, ReportRecord)]
+        params = next((run_params(segment) for segment in segments if isinstance(segment, StartRecord)), {})
         note = self.note.copy()
         points = [point for step in steps for point in self._points(step, note)]
         store.log(run_id, points, params, note.dropped_tag())
@@ -168,14 +178,14 @@ class TrialUpload:
         note.uploaded += names
         self._save(note)
 
-    def _log_samples(self, store: Store, run_id: str, samples: Sequence[Sample], note: Note) -> None:
+    def _log_samples(self, store: Store, run_id: str, samples: Sequence[Sample], note: UploadCursor) -> None:
         """Write sample grids to a run; where its files may not go, note that they are missing."""
         try:
             log_samples(store, run_id, samples)
-        except Misplaced:
+        except MisplacedFiles:
             note.missing = sorted({*note.missing, "samples"})
 
-    def _points(self, step: Step, note: Note) -> list[Point]:
+    def _points(self, step: ReportRecord, note: UploadCursor) -> list[Point]:
         """A report's points, the lowest objective so far among them."""
         values: dict[str, float] = {}
         for key, value in step.metrics.items():
@@ -197,14 +207,14 @@ class TrialUpload:
             note.latest[key] = repr(value)
         return [(key, value, step.timestamp_ms, step.critic_updates) for key, value in values.items()]
 
-    def _sample(self, step: Step, note: Note) -> Sample | None:
+    def _sample(self, step: ReportRecord, note: UploadCursor) -> Sample | None:
         if step.image is None:
             return None
         sample = self._image(step.image, "samples", step.critic_updates, step.timestamp_ms, note)
         note.last_image = step.image if sample else note.last_image
         return sample
 
-    def _image(self, name: str, key: str, step: int, timestamp_ms: int, note: Note) -> Sample | None:
+    def _image(self, name: str, key: str, step: int, timestamp_ms: int, note: UploadCursor) -> Sample | None:
         """An image of the trial; None, and a word in the note, if it is not there or is none."""
         try:
             png = (self.folder / SAMPLES).read(name, MOST_PICTURE)
@@ -216,7 +226,7 @@ class TrialUpload:
             return None
         return Sample(key, step, timestamp_ms, png, webp)
 
-    def _upload_end(self, store: Store, run_id: str, end: End) -> None:
+    def _upload_end(self, store: Store, run_id: str, end: EndRecord) -> None:
         note = self.note.copy()
         if note.last_image is not None:
             # At step 0, where MLflow's image slider starts, and at a fixed time, so that a later end replaces it.
@@ -227,7 +237,7 @@ class TrialUpload:
             try:
                 note.model_id, note.model_uri = log_model(store, run_id, self._export(end, note))
                 note.missing = [name for name in note.missing if not name.endswith("/")]
-            except (FileNotFoundError, Misplaced):
+            except (FileNotFoundError, MisplacedFiles):
                 note.missing = sorted({*note.missing, f"{end.model_dir}/"})
         store.log(run_id, self._test_points(end, note))
         self._close(store, run_id, end)
@@ -250,7 +260,7 @@ class TrialUpload:
         return [] if webp is None else [Sample(key, 0, started_ms, png, webp)]
 
     @property
-    def best(self) -> Best | None:
+    def best(self) -> BestCheckpoint | None:
         """Its lowest score, once it has ended."""
         end = self._read_end(self._spool.segments())
         return end.best if end is not None else None
@@ -277,7 +287,7 @@ class TrialUpload:
             images = [*self._shown(samples, picture, LEADER_SIDE), *self._film(training, LEADER_SIDE)]
             log_samples(store, self.note.run_id, images)
 
-    def _export(self, end: End, note: Note) -> Export:
+    def _export(self, end: EndRecord, note: UploadCursor) -> Export:
         tags = {"sweep.role": role_of(self.label), "trial.number": self.label, "trial.state": end.state}
         return Export(
             folder=self.folder / str(end.model_dir),
@@ -289,18 +299,18 @@ class TrialUpload:
             score=self._best_point(end.best, end.ended_ms, note) if end.best else None,
         )
 
-    def _best_point(self, best: Best, ended_ms: int, note: Note) -> Point | None:
+    def _best_point(self, best: BestCheckpoint, ended_ms: int, note: UploadCursor) -> Point | None:
         """The model's score: the very point of the curve, so that the run does not get a second one."""
         name = step_name(best.critic_updates)
         step = self._spool.read(name) if name in note.uploaded else None
-        if isinstance(step, Step) and math.isfinite(value := step.metrics.get(self._objective, math.nan)):
+        if isinstance(step, ReportRecord) and math.isfinite(value := step.metrics.get(self._objective, math.nan)):
             return (self._objective, value, step.timestamp_ms, step.critic_updates)
         if not math.isfinite(best.value):
             return None
         note.counts[self._objective] = note.counts.get(self._objective, 0) + 1
         return (self._objective, best.value, ended_ms, best.critic_updates)
 
-    def _test_points(self, end: End, note: Note) -> list[Point]:
+    def _test_points(self, end: EndRecord, note: UploadCursor) -> list[Point]:
         """At a fixed time, so that a later end of the same trial says the same again."""
         step = end.best.critic_updates if end.best else end.critic_updates
         points = [
@@ -310,13 +320,13 @@ class TrialUpload:
             note.counts[key], note.latest[key] = 1, repr(value)
         return points
 
-    def _best_tags(self, end: End) -> dict[str, str]:
+    def _best_tags(self, end: EndRecord) -> dict[str, str]:
         if end.best is None:
             return {}
         checkpoint = self.folder / "checkpoints" / end.best.checkpoint
         return {"best.checkpoint": str(checkpoint), "best.critic_updates": str(end.best.critic_updates)}
 
-    def _close(self, store: Store, run_id: str, end: End) -> None:
+    def _close(self, store: Store, run_id: str, end: EndRecord) -> None:
         tags = {
             "trial.state": end.state,
             "trial.reason": end.reason,

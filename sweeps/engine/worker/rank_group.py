@@ -31,7 +31,7 @@ from wgan_core.errors import one_line
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.means import Sums
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 
 # In which a follower's process starts, and imports what it needs.
 START_S = 300.0
@@ -108,7 +108,7 @@ class Follower:
             raise
 
 
-class Company:
+class RankGroup:
     """The ranks of one trial, as their leader has them; of a trial on one GPU, or none, itself alone."""
 
     def __init__(self, ranks: Ranks, followers: Sequence[ActorHandle[Any]], tell: Callable[[str], None]) -> None:
@@ -153,12 +153,12 @@ class Company:
                 os._exit(1)
 
 
-class LedCohort(Cohort):
+class GroupCohort(Cohort):
     """The leader's cohort; of one lane, if there are followers, so that a trial takes the place of one before it."""
 
     def __init__(
         self,
-        company: Company,
+        company: RankGroup,
         structure: Structure,
         data: torch.Tensor,
         grid: Sequence[int],
@@ -170,7 +170,11 @@ class LedCohort(Cohort):
         self._company = company
 
     def add(
-        self, trial: Trial, state: State | None = None, critic_updates: int = 0, since_report: Sums | None = None
+        self,
+        trial: Trial,
+        state: TrainingState | None = None,
+        critic_updates: int = 0,
+        since_report: Sums | None = None,
     ) -> None:
         with self._company.doing("add", trial, state, critic_updates, since_report):
             super().add(trial, state, critic_updates, since_report)
@@ -188,13 +192,13 @@ def company(
     labels: NDArray[Any] | None,
     device: torch.device,
     tell: Callable[[str], None],
-) -> Iterator[Company]:
+) -> Iterator[RankGroup]:
     """So many ranks for as long as the block lasts, on the bundles of this process's placement group.
 
     values, labels: the training data. Raises what a follower raised, or `LostRank` if one died.
     """
     if size == 1:
-        yield Company(ALONE, [], tell)
+        yield RankGroup(ALONE, [], tell)
         return
     held = ray.put(values), ray.put(labels)
     actor: Any = ray.remote(num_cpus=0, num_gpus=1)(Follower)
@@ -212,7 +216,7 @@ def company(
             try:
                 with joined(meeting, 0, size, device) as ranks:
                     ray.get(asked, timeout=TIMEOUT_S)
-                    yield Company(ranks, followers, tell)
+                    yield RankGroup(ranks, followers, tell)
                     # Together: on a GPU who leaves waits for the others.
                     left = [each.leave.remote() for each in followers]
             except LostRank as error:

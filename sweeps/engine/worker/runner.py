@@ -16,16 +16,16 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from sweeps.engine.cluster.drain import drain_here
-from sweeps.engine.cluster.nodes import Unlike, check_here
+from sweeps.engine.cluster.nodes import NodeMismatch, check_here
 from sweeps.engine.cluster.notice import Notice
 from sweeps.engine.cluster.placement import ranks_of
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.storage.spool import State
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.spool import TrialState
+from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.narrowing import width_for
-from sweeps.engine.worker.rank_group import Company, LedCohort, Task, company
+from sweeps.engine.worker.rank_group import GroupCohort, RankGroup, Task, company
 from sweeps.engine.worker.scorer import Scorer
 from wgan_core.backend import process
 from wgan_core.backend.choices import CAPTURED
@@ -91,7 +91,7 @@ def train_cohort(
             runner = _Runner(work, study, holder, data, told, evaluator, test, device, ours)
             with Notice() as notice:
                 runner.run(claims, notice.given)
-    except Unlike as error:
+    except NodeMismatch as error:
         drain_here()  # or it would take one trial after another
         ray.get(study.note.remote(holder, str(error), leaves=True))
         raise
@@ -135,7 +135,7 @@ class _Runner:
         evaluator: Evaluator,
         test: Evaluator | None,
         device: torch.device,
-        ours: Company,
+        ours: RankGroup,
     ) -> None:
         self._plan = Plan.from_json(work.plan_json)
         self._work, self._study, self._holder = work, study, holder
@@ -145,13 +145,15 @@ class _Runner:
         # The most lanes that the cohort may have, and those that it has, or was to have when memory ran out.
         self._lanes, self._width = work.lanes, 1
         self._cohort = self._vacant()
-        self._kept: dict[int, Kept] = {}
+        self._kept: dict[int, TrialStore] = {}
         self._seconds: dict[int, float] = {}
         self._alone = False
 
     def _vacant(self) -> Cohort:
         plan, work = self._plan, self._work
-        return LedCohort(self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.execution)
+        return GroupCohort(
+            self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.execution
+        )
 
     def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes, each from its last checkpoint if it has one."""
@@ -171,7 +173,7 @@ class _Runner:
     def _keep(self, claim: Claim) -> Checkpoint | None:
         """Begin to keep a trial; its last checkpoint, if it has one."""
         folder = trial_folder(self._work.folder, self._plan.label(claim.trial.number))
-        kept = self._kept[claim.trial.number] = Kept(folder, self._plan.objective)
+        kept = self._kept[claim.trial.number] = TrialStore(folder, self._plan.objective)
         return kept.start(claim, self._ours.machine(self._device), in_company=self._work.lanes > 1)
 
     def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
@@ -303,7 +305,7 @@ class _Runner:
             elif verdicts[number]:
                 self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
 
-    def _end(self, number: int, step: int, state: State, reason: str) -> None:
+    def _end(self, number: int, step: int, state: TrialState, reason: str) -> None:
         kept = self._kept.pop(number)
         test = self._scorer.test_scores(kept) if state == "COMPLETE" else {}
         kept.end(state, reason, step, test)

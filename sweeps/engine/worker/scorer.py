@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sweeps.engine.plan.plan import Plan, on_test_split
-from sweeps.engine.storage.trial_store import Kept
+from sweeps.engine.storage.trial_store import TrialStore
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
 from wgan_core.metrics.evaluator import Evaluator
@@ -17,7 +17,7 @@ from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
-from wgan_core.training.state import State
+from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
 # Of a picture with a row a class.
@@ -30,8 +30,8 @@ class _Drawn:
 
     report: Report
     seconds: float
-    kept: Kept
-    state: State
+    kept: TrialStore
+    state: TrainingState
     samples: Tensor
     labels: Tensor | None
     shown: Tensor
@@ -56,7 +56,7 @@ class Scorer:
         self._labels = None if labels is None else labels.cpu()
 
     def report(
-        self, cohort: Cohort, reports: Sequence[Report], seconds: Mapping[int, float], kept: Mapping[int, Kept]
+        self, cohort: Cohort, reports: Sequence[Report], seconds: Mapping[int, float], kept: Mapping[int, TrialStore]
     ) -> dict[int, float]:
         """Score and keep what stands at these reports; the values of the objective by number, as they are kept.
 
@@ -72,7 +72,7 @@ class Scorer:
             found |= {each.trial.number: value for each, value in zip(group, values, strict=True)}
         return found
 
-    def test_scores(self, kept: Kept) -> dict[str, float]:
+    def test_scores(self, kept: TrialStore) -> dict[str, float]:
         """What a trial's best checkpoint scores on the test split, by metric, if that is asked."""
         best = kept.best()
         if self._test is None or best is None:
@@ -83,7 +83,7 @@ class Scorer:
         samples = draw_samples(Step(structure), best.state.to(self._device), z, told, self._device)
         return {on_test_split(name): value for name, value in self._test.scores(samples, told).items()}
 
-    def _draw(self, cohort: Cohort, report: Report, seconds: float, kept: Kept) -> _Drawn:
+    def _draw(self, cohort: Cohort, report: Report, seconds: float, kept: TrialStore) -> _Drawn:
         number, structure, count = report.trial.number, self._plan.structure, self._evaluator.sample_size
         told = self._told(count)
         samples = cohort.samples(number, evaluation_z(structure, count), told)
