@@ -1,6 +1,6 @@
-"""Search the hyper-parameters of Wasserstein GANs.
+"""Searches over the hyper-parameters of Wasserstein GANs.
 
-A sweep script imports what it needs from here and from `wgan_core`. These names stay where they are.
+A sweep script needs only this package and `wgan_core`. The names in `__all__` are the stable public interface.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweeps.engine.plan.space import Space as Space
     from sweeps.notebook import Sweep as Sweep
 
-# Where each public name is defined. A name is imported at its first use, so importing the package stays fast.
+# The module that defines each public name. A name is imported at its first use, so importing the package stays fast.
 _MODULES = {
     "CLIPPED": "sweeps.engine.plan.presets",
     "CONDITIONAL": "sweeps.engine.plan.presets",

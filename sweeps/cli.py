@@ -1,4 +1,4 @@
-"""The `sweeps` command: see how a sweep stands, take away what it found, and check what it runs on."""
+"""Show the state of sweeps, use their results, and check the machines and servers that they need."""
 
 from __future__ import annotations
 
@@ -25,14 +25,21 @@ COMMANDS = {
     "doctor": "whether nodes, storage and servers are as a sweep needs them, and what to do if not",
     "drain": "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster",
 }
-"""The commands in the order of the help, and what each is for."""
+"""Help text of each command, in the order of the help."""
 
 WITHOUT_SWEEP = ("serve-ui", "check-cluster", "doctor", "drain")
-"""Commands that take no sweep of a storage as an argument."""
+"""Commands to which `_parser` adds neither `--storage` nor `--script`, as they need no existing sweep."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is as `outcome` has it, or the command's own."""
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program's name; None for `sys.argv`.
+
+    Returns:
+        The command's own exit status, or that of `outcome` if the command raises an error.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     return outcome(lambda: _run(given), given, "")
 
@@ -48,7 +55,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of all commands. Only the module of the command that was given is imported."""
+    """Return the parser of all commands. It imports only the module of the command in `arguments`."""
     from sweeps.commands.script import add_script
     from sweeps.engine.plan.options import Parser, add_debug, add_storage
 

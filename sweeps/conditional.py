@@ -1,4 +1,7 @@
-"""Search the hyper-parameters of a GAN that is told each image's class, on MNIST or on labelled images of your own."""
+"""Search the hyper-parameters of a class-conditional GAN, on MNIST or on labelled images of your own.
+
+Both networks get the class of each image as an input.
+"""
 
 from __future__ import annotations
 

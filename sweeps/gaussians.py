@@ -1,6 +1,6 @@
 """Search the hyper-parameters of a GAN on points in the plane: 8 or 25 Gaussians, or a Swiss roll.
 
---data names the points: 8gaussians (the default), 25gaussians or swissroll.
+--data chooses the points: 8gaussians (the default), 25gaussians or swissroll.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Search the hyper-parameters of a GAN on MNIST, or on images of your own: by default those of a WGAN-GP."""
+"""Search the hyper-parameters of a GAN on MNIST, or on images of your own.
+
+The default is a WGAN-GP; --preset chooses another GAN.
+"""
 
 from __future__ import annotations
 

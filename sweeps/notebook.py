@@ -1,11 +1,11 @@
-"""Sweeps from a notebook, or from a script of one's own: run one, or look at one that was run.
+"""Sweeps from a notebook, or from a script of your own: run a sweep, or open an earlier one.
 
 from sweeps.engine.plan.presets import MNIST
 from sweeps.notebook import Sweep
 from wgan_core.data.mnist import load_mnist
 
 sweep = Sweep(load_mnist(), MNIST["wgan-gp"], name="mnist", trials=12, budget=10_000).run()
-sweep.results()                      # a row a trial
+sweep.results()                      # one row per trial
 sweep.plots.best_so_far()            # a figure
 generator = sweep.best().load()      # z (N, Z) -> samples (N, ...)
 
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """A search over hyper-parameters: to be run, continued or extended, and looked at.
+    """A search over hyper-parameters that can be run, continued or extended.
 
-    A name that is in the storage already is that sweep: `run` goes on with it if nothing else differs.
+    If the storage has a sweep of this name, `run` continues it. A larger `trials` extends it. Everything else must be
+    as it was.
     """
 
     def __init__(
@@ -59,14 +60,19 @@ class Sweep:
         metrics: Sequence[OwnMetric] = (),
         **options: Any,
     ) -> None:
-        """preset: what is searched, and from where. budget: critic updates of a trial that is not stopped early.
+        """Describe a sweep. Nothing runs yet.
 
-        structure: what all trials share; by default the preset's for this data. metrics: of one's own, the first of
-        which is minimised. options: as a script has them, such as storage="/data/sweeps", confirm="3x3", lanes=8,
-        gpus_per_trial=.25, pruning=False, features="inception"; execution="eager" stands for
-        --no-capture.
+        Args:
+            preset: the space to search, and the points that the search tries first.
+            budget: critic updates of a trial that is not stopped early.
+            structure: the settings that all trials share; None for the preset's own, fitted to this data.
+            metrics: metrics of your own. The sweep minimises the first one unless the options name an objective.
+            options: options of a sweep script, such as storage="/data/sweeps", confirm="3x3", lanes=8,
+                gpus_per_trial=.25, pruning=False, features="inception". execution="eager" means --no-capture.
 
-        Raises `UserError` for a value that cannot be, `TypeError` for an option that is none.
+        Raises:
+            UserError: an option has a bad value.
+            TypeError: there is no such option.
         """
         self._options = chosen(name, trials, budget, options)
         self._dataset, self._space, self._metrics = dataset, preset.space, tuple(metrics)
@@ -74,13 +80,14 @@ class Sweep:
 
     @staticmethod
     def open(name: str, storage: str | None = None, study_storage: str | None = None) -> Finished:
-        """A sweep that was run, or runs elsewhere. Raises `UserError` if there is none of this name."""
+        """Open a sweep that has run, or runs elsewhere. Raise `UserError` if the storage has no sweep of this name."""
         return Finished(open_results(storage, name, study_storage))
 
     def run(self) -> Finished:
-        """Run to the end, printing how it goes; what came of it.
+        """Run the sweep to its end, print its progress, and return its results.
 
-        Raises `UserError`, `NoScore` and `KeyboardInterrupt` as `sweeps.run_sweep` does.
+        Raises:
+            UserError, NoScore, KeyboardInterrupt: see `sweeps.run_sweep`.
         """
         run_sweep(self._options, self._dataset, self._structure, self._space, self._metrics)
         return self.open(self._options.name, self._options.storage, self._options.study_storage)
@@ -88,10 +95,14 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Best:
-    """The best of a sweep: a checkpoint, and the run that it is of.
+    """The best checkpoint of a sweep, and the trial that saved it.
 
-    trial: what the run is called. score: its lowest value of the objective on the validation split, which is `floor`
-    between real samples. test: of a confirmed setting, the mean of its runs on the test split with its 95 % interval.
+    Attributes:
+        trial: label of the trial.
+        score: the trial's lowest value of the objective on the validation split.
+        floor: value of the objective for real samples against real samples.
+        test: mean score of a confirmed setting's trials on the test split, with its 95 % interval; None if nothing is
+            confirmed.
     """
 
     trial: str
@@ -103,29 +114,40 @@ class Best:
     test: Interval | None
 
     def load(self) -> nn.Module:
-        """The averaged generator, on the CPU in evaluation mode: z (N, Z), and labels (N,) if told any -> (N, ...)."""
+        """Return the generator with averaged weights, on the CPU and in evaluation mode.
+
+        The module maps z (N, Z), and labels (N,) if it is conditional, to samples (N, ...).
+        """
         return averaged_generator(checkpoints.read(self.checkpoint))
 
     def sample(self, count: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-        """Samples (count, ...), scaled as the data was; the same for the same seed."""
+        """Draw samples (count, ...) in the scale of the training data. The same seed gives the same samples.
+
+        Args:
+            labels: classes (count,) for a conditional generator; else None.
+        """
         return sampler(checkpoints.read(self.checkpoint))(count, seed, labels)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A sweep as it stood when it was opened."""
+    """The results of a sweep at the time when it was opened."""
 
     found: Results
 
     def results(self) -> pd.DataFrame:
-        """A row a trial: its label, state, hyper-parameters, scores, seconds, reason and checkpoint.
+        """Return one row per trial: label, state, hyper-parameters, scores, seconds, reason and checkpoint.
 
         The trials that confirm leaders come last.
         """
         return trials_table(self.found, read_facts(self.found)).to_pandas()
 
     def best(self) -> Best:
-        """The best checkpoint: of the confirmed settings if any are. Raises `UserError` if no trial has a score yet."""
+        """Return the best checkpoint of the confirmed settings, or of all trials if none is confirmed.
+
+        Raises:
+            UserError: no trial has a score yet.
+        """
         row, plan, confirmation = self.found.best, self.found.plan, self.found.confirmation
         winner = None if confirmation is None else confirmation.winner
         return Best(
@@ -140,48 +162,48 @@ class Finished:
 
     @property
     def plots(self) -> Plots:
-        """The charts of the report, each a figure."""
+        """The charts of the report, one method per chart."""
         return Plots(read_facts(self.found))
 
 
 @dataclass(frozen=True)
 class Plots:
-    """Each method returns a plotly figure; the report says how each is read."""
+    """The charts of a sweep as Plotly figures. The report explains how to read each chart."""
 
     facts: Facts
 
     def best_so_far(self) -> go.Figure:
-        """The lowest score against the critic updates spent in all."""
+        """Plot the lowest score so far over the critic updates of all trials together."""
         return progress.best_so_far(self.facts)
 
     def curves(self) -> go.Figure:
-        """Each trial's score over its critic updates."""
+        """Plot each trial's score over its critic updates."""
         return progress.curves(self.facts)
 
     def metrics(self) -> go.Figure:
-        """The leaders' Wasserstein estimates, gradient norms and other metrics."""
+        """Plot the leaders' Wasserstein estimates, gradient norms and other metrics."""
         return progress.metrics(self.facts)
 
     def timeline(self) -> go.Figure:
-        """When each trial was trained, by its state."""
+        """Plot when each trial was trained, coloured by its state."""
         return progress.timeline(self.facts)
 
     def parallel_coordinates(self) -> go.Figure:
-        """A line a trial through all hyper-parameters."""
+        """Plot each trial as a line through all hyper-parameters."""
         return hyper.parallel_coordinates(self.facts)
 
     def importance(self) -> go.Figure:
-        """Each hyper-parameter's share in the variance of the score."""
+        """Plot each hyper-parameter's share of the variance of the score."""
         return hyper.importance(self.facts)
 
     def slices(self) -> go.Figure:
-        """The score against each hyper-parameter."""
+        """Plot the score over each hyper-parameter."""
         return hyper.slices(self.facts)
 
     def interactions(self) -> go.Figure:
-        """The score over pairs of hyper-parameters."""
+        """Plot the score over pairs of hyper-parameters."""
         return pairs.interactions(self.facts)
 
     def map_of_two(self) -> go.Figure:
-        """The score over λ and the learning rate, or the two hyper-parameters that matter most."""
+        """Plot the score over λ and the learning rate, or over the two most important hyper-parameters."""
         return pairs.map_of_two(self.facts)

@@ -1,9 +1,10 @@
-"""An example of a search over networks, data and a metric of one's own: points on a trefoil.
+"""Search the hyper-parameters of a GAN on a trefoil: an example with networks, data and a metric of your own.
 
-Copy it, and put your own in the place of each of the three parts. Networks are plain modules; as trials may be trained
-side by side in one process (--lanes 4), their `forward` must be free of random draws and of decisions by value, and a
-critic must score each sample by itself. A metric may be called from several threads of a process at once, so it must
-change nothing that its calls share. To sample from such a sweep: `sweeps sample own --script sweeps/own.py`.
+Copy this file, and replace the networks, the data and the metric with your own. The networks are ordinary PyTorch
+modules. One process may train several trials side by side (--lanes 4). So `forward` must neither draw random numbers
+nor branch on tensor values. A critic must score each sample independently of the other samples. Several threads may
+call a metric at once, so it must not change any shared state. After the sweep, this command draws samples:
+`sweeps sample own --script sweeps/own.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from wgan_core import Dataset, LeakyReLU, OwnMetric, Pair, Split, Structure, reg
 
 
 class Block(nn.Module):
-    """A hidden layer beside a way past it."""
+    """A normalised hidden layer with a residual connection: (N, width) -> (N, width)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Block(nn.Module):
 
 
 class Critic(nn.Module):
-    """A point (N, 2), with its products of two coordinates, to a score (N,)."""
+    """A critic of points: (N, 2) -> scores (N,). It also sees the products x², y² and xy of the coordinates."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Critic(nn.Module):
 
 
 class Generator(nn.Module):
-    """z (N, Z) to a point (N, 2)."""
+    """A generator of points: z (N, Z) -> (N, 2)."""
 
     def __init__(self, latent_dim: int, width: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ def generator(structure: Structure, width: int = 64) -> nn.Module:
     return Generator(structure.latent_dim, width)
 
 
-# Where the file is read, so that `sweeps sample --script` knows the networks too.
+# Register at import, not in `main`, so that `sweeps sample --script` knows the networks too.
 register("trefoil", Pair(critic, generator, flat=True))
 
 
@@ -72,14 +73,18 @@ register("trefoil", Pair(critic, generator, flat=True))
 
 
 def draw_trefoil(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(count, 2): points of a trefoil, at even speed of its parameter, with noise of .05 on each axis."""
+    """Draw points on a trefoil with a uniform curve parameter and Gaussian noise.
+
+    Returns:
+        Points (count, 2). The noise has a standard deviation of 0.05 on each axis.
+    """
     t = 2 * np.pi * rng.random(count)
     curve = np.stack([np.sin(t) + 2 * np.sin(2 * t), np.cos(t) - 2 * np.cos(2 * t)], axis=1)
     return (curve / 3 + 0.05 * rng.standard_normal((count, 2))).astype(np.float32)
 
 
 def load_trefoil() -> Dataset:
-    """50,000 points to train, 5,000 to validate, 5,000 to test."""
+    """Return 50,000 points for training, 5,000 for validation and 5,000 for testing."""
     rng = np.random.Generator(np.random.PCG64(3))
     train, validation, test = (Split(draw_trefoil(rows, rng), None) for rows in (50_000, 5_000, 5_000))
     return Dataset.of("trefoil", train, validation, test)
@@ -89,7 +94,10 @@ def load_trefoil() -> Dataset:
 
 
 def energy_distance(real: Tensor, fake: Tensor) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'| of points (N, 2) (Székely and Rizzo 2013); 0 for equal laws; data units."""
+    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'| (Székely and Rizzo 2013), estimated from points (N, 2), in data units.
+
+    The expectation of the estimate is 0 if both sides have the same distribution.
+    """
     real, fake = real[:2000].double(), fake[:2000].double()
     pairs = len(real) * (len(real) - 1)
     within = sum(float(torch.cdist(side, side).sum()) / pairs for side in (real, fake))

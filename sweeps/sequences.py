@@ -1,7 +1,7 @@
-"""Search the hyper-parameters of a GAN of sequences, such as series in time, with one or several channels.
+"""Search the hyper-parameters of a GAN on sequences, such as time series, with one or more channels.
 
---data names what it learns: sines (the default) of random amplitude, frequency and phase; membrane, windows of a
-recorded voltage; or sequences of your own.
+--data chooses the sequences. The default, sines, has sines of random amplitude, frequency and phase. membrane has
+windows of a recorded membrane voltage. A path names sequences of your own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DATA = (
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    """What files of sequences need to be told of."""
+    """Add the options that describe files of sequences."""
     group.add_argument(
         "--columns",
         type=names,

@@ -1,7 +1,7 @@
-"""Search the hyper-parameters of a GAN on rows of a table, all of them or those of one class.
+"""Search the hyper-parameters of a GAN on the rows of a table: all rows, or the rows of one class.
 
-Of breast-cancer, the default, it is the rows of malignant tumours, unless --label or --positive-class is given. For
-more data of a class, `sweeps sample` writes rows, and `sweeps downstream` tells what they are worth to a classifier.
+The default table is breast-cancer. Without --label and --positive-class, its GAN learns the rows of malignant tumours.
+After the sweep, `sweeps sample` writes generated rows. `sweeps downstream` measures how much they help a classifier.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TABLES = (
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    """What a table needs to be told of."""
+    """Add the options that describe a table."""
     group.add_argument(
         "--label",
         help="column that tells classes apart (default: with --positive-class, the target of a table of scikit-learn)",
@@ -65,7 +65,7 @@ def main() -> None:
         dataset.sample_shape,
         options.networks,
         coding=dataset.coding,
-        latent_dim=dataset.sample_shape[0],  # as FFPred-GAN has it
+        latent_dim=dataset.sample_shape[0],  # FFPred-GAN (Wan and Jones 2020) chooses the same size.
         full_batch=full,
         batch_size=rows if full else min(Structure.batch_size, rows),
     )

@@ -1,4 +1,4 @@
-"""What a trial is: its structure (equal in all lanes of a cohort) and its hyper-parameters (a value a lane)."""
+"""A trial's structure (equal in all lanes of a cohort) and its hyper-parameters (one value per lane)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "float64")
-# Fields that name one of several things.
+# Fields that take one of several names.
 _NAMED: Mapping[str, Iterable[str]] = {
     "dtype": DTYPES,
     "objective": OBJECTIVES,
     "optimiser": OPTIMISERS,
     "precision": PRECISIONS,
 }
-# What an error proposes.
+# Example values that error messages propose.
 _USUAL = {
     "sample_shape": (1, 28, 28),
     "latent_dim": 100,
@@ -54,13 +54,13 @@ _USUAL = {
 }
 
 
-# A structure may come from somebody else's file, and is built before anything shows that its weights do not fit.
+# A structure may come from somebody else's file. It is built before its weights are checked, so its sizes are limited.
 _MOST = {"latent_dim": 2**20, "classes": 2**16, "label_embedding": 2**16}
 _MOST_AXES, _MOST_ENTRIES, _MOST_LAYERS, _MOST_WIDTH = 8, 2**26, 64, 2**20
 
 
 def _is_small(options: Any) -> bool:
-    """Return whether the options of networks ask for no endless lists and no absurd numbers."""
+    """Return whether network options have no list or dict over 64 entries and no number over 2^20."""
     if isinstance(options, dict):
         return len(options) <= _MOST_LAYERS and all(map(_is_small, options.values()))
     if isinstance(options, list):
@@ -83,22 +83,22 @@ def _is_whole(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Structure:
-    """What all trials of a cohort share, as it decides the shapes of their tensors.
+    """Settings that all trials of a cohort share, because they decide the shapes of the tensors.
 
     Attributes:
         networks: name of a pair in `wgan_core.networks.pairs.PAIRS`.
-        network_options: keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}, in values
-            that JSON has.
-        classes: number of labels that both networks are given; 0 without labels.
-        label_embedding: length of a label's learnt embedding; 0 for a one-hot code.
         sample_shape: shape of one sample, e.g. (1, 28, 28).
         latent_dim: length of the generator's input z ~ N(0, 1).
-        batch_size: samples in one update.
+        batch_size: samples per update.
         ema_decay: decay, per generator update, of the averaged generator that is evaluated and exported.
         dtype: "float32" or "float64".
-        objective: name of a game in `wgan_core.rules.objectives.OBJECTIVES`.
-        optimiser: name of the optimiser of both networks, in `wgan_core.rules.optim.OPTIMISERS`.
-        full_batch: whether each update sees every sample once; batch_size is then the number of samples.
+        objective: name in `wgan_core.rules.objectives.OBJECTIVES`.
+        optimiser: name in `wgan_core.rules.optim.OPTIMISERS`, for both networks.
+        network_options: keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}. Values
+            must be JSON values.
+        classes: number of classes, whose labels both networks get; 0 without labels.
+        label_embedding: length of a label's learnt embedding; 0 for a one-hot code.
+        full_batch: whether each update sees every sample once; batch_size must then be the number of samples.
         coding: the columns that a sample's entries code, for tables and sequences.
         precision: how training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
             "float32" only.
@@ -151,7 +151,7 @@ class Structure:
         _require(isinstance(self.full_batch, bool), "full_batch", "true or false", self.full_batch)
         if self.coding is not None:
             self.coding.check(shape)
-        try:  # so that it equals what comes back from a file: a tuple would come back as a list
+        try:  # options read from a file must compare equal, and JSON turns tuples into lists
             options = json.loads(json.dumps(self.network_options))
         except TypeError:
             options = None
@@ -186,8 +186,7 @@ class Hyper:
         lambda_gp: weight of the gradient penalty.
         lr_critic, lr_generator: learning rates.
         n_critic: critic updates per generator update.
-        beta1, beta2: Adam's decay rates, of both networks. `wgan_core.rules.optim` says what other optimisers make of
-            them.
+        beta1, beta2: Adam's decay rates, for both networks. `wgan_core.rules.optim` says how other optimisers use them.
         clip: bound of the critic's parameters, for objectives that clip them (Arjovsky et al. 2017, Algorithm 1).
         decay_updates: critic updates over which both learning rates fall linearly to zero; 0 for constant rates.
 
@@ -224,7 +223,7 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its number in the sweep, the seed of all its draws, and its hyper-parameters."""
+    """One trial: its number in the sweep, the seed of all its random draws, and its hyper-parameters."""
 
     number: int
     seed: int
@@ -243,10 +242,10 @@ class Trial:
 
 
 def trial_seed(sweep_seed: int, number: int) -> int:
-    """The seed of a trial, in [0, 2^63), from the sweep's seed and the trial's number."""
+    """Derive a trial's seed, in [0, 2^63), from the sweep's seed and the trial's number."""
     return int(np.random.SeedSequence([sweep_seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def report_grid(budget: int, reports: int) -> tuple[int, ...]:
-    """The critic updates at which every trial of a sweep reports: `reports` even steps up to the budget."""
+    """Return the critic updates at which every trial of a sweep reports: `reports` even steps up to `budget`."""
     return tuple(sorted({max(1, round(budget * k / reports)) for k in range(1, reports + 1)}))

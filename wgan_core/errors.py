@@ -1,4 +1,4 @@
-"""Errors as a person meets them: one line, without passwords and without control characters."""
+"""Error messages for people: one line, without passwords and without control characters."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from itertools import islice
 from urllib.parse import quote, unquote
 
 HIDDEN = "***"
-"""What stands for a password that is not shown."""
+"""Replacement for a hidden password."""
 
 MOST = 2_000
-"""Characters of an error that are shown: what a file says may be megabytes long."""
+"""Maximum characters of an error that are shown; text from a file may be megabytes long."""
 
-# `user:password@` after `://`, or at the beginning of a word: also where the scheme was left out. All lengths are
-# bounded, as a text from a file could otherwise keep these expressions busy for hours.
+# Match `user:password@` after `://`, or at the beginning of a word if the address has no scheme. All lengths are
+# bounded, because a text from a file could otherwise keep these expressions busy for hours.
 _USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\"]{0,200}):(?!//)[^\s'\"]{0,300}@")
 # A web address may hold a token in place of the user.
 _TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,300}@")
 _NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
 _VALUE = r"(?:'[^']{0,500}'|\"[^\"]{0,500}\"|[^&;\s#'\")]{1,2000})"
 _QUERY = re.compile(rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig)[\w.\-]{{0,40}}=){_VALUE}", re.IGNORECASE)
-# As PostgreSQL's client writes an address: host=... password=...
+# PostgreSQL's client writes an address as `host=... password=...`.
 _WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.IGNORECASE)
-# A shorter secret would be found inside ordinary words.
+# Shorter secrets are not replaced, because they also occur inside ordinary words.
 _LEAST_SECRET = 4
 
 
 class UserError(ValueError):
-    """Something the person asked for cannot be done.
+    """Error for a request that cannot be carried out.
 
     The message is one line: what must hold, what was given, what to do. The command line prints it
     without a traceback and exits with status 2.
@@ -36,9 +36,9 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's type and its last line, which in an error passed on from another process is the cause.
+    """Return an error's type and the last line of its message.
 
-    A long line loses its middle.
+    If an error comes from another process, its last line is the cause. A long line loses its middle.
     """
     lines = str(error).strip().splitlines()
     said = shortened(lines[-1].strip(), MOST) if lines else ""
@@ -47,14 +47,14 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Return a text whose control characters are written out, as `\x1b` for the escape character.
+    r"""Return a text with its control characters written out, e.g. `\x1b` for the escape character.
 
-    A terminal would obey them. Characters that are invisible, or change the direction of what follows, are written
-    out too.
+    A terminal would obey control characters. Invisible characters, and characters that change the text direction, are
+    written out too.
 
     Args:
         text: any text.
-        keep: characters that stay as they are, such as the line break.
+        keep: characters to leave as they are, such as the line break.
     """
     if text.isprintable():
         return text
@@ -64,11 +64,11 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def without_secrets(text: str, uri: str = "") -> str:
-    """Return a text without the passwords in the addresses that it has.
+    """Return a text with the passwords and tokens of its addresses hidden.
 
     Args:
-        text: any text, such as an error's.
-        uri: an address whose passwords are hidden wherever they stand in the text.
+        text: any text, such as an error message.
+        uri: an address. Its passwords and tokens are hidden wherever the text contains them.
     """
     for password in _passwords(uri):
         text = text.replace(f":{password}@", f":{HIDDEN}@")
@@ -80,7 +80,7 @@ def without_secrets(text: str, uri: str = "") -> str:
 
 
 def _passwords(uri: str) -> list[str]:
-    """Return what may be the password before the host of an address, whatever characters it has."""
+    """Return every possible password before the host of an address, with any characters."""
     rest = uri.partition("://")[2] or uri
     host, found = re.split(r"[/?#]", rest, maxsplit=1)[0], []
     if "@" in host:
@@ -90,7 +90,7 @@ def _passwords(uri: str) -> list[str]:
 
 
 def _secrets(uri: str) -> set[str]:
-    """Return the secrets of an address, as they stand there and as others may write them."""
+    """Return the secrets of an address, each as written there, URL-quoted and URL-unquoted."""
     found = _passwords(uri)
     for pattern in (_QUERY, _WORD):
         found += [match[0][len(match[1]) :].strip("'\"") for match in pattern.finditer(uri)]
@@ -99,18 +99,18 @@ def _secrets(uri: str) -> set[str]:
 
 
 def shortened(text: str, most: int = 300) -> str:
-    """Return a text in at most so many characters, control characters written out; the middle makes way for `...`."""
+    """Return a text in at most `most` characters, with control characters written out and `...` in its middle."""
     shown = printable(text if len(text) <= most else f"{text[: most - 23]}...{text[-20:]}")
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def quoted(text: str, most: int = 80) -> str:
-    """Return a text in quotation marks as an error quotes it: cut to so many characters, no control characters."""
+    """Return a text in quotation marks, with at most `most` characters between them and no control characters."""
     shown = repr(text if len(text) <= most else f"{text[: most - 23]}...{text[-20:]}")
     return shown if len(shown) <= most + 2 else f"{shown[: most - 2]}...{shown[0]}"
 
 
 def listed(texts: Iterable[str], most: int = 10) -> str:
-    """Return the first of some texts, joined by commas, as `shortened` shows each."""
+    """Join the first `most` texts by commas, each cut to 80 characters, and add `...` if there are more."""
     shown = [shortened(text, 80) for text in islice(texts, most + 1)]
     return ", ".join([*shown[:most], "..."] if len(shown) > most else shown)

@@ -1,1 +1,1 @@
-"""The commands of `sweeps`, a module each: HELP, add_options and run; `sweeps.cli` puts them together."""
+"""Commands of `sweeps`, one module each with `add_options` and `run`. `sweeps.cli` combines them."""

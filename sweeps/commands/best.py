@@ -1,4 +1,4 @@
-"""`sweeps best`: how a sweep's trials stand."""
+"""`sweeps best`: print the leaderboard and the best checkpoint of a sweep."""
 
 from __future__ import annotations
 

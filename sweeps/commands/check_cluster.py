@@ -1,4 +1,4 @@
-"""`sweeps check-cluster`: whether a cluster's file is ready, before any machine starts."""
+"""`sweeps check-cluster`: check a cluster's configuration file before any machine starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sweeps confirm`: train the leaders of a sweep again with fresh seeds, by the script that searched."""
+"""`sweeps confirm`: train the leaders of a sweep again with fresh seeds, by running the sweep's script again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError
 
-# What this package has for a person to run.
+# The sweep scripts of this package.
 SCRIPTS = ("mnist", "conditional", "tabular", "sequences", "gaussians", "own")
 
 
@@ -30,11 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """The exit status of the sweep's own script, which knows its data and its networks."""
+    """Run the sweep's own script, which knows its data and networks, and return its exit status."""
     asked = ConfirmationSize.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
     started = read_started(results.folder)
-    # The storage may be written by others: what it notes of places is not heeded, wherever it stands.
+    # Other people may be able to write to the storage. So options that name other places are dropped from its record.
     options = without_places(started.arguments)
     command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
     print(shlex.join(command), flush=True)
@@ -42,18 +42,19 @@ def run(given: argparse.Namespace) -> int:
         while True:
             try:
                 return process.wait()
-            except KeyboardInterrupt:  # the script is told as well, and saves what it has
+            except KeyboardInterrupt:  # The script gets the signal too, and saves its trials before it ends.
                 continue
 
 
 def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationSize) -> list[str]:
     """Return the file to run, with Python's options for it.
 
-    The storage may be written by others. So a script that it names is run only if it is one of this package's. Python
-    then leaves the script's folder out of its import path; the folder of a script that the user names stays there.
+    Other people may be able to write to the storage. So a script that the storage names runs only if it belongs to this
+    package. Python's option `-P` then keeps the script's folder out of the import path. A script that the user names
+    with `--script` keeps its folder there.
 
     Raises:
-        UserError: the script is not there, or is not one of this package's, and `--script` does not name it.
+        UserError: the user names no script, and the recorded script is missing or does not belong to this package.
     """
     if given.script is not None:
         return [str(Path(given.script).absolute())]
@@ -72,7 +73,10 @@ def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationS
 
 
 def _places(given: argparse.Namespace, results: Results) -> dict[str, str]:
-    """Where things are kept, by the environment: a command line that holds a password could be seen by others."""
+    """Return the environment variables of the storage, the study and MLflow.
+
+    These addresses may hold passwords, and other users could read them from a command line.
+    """
     storage = storage_of(given.storage)
     places = {
         "WGAN_STORAGE": storage if "://" in storage else str(Path(storage).absolute()),

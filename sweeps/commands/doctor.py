@@ -1,4 +1,4 @@
-"""`sweeps doctor`: whether a sweep could run here, and what is in its way."""
+"""`sweeps doctor`: check whether a sweep could run here, and say how to solve each problem."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print what is found; 1 if something failed, else 0."""
-    # Here, as it brings Ray and torch along, which the other commands do without.
+    """Print the result of each check. Return 1 if a check failed, else 0."""
+    # This import loads Ray and torch, so it waits until the command runs.
     from sweeps.engine.doctor.examine import examine
 
     tracking = os.environ.get("MLFLOW_TRACKING_URI") if given.tracking_uri is None else given.tracking_uri

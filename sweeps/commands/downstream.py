@@ -1,4 +1,4 @@
-"""`sweeps downstream`: what the rows of a sweep's best checkpoint are worth to a classifier."""
+"""`sweeps downstream`: measure how much rows from a sweep's best checkpoint help a classifier."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _splits(plan: Plan, coding: Coding, data: str) -> dict[str, pa.Table]:
-    """The rows of all classes, split as the sweep has them. Raises `UserError` for another table than the sweep's."""
+    """Return the rows of all classes in the sweep's splits. Raise `UserError` if this is not the sweep's table."""
     with sound(data):
         return _same(plan, coding, data, read(data))
 

@@ -1,4 +1,4 @@
-"""`sweeps drain`: a node leaves the cluster, and what it trains goes on elsewhere."""
+"""`sweeps drain`: remove a node from the cluster; its trials continue on other nodes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _drain(node: str | None, deadline_s: float, is_waiting: bool) -> None:
-    """is_waiting: nobody sees an error, so the cluster is asked again until the deadline, in seconds."""
-    # Here, as it brings Ray along, which other commands do without.
+    """Drain a node within `deadline_s` seconds.
+
+    If `is_waiting`, nobody watches for an error, so the request is repeated until the deadline.
+    """
+    # This import loads Ray, so it waits until a node is to be drained.
     from sweeps.engine.cluster.drain import drain_node
 
     ends = time.monotonic() + deadline_s

@@ -1,4 +1,4 @@
-"""`sweeps export`: the best generator as files, and as a program that needs torch alone."""
+"""`sweeps export`: write the best generator's weights, and a program that needs only torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(given: argparse.Namespace) -> None:
             f"--out must name a folder that is not there yet, so that nothing is lost; {out} is: name another"
         )
     found = best_checkpoint(results)
-    exported, target = program(found), Folder.at(out)  # what may fail comes before anything is written
+    exported, target = program(found), Folder.at(out)  # Export first, as it may fail: then nothing has been written.
     try:
         write_generator(target, found)
         target.write(PROGRAM, exported)

@@ -1,4 +1,4 @@
-"""`sweeps ls`: the sweeps of a storage, and how each stands."""
+"""`sweeps ls`: list the sweeps of a storage with their progress and best scores."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ TITLES = ("sweep", "ended", "asked", "best", "floor", "objective", "driver", "la
 
 @dataclass(frozen=True)
 class ListedSweep:
-    """A sweep in a list. best: its lowest score so far; last_sign: seconds since 1970; problem: why it cannot be read.
+    """A sweep as one row of the list.
 
-    driver: "runs", "lost" (it ended without a word), or empty.
+    Attributes:
+        ended, asked: trials that have ended, and trials in all.
+        best: lowest score so far.
+        driver: "runs", "lost" if the driver died without ending the sweep, or empty.
+        last_sign: time of the last record of any trial, in seconds since 1970.
+        problem: why the sweep cannot be read; empty if it can.
     """
 
     name: str
@@ -55,7 +60,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _listed(storage: str, name: str, study_storage: str | None) -> ListedSweep:
-    """Return how a sweep stands. One that is damaged, in whatever way, must not hide the others."""
+    """Return the row of a sweep. A damaged sweep gets a row with its problem, so the others are still listed."""
     try:
         return _read(name, open_results(storage, name, study_storage))
     except UserError as error:

@@ -1,4 +1,4 @@
-"""`sweeps promote`: a sweep's generator as a version of a registered model in MLflow."""
+"""`sweeps promote`: register a sweep's generator as a version of a model in MLflow."""
 
 from __future__ import annotations
 

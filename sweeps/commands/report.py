@@ -1,4 +1,4 @@
-"""`sweeps report`: a sweep's report as one page."""
+"""`sweeps report`: write the report of a sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from sweeps.engine.report.write import PAGE, write_page, write_report  # Plotly takes a second, of every command
+    from sweeps.engine.report.write import PAGE, write_page, write_report  # Slow: Plotly takes a second to import.
 
     results = open_results(given.storage, given.name, given.study_storage)
     if given.out is None:

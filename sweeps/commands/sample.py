@@ -1,4 +1,4 @@
-"""`sweeps sample`: a picture of generated images, or a file of generated rows."""
+"""`sweeps sample`: draw a picture of generated images, or write a file of generated rows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
         out = Path(PICTURE if given.out is None else given.out)
         if out.suffix in WRITERS:
             raise UserError(f"--out must be a PNG file, as these samples are images; given {out}: give --out {PICTURE}")
-        # A row of the picture is a class.
+        # Each row of the picture shows one class.
         columns = count // structure.classes if structure.classes and given.label is None else None
         _write(grid_png(sampler(found)(count, given.seed, told), columns), out)
         print(f"{count} samples in {out}")
@@ -85,7 +85,10 @@ def _write(picture: bytes, out: Path) -> None:
 
 
 def _told(structure: Structure, label: int | None, count: int | None) -> Tensor | None:
-    """The labels of so many samples, if the generator is told any; without `label` as many of each class, in order."""
+    """Return the labels (N,) of the samples, or None if the generator is not conditional.
+
+    Without `label`, each class gets the same number of samples, class after class. N is then `count` rounded down.
+    """
     if not structure.classes:
         return None
     import torch

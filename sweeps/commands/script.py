@@ -1,4 +1,4 @@
-"""`--script`: the networks of a person's own, which are known once the script that registers them was read."""
+"""Option `--script`: the Python file that registers networks of your own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wgan_core.errors import UserError, one_line
 
-# Not `__main__`: the script is read, and starts no sweep.
+# The name is not `__main__`, so that running the script starts no sweep.
 RUN_NAME = "sweep_script"
 
 
@@ -18,12 +18,12 @@ def add_script(parser: argparse.ArgumentParser) -> None:
 
 
 def read_script(given: str | None) -> None:
-    """Run the file that was named, if any. Raises `UserError` if it cannot be run."""
+    """Run the script, if one was given. Raise `UserError` if it does not exist or fails."""
     if given is None:
         return
     if not Path(given).is_file():
         raise UserError(f"--script must be a Python file; given {given!r}, which is none: check the path")
-    sys.path.insert(0, str(Path(given).resolve().parent))  # as Python itself does for a script
+    sys.path.insert(0, str(Path(given).resolve().parent))  # Python does the same for the script it starts with.
     try:
         runpy.run_path(given, run_name=RUN_NAME)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""`sweeps serve-ui`: MLflow in the browser, on the sweeps of a storage."""
+"""`sweeps serve-ui`: start MLflow's web server on the sweeps of a storage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _records(given: argparse.Namespace) -> list[Record]:
-    """Those that MLflow knows. Raises `UserError` if it knows none."""
+    """Return the MLflow records of the sweeps, and print why any cannot be shown. Raise `UserError` if none can."""
     storage = storage_of(given.storage)
     names = known_sweeps(Folder.at(storage)) if given.name is None else [given.name]
     records, problems = [], []
@@ -52,7 +52,7 @@ def _records(given: argparse.Namespace) -> list[Record]:
         try:
             folder, plan = open_plan(storage, name)
             records.append(open_record(tracking_uri_of(folder, given.tracking_uri), plan))
-        except Exception as error:  # one that is damaged, in whatever way, must not hide the others
+        except Exception as error:  # A damaged sweep must not hide the others.
             problems.append(f"{name} cannot be shown: {error if isinstance(error, UserError) else one_line(error)}")
             if given.name is not None:
                 raise
@@ -73,14 +73,14 @@ def _line(record: Record, link: str) -> str:
 
 
 def _dashboards(given: argparse.Namespace, records: Sequence[Record]) -> list[str]:
-    """The commands that show the studies in Optuna's own dashboard, if that is installed."""
+    """Return the commands that show the studies in Optuna's dashboard; none if it is not installed."""
     program = program_beside("optuna-dashboard")
     found = []
     for record in records if program else []:
         try:
             folder, _ = open_plan(given.storage, record.plan.name)
             url = study_url(folder, study_storage_of(given.study_storage))
-        except UserError:  # its search cannot be shown, but its record can
+        except UserError:  # Its study cannot be shown, but its MLflow record can.
             continue
         file = database(url)
         if file is None or file.is_file():

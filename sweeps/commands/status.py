@@ -1,4 +1,4 @@
-"""`sweeps status`: how far a sweep is, wherever it runs."""
+"""`sweeps status`: show the progress of a sweep, its trials and its driver."""
 
 from __future__ import annotations
 

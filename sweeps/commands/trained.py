@@ -1,4 +1,4 @@
-"""The checkpoint that a command is about, and how many samples are asked of it."""
+"""Checkpoints that commands read, and checks of the options for sampling."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from wgan_core.training.checkpoint import Checkpoint
 
 
 def best_checkpoint(results: Results) -> Checkpoint:
-    """The best of a sweep. Raises `UserError` if there is none yet, or none that can be read."""
+    """Return the best checkpoint of a sweep. Raise `UserError` if there is none yet, or it cannot be read."""
     return _read(checkpoint_of(results.folder, results.best))
 
 
 def trial_checkpoint(results: Results, row: Row) -> Checkpoint:
-    """The best of a trial. Raises `UserError` if it cannot be read."""
+    """Return the best checkpoint of a trial. Raise `UserError` if it cannot be read."""
     return _read(checkpoint_of(results.folder, row))
 
 
 def named_checkpoint(given: argparse.Namespace) -> Checkpoint:
-    """The checkpoint in the folder that is `given.source`; the best of the sweep of that name, if the folder is none.
+    """Return the checkpoint that `given.source` names.
 
-    Raises `UserError` for a checkpoint that cannot be read.
+    `given.source` is a checkpoint's folder. If there is no checkpoint at that path, it is the name of a sweep, which
+    stands for the sweep's best checkpoint.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or there is no such sweep.
     """
     folder = Folder.at(given.source)
     if is_name(given.source) and not folder.exists(checkpoints.MANIFEST):
@@ -45,12 +49,12 @@ def _read(folder: Folder) -> Checkpoint:
 
 
 def check_count(count: int) -> None:
-    """Raises `UserError` for fewer samples than one."""
+    """Raise `UserError` if `count` is below 1."""
     if count < 1:
         raise UserError(f"--n must be a whole number >= 1; given {count}: give --n 64, for example")
 
 
 def check_seed(seed: int) -> None:
-    """Raises `UserError` for a seed that torch does not take."""
+    """Raise `UserError` if torch does not accept the seed."""
     if not 0 <= seed < 2**63:
         raise UserError(f"--seed must be a whole number in [0, 2^63); given {seed}: give --seed 0, for example")

@@ -1,7 +1,8 @@
-"""Distances between two sets of samples. Each is a function of its arguments and nothing else.
+"""Distances between two sets of samples, as pure functions of their arguments.
 
-Notation: N real and M fake samples, D features, P projections. torchmetrics and POT are imported where
-they are used: they take two seconds together, and who scores needs but one of them, who trains neither.
+In shapes, N is the number of real samples, M of fake samples, D of features and P of projections. torchmetrics and POT
+are imported in the functions that use them, because both imports together take two seconds. A process that scores needs
+only one of the two packages, and a process that trains needs neither.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from torch.nn import functional as F
 
 from wgan_core.backend.linear import fast_linear
 
-# Rows of a kernel matrix worked out at once: 250 x 5,000 floats stay in the cache of one core, which is
-# 2.6 times as fast on a CPU as the whole matrix.
+# Rows of a kernel matrix computed at once. On a CPU, 250 x 5,000 floats stay in the cache of one core, which is 2.6 times
+# as fast as the whole matrix.
 KERNEL_ROWS = 250
-# Far more than the thousands that the network simplex takes for sets of a few thousand samples.
+# Limit on the network simplex's pivots. Sets of a few thousand samples take only thousands of pivots.
 MOST_PIVOTS = 10_000_000
 
 
 class PrecomputedFeatures(nn.Identity):
-    """A feature extractor for features that are worked out already."""
+    """An identity that stands in for torchmetrics' feature extractor when features are already computed."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -31,9 +32,9 @@ class PrecomputedFeatures(nn.Identity):
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Fréchet distance between the Gaussians fitted to features (N, D) and (M, D); squared feature units.
+    """Return the Fréchet distance between Gaussians fitted to features (N, D) and (M, D), in squared feature units.
 
-    |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)), Heusel et al. 2017, equation 6; in float64.
+    It is |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)), computed in float64 (Heusel et al. 2017, equation 6).
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -44,16 +45,16 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """k(a, b) = (a.b / D + 1)^3 for all rows a of (N, D) and b of (M, D): (N, M). Bińkowski et al. 2018, section 4."""
+    """Return k(a, b) = (a.b / D + 1)^3, (N, M), for rows a of (N, D) and b of (M, D) (Bińkowski et al. 2018, sec. 4)."""
     with fast_linear(x):
         return (F.linear(x, y) / x.shape[1] + 1) ** 3
 
 
 def within_mean(x: Tensor) -> float:
-    """Mean of the kernel over all ordered pairs of different rows of (N, D)."""
+    """Return the mean of the kernel over all ordered pairs of different rows of (N, D)."""
     total = 0.0
     for start in range(0, len(x), KERNEL_ROWS):
-        # The matrix is symmetric: of each block of rows, the square on the diagonal and what is right of it.
+        # The matrix is symmetric, so each block of rows starts at the diagonal; entries right of it count twice.
         block = cubic_kernel(x[start : start + KERNEL_ROWS], x[start:])
         square, right = block[:, : len(block)], block[:, len(block) :]
         total += _sum(square) - _sum(square.diagonal()) + 2 * _sum(right)
@@ -61,31 +62,39 @@ def within_mean(x: Tensor) -> float:
 
 
 def between_mean(x: Tensor, y: Tensor) -> float:
-    """Mean of the kernel over all pairs of a row of (N, D) and one of (M, D)."""
+    """Return the mean of the kernel over all pairs of a row of (N, D) and a row of (M, D)."""
     return sum(_sum(cubic_kernel(rows, y)) for rows in x.split(KERNEL_ROWS)) / (len(x) * len(y))
 
 
 def _sum(values: Tensor) -> float:
-    # In float64: the distance is a small difference of such sums.
+    # The distance is a small difference of such sums, so they are taken in float64.
     return float(values.sum(dtype=torch.float64))
 
 
 def kernel_distance(real: Tensor, fake: Tensor, real_within: float | None = None) -> float:
-    """Unbiased squared MMD with the cubic kernel between features (N, D) and (M, D); may be below 0.
+    """Return the unbiased squared MMD with the cubic kernel between features (N, D) and (M, D); may be below 0.
 
-    Bińkowski et al. 2018, section 4 and the estimator of Gretton et al. 2012, equation 3, over all samples
-    instead of random subsets. `real_within` is `within_mean(real)`, if it is known.
+    The kernel is that of Bińkowski et al. 2018, section 4. The estimator is that of Gretton et al. 2012, equation 3,
+    over all samples instead of random subsets.
+
+    Args:
+        real: features (N, D).
+        fake: features (M, D).
+        real_within: `within_mean(real)` if it is already known.
     """
     within = within_mean(real) if real_within is None else real_within
     return within + within_mean(fake) - 2.0 * between_mean(real, fake)
 
 
 def wasserstein(real: Tensor, fake: Tensor) -> float:
-    """Exact 1-Wasserstein distance between samples (N, D) and (M, D), in their units: the cost is Euclidean distance.
+    """Return the exact 1-Wasserstein distance between samples (N, D) and (M, D), in units of the samples.
 
-    min over plans with equal weights of the mean cost, Arjovsky et al. 2017, equation 1, by the network simplex of
-    Bonneel et al. 2011; in float64. Between two samples of the same law it is not 0: the fewer and the more axes, the
-    larger. Time and memory grow with N M and more.
+    It is the least mean Euclidean distance of any transport plan with equal weights (Arjovsky et al. 2017, equation 1).
+    The network simplex of Bonneel et al. 2011 finds that plan in float64. Between two sets from one distribution, the
+    distance is above 0. It is larger for fewer samples and for more axes. Time and memory grow at least with N M.
+
+    Raises:
+        RuntimeError: the solver finds no optimal plan.
     """
     from ot.lp import emd2
 
@@ -111,15 +120,22 @@ class Projections:
         return cls(torch.from_numpy(drawn).to(torch.float32))
 
     def of(self, samples: Tensor) -> Tensor:
-        """Samples of any shape (N, ...) on each direction: (N, P)."""
+        """Project samples of any shape (N, ...) on each direction: (N, P)."""
         return samples.flatten(1).to(torch.float32) @ self.directions
 
 
 def sliced_wasserstein(real_sorted: Tensor, fake_projected: Tensor) -> float:
-    """Sliced 2-Wasserstein distance of as many real as fake samples on P directions, in units of the samples.
+    """Return the sliced 2-Wasserstein distance between equally many real and fake samples, in units of the samples.
 
-    (mean over directions of W_2^2)^(1/2), Bonneel et al. 2015, section 3. Each is (N, P); the real ones are
-    `in_order` already: in one dimension the best transport takes the n-th smallest to the n-th smallest.
+    It is (mean over directions of W_2^2)^(1/2) (Bonneel et al. 2015, section 3). In one dimension, the best transport
+    takes the n-th smallest value to the n-th smallest value.
+
+    Args:
+        real_sorted: projections (N, P) of real samples, already sorted by `in_order`.
+        fake_projected: projections (N, P) of fake samples, in any order.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if real_sorted.shape != fake_projected.shape:
         raise ValueError(f"both must have one shape (N, P): given {real_sorted.shape} and {fake_projected.shape}")
@@ -127,6 +143,6 @@ def sliced_wasserstein(real_sorted: Tensor, fake_projected: Tensor) -> float:
 
 
 def in_order(projected: Tensor) -> Tensor:
-    """Projected samples (N, P), sorted along each direction."""
-    # NumPy sorts with vector instructions, many times as fast as torch.
+    """Sort projected samples (N, P) along each direction."""
+    # NumPy sorts with vector instructions, which is many times as fast as torch.
     return torch.from_numpy(np.sort(projected.numpy(), axis=0))

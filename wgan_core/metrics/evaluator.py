@@ -35,36 +35,39 @@ SplitName = Literal["validation", "test"]
 
 REFERENCE_SEED = 1
 FLOOR_SEED = 2
-# Two are the fewest that have a variance.
+# A variance needs at least two samples.
 LEAST_SAMPLES = 2
 IMAGE_AXES = 3
 PLANE = (2,)
-# A small held-out split is met by several draws of as many generated samples, this many samples in all.
+# If a held-out split is small, several draws of generated samples are scored, each as large as the real side:
+# at most MOST_DRAWS draws and at most ENOUGH samples in all.
 ENOUGH, MOST_DRAWS = 1_000, 10
-# Between samples of fewer rows sliced Wasserstein is least for a generator that varies too little, and may then be less
-# than between real rows; the nearest-neighbour test tells that one's rows from real ones.
+# Below this many real rows, the nearest-neighbour test is preferred to sliced Wasserstein. On few rows, sliced
+# Wasserstein is smallest for a generator that varies too little, and may even be below the floor. The
+# nearest-neighbour test tells such a generator's rows from real rows.
 FEW = 500
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The metrics of one data set. It holds tensors, numbers and networks, and is pickled to the workers.
+    """The metrics of one data set. An evaluator holds tensors, numbers and networks, and is pickled to the workers.
 
-    Scoring runs on the CPU in float32 wherever the samples are, and uses no random numbers: the same
-    samples have the same score in every process (to float32 rounding, whatever the number of threads).
+    Scoring runs on the CPU in float32, whatever the device of the samples, and uses no random numbers. The same samples
+    have the same score in every process, up to float32 rounding, for any number of threads.
 
     Attributes:
-        names: full names of what is measured, the preferred objective first.
-        sample_size: how many samples a score takes, in `draws` equal parts. FID depends on it, so it is fixed.
-        draws: how often as many samples as there are real ones are scored; over one where the data is scarce.
+        names: full names of the metrics, the preferred objective first.
+        sample_size: number of samples in a score, in `draws` equal parts. FID depends on this number, so it is fixed.
+        draws: number of draws in a score, each as large as the real side. It is above one only for scarce data.
         sample_shape: shape of one sample.
-        pixels: whether samples are images, which are rounded to the 256 levels of the real ones first.
-        coding: how samples are rows of a table, if they are; they are rounded as rows that are written out.
+        pixels: whether samples are images. Generated images are rounded to the 256 levels of real ones before scoring.
+        coding: the columns that a sample's entries code, for tables and sequences. Generated rows are then rounded as
+            on export before scoring.
         references: the held-out side of the metrics.
-        own: what is declared of a person's own metrics among them.
-        floors: scores of that many real training samples in place of generated ones, by full name. A
-            generator that reaches its floor cannot be told from the data by this metric.
-        protocol: all that a score depends on besides the samples; can be written as JSON.
+        own: declarations of the user's own metrics.
+        floors: scores, by full name, of real training samples in place of generated ones. If a generator reaches the
+            floor of a metric, that metric cannot tell its samples from the data.
+        protocol: all that a score depends on besides the samples, as values that JSON has.
     """
 
     names: tuple[str, ...]
@@ -89,20 +92,34 @@ class Evaluator:
         classes: int = 0,
         own: Sequence[OwnMetric] = (),
     ) -> Evaluator:
-        """An evaluator against `split`, of the metrics in `names` (full or short), or of all that suit the data.
+        """Return an evaluator against a held-out split.
 
-        Digit features suit MNIST only; sliced Wasserstein suits any data; the exact W1, on up to 2,048 of the samples,
-        data of two axes; the counts of modes, the mixtures of `data.toy`; the nearest-neighbour test, tables and
-        sequences, of which it is preferred where fewer than 500 are held out. `features` is `inception` or the name of
-        a registered feature extractor (`metrics.features`); FID on it is then preferred, and `fid` and `kid` mean those
-        on it. `classes`: how many the networks are told, if any; distances within classes are then preferred, as a
-        distance between all samples does not see whether the class is heeded. `own` metrics are preferred to all.
+        The metrics suit different data:
 
-        Where a split is smaller than `sample_size`, both sides take as many samples as the smaller of it and the
-        training split has; the generated side, where that is at most 500, in several draws of so many.
+        - Sliced Wasserstein suits any data.
+        - FID and KID on digit features suit MNIST only.
+        - The exact W1, on at most 2,048 samples a side, suits data of two axes.
+        - The counts of modes suit the mixtures of `data.toy`.
+        - The nearest-neighbour test suits tables and sequences. It is the preferred objective if the score takes fewer
+          than 500 real rows.
 
-        Raises `UserError` for a metric that is unknown or does not suit the data, for too few samples, for a feature
-        extractor that cannot be used, and for a metric of one's own that fails on real samples.
+        If the held-out or the training split is smaller than `sample_size`, both sides take the size of the smaller
+        split. If that size is at most 500, several draws of the generated side are scored.
+
+        Args:
+            dataset: the data, with its training split and held-out splits.
+            split: the held-out split.
+            names: full or short names of the metrics; None for all metrics that suit the data.
+            sample_size: largest number of samples a side.
+            features: `inception` or the name of a registered feature extractor (`metrics.features`). FID on these
+                features is then preferred, and `fid` and `kid` mean the distances on these features.
+            classes: number of classes that the networks are given; 0 without labels. With classes, distances within
+                classes are preferred: a distance between all samples does not show whether a generator heeds the class.
+            own: the user's own metrics, which are preferred to all others.
+
+        Raises:
+            UserError: a metric is unknown or does not suit the data, there are too few samples, a feature extractor
+                cannot be used, or one of the user's own metrics fails on real samples.
         """
         held_out = {"validation": dataset.validation, "test": dataset.test}[split]
         size = min(sample_size, len(held_out), len(dataset.train))
@@ -143,14 +160,15 @@ class Evaluator:
         )
 
     def resolve(self, objective: str) -> str:
-        """The full name of a metric that a sweep may minimise. Raises `UserError` for what it may not."""
+        """Return the full name of an objective. Raises `UserError` if a sweep must not minimise this metric."""
         return resolve_objective(objective, self.names, self.own)
 
     @property
     def objective_default(self) -> str:
-        """The metric that a sweep minimises unless told otherwise.
+        """Return the full name of the default objective.
 
-        Raises `UserError` if all that is measured is for diagnosis.
+        Raises:
+            UserError: every measured metric is for diagnosis only.
         """
         known = specs.known_metrics(self.names, self.own)
         if found := next((name for name in self.names if known[name].can_be_objective), None):
@@ -160,11 +178,18 @@ class Evaluator:
         )
 
     def scores(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, float]:
-        """Every metric, by full name, of `sample_size` samples as a network gives them: images in [-1, 1].
+        """Return the score of every metric by its full name.
 
-        labels: the classes (sample_size,) that they were asked for, if any; scores of single classes, in order, are
-        then added as `class/<class>/...`. NaN for every metric if any value is not finite. Raises `UserError` for
-        another number or shape.
+        Args:
+            samples: `sample_size` samples as a network returns them; images in [-1, 1].
+            labels: the classes (sample_size,) that the samples were asked for. Scores of single classes are then added
+                under `class/<class>/...`, in the order of the classes.
+
+        Returns:
+            The scores. If any value of the samples is not finite, every metric is NaN.
+
+        Raises:
+            UserError: the samples have another number or shape.
         """
         wanted = (self.sample_size, *self.sample_shape)
         if tuple(samples.shape) != wanted:
@@ -180,14 +205,23 @@ class Evaluator:
         return measure(self.references, [SampleDraw(*each) for each in zip(parts, asked, strict=True)])
 
     def _as_stored(self, values: Tensor) -> Tensor:
-        """Samples as the real ones are, and as they are written out: a critic could tell them apart by less."""
+        """Round samples like real and exported ones: finer values alone would tell generated samples apart."""
         if self.pixels:
             return to_model(to_pixels(values), torch.float32)
         return values if self.coding is None else self.coding.as_stored(values)
 
 
 def extractors_of(dataset: Dataset, features: str | None, real: Tensor) -> tuple[Extractor, ...]:
-    """Return the extractors that suit the data: the one that was named, tried on real samples, before the digits'."""
+    """Return the extractors that suit the data: first the one that `--features` names, then the digit classifier.
+
+    Args:
+        dataset: the data.
+        features: the value of `--features`.
+        real: real samples, on which a registered extractor is tried.
+
+    Raises:
+        UserError: the data has no images, or the named extractor cannot be used.
+    """
     extractors: list[Extractor] = []
     if features is not None:
         if len(dataset.sample_shape) != IMAGE_AXES:
@@ -206,14 +240,22 @@ def names_on(extractor: Extractor) -> tuple[str, ...]:
 
 
 def mixture_of(dataset: Dataset) -> Mixture | None:
-    """The mixture that the data was drawn from, if it is one of the toy data."""
+    """Return the mixture that toy data was drawn from, or None for other data."""
     return MIXTURES.get(dataset.name) if dataset.sample_shape == PLANE else None
 
 
 def suited_to(
     dataset: Dataset, size: int, extractors: Sequence[Extractor], classes: int = 0, own: Sequence[OwnMetric] = ()
 ) -> tuple[str, ...]:
-    """Full names of the metrics that mean something on the data, so many held out, the preferred objective first."""
+    """Return the full names of the metrics that suit the data, the preferred objective first.
+
+    Args:
+        dataset: the data.
+        size: number of real samples in a score.
+        extractors: the feature extractors that suit the data.
+        classes: number of classes that the networks are given; 0 without labels.
+        own: the user's own metrics.
+    """
     two_sample, accuracies = ((specs.C2ST_NAME,), specs.ACCURACY_NAMES) if dataset.coding is not None else ((), ())
     digits = any(isinstance(extractor, DigitFeatures) for extractor in extractors)
     return (
@@ -236,14 +278,14 @@ def choose(
     names: Sequence[str] | None, suited: tuple[str, ...], own: Sequence[specs.MetricSpec] = ()
 ) -> tuple[str, ...]:
     for name in names or ():
-        if full_name(name, suited, own) not in suited:  # what is for diagnosis is no objective, but can be measured
+        if full_name(name, suited, own) not in suited:  # a metric for diagnosis is no objective, but can be measured
             check_objective(name, suited, own)
     wanted = {full_name(name, suited, own) for name in names or suited}
     return tuple(name for name in suited if name in wanted)
 
 
 def draw(split: Split, size: int, seed: int) -> SampleDraw:
-    """`size` samples of a split without replacement, as a network sees them."""
+    """Draw `size` samples of a split without replacement, as a network sees them."""
     rows = np.random.Generator(np.random.PCG64(seed)).permutation(len(split))[:size]
     labels = None if split.labels is None else torch.from_numpy(split.labels[rows])
     return SampleDraw(to_model(torch.from_numpy(split.values[rows]), torch.float32), labels)
@@ -252,7 +294,7 @@ def draw(split: Split, size: int, seed: int) -> SampleDraw:
 def fit(
     names: tuple[str, ...], values: Tensor, extractors: Sequence[Extractor], mixture: Mixture | None
 ) -> tuple[Reference, ...]:
-    """The held-out side of these metrics, from real samples (N, ...)."""
+    """Return the held-out side of these metrics, from real samples (N, ...)."""
     references: list[Reference] = [
         FeatureReference.fit(values, chosen, extractor)
         for extractor in extractors
@@ -272,7 +314,7 @@ def fit(
 def fit_classes(
     names: tuple[str, ...], real: SampleDraw, extractors: Sequence[Extractor], classes: int
 ) -> tuple[Reference, ...]:
-    """The held-out side of those of these metrics that look at single classes."""
+    """Return the held-out side of these metrics, for the metrics that look at single classes only."""
     references: list[Reference] = [
         ByClass.fit(name, "fid", FeatureView(extractor), real, classes)
         for extractor in extractors

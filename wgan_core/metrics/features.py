@@ -1,7 +1,7 @@
 """Networks that turn images into features, on which FID and KID are measured.
 
-`--features NAME` chooses one: a network that the sweep's script registers with `register_features`, or `inception`,
-the network of the literature (`metrics.inception`). MNIST has the shipped digit classifier besides.
+`--features NAME` chooses a network. It is either `inception`, the network of the literature (`metrics.inception`), or a
+network that the sweep's script registers with `register_features`. MNIST also has the shipped digit classifier.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from wgan_core.metrics.digit_weights import digits_label, weights_hash
 from wgan_core.metrics.digits import BATCH, digit_features
 from wgan_core.metrics.register import FACTORIES, INCEPTION, REGISTER, check_features
 
-# FID takes the eigenvalues of a D x D matrix: at 4,096 that is most of a minute for each score.
+# FID takes the eigenvalues of a D x D matrix. At D = 4,096 that is most of a minute for each score.
 MOST_FEATURES = 4096
 FEW = 3
-# Sums of another batch size are rounded otherwise; batch normalisation in training mode is off by far more.
+# Largest difference between an image's features in two batch sizes, relative to the largest feature. Rounding depends on
+# the batch size; batch normalisation in training mode differs by far more.
 BATCH_TOLERANCE = 1e-3
-# A factory without weights of its own gives the same network in each start of a sweep.
+# With a fixed seed, a factory that draws its weights makes the same network at each start of a sweep.
 SEED = 0
 # Inception's first activations take about 10 MB an image.
 INCEPTION_BATCH = 25
@@ -40,17 +41,17 @@ Factory = Callable[[], nn.Module]
 
 
 class Extractor(Protocol):
-    """What turns images into features. It is pickled into other processes with the evaluator."""
+    """A function from images to features. It is pickled into other processes with the evaluator."""
 
     @property
     def label(self) -> str:
-        """The name and a hash, such as `digits_<hash8>`, which tell it apart in the names of metrics."""
+        """Return a name and a hash, such as `digits_<hash8>`, that identify the extractor in the names of metrics."""
 
     def features(self, values: Tensor) -> Tensor:
         """Return features float32 (N, D) on the CPU, of images (N, C, H, W) in [-1, 1]."""
 
     def protocol(self) -> dict[str, Any]:
-        """Return all that its features depend on besides the images; it can be written as JSON."""
+        """Return all that the features depend on besides the images, as values that JSON has."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,10 @@ class NetworkFeatures:
 
     Attributes:
         name: the name that `--features` gives.
-        digest: SHA-256 in hexadecimal of what the features depend on.
-        stated: the protocol.
-        batch: images in one call of the network, at most.
+        digest: SHA-256, in hexadecimal, that identifies the features.
+        stated: the return value of `protocol`.
+        network: the network.
+        batch: largest number of images in one call of the network.
     """
 
     name: str
@@ -92,9 +94,9 @@ class NetworkFeatures:
     @torch.no_grad()
     def features(self, values: Tensor) -> Tensor:
         images = values.detach().to("cpu", torch.float32)
-        # Equal parts, so that no part is a single image, whose axis many a network squeezes away.
+        # Parts are equal, so that no rest is a single image: many networks squeeze away a batch axis of length 1.
         parts = images.tensor_split(math.ceil(len(images) / self.batch))
-        # A copy, as a network may work in place.
+        # The network gets a copy, because it may change its input in place.
         return torch.cat([self.network(part.clone()).to(torch.float32) for part in parts])
 
     def protocol(self) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def load_features(name: str, images: Tensor) -> NetworkFeatures:
         images: real images (N, C, H, W) of the data, on which a registered network is tried.
 
     Raises:
-        UserError: for an unknown name, a network that cannot be had, and features that cannot be used.
+        UserError: the name is unknown, the network cannot be made or loaded, or its features cannot be used.
     """
     check_features(name)
     if name == INCEPTION:
@@ -142,15 +144,16 @@ def _inception(channels: int) -> NetworkFeatures:
 
 @functools.cache
 def _made(name: str, factory: Factory) -> NetworkFeatures:
-    """Make a registered network, once per process: validation and test split are measured with one network.
+    """Make a registered network once per process, so that validation and test split share one network.
 
-    Raises `UserError` if the factory fails, or gives something else than a network that can be copied.
+    Raises:
+        UserError: the factory fails, or does not return a network that can be copied.
     """
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(SEED)  # torch.manual_seed would reseed GPUs as well
             made = factory()
-    # A factory of the user may raise anything.
+    # The user's factory may raise any exception.
     except Exception as error:
         raise UserError(
             f"the factory of a feature extractor must return an nn.Module; that of {name!r} fails: "
@@ -169,7 +172,8 @@ def _made(name: str, factory: Factory) -> NetworkFeatures:
             f"{'build the network in Python and load its weights' if scripted else 'state their sizes'}"
         )
     try:
-        # A copy, as the script may go on training its network; what cannot be copied cannot be pickled either.
+        # The script may go on training its network, so a copy is kept. A network that cannot be copied cannot be
+        # pickled either.
         network = copy.deepcopy(made).to("cpu").eval().requires_grad_(False)
     except Exception as error:
         raise UserError(
@@ -180,14 +184,14 @@ def _made(name: str, factory: Factory) -> NetworkFeatures:
     return NetworkFeatures(name, digest, {"features": "registered network", "network_sha256": digest}, network)
 
 
-# The digest of a network
+# Digest of a network.
 
 
 def network_digest(network: nn.Module, factory: Factory) -> str:
-    """Return the SHA-256 of what a network computes, as far as it shows.
+    """Return a SHA-256 that identifies the function that a network computes.
 
-    That is the kinds of its layers, their tensors and plain attributes, and the text of the factory and of classes
-    that are not torch's. The same script gives the same digest in each start.
+    The digest covers the types of the layers, their tensors and plain attributes. It also covers the source text of the
+    factory and of the user's own classes. The same script gives the same digest at each start.
     """
     sha = hashlib.sha256()
     kinds = set()
@@ -208,7 +212,7 @@ def network_digest(network: nn.Module, factory: Factory) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether the text of a value is the same in every process."""
+    """Return whether the repr of a value is the same in every process."""
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str | torch.dtype)
@@ -217,20 +221,20 @@ def _is_plain(value: object) -> bool:
 def _text(made: object) -> str:
     try:
         return inspect.getsource(made)  # type: ignore[arg-type]
-    except (OSError, TypeError):  # as of a class that was typed into a prompt
+    except (OSError, TypeError):  # a class that was typed into a prompt has no source
         return ""
 
 
-# What its features must be
+# Checks of a network's features.
 
 
 def _attempt(extractor: NetworkFeatures, images: Tensor) -> Tensor:
-    """Return the features (N, D) of one batch. Raises `UserError` if there are none, or of another shape."""
+    """Return the features (N, D) of one batch. Raises `UserError` if the network fails or returns another shape."""
     name = extractor.name
     try:
         with torch.no_grad():
             given = extractor.network(images.clone())
-    # A network of the user may raise anything.
+    # The user's network may raise any exception.
     except Exception as error:
         raise UserError(
             f"a feature extractor must take the images of the data, float32 {tuple(images.shape)}; "
@@ -251,7 +255,13 @@ def _attempt(extractor: NetworkFeatures, images: Tensor) -> Tensor:
 
 
 def _check_output(many: Tensor, few: Tensor, name: str) -> None:
-    """Raise `UserError` unless features (250, D) are finite, and their first rows those (3, D) of the images alone."""
+    """Raise `UserError` unless features are finite and do not depend on the other images of the batch.
+
+    Args:
+        many: features (250, D) of a batch.
+        few: features (3, D) of the first images of that batch, computed without the others.
+        name: the extractor's name, for errors.
+    """
     for features in (many, few):
         require_finite(features, name)
     first, scale = many[: len(few)], float(many.abs().max())

@@ -1,4 +1,4 @@
-"""Which metric a sweep may minimise."""
+"""Rules for the metric that a sweep minimises, its objective."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ESTIMATE_REASON = (
 
 
 def aliases(available: Collection[str] = ()) -> dict[str, str]:
-    """Return the short names of the held-out metrics; `fid` and `kid` are on the features that `--features` named."""
+    """Return the full name of each short name. FID and KID are on the features that `--features` names, if any."""
     own = own_label(available)
     return {
         "fid": fid_name(own),
@@ -38,14 +38,15 @@ def aliases(available: Collection[str] = ()) -> dict[str, str]:
 
 
 def declared(available: Collection[str], own: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
-    """All that is known, whatever it is measured on: a name is then refused with the reason."""
+    """Return all known metrics, also those that do not suit the data, so that an error can say why a name is refused."""
     return known_metrics((*available, W1_NAME, C2ST_NAME, INTRA_SLICED_NAME), own)
 
 
 def full_name(name: str, available: Collection[str] = (), own: Sequence[MetricSpec] = ()) -> str:
-    """`fid`, `eval/fid` and `fid_digits_<hash>` are all `eval/fid_digits_<hash>`; an unknown name is left as it is.
+    """Return the full name of a metric. An unknown name is returned unchanged.
 
-    The first two are `eval/fid_<name>_<hash>` if `available` has that metric, of features that `--features` named.
+    `fid`, `eval/fid` and `fid_digits_<hash>` all mean `eval/fid_digits_<hash>`. If `available` has a metric on the
+    features that `--features` names, the first two mean `eval/fid_<name>_<hash>`.
     """
     short = name.removeprefix("eval/")
     if short in aliases(available):
@@ -54,7 +55,7 @@ def full_name(name: str, available: Collection[str] = (), own: Sequence[MetricSp
 
 
 def resolve_objective(name: str, available: Collection[str], own: Sequence[MetricSpec] = ()) -> str:
-    """The full name of the metric that `name` or its alias means. Raises `UserError` as `check_objective` does."""
+    """Return the full name of an objective. Raises `UserError` as `check_objective` does."""
     check_objective(name, available, own)
     return full_name(name, available, own)
 
@@ -62,8 +63,10 @@ def resolve_objective(name: str, available: Collection[str], own: Sequence[Metri
 def check_objective(name: str, available: Collection[str], own: Sequence[MetricSpec] = ()) -> None:
     """Raise `UserError` unless a sweep may minimise this metric.
 
-    `available` holds the full names of what is measured on the data of the sweep (`Evaluator.names`), `own` the
-    metrics of a person's own among them.
+    Args:
+        name: full or short name of the metric.
+        available: full names of the metrics that are measured on the sweep's data (`Evaluator.names`).
+        own: the user's own metrics.
     """
     full = full_name(name, available, own)
     specs = declared(available, own)
@@ -91,7 +94,7 @@ def check_objective(name: str, available: Collection[str], own: Sequence[MetricS
 
 
 def hint(spec: MetricSpec, available: Collection[str]) -> str:
-    """What a metric wants that is not measured: networks that are told classes, or features of other images."""
+    """Say what an unmeasured metric needs: networks with labels, or `--features` for images other than MNIST."""
     told = any("classes" in each.depends_on for name, each in known_metrics(available).items() if name in available)
     if "classes" in spec.depends_on and not told:
         return "; it is for scripts whose networks are told classes, such as conditional.py"
@@ -100,7 +103,7 @@ def hint(spec: MetricSpec, available: Collection[str]) -> str:
 
 
 def reason(name: str) -> str:
-    """Why a quantity of the training loop does not order trials."""
+    """Say why a quantity of the training loop does not compare across trials."""
     if name == "train/wasserstein_estimate":
         return ESTIMATE_REASON
     depends = ", ".join(sorted(known_metrics()[name].depends_on))

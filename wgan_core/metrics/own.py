@@ -1,4 +1,4 @@
-"""A metric of a person's own, beside those that are shipped."""
+"""Metrics that the user's script defines, in addition to the shipped metrics."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OwnMetric:
-    """A function of real and of as many generated samples, each (N, ...) as a network sees them; less is better.
+    """A metric that the user's script defines. A smaller score is better.
 
-    It must use no random numbers but from a constant seed: the same samples are to score the same in every process.
-    It may be called from several threads of a process at once, so it must change nothing that its calls share.
-    name: of lower-case letters, digits and `_`; the metric is called `eval/<name>`. meaning: in one sentence, with its
-    unit.
+    Attributes:
+        name: at most 40 lower-case letters, digits and `_`, the first a letter. The full name is `eval/<name>`.
+        measure: returns the score of real samples and equally many generated samples, each (N, ...) as a network sees
+            them. It must draw random numbers from a constant seed only, so that the same samples score the same in every
+            process. Several threads may call it at once, so it must change no shared state.
+        meaning: one sentence that says what is measured, with its unit.
 
-    Raises `UserError` for another name, and for that of a shipped metric.
+    Raises:
+        UserError: the name has another form, or is that of a shipped metric.
     """
 
     name: str

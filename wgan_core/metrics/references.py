@@ -1,6 +1,6 @@
-"""What the held-out side of each metric keeps, so that scoring works out only the generated side.
+"""The held-out side of each metric, computed once, so that a score computes the generated side only.
 
-A score is of one or more draws of generated samples, each as many as there are real ones where the metric asks that.
+A score takes one or more draws of generated samples. Some metrics need draws that are as large as the real side.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ from wgan_core.metrics.two_sample import nearest_neighbour_accuracies
 
 PROJECTIONS = 128
 PROJECTION_SEED = 2_015
-# Half a second on one core, and a lost mode of eight stands well above the floor.
+# Samples a side for W1 and the nearest-neighbour test. W1 takes half a second on one core, and the loss of one mode of
+# eight still scores well above the floor.
 EXACT_SAMPLES = 2_048
 
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """One draw of samples (N, ...), and their classes, int64 (N,), where there are any."""
+    """One draw of samples (N, ...), with their classes, int64 (N,), if the data has classes."""
 
     values: Tensor
     labels: Tensor | None = None
 
 
 class Reference(Protocol):
-    """Metrics that share one view of the real samples."""
+    """Metrics that share one representation of the real samples."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -60,7 +61,7 @@ class Reference(Protocol):
 
 
 class MeanReference(ABC):
-    """A reference whose scores are the mean over draws of those of each draw's values."""
+    """A reference that scores each draw by itself and returns the mean over draws."""
 
     def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
         found = [self.score(drawn.values) for drawn in draws]
@@ -72,7 +73,7 @@ class MeanReference(ABC):
 
 @dataclass(frozen=True)
 class FeatureReference(MeanReference):
-    """FID and KID: features (N, D) of the real images, and the half of KID that depends on them only."""
+    """FID and KID: features (N, D) of the real images, and `real_within`, the term of KID that needs only them."""
 
     names: tuple[str, ...]
     extractor: Extractor
@@ -81,13 +82,13 @@ class FeatureReference(MeanReference):
 
     @classmethod
     def fit(cls, values: Tensor, names: tuple[str, ...], extractor: Extractor) -> FeatureReference:
-        """Raises `UserError` for features that are not finite."""
+        """Extract the features of real images. Raises `UserError` if a feature is not finite."""
         real = extractor.features(values)
         require_finite(real, extractor.label)
         return cls(names, extractor, real, within_mean(real))
 
     def score(self, values: Tensor) -> dict[str, float]:
-        """NaN for both if a feature is not finite."""
+        """Return FID and KID of generated images; both are NaN if a feature is not finite."""
         fake = self.extractor.features(values)
         if not bool(torch.isfinite(fake).all()):
             return dict.fromkeys(self.names, math.nan)
@@ -105,7 +106,7 @@ class FeatureReference(MeanReference):
 
 @dataclass(frozen=True)
 class SlicedReference(MeanReference):
-    """Sliced Wasserstein: fixed directions and the real samples on them, (N, 128), in order."""
+    """Sliced Wasserstein: fixed directions, and the real samples projected on them, (N, 128), sorted."""
 
     names: tuple[str, ...]
     projections: Projections
@@ -143,7 +144,7 @@ class ExactReference(MeanReference):
 
 @dataclass(frozen=True)
 class ModesReference(MeanReference):
-    """What is counted around the centres (M, 2) of a mixture; no real sample is needed for it."""
+    """Counts of samples around the centres (M, 2) of a mixture. They need no real samples."""
 
     names: tuple[str, ...]
     centres: Tensor
@@ -178,7 +179,7 @@ class TwoSampleReference:
         return cls(names, values[:EXACT_SAMPLES].flatten(1).clone())
 
     def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
-        """Accuracies are averaged over draws before their distance from a half is taken, which noise would enlarge."""
+        """Average accuracies over draws, then take their distance from a half, which noise would enlarge otherwise."""
         found = [nearest_neighbour_accuracies(self.real, drawn.values.flatten(1)[: len(self.real)]) for drawn in draws]
         on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
         measured = {
@@ -194,7 +195,7 @@ class TwoSampleReference:
 
 @dataclass(frozen=True)
 class OwnReference(MeanReference):
-    """A metric of a person's own, and the real samples (N, ...)."""
+    """One of the user's own metrics, with the real samples (N, ...)."""
 
     metric: OwnMetric
     real: Tensor
@@ -204,10 +205,10 @@ class OwnReference(MeanReference):
         return (self.metric.spec.name,)
 
     def score(self, values: Tensor) -> dict[str, float]:
-        """Raises `UserError` if the function fails, or gives no number."""
+        """Call the user's function. Raises `UserError` if the function fails or returns no number."""
         try:
             return {self.metric.spec.name: float(self.metric.measure(self.real, values))}
-        except Exception as error:  # a person's own code may raise whatever it likes
+        except Exception as error:  # the user's code may raise any exception
             raise UserError(
                 f"a metric must give a number for real and generated samples of shape {tuple(values.shape)}; "
                 f"{self.metric.name!r} fails: {one_line(error)}: mend it"
@@ -218,7 +219,7 @@ class OwnReference(MeanReference):
 
 
 def _digest(function: Callable[..., Any]) -> str | None:
-    """Of a function's own text, so that a sweep is not continued with another one; None where there is no text."""
+    """Return the SHA-256 of a function's source, or None without source: no sweep must go on with another function."""
     try:
         return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
     except (OSError, TypeError):

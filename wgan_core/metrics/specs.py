@@ -1,4 +1,4 @@
-"""Every quantity a trial reports, declared once: what it means, what it depends on, and who published it."""
+"""Declarations of every quantity that a trial reports: its meaning, its dependencies and its publication."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wgan_core.metrics.digit_weights import FEATURES, digits_label
 
 Direction = Literal["minimize", "maximize", "none"]
 
-# What belongs to one trial: a value that depends on any of these is measured with another ruler in
-# each trial, whatever the quality of the samples.
+# Dependencies that differ between trials. A value that depends on one of them does not compare across trials, whatever
+# the quality of the samples.
 TRIAL_OWN = frozenset({"critic", "generator", "lambda_gp"})
 
 
@@ -22,11 +22,11 @@ class MetricSpec:
 
     Attributes:
         name: the full name, `eval/...` or `train/...`.
-        meaning: what it measures, in one sentence, with its unit.
-        direction: whether less is better, or more, or neither.
-        depends_on: what the value depends on besides the samples.
-        source: where it was published.
-        blind_to: what it says nothing of, if that is so much that it is for diagnosis only.
+        meaning: one sentence that says what is measured, with its unit.
+        direction: whether a smaller value is better ("minimize"), a larger one ("maximize") or neither ("none").
+        depends_on: dependencies of the value besides the samples.
+        source: the publication.
+        blind_to: properties of samples that a metric for diagnosis does not see; "" for other metrics.
     """
 
     name: str
@@ -38,12 +38,12 @@ class MetricSpec:
 
     @property
     def comparable(self) -> bool:
-        """Whether values of different trials can be put in order."""
+        """Return whether values of different trials can be compared."""
         return not self.depends_on & TRIAL_OWN
 
     @property
     def can_be_objective(self) -> bool:
-        """Whether a sweep may minimise it."""
+        """Return whether a sweep may minimise this metric."""
         return self.comparable and self.direction == "minimize" and not self.blind_to
 
 
@@ -133,7 +133,7 @@ MODES = (
         blind_to="the samples near no centre and the spread within each mode",
     ),
 )
-# Of a GAN that is told classes: the mean over classes of the distance within each.
+# Metrics of a GAN with labels. The intra-class metrics are the mean over classes of the distance within each class.
 INTRA_SLICED_NAME = "eval/intra_sliced_wasserstein"
 INTRA_SLICED = MetricSpec(
     INTRA_SLICED_NAME,
@@ -188,28 +188,34 @@ ON_FEATURES = re.compile(r"eval/(?:intra_fid|fid|kid)_([a-z0-9_]{1,20}_[0-9a-f]{
 
 
 def intra_fid_name(label: str | None = None) -> str:
-    """Full name of the mean over classes of `fid_name`'s distance within each."""
+    """Return the full name of the mean FID within classes, on the same features as `fid_name`."""
     return f"eval/intra_fid_{label or digits_label()}"
 
 
 def fid_name(label: str | None = None) -> str:
-    """Full name of the Fréchet distance on features of this label; on those of the digit classifier without one."""
+    """Return the full name of FID on the features with this label. None stands for the digit classifier."""
     return f"eval/fid_{label or digits_label()}"
 
 
 def kid_name(label: str | None = None) -> str:
-    """Full name of the kernel distance on features of this label; on those of the digit classifier without one."""
+    """Return the full name of KID on the features with this label. None stands for the digit classifier."""
     return f"eval/kid_{label or digits_label()}"
 
 
 def own_label(measured: Collection[str]) -> str | None:
-    """Return the label `<name>_<hash8>` of the extractor that `--features` named, if a metric is on its features."""
+    """Return the label `<name>_<hash8>` of the extractor that `--features` names, or None if no metric uses it."""
     labels = (found[1] for name in measured if (found := ON_FEATURES.fullmatch(name)))
     return next((label for label in labels if label != digits_label()), None)
 
 
 def feature_specs(label: str, features: str, extractor: str) -> tuple[MetricSpec, MetricSpec]:
-    """FID and KID on the features of an extractor, each of the two said in words."""
+    """Return the declarations of FID and KID on an extractor's features.
+
+    Args:
+        label: the extractor's label in the names of metrics.
+        features: a description of the features, for the meaning.
+        extractor: a description of the extractor, for `depends_on`.
+    """
     fid = MetricSpec(
         fid_name(label),
         f"Fréchet distance of {features}; squared feature units",
@@ -228,7 +234,7 @@ def feature_specs(label: str, features: str, extractor: str) -> tuple[MetricSpec
 
 
 def intra_fid_spec(label: str, features: str, extractor: str) -> MetricSpec:
-    """The mean over classes of FID within each, on the features of an extractor."""
+    """Return the declaration of the mean FID within classes. The arguments are those of `feature_specs`."""
     return MetricSpec(
         intra_fid_name(label),
         f"mean over the classes of the Fréchet distance of {features}, of the samples asked for as a class from real "
@@ -240,10 +246,14 @@ def intra_fid_spec(label: str, features: str, extractor: str) -> MetricSpec:
 
 
 def known_metrics(measured: Collection[str] = (), own: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
-    """All metrics by full name, the held-out ones first and in the order in which they are preferred as objective.
+    """Return all known metrics by full name: first the held-out metrics, the preferred objectives first.
 
-    Those on a person's own features, of data of two axes, of tables and sequences and of classes are among them if any
-    of `measured`, full names such as `Evaluator.names`, is of their kind. own: metrics of a person's own.
+    Some metrics are known only if `measured` names one of their kind. These are the metrics on the user's own features,
+    of two-dimensional data, of tables and sequences, and of classes.
+
+    Args:
+        measured: full names of the measured metrics, such as `Evaluator.names`.
+        own: the user's own metrics.
     """
     label = own_label(measured)
     extractors = [(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier")]
@@ -251,7 +261,7 @@ def known_metrics(measured: Collection[str] = (), own: Sequence[MetricSpec] = ()
         extractors.insert(0, (label, f"the features of the network {label}", "feature extractor"))
 
     def where(specs: Sequence[MetricSpec]) -> Sequence[MetricSpec]:
-        """These, if any of them is measured."""
+        """Return the given specs if any of them is measured, else none."""
         return () if {spec.name for spec in specs}.isdisjoint(measured) else specs
 
     of_classes = where((*(intra_fid_spec(*each) for each in extractors), INTRA_SLICED, AS_ASKED))

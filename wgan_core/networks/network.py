@@ -1,6 +1,6 @@
-"""Pairs of a critic and a generator, plain `nn.Module`s, and such a module as a function over lanes.
+"""Construction of a critic and a generator, and `Network`, which computes a plain `nn.Module` over lanes.
 
-K lanes, N samples in a batch
+In shapes, K is the number of lanes and N the number of samples in a batch.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from wgan_core.networks.pairs import PAIRS, own_pair
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
-# Operations of a lane's products from which on a CPU its own kernels count for more than the calls that vectorised ones
-# save (docs/log.md).
+# Floating-point operations of one lane's products. From this number on, a CPU computes lane by lane faster than with
+# vmap: faster kernels then gain more than fewer calls save (docs/log.md).
 LARGE = 12_000_000
 
 
 def own_digest(structure: Structure) -> str:
-    """SHA-256 of what a pair of a person's own is made of: layers, shapes, and the text of its classes; "" of others.
+    """Return the SHA-256 of a user's own pair, or "" for a shipped pair.
 
-    So that a sweep is not continued with other networks of the same name.
+    The digest covers layers, tensor shapes, and the source text of classes and functions. With it, a sweep is not
+    continued with other networks of the same name.
     """
     pair = own_pair(structure.networks)
     if pair is None:
@@ -56,31 +57,43 @@ def own_digest(structure: Structure) -> str:
 def _text(made: object) -> str:
     try:
         return inspect.getsource(made)  # type: ignore[arg-type]
-    except (OSError, TypeError):  # as of what is typed into a prompt
+    except (OSError, TypeError):  # code that was typed into a prompt has no source
         return ""
 
 
 class Network:
     """An `nn.Module` as a function of its tensors, over a leading lane axis.
 
-    The module gives the arithmetic and the names; its own tensors are never used. Only here are lanes vectorised. One
-    lane goes the same way without the axis, since a vectorised call of one costs time and gains nothing; and on a CPU
-    so do several, one after another, where the products of each are large: there the kernels for one lane are the
-    faster ones, and a lane has the very bits that it has alone.
+    The module supplies the arithmetic and the names. Its own tensors are never used. Only this class vectorises lanes.
+    It calls `torch.func.vmap`, with two exceptions:
+
+    - A single lane is computed without vmap, which would cost time and gain nothing.
+    - On a CPU, lanes with large products are computed one after another, because the kernels for one lane are faster
+      there. Each lane then has exactly the bits that it has when it trains alone.
     """
 
     def __init__(self, module: nn.Module, precision: str = FLOAT32) -> None:
-        """precision: of its products in training, as in `Structure`; in evaluation they are those of float32."""
+        """Move the module to the meta device.
+
+        Args:
+            module: the network.
+            precision: precision of products in training, as in `Structure`. Evaluation uses float32 products.
+        """
         self._module, self._precision = module.to("meta"), precision
-        # By the shape of a lane's inputs.
+        # Operations of one lane, by the shape of its input.
         self._counted: dict[torch.Size, int] = {}
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, x: Tensor, labels: Tensor | None = None, *, training: bool = True
     ) -> tuple[Tensor, Tensors]:
-        """The outputs (K, N, ...) for inputs (K, N, ...), and the buffers after the call, new tensors.
+        """Return the outputs (K, N, ...), and the buffers after the call as new tensors.
 
-        labels: (K, N), of modules that are told classes.
+        Args:
+            parameters: the parameters of all lanes by name, each (K, ...).
+            buffers: the buffers of all lanes by name, each (K, ...).
+            x: inputs (K, N, ...).
+            labels: classes (K, N), if the module takes labels.
+            training: whether the module is in training mode.
         """
         self._module.train(training)
         inputs = (x,) if labels is None else (x, labels)
@@ -94,19 +107,19 @@ class Network:
         return outputs, {name: _together([after[name] for _, after in found]) for name in buffers}
 
     def _is_by_lane(self, *inputs: Tensor) -> bool:
-        """Whether lanes are computed one after another. It depends on nothing but shapes and the kind of device."""
+        """Return whether lanes are computed one after another. Only shapes and the device type decide."""
         if len(inputs[0]) == 1:
             return True
         return inputs[0].device.type == "cpu" and self._operations(*inputs) >= LARGE
 
     def _operations(self, *inputs: Tensor) -> int:
-        """Floating-point operations of the products of one lane."""
+        """Count the floating-point operations of one lane's products."""
         shape = inputs[0].shape[1:]
         if shape not in self._counted:
-            # In the module's dtype, which need not be that of its inputs here; the count is the same in all.
+            # The module has torch's default dtype, which may differ from x's. The count is the same in every dtype.
             x, *labels = (each[0] for each in inputs)
             one_lane = [torch.empty(x.shape, device="meta"), *(each.to("meta") for each in labels)]
-            # What cannot be worked out without values cannot be vectorised either, and vmap says why.
+            # A module that needs values fails on the meta device. It fails under vmap too, and vmap's error says why.
             with suppress(Exception), FlopCounterMode(display=False) as counter, torch.no_grad():
                 self._module(*one_lane)
             self._counted[shape] = counter.get_total_flops()
@@ -119,7 +132,7 @@ class Network:
                 ways.enter_context(fast_linear(x))
             ways.enter_context(fast_convolutions(x))
             if training and self._precision == BFLOAT16:
-                ways.enter_context(Bfloat16Products())  # the last is asked first, and hands on what it has rounded
+                ways.enter_context(Bfloat16Products())  # the mode entered last rounds first; others get its result
             if not training and self._precision == TF32 and x.is_cuda:
                 ways.enter_context(float32_on_gpus())
             yield
@@ -134,13 +147,13 @@ def _map(tensors: Mapping[str, Tensor], function: Callable[[Tensor], T]) -> dict
 
 
 def _lanes(tensors: Tensors, count: int) -> list[Tensors]:
-    """The tensors (K, ...) of each of so many lanes."""
+    """Split tensors (K, ...) into one dictionary for each of `count` lanes."""
     apart = _map(tensors, _apart)
     return [{name: lanes[lane] for name, lanes in apart.items()} for lane in range(count)]
 
 
 def _apart(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The lanes of a tensor (K, ...). Of a single one its derivative needs no copy."""
+    """Split a tensor (K, ...) into lanes. For one lane, squeeze: its derivative needs no copy."""
     return (tensor.squeeze(0),) if len(tensor) == 1 else tensor.unbind()
 
 
@@ -149,10 +162,11 @@ def _together(lanes: list[Tensor]) -> Tensor:
 
 
 def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
-    """The critic and the generator of a structure, freshly initialised from torch's global generator.
+    """Build the critic and the generator of a structure, initialised from torch's global random generator.
 
-    Raises `UserError` for an unknown pair or option, for samples that the pair is not made for, for batch normalisation
-    in the critic and for layers that draw random numbers.
+    Raises:
+        UserError: the pair or an option is unknown, the pair does not take samples of this shape, the critic has batch
+            normalisation, or a layer draws random numbers.
     """
     pair = PAIRS.get(structure.networks)
     if pair is None:
@@ -161,7 +175,7 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
             "of networks of your own, the script that registers them: --script FILE"
         )
     if structure.classes:
-        with torch.device("meta"):  # an error is to name the shape of the samples, without what a label adds
+        with torch.device("meta"):  # an error then names the shape of the samples without their label code
             _part(structure, pair.critic, "critic")
     for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
     critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")
@@ -192,7 +206,7 @@ def _check(critic: nn.Module, generator: nn.Module) -> None:
 
 
 def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn.Module:
-    """The critic or the generator, with its options."""
+    """Make the critic or the generator with its options. Raises `UserError` for an unknown option."""
     options = structure.network_options.get(name, {})
     known = list(inspect.signature(make).parameters)[1:]
     for option in options:
@@ -205,7 +219,10 @@ def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn
 
 
 def initialise(structure: Structure, seed: int) -> tuple[nn.Module, nn.Module]:
-    """The pair as a trial of this seed starts, on the CPU. torch's global generator is left as it was."""
+    """Build the critic and the generator of a trial with this seed, on the CPU.
+
+    The state of torch's global random generator is left unchanged.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
         critic, generator = build(structure)

@@ -1,4 +1,4 @@
-"""What each update of a trial consumes, drawn in blocks so that the draws cost little beside the update."""
+"""Random batches for the updates of K lanes, drawn in blocks so that drawing costs little beside an update."""
 
 from __future__ import annotations
 
@@ -19,18 +19,25 @@ BLOCK = 16
 
 
 class Blocks:
-    """Draws of K lanes, each from a count of its own on, for `BLOCK` counts. They stay in one place in memory."""
+    """Blocks of random draws for K lanes. One block covers `BLOCK` consecutive update counts of each lane.
+
+    The tensors keep their place in memory, because recorded CUDA graphs read them there.
+
+    Args:
+        draw: returns the draws (K, BLOCK, N, ...) for the counts (K, BLOCK), for whole batches of N samples.
+        device: device of the draws.
+        ranks: ranks of the trial. Only this rank's part of the N samples is kept.
+    """
 
     def __init__(
         self, draw: Callable[[Tensor], tuple[Tensor, ...]], device: torch.device, ranks: Ranks = ALONE
     ) -> None:
-        """draw: the draws (K, BLOCK, N, ...) for counts (K, BLOCK), of whole batches; this rank's part of N is kept."""
         self._draw, self._ranks = compiled(draw, device.type), ranks
         self._first: Tensor | None = None
         self._drawn: tuple[Tensor, ...] = ()
 
     def fill(self, counts: Tensor) -> None:
-        """Draw for the counts (K,) and those that follow them."""
+        """Draw for the counts (K,) and for the `BLOCK` - 1 counts after each."""
         updates = counts[:, None] + torch.arange(BLOCK, device=counts.device)
         drawn = [self._ranks.share(tensor, 2) for tensor in self._draw(updates)]
         if self._first is None:
@@ -41,7 +48,14 @@ class Blocks:
             place.copy_(tensor)
 
     def at(self, counts: Tensor) -> list[Tensor]:
-        """The draws for these counts (K,), each (K, ...); they must be among those that `fill` drew for."""
+        """Return the draws for the counts (K,), each tensor (K, ...).
+
+        Args:
+            counts: counts within the block that `fill` drew last.
+
+        Raises:
+            ValueError: `fill` was never called.
+        """
         if self._first is None:
             raise ValueError("nothing is drawn yet: call fill first")
         lanes, at = torch.arange(len(counts), device=counts.device), counts - self._first
@@ -49,12 +63,21 @@ class Blocks:
 
 
 class Batches:
-    """Batches of the trials of these seeds (K,), from data (M, ...) and labels (M,) on the device that trains.
+    """Batches for the trials on K lanes.
 
-    Real samples are drawn with replacement, as Gulrajani et al. 2017, Algorithm 1, line 4, asks; a full batch is all of
-    the data in its order. Where networks are told labels, a critic's fakes have those of its reals, and a generator's
-    those of rows drawn anew. Of several ranks each draws whole batches and has its part of them. Raises `ValueError`
-    for full batches of another size than the data's.
+    Real samples are drawn with replacement (Gulrajani et al. 2017, Algorithm 1, line 4). A full batch is all of the
+    data in its order. If the networks take labels, a critic's fakes have the labels of its real samples. A generator's
+    fakes have the labels of newly drawn rows. Each rank draws whole batches and keeps its own part.
+
+    Args:
+        structure: the structure of all K trials.
+        data: real samples (M, ...), on the training device.
+        seeds: the trials' seeds (K,).
+        labels: labels (M,) of the data.
+        ranks: ranks of the trial.
+
+    Raises:
+        ValueError: `full_batch` is set, and the batch size is not the number of samples.
     """
 
     def __init__(
@@ -73,15 +96,15 @@ class Batches:
         self.for_generator = Blocks(self._draw_generator, data.device, ranks)
 
     def critic(self, updates: Tensor) -> CriticBatch:
-        """The batch of each lane's next critic update, from its count of critic updates, (K,)."""
+        """Return the batch of each lane's next critic update, given its count of critic updates, (K,)."""
         index, z, weight = self.for_critic.at(updates)
         labels = None if self._labels is None else self._labels[index]
         return CriticBatch(to_model(self._data[index], self._structure.torch_dtype), z, weight, labels)
 
     def generator(self, updates: Tensor) -> tuple[Tensor, Tensor | None]:
-        """z (K, N, Z) of each lane's next generator update, from its count of generator updates, (K,).
+        """Return z (K, N, Z) and labels (K, N) of each lane's next generator update.
 
-        And the labels (K, N) that go with it; None where networks are told none.
+        The labels are None if the networks take none. `updates` (K,) are the lanes' counts of generator updates.
         """
         z, *rows = self.for_generator.at(updates)
         return z, None if self._labels is None else self._labels[rows[0]]

@@ -1,8 +1,7 @@
 """Checkpoints: one trial's whole state as safetensors and JSON.
 
-A checkpoint is a folder named after its count of critic updates. Its manifest, written last, names
-each file with its size and SHA-256: a folder without one is an interrupted write and is passed over.
-Nothing is unpickled.
+A checkpoint is a folder named after its count of critic updates. Its manifest names each file with its size and
+SHA-256, and is written last. A folder without a manifest is an interrupted write and is skipped. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from wgan_core.training.state import TrainingState
 
 FORMAT = 3
-# Format 2 has none that were saved between reports.
+# Older formats that this version reads. Format 2 has no checkpoints that were saved between reports.
 OLDER = (1, 2)
-# What a state's tensors were called in format 1, which is otherwise the same.
+# Tensor names of format 1, with their present names. Format 1 is otherwise the same.
 RENAMED = {".adam_first.": ".first.", ".adam_second.": ".second."}
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
@@ -37,15 +36,20 @@ _log = logging.getLogger(__name__)
 
 
 class DamagedCheckpoint(UserError):
-    """A file of a checkpoint is not there, or not what the manifest says."""
+    """Error for a checkpoint file that is missing or differs from its manifest."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial: the held-out metrics there, by name, and seconds of training so far.
+    """A trial with its training state at one count of critic updates.
 
-    Saved between two steps of its report grid it has no scores, and `since_report` is what it takes to finish the means
-    of the training metrics: by name, the sum and the number of updates since the last report.
+    Attributes:
+        critic_updates: critic updates made so far.
+        state: the state of one lane.
+        scores: held-out metrics by name; empty for a checkpoint saved between two report steps.
+        seconds: training time so far.
+        since_report: by training metric, the sum and number of updates since the last report. A checkpoint saved
+            between two report steps needs them to finish the means.
     """
 
     trial: Trial
@@ -58,20 +62,20 @@ class Checkpoint:
 
 
 def folder_name(critic_updates: int) -> str:
-    """The name of a checkpoint's folder; names sort as the counts do."""
+    """Return the name of a checkpoint's folder. Names sort in the order of the counts."""
     return f"{critic_updates:09d}"
 
 
 def is_folder_name(name: str) -> bool:
-    """Return whether a name is one that `folder_name` gives."""
+    """Return whether a name has the form of `folder_name`."""
     return re.fullmatch(r"[0-9]{9}", name) is not None
 
 
 def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
-    """Write a checkpoint below `folder`; the folder it is in.
+    """Write a checkpoint below `folder` and return the checkpoint's own folder.
 
-    One of the same step that is whole stays as it is: its scores may be known elsewhere, or it may be another
-    process's, on a node that was given up for lost.
+    A complete checkpoint of the same step is not overwritten. Its scores may be known elsewhere, or it may belong to
+    another process, on a node that was given up for lost.
     """
     from safetensors.torch import save
 
@@ -89,7 +93,7 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
     target = folder / folder_name(checkpoint.critic_updates)
     if _is_whole(target):
         return target
-    # Without a manifest first, so that a write over an older one is never taken for whole in between.
+    # Delete the manifest first, so that a half-overwritten checkpoint never counts as complete.
     target.delete(MANIFEST)
     for name, content in files.items():
         target.write(name, content)
@@ -99,10 +103,11 @@ def write(folder: Folder, checkpoint: Checkpoint) -> Folder:
 
 
 def read(folder: Folder) -> Checkpoint:
-    """The checkpoint in this folder.
+    """Read the checkpoint in this folder.
 
-    Raises `UserError` if there is none, if a file is not what the manifest says, or if it was
-    written in a format this version does not know.
+    Raises:
+        UserError: the folder has no manifest, or its format is unknown to this version.
+        DamagedCheckpoint: a file differs from the manifest or does not describe a trial.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -141,7 +146,11 @@ def read(folder: Folder) -> Checkpoint:
 
 
 def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
-    """Scores and count of critic updates of the checkpoint in this folder, without its state. Raises as `read` does."""
+    """Return the scores and the count of critic updates of a checkpoint, without reading its state.
+
+    Raises:
+        DamagedCheckpoint: the manifest or `trial.json` is missing or damaged.
+    """
     described = _described(folder, _verified(folder, TRIAL, _manifest(folder)[TRIAL]))
     try:
         scores = {str(name): float(score) for name, score in described["scores"].items()}
@@ -151,14 +160,15 @@ def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
 
 
 def valid(folder: Folder) -> list[str]:
-    """Names of the complete checkpoints below `folder`, oldest first."""
+    """Return the names of the complete checkpoints below `folder`, oldest first."""
     return [name for name in folder.names() if is_folder_name(name) and (folder / name).exists(MANIFEST)]
 
 
 def latest(folder: Folder) -> Checkpoint | None:
-    """The newest checkpoint below `folder` that is whole, or None; a warning names each damaged one passed over.
+    """Return the newest undamaged checkpoint below `folder`, or None. Log a warning for each damaged one.
 
-    Raises `UserError` for one in a format that this version does not know.
+    Raises:
+        UserError: a checkpoint has a format that this version does not know.
     """
     for name in reversed(valid(folder)):
         try:
@@ -169,13 +179,13 @@ def latest(folder: Folder) -> Checkpoint | None:
 
 
 def keep(folder: Folder, names: set[str]) -> None:
-    """Delete all checkpoints below `folder` but these, interrupted writes too.
+    """Delete all checkpoints below `folder` except those in `names`, and interrupted writes too.
 
-    What has not the name of a checkpoint stays.
+    Files and folders without the name of a checkpoint are not touched.
     """
     for name in folder.names():
         if is_folder_name(name) and name not in names:
-            # What another process deletes at the same time is gone all the same.
+            # Another process may delete the same checkpoint at the same time.
             with suppress(FileNotFoundError):
                 (folder / name).delete(MANIFEST)
                 folder.delete(name)

@@ -1,7 +1,7 @@
-"""The training loop of a cohort: trials side by side, from report to report.
+"""A cohort's training loop: trials train side by side, from report to report.
 
-The caller holds the loop: `advance` trains until some lanes stand at a step of the report grid and
-says how they fare; the caller judges them, drops lanes and adds others.
+The caller drives the loop. `advance` trains until at least one lane reaches a report step, and returns the reports.
+The caller then judges the reports, drops lanes and adds others.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from wgan_core.training.ticks import Ticks
 
 @dataclass(frozen=True)
 class Report:
-    """How a trial fares at a step of the grid; means are over the updates since the step before.
+    """A trial's progress at one report step.
 
-    `problem` names what is not finite, or is empty. `seconds` are of training since the step before,
-    a lane's share of its cohort's.
+    Attributes:
+        means: mean of each training metric over the updates since the previous report step.
+        seconds: training time since the previous report step; each lane counts an equal share of the cohort's time.
+        problem: names up to four means or tensors that are not finite; empty if all are finite.
     """
 
     trial: Trial
@@ -56,8 +58,22 @@ class _Lane:
 class Cohort:
     """Trials of one structure on `width` lanes, trained side by side. Not thread-safe.
 
-    A vacant lane is computed as well, and leaves nothing behind. So shapes never change, and with them no bit of a
-    trial, however its neighbours come and go; only `resize` changes them.
+    A vacant lane is computed too, and its results are discarded. So tensor shapes stay constant, and no bit of a trial
+    depends on which trials come and go beside it. Only `resize` changes the shapes.
+
+    Args:
+        structure: the structure of all trials.
+        data: all real samples (M, ...), uint8 pixels or floats, on `device`.
+        grid: the report steps, ascending.
+        device: the training device.
+        width: number of lanes.
+        labels: int64 (M,), on `device`; needed if the structure has classes.
+        execution: how a GPU carries out updates, one of `EXECUTIONS`. Several ranks always run operation by operation.
+        ranks: ranks that train one trial together, on one lane. Each rank has a cohort of its own and calls the same
+            methods with the same arguments.
+
+    Raises:
+        ValueError: the execution is unknown, needed labels are missing, or several ranks have several lanes.
     """
 
     def __init__(
@@ -71,20 +87,13 @@ class Cohort:
         execution: str = CAPTURED,
         ranks: Ranks = ALONE,
     ) -> None:
-        """data: all real samples (M, ...), uint8 pixels or floats, on `device`; grid: the report steps, ascending.
-
-        labels: int64 (M,), on `device`; needed where the structure has classes. execution: how a GPU carries out
-        updates, as `graph` names it; of several ranks always operation by operation. ranks: those that train together,
-        on one lane; each calls the same methods of a cohort of its own, with the same arguments. Raises `ValueError`
-        for another execution, without labels that are needed, and for several lanes over several ranks.
-        """
         if execution not in EXECUTIONS:
             raise ValueError(f"execution must be one of {', '.join(EXECUTIONS)}; given {execution!r}")
         if structure.classes and labels is None:
             raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
         self.structure, self.grid, self.device = structure, tuple(grid), device
         self._data, self._labels, self._ranks = data, labels, ranks
-        # Torch watches what ranks say to each other from a thread, which must not ask a GPU while that is recorded.
+        # Torch watches the communication of ranks from a thread, which must not query a GPU while a graph is recorded.
         self._is_captured = execution != EAGER and ranks.size == 1
         self._step = Step(structure, ranks)
         self._check_width(width)
@@ -93,12 +102,12 @@ class Cohort:
 
     @property
     def trials(self) -> list[Trial]:
-        """The trials on the lanes, in order."""
+        """Return the trials on the lanes, in lane order."""
         return [lane.trial for _, lane in self._occupied]
 
     @property
     def width(self) -> int:
-        """The number of lanes."""
+        """Return the number of lanes."""
         return len(self._lanes)
 
     def add(
@@ -108,24 +117,34 @@ class Cohort:
         critic_updates: int = 0,
         since_report: Sums | None = None,
     ) -> None:
-        """Put a trial on a vacant lane: from its seed, or from a state of one lane at a count of critic updates.
+        """Put a trial on a vacant lane.
 
-        since_report: what `since_report` gave of it there, if that is no step of the grid.
+        Args:
+            trial: the trial.
+            state: the trial's state, as a single lane; None starts from the trial's seed.
+            critic_updates: the count of critic updates of `state`.
+            since_report: the sums that method `since_report` returned with `state`; None at a report step.
+
+        Raises:
+            ValueError: no lane is vacant.
         """
         if None not in self._lanes:
             raise ValueError(f"no lane is vacant: the {self.width} hold {[trial.number for trial in self.trials]}")
         self._put(_Lane(trial, critic_updates), self._start(trial, state), since_report or {})
 
     def drop(self, number: int) -> None:
-        """Take the trial of this number off its lane; the others go on as if it had never been there."""
+        """Take the trial of this number off its lane. The other trials are not affected."""
         index = self._index(number)
         self._lanes[index] = None
         self._ticks.vacate(index)
 
     def resize(self, width: int) -> None:
-        """Go on with this many lanes. Raises `ValueError` if the trials need more, or several ranks have more than one.
+        """Continue with this many lanes.
 
-        Another number of lanes may change the last bit of what a trial becomes in single precision.
+        Another number of lanes may change the last bit of a trial's results in single precision.
+
+        Raises:
+            ValueError: the trials need more lanes, or several ranks have more than one lane.
         """
         occupied = self._occupied
         if width < max(1, len(occupied)):
@@ -135,29 +154,34 @@ class Cohort:
         self._check_width(width)
         moved = [(lane, self._ticks.state.lanes([at]), self._ticks.means.so_far(at)) for at, lane in occupied]
         self._lanes, self._made = [None] * width, None
-        give_back(self.device)  # or the old lanes would take memory beside the new ones
+        give_back(self.device)  # free the old lanes before the new ones take memory
         for each in moved:
             self._put(*each)
 
     def state_of(self, number: int) -> TrainingState:
-        """A copy of the state of one trial, as a single lane."""
+        """Return a copy of one trial's state, as a single lane."""
         return self._ticks.state.lanes([self._index(number)])
 
     def since_report(self, number: int) -> tuple[int, float, Sums]:
-        """Critic updates of one trial in all, and since its last report seconds of training and sums of its means."""
+        """Return one trial's progress since its last report.
+
+        Returns:
+            Its critic updates in all, then the seconds of training and the sums of its means since its last report.
+        """
         index = self._index(number)
         lane = dict(self._occupied)[index]
         return lane.critic_updates, lane.seconds, self._ticks.means.so_far(index)
 
     def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
+        """Return samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
         return draw_samples(self._step, self.state_of(number), z, labels, self.device)
 
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
-        """Train all lanes until at least one stands at its next report step; the reports of those that do.
+        """Train all lanes until at least one reaches its next report step, and return the reports of those lanes.
 
-        interrupted: asked before every update, over several ranks that of the first one before every eighth; if it says
-        so, training stops there, maybe without any report.
+        Args:
+            interrupted: called before every update; training stops if it returns True, maybe without any report. Over
+                several ranks only the first rank's function is called, before the first and every eighth later update.
         """
         occupied = self._occupied
         left = ticks = min(self._next_report(lane) - lane.critic_updates for _, lane in occupied)
@@ -166,7 +190,7 @@ class Cohort:
             self._tick(occupied)
             left -= 1
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # what is queued is not done yet
+            torch.cuda.synchronize(self.device)  # kernels are queued; wait for them
         share = (time.perf_counter() - started) / len(occupied)
         for _, lane in occupied:
             lane.seconds += share
@@ -198,7 +222,7 @@ class Cohort:
         return state.to(self.device)
 
     def _put(self, lane: _Lane, state: TrainingState, since_report: Sums) -> None:
-        """On the first vacant lane."""
+        """Put a trial, its state and its sums on the first vacant lane."""
         index = self._lanes.index(None)
         if self._made is None:
             start = state.lanes([0] * self.width)

@@ -1,4 +1,4 @@
-"""Running means of what an update reports, per lane, without waiting for the device."""
+"""Running means of each lane's training metrics, computed without waiting for the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-# Of one lane: by quantity, the sum and the number of updates in it.
+# One lane's sums: by quantity, the sum and the number of updates in it.
 Sums: TypeAlias = dict[str, tuple[float, int]]
 
 
@@ -26,26 +26,26 @@ class Means:
             self._sums[name][lane], counts[lane] = 0.0, 0
 
     def record(self, quantities: Mapping[str, Tensor], due: Tensor | None = None) -> None:
-        """Add one update's quantities, each (K,), of the lanes that are due, (K,) bool; None: of all."""
+        """Add one update's quantities, each (K,), for the lanes in `due`, (K,) bool. None means all lanes."""
         for name, values in quantities.items():
             self._make(name)
-            # Not a product with `due`: what a lane has that is not due may be no number.
+            # Select instead of multiplying by `due`: a lane that is not due may hold NaN or infinity.
             self._sums[name].add_(values if due is None else torch.where(due, values, 0))
             self._counts[name].add_(1 if due is None else due)
 
     def so_far(self, lane: int) -> Sums:
-        """Sum and count of each quantity of a lane since they were last taken. Waits for the device."""
+        """Return the sum and count of each quantity of a lane since `take` last took them. Waits for the device."""
         return {name: (float(self._sums[name][lane]), int(counts[lane])) for name, counts in self._counts.items()}
 
     def put(self, lane: int, so_far: Mapping[str, tuple[float, int]]) -> None:
-        """Go on from what `so_far` gave, in place of what the lane has."""
+        """Replace a lane's sums by sums from `so_far`."""
         self.clear(lane)
         for name, (total, count) in so_far.items():
             self._make(name)
             self._sums[name][lane], self._counts[name][lane] = total, count
 
     def take(self, lanes: Sequence[int]) -> list[dict[str, float]]:
-        """The means of each of these lanes since they were last taken. Waits for the device, once."""
+        """Return the means of each lane since the last `take`, and clear their sums. Waits for the device once."""
         names = list(self._sums)
         found = [dict[str, float]() for _ in lanes]
         if names:
@@ -60,7 +60,7 @@ class Means:
 
     def _make(self, name: str) -> None:
         if name not in self._sums:
-            # Counts too in double precision, which is exact for them, so that both are read in one go.
+            # Counts are float64 too, which is exact for them, so that one transfer reads sums and counts.
             self._sums[name], self._counts[name] = (
                 torch.zeros(self._lanes, dtype=torch.float64, device=self._device) for _ in range(2)
             )

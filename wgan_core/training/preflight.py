@@ -1,4 +1,4 @@
-"""Whether a structure can be trained at all, found out before anything starts: one update of two samples."""
+"""Checks that a structure can be trained, made before a sweep starts: one update with two samples."""
 
 from __future__ import annotations
 
@@ -23,11 +23,18 @@ HYPER = Hyper(lambda_gp=1.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=1, beta
 
 
 def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
-    """Raises `UserError` if the networks are not made for the samples, or cannot be trained so many side by side.
+    """Check that the networks fit the samples and can be trained.
 
-    ranks: over how many GPUs a trial is to be trained, each of which takes an even part of a batch.
-    Networks of a person's own are tried on the CPU, on two lanes if there are several, through the derivatives that
-    the objective takes; shipped ones, whose checks are their own, are only built.
+    A user's own networks are tried on the CPU, through all derivatives that the objective takes. The trial update has two
+    lanes if `lanes` is above 1. Shipped networks are only built, because they have checks of their own.
+
+    Args:
+        structure: the structure to check.
+        lanes: number of trials that train side by side.
+        ranks: number of GPUs per trial. Each takes an equal part of a batch.
+
+    Raises:
+        UserError: the batch does not divide over the GPUs, or the networks do not fit or cannot be trained.
     """
     if structure.batch_size % ranks:
         raise UserError(
@@ -51,13 +58,13 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
 
 
 def _divisor(batch: int, ranks: int) -> int:
-    """The most ranks, up to so many, over which a batch divides."""
+    """Return the largest number of ranks, at most `ranks`, that divides the batch."""
     return next(count for count in range(ranks, 0, -1) if batch % count == 0)
 
 
 @contextmanager
 def _told(what: str, remedy: str) -> Iterator[None]:
-    """Says of any error what it means: a person's own code may raise whatever it likes."""
+    """Turn any error into a `UserError` that says what must hold. A user's own code may raise any error."""
     try:
         yield
     except UserError:
@@ -69,7 +76,7 @@ def _told(what: str, remedy: str) -> Iterator[None]:
 def _check_network(
     name: str, network: nn.Module, structure: Structure, given: tuple[int, ...], wanted: tuple[int, ...]
 ) -> None:
-    """Whether a network maps samples of one shape to another, and twice to the same."""
+    """Raise unless the network maps samples of shape `given` to shape `wanted`, with equal outputs for equal inputs."""
     inputs, outputs = (SAMPLES, *given), (SAMPLES, *wanted)
     what = f"the {name} of {structure.networks!r}"
     with _told(
@@ -96,7 +103,10 @@ def _labels(structure: Structure) -> tuple[torch.Tensor, ...]:
 
 
 def _check_independence(critic: nn.Module, structure: Structure) -> None:
-    """A gradient penalty is on each sample's own gradient, and real and generated samples pass in one batch."""
+    """Raise unless the critic scores each sample independently of the other samples in its batch.
+
+    A gradient penalty is on each sample's own gradient, and real and generated samples pass the critic in one batch.
+    """
     shape, noise = (SAMPLES, *structure.sample_shape), torch.Generator().manual_seed(0)
     one, other = (torch.randn(shape, generator=noise, dtype=structure.torch_dtype) for _ in range(2))
     other[0] = one[0]

@@ -1,4 +1,4 @@
-"""How fast trials of a structure train side by side on a device, and what memory they take: tried, for a second."""
+"""Measurements of training speed and memory: a cohort of some width is trained for about a second."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from wgan_core.training.samples import evaluation_labels, evaluation_z
 from wgan_core.training.state import TrainingState
 
 SECONDS = 1.0
-# Critic updates before those that are timed, in which memory is reserved and kernels are chosen; and timed, at least.
+# Critic updates before timing starts, while memory is reserved and kernels are chosen; and least number of timed ones.
 WARM_UP, LEAST = 12, 3
-# No cohort comes to its report, which waits for the device lane by lane.
+# Report step that no measurement reaches, because a report waits for the device lane by lane.
 NEVER = 2**30
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """How so many lanes train.
+    """Training speed and memory of a number of lanes.
 
-    updates_per_s: critic updates of all lanes together; None: they do not fit in the memory. peak_bytes: of the
-    device's memory, with that of scoring a trial; None where it is not known, as on the CPU.
+    Attributes:
+        updates_per_s: critic updates per second of all lanes together; None if the lanes do not fit in memory.
+        peak_bytes: peak device memory, including the scoring of one trial; None if unknown, as on the CPU.
     """
 
     lanes: int
@@ -39,9 +40,9 @@ class Measurement:
 
 
 def capacity(device: torch.device, share: float) -> int | None:
-    """Bytes that a process may take of a device of which it has this share; None where it is not known.
+    """Return the bytes that this process may use on a device, given its share of it, or None if unknown.
 
-    Asked before anything is on the device.
+    Call this function before the process puts anything on the device.
     """
     if device.type != "cuda":
         return None
@@ -59,9 +60,16 @@ def measure(
     seconds: float = SECONDS,
     execution: str = CAPTURED,
 ) -> Measurement:
-    """Train a cohort of a lane for each of `hypers` for so long, and draw so many samples of one, as for its score.
+    """Train a cohort with one lane for each of `hypers` and measure its speed and memory.
 
-    data, labels, execution: as `Cohort` takes them. Raises what training does, unless it is for want of memory.
+    Args:
+        structure, data, labels, device, execution: as for `Cohort`.
+        hypers: hyper-parameters, one lane each.
+        samples: number of samples to draw from one trial after training, as its scoring does.
+        seconds: approximate duration of the timed training.
+
+    Raises:
+        Exception: any error of training, unless memory ran out.
     """
     give_back(device)
     if device.type == "cuda":
@@ -79,8 +87,8 @@ def measure(
             raise
         return Measurement(len(hypers))
     finally:
-        give_back(device)  # what is left of it would be in the next one's peak
-    # Reserved, not allocated: what a captured graph has reserved stays its own between its replays.
+        give_back(device)  # memory left over would count in the next measurement's peak
+    # Reserved, not allocated, memory counts: a captured graph keeps its reserved memory between replays.
     peak = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
     return Measurement(len(hypers), speed, peak)
 
@@ -90,13 +98,13 @@ def _speed(
 ) -> float:
     cohort = vacant()
     structure = cohort.structure
-    # One start for all: to draw hundreds would take longer than to train them.
+    # All lanes share one initial state: drawing hundreds of them would take longer than the training.
     start = TrainingState.initial(structure, 0, cohort.device)
     for number, hyper in enumerate(hypers):
         cohort.add(Trial(number, number, hyper), start)
-    # In whole cycles, so that each has its share of generator updates.
+    # Train whole cycles of n_critic updates, so that the timed updates have their share of generator updates.
     cycle = max(hyper.n_critic for hyper in hypers)
-    # A GPU records a tick with generators at their fourth time.
+    # A GPU records a program at its fourth call, and one cycle may have only one tick with a generator update.
     _train(cohort, cycle * max(math.ceil(WARM_UP / cycle), WARM_UPS + 1))
     once, _ = _train(cohort, cycle)
     cycles = max(math.ceil(LEAST / cycle), math.ceil(seconds / once))
@@ -107,7 +115,7 @@ def _speed(
 
 
 def _train(cohort: Cohort, updates: int) -> tuple[float, int]:
-    """Seconds, and critic updates of each lane, of which there may be more than asked for."""
+    """Return the seconds and the critic updates per lane that training took."""
     before, asked = cohort.since_report(0)[0], iter(range(updates))
     _wait(cohort.device)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a generator is asked for when it is looked at: fixed inputs to score it and to draw pictures of it."""
+"""Inputs and samples for looking at a generator: fixed z and labels for scores and for pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
 EVALUATION_SEED = 20170331
-# Of what is scored once, in the end: other noise than that by which a checkpoint was chosen.
+# Seed of the final score on the test split: its noise must differ from the noise that chose the checkpoint.
 TEST_SEED = 20170901
 SAMPLE_BATCH = 500
 
@@ -24,9 +24,14 @@ def draw_samples(
     labels: Tensor | None = None,
     device: torch.device = torch.device("cpu"),
 ) -> Tensor:
-    """Samples (N, ...) of a lane's averaged generator, on the CPU, for z (N, Z) and labels (N,).
+    """Return samples (N, ...) of a lane's averaged generator, on the CPU.
 
-    state: of a single lane, on `device`, on which they are worked out.
+    Args:
+        step: the structure's step.
+        state: state of a single lane, on `device`.
+        z: inputs (N, Z).
+        labels: labels (N,), if the generator takes any.
+        device: device that computes the samples.
     """
     parts = []
     for start in range(0, len(z), SAMPLE_BATCH):
@@ -37,12 +42,12 @@ def draw_samples(
 
 
 def evaluation_z(structure: Structure, count: int, seed: int = EVALUATION_SEED) -> Tensor:
-    """z (count, Z) with which every trial of every sweep is scored; with `TEST_SEED`, on the test split."""
+    """Return z (count, Z), with which every trial of every sweep is scored; `TEST_SEED` gives the test split's z."""
     return _z(structure, seed, Stream.EVALUATION_Z, count)
 
 
 def evaluation_labels(structure: Structure, labels: Tensor, count: int, seed: int = EVALUATION_SEED) -> Tensor | None:
-    """Labels (count,) that go with `evaluation_z`, drawn from those of the data (M,); None where none are told."""
+    """Draw the labels (count,) for `evaluation_z` from the data's labels (M,), or return None without classes."""
     if not structure.classes:
         return None
     at = torch.zeros(1, 1, dtype=torch.int64)
@@ -51,12 +56,12 @@ def evaluation_labels(structure: Structure, labels: Tensor, count: int, seed: in
 
 
 def grid_labels(structure: Structure, columns: int) -> Tensor | None:
-    """Labels of a trial's sample grids, a row of so many columns for each class; None where none are told."""
+    """Return the labels of a sample grid, with one row of `columns` samples per class, or None without classes."""
     return torch.arange(structure.classes).repeat_interleave(columns) if structure.classes else None
 
 
 def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:
-    """z (count, Z) of a trial's sample grids, the same at every step."""
+    """Return z (count, Z) of a trial's sample grids, the same at every step."""
     return _z(structure, trial.seed, Stream.GRID_Z, count)
 
 

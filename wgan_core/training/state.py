@@ -1,6 +1,7 @@
-"""The tensors of K trials side by side: networks, the optimisers' moments, the generator's average.
+"""All tensors of K trials: networks, optimiser moments and the generator's average.
 
-Every tensor has the lane axis first. One lane of a state is a state. Names are those of the checkpoint files.
+The first axis of every tensor is the lane. One lane of a state is a state as well. Tensor names are those of the
+checkpoint files.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from wgan_core.networks.network import Tensors, initialise
 
 @dataclass
 class NetworkState:
-    """One network of each lane: parameters, buffers, and the optimiser's first and second moments."""
+    """One network in every lane: parameters, buffers, and the optimiser's first and second moments."""
 
     parameters: Tensors
     buffers: Tensors
@@ -26,7 +27,7 @@ class NetworkState:
 
     @classmethod
     def of(cls, module: nn.Module) -> NetworkState:
-        """A single lane, from a module's tensors; the moments are zero."""
+        """Return a single lane with a module's tensors and zero moments."""
         parameters = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_parameters()}
         buffers = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_buffers()}
         return cls(parameters, buffers, _zeros(parameters), _zeros(parameters))
@@ -34,7 +35,7 @@ class NetworkState:
 
 @dataclass
 class TrainingState:
-    """K trials. `average` holds the exponential averages of the generator's parameters and buffers."""
+    """The state of K trials. `average` holds the exponential averages of the generator's parameters and buffers."""
 
     critic: NetworkState
     generator: NetworkState
@@ -42,13 +43,13 @@ class TrainingState:
 
     @classmethod
     def initial(cls, structure: Structure, seed: int, device: torch.device) -> TrainingState:
-        """One lane, as a trial of this seed starts; the average starts at the generator."""
+        """Return the single-lane state in which a trial of this seed starts. The average starts at the generator."""
         critic, generator = (NetworkState.of(module) for module in initialise(structure, seed))
         average = {name: tensor.clone() for name, tensor in {**generator.parameters, **generator.buffers}.items()}
         return cls(critic, generator, average).to(device)
 
     def groups(self) -> Iterator[tuple[str, Tensors]]:
-        """The dictionaries of tensors, each with its prefix in a checkpoint."""
+        """Yield the dictionaries of tensors, each with its prefix in a checkpoint."""
         for name, network in (("critic", self.critic), ("generator", self.generator)):
             yield f"{name}.parameters", network.parameters
             yield f"{name}.buffers", network.buffers
@@ -57,7 +58,7 @@ class TrainingState:
         yield "generator.average", self.average
 
     def tensors(self) -> Tensors:
-        """All tensors under their names in a checkpoint."""
+        """Return all tensors by their names in a checkpoint."""
         return {f"{prefix}.{name}": tensor for prefix, group in self.groups() for name, tensor in group.items()}
 
     @classmethod
@@ -74,19 +75,19 @@ class TrainingState:
 
     @property
     def width(self) -> int:
-        """K."""
+        """Return the number of lanes, K."""
         return len(next(iter(self.tensors().values())))
 
     def is_finite(self) -> Tensor:
-        """Whether a tensor of a lane has finite numbers only, (T, K) bool, in the order of `tensors`."""
+        """Return whether each tensor is finite in each lane, (T, K) bool, in the order of `tensors`."""
         return torch.stack([tensor.isfinite().reshape(len(tensor), -1).all(1) for tensor in self.tensors().values()])
 
     def lanes(self, indices: Sequence[int]) -> TrainingState:
-        """A copy of these lanes, in this order."""
+        """Return a copy of these lanes, in this order."""
         return self._map(lambda tensor: tensor[list(indices)])
 
     def put(self, index: int, lane: TrainingState) -> None:
-        """Overwrite a lane with a state of one lane."""
+        """Overwrite a lane with a single-lane state."""
         given = lane.tensors()
         for name, tensor in self.tensors().items():
             tensor[index] = given[name][0]

@@ -1,7 +1,7 @@
 """One update of K trials: Gulrajani et al. 2017, Algorithm 1, lines 4 to 12, for any objective and optimiser.
 
-An update is a deterministic function of (state, batch, hyper-parameters). The state is updated in place, and its
-tensors stay where they are. Nothing here reads a value back from a GPU.
+An update is a deterministic function of (state, batch, hyper-parameters). It changes the state in place, and no tensor
+moves in memory. This module never reads a value back from a GPU.
 
     K lanes, N samples in a batch, Z the latent dimension
 """
@@ -28,9 +28,13 @@ from wgan_core.training.state import NetworkState, TrainingState
 
 @dataclass(frozen=True)
 class CriticBatch:
-    """What one critic update consumes: real samples (K, N, ...), z (K, N, Z), interpolation weights (K, N).
+    """The inputs of one critic update.
 
-    labels: those of the real samples and of the fakes beside them, (K, N); None where networks are told none.
+    Attributes:
+        real: real samples (K, N, ...).
+        z: latent inputs (K, N, Z) of the fakes.
+        weight: interpolation weights (K, N).
+        labels: labels (K, N) of the real samples and of their fakes; None if the networks take none.
     """
 
     real: Tensor
@@ -40,13 +44,13 @@ class CriticBatch:
 
 
 class Step:
-    """The two updates for trials of one structure; over several ranks, of one trial.
+    """The critic's and the generator's update for trials of one structure, or of one trial over several ranks.
 
-    Each rank is then given its part of a batch. What is returned is of the whole one, and equal on all ranks.
+    Each rank gets its own part of a batch. Returned quantities are those of the whole batch, equal on all ranks.
     """
 
     def __init__(self, structure: Structure, ranks: Ranks = ALONE) -> None:
-        # Their arithmetic alone is wanted: on the meta device nothing is drawn from torch's generator.
+        # Only the networks' arithmetic is used. On the meta device building draws nothing from torch's generator.
         with torch.device("meta"):
             critic, generator = build(structure)
         self._critic = Network(critic, structure.precision)
@@ -57,10 +61,11 @@ class Step:
         self._ema_decay = structure.ema_decay
 
     def update_critic(self, state: TrainingState, lanes: Lanes, batch: CriticBatch) -> Tensors:
-        """One critic update of every lane. The counts of `lanes` stay those before it.
+        """Make one critic update in every lane. The counts of `lanes` stay those before the update.
 
-        Returns, each (K,): wasserstein_estimate, critic_loss, and where the objective has a penalty gradient_norm and
-        gradient_penalty, without lambda.
+        Returns:
+            Quantities by name, (K,) each: wasserstein_estimate and critic_loss. If the objective has a penalty, also
+            gradient_norm and gradient_penalty, the latter without lambda.
         """
         parameters = _leaves(state.critic.parameters)
         with torch.no_grad():
@@ -96,10 +101,16 @@ class Step:
         return quantities
 
     def update_generator(self, state: TrainingState, lanes: Lanes, z: Tensor, labels: Tensor | None = None) -> Tensors:
-        """One generator update, and one of its average, of the lanes that are due; the others stay as they are.
+        """Make one update of the generator and of its average in the lanes that are due. Other lanes stay unchanged.
 
-        z: (K, N, Z); labels: (K, N), where networks are told any. The counts of `lanes` are those before the critic
-        update that this one follows. Returns generator_loss, (K,).
+        Args:
+            state: the state, updated in place.
+            lanes: the lanes, with the counts before the critic update that this update follows.
+            z: latent inputs (K, N, Z).
+            labels: labels (K, N); None if the networks take none.
+
+        Returns:
+            generator_loss, (K,), by name.
         """
         generator, rates = state.generator, lanes.generator_rates()
         parameters = _leaves(generator.parameters)
@@ -119,7 +130,7 @@ class Step:
         return quantities
 
     def samples(self, state: TrainingState, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Samples (K, N, ...) of the averaged generators, in evaluation mode, for z (K, N, Z), labels (K, N)."""
+        """Return samples (K, N, ...) of the averaged generators, in evaluation mode, for z (K, N, Z) and labels (K, N)."""
         parameters = {name: state.average[name] for name in state.generator.parameters}
         buffers = {name: state.average[name] for name in state.generator.buffers}
         with torch.no_grad():
@@ -128,16 +139,25 @@ class Step:
     def _whole(
         self, names: Iterable[str], gradients: Sequence[Tensor], quantities: Tensors
     ) -> tuple[list[Tensor], Tensors]:
-        """Gradients of parameters of these names, and quantities, of the whole batch, from those of a rank's part."""
+        """Average gradients and quantities of this rank's part of a batch over all ranks.
+
+        Args:
+            names: names of the parameters, in the order of `gradients`.
+            gradients: gradients from this rank's part.
+            quantities: quantities (K,) from this rank's part, by name.
+
+        Returns:
+            The gradients and the quantities of the whole batch.
+        """
         own = dict(zip(names, gradients, strict=True))
-        # In one order on all ranks, as files give parameters back in any.
+        # All ranks need the same order, and files return parameters in any order.
         order = sorted(own)
         averaged = self._ranks.average([own[name] for name in order] + [each.detach() for each in quantities.values()])
         whole = dict(zip(order, averaged, strict=False))
         return [whole[name] for name in own], dict(zip(quantities, averaged[len(order) :], strict=True))
 
     def _shared(self, buffers: Tensors) -> Tensors:
-        """Return a critic's buffers after a pass, detached; over several ranks, the means of floating-point buffers."""
+        """Return a critic's buffers after a pass, detached. Over several ranks, average the floating-point buffers."""
         floating = sorted(name for name, tensor in buffers.items() if tensor.is_floating_point())
         means = self._ranks.average([buffers[name] for name in floating]) if floating else []
         whole = {**buffers, **dict(zip(floating, means, strict=True))}
@@ -151,8 +171,8 @@ class Step:
         averages: Sequence[Tensor] = (),
         share: Tensor | None = None,
     ) -> None:
-        """Move the parameters along their gradients, and the averages of them, if any, after them."""
-        # By name: files give tensors back in any order, and an optimiser does not check which moment is whose.
+        """Move the parameters along their gradients, then their averages, if any, towards them."""
+        # Match tensors by name: files return them in any order, and no optimiser checks whose moment it gets.
         names = list(network.parameters)
         mover(self._optimiser, gradients[0].device.type)(
             [network.parameters[name] for name in names],
@@ -165,21 +185,21 @@ class Step:
         )
 
     def _average_share(self, rates: Rates) -> Tensor:
-        """By how much the generators' exponential averages move, (K,).
+        """Return the weight of the new values in the generators' exponential averages, (K,); 0 in lanes not due.
 
-        Their horizon grows with the count of updates until it is the decay's own.
+        The decay grows as step / (step + 9) with the count of generator updates, up to `ema_decay`.
         """
         decay = (rates.step / (rates.step + 9)).clamp(max=self._ema_decay)
         return torch.where(rates.due, 1 - decay, 0.0)
 
 
 def _leaves(parameters: Tensors) -> Tensors:
-    """The same storage as leaf tensors to differentiate with respect to."""
+    """Return leaf tensors on the same storage, to differentiate with respect to."""
     return {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
 
 
 def _put(tensors: Tensors, values: Mapping[str, Tensor], due: Tensor | None = None) -> None:
-    """Overwrite tensors (K, ...) by name, in the lanes that are due; None: in all."""
+    """Overwrite tensors (K, ...) by name, in the lanes that are due. None means all lanes."""
     for name, value in values.items():
         tensor = tensors[name]
         tensor.copy_(value if due is None else torch.where(beside(due, tensor), value, tensor))

@@ -1,7 +1,7 @@
-"""Ticks of K lanes: a critic update of all of them, then a generator update of those that are due.
+"""Ticks of K lanes: a critic update of all lanes, then a generator update of the lanes that are due.
 
-All that a tick touches stays where it is on the device, so on a GPU a tick is the replay of a recorded program. Which
-program it is, and when draws are made, follows from counts that the caller has: nothing is read back.
+The tensors of a tick stay in place on the device, so a GPU replays a tick as a recorded CUDA graph. The caller's counts
+decide which graph to replay and when to draw batches, so nothing is read back from the device.
 
     K lanes
 """
@@ -24,7 +24,18 @@ from wgan_core.training.step import Step
 
 
 class Ticks:
-    """K lanes, of which any may be vacant. A vacant lane is computed as well and leaves nothing behind."""
+    """State, batches and updates of K lanes. Any lane may be vacant: it is computed too, and its results are discarded.
+
+    Args:
+        step: the structure's updates.
+        structure: the structure of all trials.
+        data: real samples (M, ...), on `device`.
+        labels: labels (M,) of the data.
+        start: a state of K lanes. `put` overwrites its values; only its shapes matter.
+        device: the training device.
+        is_captured: whether a GPU records ticks as CUDA graphs.
+        ranks: ranks of the trial.
+    """
 
     def __init__(
         self,
@@ -37,7 +48,6 @@ class Ticks:
         is_captured: bool,
         ranks: Ranks = ALONE,
     ) -> None:
-        """start: of K lanes, to be overwritten; its shapes count."""
         width = start.width
         self.state, self.lanes, self.means = start, Lanes.vacant(width, device), Means(width, device)
         self._step = step
@@ -49,23 +59,29 @@ class Ticks:
         self._draw_for_generator = recorder.program(
             lambda: batches.for_generator.fill(lanes.generator_updates()), can_repeat=True
         )
-        # For how many critic updates there are draws, and from which counts of the generators there are any for these.
+        # Number of critic updates that the drawn block still covers, and each lane's generator count at which the
+        # generators' block starts, by lane index; None if nothing is drawn.
         self._critic_drawn = 0
         self._generator_drawn: dict[int, int] | None = None
 
     def put(self, index: int, trial: Trial, state: TrainingState, critic_updates: int) -> None:
-        """Give a lane to a trial, from a state of one lane at a count of critic updates."""
+        """Give a lane to a trial, with a single-lane state at a count of critic updates."""
         self.state.put(index, state)
         self.lanes.put(index, trial, critic_updates)
         self._redraw()
 
     def vacate(self, index: int) -> None:
-        """Take its trial off a lane."""
+        """Take the trial off a lane."""
         self.lanes.vacate(index)
         self._redraw()
 
     def tick(self, generator_updates: Mapping[int, int], is_due: bool) -> None:
-        """generator_updates: the count of each occupied lane, by index; is_due: whether a generator of theirs is."""
+        """Make a critic update of all lanes, then a generator update of the lanes that are due.
+
+        Args:
+            generator_updates: number of generator updates of each occupied lane, by lane index.
+            is_due: whether any occupied lane is due for a generator update.
+        """
         if self._critic_drawn == 0:
             self._draw_for_critic()
             self._critic_drawn = BLOCK
@@ -80,7 +96,7 @@ class Ticks:
         self._both()
 
     def _redraw(self) -> None:
-        """What is drawn is of other trials than those on the lanes now."""
+        """Discard the drawn batches, which belong to the previous trials."""
         self._critic_drawn, self._generator_drawn = 0, None
 
     def _update_critic_alone(self) -> None:

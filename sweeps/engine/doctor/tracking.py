@@ -24,6 +24,9 @@ from wgan_core.errors import one_line, without_secrets
 OTHER = "check --tracking-uri (or MLFLOW_TRACKING_URI)"
 
 
+_VERSION_BYTES = 100  # longer than any version; whoever runs the server chooses the length of its answer
+
+
 def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
     """uri: what was asked for; None stands for a file in the storage, as it does for a sweep."""
     if not uri and not storage.is_local:
@@ -94,10 +97,12 @@ def _credentials() -> str:
 def _version(uri: str) -> list[Check]:
     import mlflow
     import requests
+    import urllib3
 
     try:
-        there = requests.get(f"{uri.rstrip('/')}/version", timeout=ANSWER_S).text.strip()
-    except requests.exceptions.RequestException:
+        with requests.get(f"{uri.rstrip('/')}/version", timeout=ANSWER_S, stream=True) as answer:
+            there = answer.raw.read(_VERSION_BYTES).decode("ascii", "replace").strip()
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
         there = ""
     here = mlflow.__version__
     if not there[:1].isdecimal():  # behind a proxy that asks for a password

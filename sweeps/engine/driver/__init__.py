@@ -1,1 +1,1 @@
-"""Run a sweep from the first check to the leaderboard."""
+"""Driver of a sweep, from the first check to the leaderboard."""

@@ -1,4 +1,4 @@
-"""The last that MLflow is told of a sweep: its best, and what the confirmation of its leaders says."""
+"""Final upload of a sweep to MLflow: its best trial and the result of its confirmation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from sweeps.engine.tracking.tracker import Tracker
 def record_end(
     tracker: Tracker, results: Results, done: bool, last: Callable[[], object] = lambda: None
 ) -> Literal["complete", "partial"]:
-    """Bring over what there is, and end the sweep's run: FINISHED, or KILLED if it was stopped before its end.
+    """Upload the remaining records to MLflow and end the sweep's MLflow run.
 
-    last: what is to be done when all trials have been brought over. Returns and takes as long as `Tracker.stop`.
+    Args:
+        tracker: Uploader of the sweep's records.
+        results: Results of the sweep, with its confirmation if it has one.
+        done: True ends the run as FINISHED. False ends it as KILLED, because the sweep was stopped early.
+        last: Callback after the upload of all trials and before the end of the run.
+
+    Returns:
+        "complete", or "partial" if MLflow did not take everything within the timeout of `Tracker.stop`.
     """
     best, summary = results.best_so_far, dict[str, str | float]()
     if best is not None:

@@ -1,4 +1,4 @@
-"""The number of lanes that suits a cluster, measured there by a task that takes a trial's place before the first."""
+"""Measurement of the best number of lanes on a cluster, by a Ray task that runs before the first trial."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def settle_lanes(
     say: Callable[[str], None],
     execution: str = CAPTURED,
 ) -> int:
-    """Return how many trials a process trains side by side, and say why.
+    """Return the number of lanes of a process, and print the reason.
 
     Args:
-        kept: the number that the sweep has already, as `unmeasured` takes it.
-        plan: the sweep's plan.
-        train: the training split.
-        samples: the samples that a score takes.
-        places: the resources of a trial.
-        nodes: the resources of each node that the cluster has now.
-        say: is given the line that a person reads.
-        execution: how a GPU carries out updates, as in `Cohort`.
+        kept: Number of lanes of a continued sweep; None for a new sweep.
+        plan: The sweep's plan.
+        train: Training split.
+        samples: Number of generated samples that are scored.
+        places: Resources of a trial.
+        nodes: Resources of each node that the cluster has now.
+        say: Callback that prints a line for the user.
+        execution: Execution mode of updates on a GPU, as in `Cohort`.
 
     Raises:
-        UserError: not even one trial fits in the memory.
+        UserError: Not even one trial fits in the memory.
     """
     most = most_lanes(plan.trials, len(plan.space.presets), places.room(nodes))
     choice = unmeasured(kept, places, most) or _unfit(plan)
@@ -59,7 +59,7 @@ def settle_lanes(
 
 
 def _unfit(plan: Plan) -> Choice | None:
-    """One lane for networks that are trained alone but not side by side; None for all others."""
+    """Return one lane if the networks cannot train two trials side by side, and None if they can."""
     try:
         check_fit(plan.structure, 2)
     except UserError as error:
@@ -69,7 +69,10 @@ def _unfit(plan: Plan) -> Choice | None:
 
 
 def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, most: int, execution: str) -> Choice:
-    """Want of memory is part of what is measured; whatever else goes wrong leaves a trial a process, as without."""
+    """Measure and choose the number of lanes; choose one lane if the Ray task fails.
+
+    Running out of memory is no failure of the task: it is one of the results that the task returns.
+    """
     try:
         found, there = _measured(plan, train, samples, places, sizes(most), execution)
     except ray.exceptions.RayError as error:
@@ -80,7 +83,7 @@ def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, 
 
 @dataclass(frozen=True)
 class _Tried:
-    """What the task is told; pair: the networks, if they are a person's own, which no worker knows."""
+    """Arguments of the Ray task. `pair` holds the user's own networks, because workers know only the built-in ones."""
 
     plan_json: Mapping[str, Any]
     sizes: tuple[int, ...]
@@ -96,7 +99,7 @@ def _measured(
 ) -> tuple[list[Measurement], int | None]:
     pair = own_pair(plan.structure.networks)
     told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, execution, pair)
-    # Its process ends with it: one that waited for another task would keep its memory from the trials.
+    # End the worker process with the task: an idle worker would hold memory that the trials need.
     task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
     return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
 
@@ -104,7 +107,7 @@ def _measured(
 def _measure_lanes(
     told: _Tried, values: NDArray[Any], labels: NDArray[Any] | None
 ) -> tuple[list[Measurement], int | None]:
-    """In a worker: what was measured, and the bytes that this process may take of its device."""
+    """Return the measurements and the device memory in bytes that this process may use. Runs in a Ray worker."""
     plan = Plan.from_json(told.plan_json)
     if told.pair is not None:
         PAIRS[plan.structure.networks] = told.pair

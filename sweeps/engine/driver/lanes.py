@@ -1,4 +1,4 @@
-"""How many trials a process trains side by side where nobody has said it: the choice, from what was measured."""
+"""Choice of the number of lanes from measurements, for a sweep that is run without `--lanes`."""
 
 from __future__ import annotations
 
@@ -13,56 +13,66 @@ from wgan_core.errors import UserError
 from wgan_core.training.probe import Measurement
 
 SIZES = (1, 4, 16, 64, 256)
-# What is not gained by this share is not worth the memory, nor what the search does not know yet when it asks.
+# Smallest relative speed-up that justifies more lanes. More lanes take more memory, and the sampler then has to draw
+# more trials before it knows the results of the others.
 GAIN = 0.05
-# Of the memory, for what is not seen by measuring: the context of each process, and what falls between its blocks.
+# Share of the GPU memory to fill. The rest is for CUDA contexts and fragmentation, which the measurement misses.
 FILLED = 0.9
 
 
 @dataclass(frozen=True)
 class Choice:
-    """So many trials side by side in a process, and why, in a line."""
+    """Chosen number of lanes of a process, and a line for the user that gives the reason."""
 
     lanes: int
     line: str
 
 
 def most_lanes(trials: int, presets: int, processes: int) -> int:
-    """How many trials a process may train side by side so that the search still learns from most of them.
+    """Return the most lanes of a process with which the sampler still learns from most trials.
 
-    All lanes are filled before any trial has reported. The presets and the random points lose nothing by that: they
-    would be the same. Of the others no more than makes a third of all trials are asked for at once; those are then
-    drawn as if at random. Early stopping frees two thirds of the lanes at the first report, and what refills them is
-    drawn knowing what the first third came to.
+    All lanes are filled before any trial has reported. Presets and random points lose nothing by that, because they
+    do not depend on reports. The sampler draws the other trials of this first batch as if at random. So the first
+    batch is at most a third of all trials, or the presets and random points if they are more. At the first report, early
+    stopping frees two thirds of the lanes. The sampler knows the first reports when it refills these lanes.
+
+    Args:
+        trials: Number of trials of the sweep.
+        presets: Number of preset points of the space.
+        processes: Number of processes that train at once.
     """
     at_once = min(trials, max(presets + RANDOM_TRIALS, -(-trials // ETA)))
     return max(1, at_once // processes)
 
 
 def sizes(most: int) -> tuple[int, ...]:
-    """The numbers to try: up to `most`, which is tried too."""
+    """Return the numbers of lanes to measure, ascending; the last is `most` or 256, whichever is less."""
     last = min(most, SIZES[-1])
     return (*(size for size in SIZES if size < last), last)
 
 
 def hypers(space: Space, lanes: int) -> list[Hyper]:
-    """Points of a space for so many lanes, evenly along all its ranges; for one its middle.
+    """Return one point of the space per lane, evenly spaced along every range; one lane gets the middle.
 
-    Spread, since lanes of several n_critic have a generator update in most ticks, and lanes of one in few.
+    The points differ in n_critic as a sweep's trials do. Some generator is then due at most critic updates. If all
+    lanes had the same n_critic, generators would be due at few of them.
     """
     shares = [(lane + 0.5) / lanes for lane in range(lanes)]
     return [space.hyper({name: _at(bounds, share) for name, bounds in space.ranges.items()}) for share in shares]
 
 
 def unmeasured(kept: int | None, places: Placement, most: int) -> Choice | None:
-    """The choice where there is nothing to measure; None where there is.
+    """Return a choice that needs no measurement, or None if lanes must be measured.
 
-    kept: the sweep's number so far, if it is continued: another one changes the last bits of its trials.
+    Args:
+        kept: Number of lanes of a continued sweep, or None. Another number would change the last bits of its trials.
+        places: Resources of a trial.
+        most: Upper limit from `most_lanes`.
     """
     if places.gpus_per_trial > 1:
         return Choice(1, "lanes: 1 a process, as each trial takes several GPUs")
     if kept is not None:
-        # Whether the number was measured or given is not known any more.
+        # The sweep does not record whether its number was measured or given.
         elsewhere = kept > 1 and not places.gpus_per_trial
         said = "; if that was measured on a GPU, --lanes 1 suits these CPUs better" if elsewhere else ""
         return Choice(kept, f"lanes: {kept} a process, as before: another number changes last bits{said}")
@@ -74,7 +84,7 @@ def unmeasured(kept: int | None, places: Placement, most: int) -> Choice | None:
 
 
 def climb(tried: Sequence[int], measure: Callable[[int], Measurement]) -> list[Measurement]:
-    """Measure number after number, until one does not fit or brings less than 5 % more than the one before."""
+    """Measure ascending numbers of lanes; stop if one does not fit or is less than 5 % faster than the one before."""
     found, enough = [], 0.0
     for lanes in tried:
         found.append(measure(lanes))
@@ -86,10 +96,17 @@ def climb(tried: Sequence[int], measure: Callable[[int], Measurement]) -> list[M
 
 
 def choose(found: Sequence[Measurement], capacity: int | None, most: int) -> Choice:
-    """The least number within 5 % of the best of those that leave some memory free.
+    """Choose the smallest number of lanes whose speed is within 5 % of the best.
 
-    found: of `climb`, from one lane on. capacity: bytes that a process may take of its device; None: not known. most:
-    of `most_lanes`. Raises `UserError` if not even one trial fits.
+    Numbers that fill more than 90 % of the memory are left out, except one lane.
+
+    Args:
+        found: Measurements from `climb`, starting with one lane.
+        capacity: Device memory in bytes that a process may use; None if it is not known.
+        most: Upper limit from `most_lanes`.
+
+    Raises:
+        UserError: Not even one trial fits in the memory.
     """
     speeds = {each.lanes: each.updates_per_s for each in found if each.updates_per_s is not None}
     if not speeds:
@@ -99,7 +116,7 @@ def choose(found: Sequence[Measurement], capacity: int | None, most: int) -> Cho
             "--gpus-per-trial, or smaller networks"
         )
     peaks = {each.lanes: each.peak_bytes for each in found}
-    # One trial alone has nothing less to fall back on.
+    # One lane counts even if it fills the memory, because there is no smaller number.
     roomy = {lanes: speed for lanes, speed in speeds.items() if lanes == 1 or _has_room(peaks[lanes], capacity)}
     best = max(roomy.values())
     lanes = min(lanes for lanes, speed in roomy.items() if speed >= (1 - GAIN) * best)
@@ -107,7 +124,7 @@ def choose(found: Sequence[Measurement], capacity: int | None, most: int) -> Cho
 
 
 def _line(lanes: int, speeds: dict[int, float], peaks: dict[int, int | None], capacity: int | None, most: int) -> str:
-    """What was chosen, beside the ends of what was tried."""
+    """Format the choice, with the speeds of the smallest and largest measured numbers of lanes."""
     ends = [f"{_number(speeds[other])} at {other}" for other in (min(speeds), max(speeds)) if other != lanes]
     said = f"lanes: {lanes} a process: {_number(speeds[lanes])} critic updates/s"
     said += f" against {' and '.join(dict.fromkeys(ends))}" if ends else ""
@@ -129,7 +146,7 @@ def _has_room(peak: int | None, capacity: int | None) -> bool:
 
 
 def _at(bounds: Range, share: float) -> float:
-    """What lies so far along a range, on a log scale where that is searched on one."""
+    """Return the value at a share (0 to 1) of a range, on a log scale if the range has one."""
     if bounds.log:
         value = bounds.low * (bounds.high / bounds.low) ** share
     else:
@@ -138,7 +155,7 @@ def _at(bounds: Range, share: float) -> float:
 
 
 def _number(value: float) -> str:
-    """With three digits, and none after the point from 100 on."""
+    """Format a number with three significant digits; from 100 on as a whole number."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 

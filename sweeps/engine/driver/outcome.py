@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one line on stderr if that is not 0."""
+"""End of a command: its exit status and, for an error, one line on stderr."""
 
 from __future__ import annotations
 
@@ -29,13 +29,24 @@ def outcome(
     foreseen: Callable[[Exception], str | None] = lambda _: None,
     told: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Do it; the exit status: its own, 1 (an error), 2 (the person can mend it), 130 (interrupted), 141 (no reader).
+    """Call a command and return its exit status. Print an error in one line.
 
-    interrupted: what is said then. foreseen: what is said of an error, if it is known. told: is given the message too.
+    Args:
+        act: The command. It returns its exit status; None counts as 0.
+        arguments: Command line arguments; `--debug` prints the traceback of an error.
+        interrupted: Text to print after "interrupted" if the user presses Ctrl-C.
+        foreseen: Function that returns the message of an error that is no bug, and None for any other error.
+        told: Callback that also receives the message.
+
+    Returns:
+        The status of `act`, or 1 (error), 2 (error that the user can fix), 130 (interrupted), 141 (broken pipe).
+
+    Raises:
+        BadArguments: The command line has arguments that the command does not have.
     """
     debug = DEBUG in arguments or os.environ.get(VARIABLE, "0") not in ("", "0")
-    # Or the interpreter looks for garbage among all that torch and Ray have made (docs/log.md). Once, however many
-    # commands a process carries out.
+    # Without `gc.freeze`, Python searches all objects of torch and Ray for garbage at exit (docs/log.md). Unregister
+    # first, so that a process that runs several commands freezes only once.
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     spell_out()

@@ -1,4 +1,4 @@
-"""The report of a sweep, made anew while the sweep runs."""
+"""Thread that rewrites the report of a sweep while the sweep runs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from wgan_core.errors import one_line
 _log = logging.getLogger(__name__)
 
 FIRST_S, LEAST_S = 20.0, 60.0
-# It is made by a thirtieth of the time at most: trials want the processor more.
+# Wait at least 30 times as long as the last report took, because trials need the CPU more.
 SHARE = 30.0
 
 
 class Refresher:
-    """Writes the report from a thread for as long as the block lasts.
+    """Context manager that writes the report from a thread until its block ends.
 
-    A report that cannot be written, whatever the reason, is worth a warning; it never ends a sweep.
+    If a report cannot be written, the thread logs a warning. The sweep goes on.
     """
 
     def __init__(self, read: Callable[[], Results], tracker: Tracker) -> None:
-        """read: how the sweep stands. tracker: brings the report to MLflow each time it was written."""
+        """Take `read`, which returns the current results, and the tracker that uploads each new report to MLflow."""
         self._read, self._tracker = read, tracker
-        # What the last report was of.
+        # Label, state and step of every trial in the last report.
         self._written: list[tuple[str, str, int]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
@@ -38,7 +38,7 @@ class Refresher:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join(LEAST_S)  # one that hangs on a server must not hold up the end
+        self._thread.join(LEAST_S)  # a thread that hangs on a server must not delay the end
 
     def _run(self) -> None:
         wait = FIRST_S
@@ -46,10 +46,10 @@ class Refresher:
             wait = max(LEAST_S, SHARE * self.write())
 
     def write(self) -> float:
-        """Write it now, if anything has changed or the sweep is over; the seconds that it took."""
+        """Write the report if a trial has changed or the sweep is over. Return the seconds that it took."""
         began = time.monotonic()
         try:
-            from sweeps.engine.report.write import FILES, write_report  # whose charts take seconds to import
+            from sweeps.engine.report.write import FILES, write_report  # late: it imports slow chart libraries
 
             results = self._read()
             standing = [(row.label, row.state, row.step) for row in results.all_rows]

@@ -1,4 +1,4 @@
-"""A sweep from the first check to the leaderboard."""
+"""Run of a sweep, from the first check to the leaderboard."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SAMPLES = 5000
 def run(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
 ) -> Results:
-    """Do what `driver.script.run_sweep` says."""
+    """Run a sweep; see `driver.script.run_sweep` for the arguments, results and errors."""
     voice = voice_for(options.quiet, options.json)
     if options.decay:
         space = space.decaying(options.budget)
@@ -76,7 +76,7 @@ def run(
         try:
             address = running_cluster(voice.say)
             nodes = stack.enter_context(connected(address, voice.say))
-            # A Ray that was started here does not grow, whatever file an earlier cluster has left.
+            # A local Ray cluster cannot grow, even if an earlier cluster left a file with node types.
             may_come = growth() if address else NONE
             places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
             check_storage(folder)
@@ -96,7 +96,7 @@ def run(
                 tracker.stop("FAILED" if isinstance(error, UserError) else "KILLED", {})
             raise
         results, done = _run(search, tracker, test)
-    if not done:  # Tune takes the first interrupt as a request to stop, and returns
+    if not done:  # Tune does not raise at the first Ctrl-C: it stops and returns
         raise KeyboardInterrupt
     if results.best_so_far is None:
         raise NoScore(f"no trial of {plan.name!r} has a score: the reasons are above")
@@ -104,7 +104,7 @@ def run(
 
 
 def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
-    """Train until all trials have ended or the person stops it; how they stand, and whether all have ended."""
+    """Train until all trials end or the user stops the sweep. Return the results, and whether all trials have ended."""
     training, began = search.training, time.monotonic()
     confirming: Stage | None = None
     report = Refresher(lambda: open_results(training.options.storage, search.plan.name, training.study_url), tracker)
@@ -128,7 +128,7 @@ def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Resul
 
 
 def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool]:
-    """How the sweep stands, and whether all that was begun has ended."""
+    """Return the current results, and whether all trials of every started plan have ended."""
     training = search.training
     rows, done = search.standing()
     if confirming is not None:
@@ -144,7 +144,7 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     assert options.confirm is not None
     found = read_plan(folder, CONFIRM_FILE)
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
-    stage = search.training.begin(plan)  # before the plan, which says that there is a study
+    stage = search.training.begin(plan)  # create the study first: the plan file promises that it exists
     write_plan(folder, plan, _started(search.training, tracker))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
     search.training.voice.say(
@@ -219,6 +219,6 @@ def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Track
     try:
         make_room(uri)
     except OSError as error:
-        if first:  # later on the spools hold what MLflow cannot take
+        if first:  # a continued sweep may go on: the spools hold the records until MLflow takes them
             raise UserError(f"{error}: check --tracking-uri") from error
     return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())

@@ -1,4 +1,4 @@
-"""What a sweep script calls.
+"""Functions that a sweep script calls.
 
 Importing this module imports neither torch nor Ray, so a script shows its help quickly.
 """
@@ -28,10 +28,10 @@ def run_script(main: Callable[[], None]) -> int:
     """Call a script's main function, and show an error in one line.
 
     Args:
-        main: the function. It reads the command line itself.
+        main: The function. It reads the command line itself.
 
     Returns:
-        The exit status: 0 for success, 1 for an error, 2 for an error that the user can mend, 130 if interrupted.
+        The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted.
     """
     asked = sys.argv[1:]
     voice = voice_for("--quiet" in asked, "--json" in asked)
@@ -41,23 +41,23 @@ def run_script(main: Callable[[], None]) -> int:
 def run_sweep(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
 ) -> Results:
-    """Run, continue or extend a sweep, confirm its leaders if asked to, and print its leaderboard.
+    """Run, continue or extend a sweep, confirm its leaders if `--confirm` is given, and print its leaderboard.
 
     Args:
-        options: what the command line asks for, from `parse`.
-        dataset: what a trial learns from and what it is scored against.
-        structure: what all trials share.
-        space: the hyper-parameters to search.
-        metrics: metrics of your own, measured besides those that suit the data. The sweep minimises the first one
+        options: Command line options, from `parse`.
+        dataset: Data that trials train on and are scored against.
+        structure: Networks and settings that all trials share.
+        space: Hyper-parameters to search.
+        metrics: Your own metrics, measured besides the default metrics of the data. The sweep minimises the first one
             unless the options name another.
 
     Returns:
         The sweep's results.
 
     Raises:
-        UserError: something that was asked for cannot be done. No trial has started.
-        NoScore: all trials failed.
-        KeyboardInterrupt: the sweep was stopped before its end.
+        UserError: An option, the data or the storage cannot be used. No trial has started.
+        NoScore: All trials failed.
+        KeyboardInterrupt: The user stopped the sweep before its end.
     """
     from sweeps.engine.driver.run import run
 
@@ -65,7 +65,7 @@ def run_sweep(
 
 
 def _foreseen(error: Exception) -> str | None:
-    """Return the message of an error that is no bug; None for any other error."""
+    """Return the message of an error that is no bug, and None for any other error."""
     if isinstance(error, NoScore):
         return str(error)
     if "ray" in sys.modules:

@@ -1,4 +1,4 @@
-"""The trials of a plan, trained on the cluster that this process has joined."""
+"""Training of a plan's trials on the Ray cluster that this process has joined."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from wgan_core.errors import UserError, one_line
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.networks.pairs import own_pair
 
-# In which the study answers, unless it waits for its database.
+# Seconds within which the study actor answers, unless it waits for its database.
 STUDY_S = 20.0
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the plans of one sweep have in common: where they are trained and kept, on what, and who is told."""
+    """Settings that the search and the confirmation of one sweep share."""
 
     options: Options
     folder: Folder
@@ -49,13 +49,13 @@ class Training:
     lanes: int
 
     def begin(self, plan: Plan) -> Stage:
-        """The plan's search, opened or taken up again. Raises `UserError` if its storage cannot be opened."""
+        """Start the study actor of a plan, new or continued. Raises `UserError` if its storage cannot be opened."""
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
         study = actor.options(scheduling_strategy=on_this_node()).remote(plan.as_json(), self.study_url, self.session)
         try:
             ray.get(study.is_done.remote())
         except ray.exceptions.RayError as error:
-            # Of an actor that could not start, Ray gives the traceback, with the cause in its last line.
+            # If an actor cannot start, Ray's message is the traceback. Its last line holds the cause.
             raise UserError(one_line(error).rpartition("wgan_core.errors.UserError: ")[2]) from error
         stage = Stage(self, plan, study)
         stage.record_ends()
@@ -64,27 +64,27 @@ class Training:
 
 @dataclass(frozen=True)
 class Stage:
-    """A plan that is being trained."""
+    """A plan in training, with its study actor."""
 
     training: Training
     plan: Plan
     study: Any
 
     def train(self, test: Evaluator | None = None) -> None:
-        """Train until all trials have ended, or the person stops it.
+        """Train until all trials have ended or the user stops the sweep.
 
-        test: scores the best checkpoint of each trial that is trained to the end, on the test split.
+        If `test` is given, it scores the best checkpoint of each completed trial on the test split.
         """
         with Watch(self.training.voice, self.plan, self._rows_soon, self.training.session, self._said_soon):
             self._fit(test)
 
     def standing(self) -> tuple[list[Row], bool]:
-        """How the trials stand, and whether all have ended."""
+        """Return the rows of all trials, and whether all trials have ended."""
         rows, done = ray.get([self.study.rows.remote(), self.study.is_done.remote()])
         return rows, done
 
     def record_ends(self) -> None:
-        """Record the ends that an earlier driver told the study of, and died before it could record."""
+        """Write the missing end records of trials that an earlier driver ended in the study before it died."""
         rows: Sequence[Row] = ray.get(self.study.rows.remote())
         for row in rows:
             folder = trial_folder(self.training.folder, row.label)
@@ -94,7 +94,7 @@ class Stage:
                 )
 
     def _rows_soon(self) -> list[Row]:
-        """For a person who watches. Raises `TimeoutError` while the study waits."""
+        """Return the rows for the terminal. Raises `TimeoutError` while the study waits for its database."""
         return cast("list[Row]", self._soon(self.study.rows))
 
     def _said_soon(self) -> list[str]:
@@ -122,7 +122,7 @@ class Stage:
             test=test,
         )
         columns = ("trial", *plan.space.ranges) if lanes == 1 else ("trials",)
-        # Tune's own state is not needed again: the study and the storage folder are what a sweep continues from.
+        # Discard Tune's own state: a sweep continues from the study and the storage folder.
         with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, tune.PlacementGroupFactory(places.bundles(), strategy="STRICT_PACK")),

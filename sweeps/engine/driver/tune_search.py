@@ -1,4 +1,4 @@
-"""The study as a Ray Tune `Searcher`: a Tune trial is a cohort of sweep trials."""
+"""Ray Tune `Searcher` over the study. Each Tune trial is a cohort of sweep trials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wgan_core.data.folder import Folder
 
 
 class CohortSearch(Searcher):
-    """Hands each Tune trial a cohort, and what died back to the study."""
+    """Searcher that hands each Tune trial a cohort, and returns the trials of a dead cohort to the study."""
 
     def __init__(
         self,
@@ -30,24 +30,33 @@ class CohortSearch(Searcher):
         room: Callable[[], int],
         say: Callable[[str], None],
     ) -> None:
-        """room: how many cohorts the cluster should have now; it changes as nodes come and go. say: tells a person."""
-        # Without a metric: Tune would demand it of every trial, and one that fails at its first report has none.
+        """Store the arguments.
+
+        Args:
+            study: The `Study` actor.
+            lanes: Most trials of a cohort.
+            folder: The sweep's folder.
+            plan: The plan of the trials.
+            room: Function that returns how many cohorts to run at once. The number changes as nodes come and go.
+            say: Callback that prints a line for the user.
+        """
+        # Pass no metric: Tune would require one of every trial, and a trial that fails at its first report has none.
         super().__init__()
         self._study, self._lanes, self._folder, self._plan = study, lanes, folder, plan
         self._room, self._say = room, say
-        # With the nodes that were alive when each cohort was handed out.
+        # Ids of the nodes that were alive when each cohort was handed out, by Tune trial id.
         self._live: dict[str, set[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune keeps a copy that nothing reads, and whoever is told, a terminal, cannot be in it.
+        # Tune pickles the searcher, though nothing reads that copy. `say` may hold a terminal, which cannot be pickled.
         return {name: value for name, value in self.__dict__.items() if name != "_say"}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        # Tune's space holds the names of the columns only: what is searched is the study's.
+        # Ignore Tune's space, which only names the table columns. The study holds the search space.
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        # One may wait for a node whatever the room: Tune, with nothing at all to wait for, would hear no interrupt.
+        # Always keep one cohort pending, even if none fits now: Tune ignores Ctrl-C while it waits for nothing.
         free = self._room() - len(self._live)
         if self._live and free < 1:
             return None
@@ -55,7 +64,7 @@ class CohortSearch(Searcher):
         if claims:
             self._live[trial_id] = _alive()
             return config_of(claims, self._plan)
-        # A running trial may yet come back to be trained again, so the search is over only when all have ended.
+        # A running trial may have to be retried, so the search is over only when all trials have ended.
         done = ray.get(self._study.is_done.remote())
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
 
@@ -74,10 +83,10 @@ class CohortSearch(Searcher):
             self._say(f"{trained_again(labels)}: {reason}")
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study's storage is the state."""
+        """Do nothing: the study's storage holds the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the study's storage is the state."""
+        """Do nothing: the study's storage holds the state."""
 
 
 def _alive() -> set[str]:
@@ -85,14 +94,14 @@ def _alive() -> set[str]:
 
 
 def trained_again(labels: list[str]) -> str:
-    """That these trials are."""
+    """Format the message that these trials are retried."""
     if len(labels) == 1:
         return f"trial {labels[0]} is trained again from its last checkpoint"
     return f"trials {', '.join(labels)} are trained again from their last checkpoints"
 
 
 def config_of(claims: list[Claim], plan: Plan) -> dict[str, Any]:
-    """What Tune shows of a cohort: a single trial's own values, or the numbers of several."""
+    """Return the config that Tune shows for a cohort: the values of a single trial, or the labels of several."""
     if len(claims) == 1:
         return {"trial": plan.label(claims[0].trial.number), **claims[0].params}
     return {"trials": ",".join(plan.label(claim.trial.number) for claim in claims)}

@@ -1,1 +1,1 @@
-"""What MLflow is told of a sweep, and what it is asked."""
+"""MLflow: upload of a sweep's records, queries, model registry and local server."""

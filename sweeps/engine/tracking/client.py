@@ -1,7 +1,7 @@
-"""An MLflow client that writes files only where the person who named the store may expect them.
+"""An MLflow client that writes files only to places that the user of the store can expect.
 
-A store says by itself where the files of its experiments, runs and models lie. Whoever wrote a database, or may write
-to a server, can name any place: a folder of the user's, or a server that would be sent the user's credentials.
+A store itself records where the files of its experiments, runs and models lie. Its author can therefore name any place,
+such as a folder of the user, or a server that would then receive the user's credentials.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
@@ -16,18 +17,23 @@ from mlflow import MlflowClient
 from sweeps.engine.plan.uri import MisplacedFiles, database, is_http, local_path, shown
 from wgan_core.data.folder import Folder
 
-# Object stores whose client sends no password or token to whoever owns the bucket.
+if TYPE_CHECKING:
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+# Object stores whose client sends no password or token to the owner of the bucket.
 _BUCKETS = ("s3", "gs")
-# Where this package, and MLflow itself, put the files of a database; and what they call the folder of a run or model.
+# Folders for a database's files: this package's choice, and MLflow's own.
 _FOLDERS = ("mlartifacts", "mlruns")
+# A run's or model's id, which is also the name of its folder.
+_MOST_LISTED = 100
 _OWNER = re.compile(r"(m-)?[0-9a-f]{32}")
 
 
 class Client(MlflowClient):
-    """MLflow's client of one store, with a check of each place that files are written to.
+    """An MLflow client of one store that checks each place before it writes files there.
 
     Args:
-        uri: the address of the store, as the user gave it.
+        uri: Tracking URI of the store, as the user gave it.
     """
 
     def __init__(self, uri: str) -> None:
@@ -36,25 +42,33 @@ class Client(MlflowClient):
         self._locations: dict[str, str] = {}
 
     def log_artifacts(self, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a run, below `artifact_path`. Raises `MisplacedFiles` if the place is not allowed."""
+        """Copy a folder's files to a run, below `artifact_path`.
+
+        Raises:
+            MisplacedFiles: The run's artifacts lie in a place that is not allowed.
+        """
         if run_id not in self._locations:
             self._locations[run_id] = self.get_run(run_id).info.artifact_uri or ""
         place = self._place(self._locations[run_id], run_id)
         if place is None:
-            super().log_artifacts(run_id, local_dir, artifact_path)
+            self._repository(self._locations[run_id]).log_artifacts(local_dir, artifact_path)
         else:
             _copy(Path(local_dir), _below(place, artifact_path or ""))
 
     def log_model_artifacts(self, model_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Copy a folder's files to a model, below `artifact_path`. Raises `MisplacedFiles` as `log_artifacts` does.
+        """Copy a folder's files to a model, below `artifact_path`.
 
-        What lay in the model's folder before is deleted: whoever loads a model imports from it.
+        Delete all earlier files of the model's folder first if it is local, because loading a model imports code there.
+
+        Raises:
+            MisplacedFiles: The model's artifacts lie in a place that is not allowed.
         """
-        place = self._place(self.get_logged_model(model_id).artifact_location, model_id)
+        location = self.get_logged_model(model_id).artifact_location
+        place = self._place(location, model_id)
         if place is None:
-            super().log_model_artifacts(model_id, local_dir, artifact_path)
+            self._repository(location).log_artifacts(local_dir, artifact_path)
             return
-        if not model_id.startswith("m-"):  # MLflow's ids of models do, and those of runs do not
+        if not model_id.startswith("m-"):  # Model ids begin with m-, run ids do not.
             raise MisplacedFiles(
                 f"a model's id must begin with m-; given {shown(model_id)}: give another --tracking-uri"
             )
@@ -62,12 +76,53 @@ class Client(MlflowClient):
         Folder(place.filesystem, above, place.root).delete(name)
         _copy(Path(local_dir), _below(place, artifact_path or ""))
 
-    def _place(self, location: str, owner: str) -> Folder | None:
-        """Return the local folder at a location; None for one that MLflow writes to itself.
+    def other_model_files(self, model_id: str, local_dir: str) -> list[str]:
+        """Return the files that a model on a server has and a folder lacks, at most 100 of them.
 
-        A database file has its files beside it in `mlartifacts`, another database in `mlruns` of the current folder,
-        which is MLflow's own choice, or in a bucket. A server takes them itself, or has them in a bucket. The folder
-        has the name of the run or model that owns it, so that no other one's files are replaced.
+        A local model's files are deleted before `log_model_artifacts` writes, so the list is then empty.
+        """
+        location = self.get_logged_model(model_id).artifact_location
+        if self._place(location, model_id) is not None:
+            return []
+        repository, ours = self._repository(location), Path(local_dir)
+        found: list[str] = []
+        folders: list[str | None] = [None]
+        for _ in range(_MOST_LISTED):
+            if not folders or len(found) >= _MOST_LISTED:
+                break
+            for each in repository.list_artifacts(folders.pop()):
+                if each.is_dir and (ours / each.path).is_dir():
+                    folders.append(each.path)
+                elif each.is_dir or not (ours / each.path).is_file():
+                    found.append(each.path)
+        return found[:_MOST_LISTED]
+
+    def _repository(self, location: str) -> ArtifactRepository:
+        """Return MLflow's access to the files at a location, which `_place` has allowed.
+
+        MLflow's own methods would ask the server again for the location, and the server could name another one.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(location, tracking_uri=self._store_uri)
+
+    def _place(self, location: str, owner: str) -> Folder | None:
+        """Return the local folder to write to, or None if MLflow itself may write to the location.
+
+        These places are allowed:
+
+        - database file: `mlartifacts` or `mlruns` beside it;
+        - other database: `mlartifacts` or `mlruns` in the current folder, or a bucket;
+        - server: the server itself, or a bucket.
+
+        A local folder must bear the name of its run or model, so that files of other runs cannot be replaced.
+
+        Args:
+            location: The artifact location that the store records.
+            owner: Id of the run or model.
+
+        Raises:
+            MisplacedFiles: The location is not allowed.
         """
         parts, file = urlsplit(location), database(self._store_uri)
         root = None if file is None else file.parent
@@ -93,7 +148,7 @@ class Client(MlflowClient):
 
 
 def _within(location: str, folder: Path) -> Folder | None:
-    """Return the folder at a location that is below another one, links resolved; None for any other location."""
+    """Return the folder at a location if it lies below `folder` once links are resolved, else None."""
     path = local_path(location)
     if path is None or not os.path.isabs(path):
         return None

@@ -1,7 +1,7 @@
-"""A trial's sample grids and its exported generator as MLflow keeps them.
+"""A trial's sample grids and exported generator as MLflow artifacts.
 
-Both may be written again and again: an image has a name made from its run, key and step, a model is
-looked up by its run and by the end that it belongs to.
+Both may be written repeatedly. The name of an image follows from its run, key and step. A model is found by its run and
+by the trial's end that it belongs to.
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ from wgan_core.sampling.generator import DESCRIPTION, WEIGHTS
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-_SIDE = 256
+_SIDE = 256  # Pixels.
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample grid: its key in MLflow's image charts, step, time in milliseconds, and the image large and small."""
+    """A sample grid for MLflow's image charts.
+
+    Attributes:
+        key: Name of the image series.
+        step: Step of the image in its series.
+        timestamp_ms: Time in milliseconds since 1970.
+        png: The full-size image.
+        webp: The thumbnail.
+    """
 
     key: str
     step: int
@@ -38,7 +46,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Export:
-    """A trial's generator: the folder of its files, and what is said of it; `mark` tells one end from another."""
+    """A trial's exported generator.
+
+    Attributes:
+        folder: Folder of the generator's files.
+        mark: Identifies the trial's end that the generator belongs to (see `mark_of`).
+        name: Name of the MLflow model.
+        params: Params of the MLflow model.
+        tags: Tags of the MLflow model.
+        step: Critic updates of the checkpoint.
+        score: The model's score, if there is one.
+    """
 
     folder: Folder
     mark: str
@@ -52,9 +70,8 @@ class Export:
 def log_samples(store: Store, run_id: str, samples: Sequence[Sample]) -> None:
     """Write sample grids to a run, byte for byte, so that MLflow's image charts show them.
 
-    `MlflowClient.log_image` gives every file a random name, so an image logged again would be there
-    twice; this writes the two files that it writes, the PNG and a small WebP for the grid, under its
-    naming scheme.
+    `MlflowClient.log_image` gives every file a random name, so a repeated upload would double the image. This function
+    writes the same two files, a PNG and a small WebP, under the same naming scheme but with a fixed name.
     """
     if not samples:
         return
@@ -70,12 +87,12 @@ def log_samples(store: Store, run_id: str, samples: Sequence[Sample]) -> None:
 
 
 def thumbnail(png: bytes, side: int = _SIDE) -> bytes | None:
-    """The image as WebP, at most `side` pixels wide and high, never enlarged; None if it is not a whole image."""
+    """Return an image as WebP, shrunk to at most `side` pixels in width and height; None for a broken image."""
     return _small(png, side, "WEBP", lossless=True)
 
 
 def small_png(png: bytes, side: int) -> bytes | None:
-    """As `thumbnail`, as PNG."""
+    """Return an image as PNG, shrunk to at most `side` pixels in width and height; None for a broken image."""
     return _small(png, side, "PNG")
 
 
@@ -90,13 +107,15 @@ def _small(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
 
 
 def log_model(store: Store, run_id: str, export: Export) -> tuple[str, str]:
-    """Make the generator a model of the run. A model that an earlier end of the same trial left is replaced.
+    """Upload the generator as a model of the run. Replace the model of an earlier end of the same trial.
+
+    Only the generator's weights and description are uploaded, no other file of the folder.
 
     Returns:
         The model's id and URI.
 
     Raises:
-        FileNotFoundError: one of the generator's files is not there. No other file of the folder is sent.
+        FileNotFoundError: One of the generator's files is missing.
     """
     client = store.client
     with TemporaryDirectory() as folder:
@@ -113,12 +132,12 @@ def log_model(store: Store, run_id: str, export: Export) -> tuple[str, str]:
 
 
 def _model(store: Store, run_id: str, export: Export) -> LoggedModel:
-    """The run's model for this end, found or made."""
+    """Find or create the run's model for this end of the trial."""
     client = store.client
     for found in client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'"):
         if found.tags.get("trial.end") == export.mark:
             return found
-        if "trial.end" in found.tags:  # ours, of an end that was taken back
+        if "trial.end" in found.tags:  # The model belongs to an earlier end of the trial.
             client.delete_logged_model(found.model_id)
     return client.create_logged_model(
         store.experiment_id,

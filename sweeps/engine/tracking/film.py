@@ -1,4 +1,4 @@
-"""A trial's training as one picture: the same few samples at up to nine of its reports, in the order of training."""
+"""The film of a trial: one picture that shows the same few samples at up to nine of its reports, in order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from wgan_core.pictures import is_image
 from wgan_core.pictures.canvas import FRAME, GAP, WHITE
 
 REPORTS, SAMPLES = 9, 8
-# Pixels: the least width of a sample, the side of a whole picture; for words above it, and beside a row.
+# Pixels: smallest width of a sample; largest side of a whole picture; height of a caption; width of a row's label.
 _LEAST, _SIDE, _WORDS, _MARGIN = 48, 160, 14, 34
-# The most that a row of samples has, and its longer side if it is made smaller.
+# Largest number of pixels in a row of samples, and the longer side of a row that must be shrunk.
 _CELL_PIXELS, _CELL_SIDE = 4_194_304, 4_096
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Of a grid of images: height and width of each in pixels; by_class: a row of the grid is a class."""
+    """Layout of a grid of images.
+
+    Attributes:
+        height: Height of an image in pixels.
+        width: Width of an image in pixels.
+        by_class: Whether each row of the grid holds one class.
+    """
 
     height: int
     width: int
@@ -31,7 +37,11 @@ class Tiles:
 
 
 def tiles(description: Mapping[str, Any]) -> Tiles | None:
-    """How a sweep's pictures are made up, if they are grids of images; `description`: its plan as JSON."""
+    """Return the layout of a sweep's sample pictures, or None if they are no grids of images.
+
+    Args:
+        description: The sweep's plan as JSON.
+    """
     structure = description.get("structure")
     if not isinstance(structure, Mapping) or structure.get("coding") is not None:
         return None
@@ -43,19 +53,22 @@ def tiles(description: Mapping[str, Any]) -> Tiles | None:
 
 
 def chosen(steps: Sequence[int]) -> list[int]:
-    """At most `REPORTS` of the steps, evenly spread, the first and the last among them."""
+    """Return at most `REPORTS` of the steps, evenly spread, with the first and the last step."""
     count = min(REPORTS, len(steps))
     return [steps[round(place * (len(steps) - 1) / max(1, count - 1))] for place in range(count)]
 
 
 def film(pictures: Mapping[int, bytes], grid: Tiles | None) -> bytes | None:
-    """A PNG of a trial's pictures, by critic updates; None if not one of them is an image.
+    """Return a PNG of a trial's pictures, or None if none of them is an image.
 
-    Of grids of images: a row a report, the same samples in each. Of others: the pictures, small, row by row.
+    Args:
+        pictures: PNG files of the samples, by critic updates.
+        grid: Layout of the pictures. The film then has one row per report, with the same samples in each row. If None,
+            the film shows the whole pictures, shrunk, row by row.
     """
     cells: dict[int, Image.Image] = {}
     for step, png in sorted(pictures.items()):
-        # One after the other: a whole picture may take 200 MB.
+        # Open one picture at a time: each may take 200 MB.
         image = open_png(png)
         cell = None if image is None else _whole(image) if grid is None else _first(image, grid)
         if cell is not None:
@@ -75,9 +88,9 @@ def _whole(image: Image.Image) -> Image.Image:
 
 
 def _first(image: Image.Image, grid: Tiles) -> Image.Image | None:
-    """The first samples of a grid side by side: of its first row, or, where a row is a class, of each row.
+    """Return the first samples of a grid side by side: of its first row, or of each row if a row is a class.
 
-    None if the picture has no room for a sample: it is of another sweep.
+    Return None if the picture is smaller than a sample: then it comes from another sweep.
     """
     if image.width < grid.width or image.height < grid.height:
         return None
@@ -96,7 +109,7 @@ def _first(image: Image.Image, grid: Tiles) -> Image.Image | None:
 
 
 def _rows(cells: Sequence[Image.Image], words: Sequence[str]) -> Image.Image:
-    """Cells under each other, with words to the left of them."""
+    """Stack cells vertically, each with its label to the left."""
     width, height = _MARGIN + max(cell.width for cell in cells), max(cell.height for cell in cells)
     sheet = Image.new("RGB", (width, len(cells) * (height + GAP) - GAP), WHITE)
     drawing = ImageDraw.Draw(sheet)
@@ -108,7 +121,7 @@ def _rows(cells: Sequence[Image.Image], words: Sequence[str]) -> Image.Image:
 
 
 def _sheet(cells: Sequence[Image.Image], words: Sequence[str], across: int) -> Image.Image:
-    """Cells with words above them, so many in a row."""
+    """Arrange cells in rows of `across` cells, each with its label above."""
     width, height = max(cell.width for cell in cells), max(cell.height for cell in cells) + _WORDS
     rows = math.ceil(len(cells) / across)
     sheet = Image.new("RGB", (across * (width + GAP) - GAP, rows * (height + GAP) - GAP), WHITE)
@@ -121,7 +134,7 @@ def _sheet(cells: Sequence[Image.Image], words: Sequence[str], across: int) -> I
 
 
 def _short(count: int) -> str:
-    """1111 as 1.1k, 900 as 900."""
+    """Shorten a count: 1111 becomes 1.1k, 900 stays 900."""
     return str(count) if count < 1000 else f"{count / 1000:.3g}k" if count >= 10_000 else f"{count / 1000:.2g}k"
 
 

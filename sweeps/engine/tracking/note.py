@@ -1,4 +1,4 @@
-"""How far a trial has come in MLflow, and how its run is named and described there."""
+"""A trial's upload cursor, and the names and descriptions of its MLflow run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,32 @@ from wgan_core.errors import UserError
 
 NOTE_NAME = "mlflow.json"
 INTERRUPTED = "interrupted"
-"""The end of a trial that has none: the sweep stopped before it."""
+"""Value of `UploadCursor.end` for a trial that had not ended when the sweep stopped."""
 
 ON_LOG_AXIS = ("lr", "lr_critic", "lr_generator", "lambda_gp", "clip")
 LOG10 = "_log10"
-"""What ends the names of the logarithms, which MLflow's linear axes need."""
-# An id of MLflow's, or the address of a model, which is shown within a program to copy.
+"""Suffix of metrics and params that hold a decimal logarithm, for MLflow's linear axes."""
+# An MLflow id or model URI. The sweep's description shows a model URI inside Python code, so it must be harmless.
 _ID = re.compile(r"[\w:/-]{1,200}", re.ASCII)
-_LONGEST_RUN_NAME = 15  # MLflow's tables show no more
+_LONGEST_RUN_NAME = 15  # Characters that MLflow's tables show.
 
 
 @dataclass
 class UploadCursor:
-    """How far a trial has come in MLflow.
+    """A record of how far a trial's upload to MLflow has come.
 
-    `end` says which end was uploaded; `counts` and `latest` are what MLflow should have of each
-    metric: the number of points, and the last value.
+    Attributes:
+        run_id: The trial's MLflow run.
+        model_id: Id of the trial's MLflow model.
+        model_uri: URI of the trial's MLflow model.
+        uploaded: Names of the uploaded segments.
+        end: The uploaded end (see `mark_of`), `INTERRUPTED`, or empty.
+        best: Lowest objective so far.
+        last_image: File name of the last uploaded sample image.
+        counts: Number of points that MLflow should have, by metric.
+        latest: Last value that MLflow should have, by metric.
+        dropped: Number of values that were not uploaded because they are not finite, by metric.
+        missing: Files that could not be read or uploaded.
     """
 
     run_id: str | None = None
@@ -51,17 +61,17 @@ class UploadCursor:
         return self.end not in ("", INTERRUPTED)
 
     def copy(self) -> UploadCursor:
-        """A note to change: what fails half-way is not to be noted."""
+        """Return a copy to change, so that a failed upload leaves this cursor as it was."""
         return UploadCursor(**asdict(self))
 
     def dropped_tag(self) -> dict[str, str]:
-        """The tag that says which values MLflow could not be given."""
+        """Return the tag that counts the values that were not uploaded, by metric."""
         said = ", ".join(f"{key}: {count} not finite" for key, count in sorted(self.dropped.items()))
         return {"metrics.dropped": said} if said else {}
 
 
 def read_note(folder: Folder) -> UploadCursor:
-    """A trial's note; an empty one, after which everything is written again, if there is none that can be read."""
+    """Read a trial's upload cursor. If there is no valid one, return an empty one: then all is uploaded again."""
     try:
         noted = UploadCursor(**folder.json(NOTE_NAME))
         return noted if _is_note(noted) else UploadCursor()
@@ -84,33 +94,33 @@ def _is_note(noted: UploadCursor) -> bool:
 
 
 def write_note(folder: Folder, note: UploadCursor) -> None:
-    """Keep a trial's note in its folder."""
+    """Write a trial's upload cursor to its folder."""
     folder.write(NOTE_NAME, json.dumps(asdict(note)).encode())
 
 
 def best_key(objective: str) -> str:
-    """The metric that holds the lowest objective so far."""
+    """Return the name of the metric that holds the lowest objective so far."""
     return f"best/{objective.removeprefix('eval/')}"
 
 
 def log_key(objective: str) -> str:
-    """The metric that holds the decimal logarithm of `best_key`'s, which below the floor is that of the floor."""
+    """Return the name of the metric that holds log10 of the larger of the `best_key` metric and the floor."""
     return f"{best_key(objective)}{LOG10}"
 
 
 def role_of(label: str) -> str:
-    """Tells a trial of the search from one that confirms another, which is not compared with the others."""
+    """Return "trial" for a trial of the search, "confirmation" for one that repeats another with a fresh seed."""
     return "confirmation" if parts(label)[1] else "trial"
 
 
 def trial_name(label: str) -> str:
-    """A trial's label with its number in three digits, so that names sort: `t004`, `t004b`."""
+    """Return a trial's label with a three-digit number, so that names sort: `t004`, `t004b`."""
     number, letter = parts(label)
     return f"t{number:03d}{letter}"
 
 
 def run_name(label: str, params: Mapping[str, Param], score: float | None = None) -> str:
-    """A run's name in at most 15 characters, such as `t004 .1364 λ10`; what does not fit is left out."""
+    """Return a run name of at most 15 characters, such as `t004 .1364 λ10`. Leave out parts that do not fit."""
     name = trial_name(label)
     said = [] if score is None else [_short(f"{score:.4g}")]
     for sign, key in (("λ", "lambda_gp"), ("lr", "lr"), ("n", "n_critic")):
@@ -123,7 +133,7 @@ def run_name(label: str, params: Mapping[str, Param], score: float | None = None
 
 
 def run_params(start: StartRecord) -> dict[str, str]:
-    """A run's params: four significant digits, and the logarithms that MLflow's linear axes cannot show."""
+    """Return a run's params with four significant digits, and logarithms of some for MLflow's linear axes."""
     params = {key: _digits(value, 4) for key, value in start.params.items()}
     for key in ON_LOG_AXIS:
         value = start.params.get(key)
@@ -133,7 +143,7 @@ def run_params(start: StartRecord) -> dict[str, str]:
 
 
 def end_text(end: EndRecord, objective: str, floor: float) -> str:
-    """How a trial ended, in Markdown, for the description of its run."""
+    """Describe in Markdown how a trial ended, for its run's description."""
     said = f"**{end.state}** after {end.critic_updates} critic updates: {as_text(end.reason) or 'no reason given'}"
     if end.best is None:
         return f"{said}\n\nNo score."
@@ -142,12 +152,12 @@ def end_text(end: EndRecord, objective: str, floor: float) -> str:
 
 
 def as_text(text: str) -> str:
-    """Return a text that MLflow's pages show as it is: neither HTML nor Markdown's links and pictures."""
+    """Escape a text so that MLflow's pages show it literally, without HTML, Markdown links or pictures."""
     return re.sub(r"([\\`*_\[\]!])", r"\\\1", html.escape(text, quote=False))
 
 
 def score_text(objective: str, value: float, floor: float) -> str:
-    """A score in HTML, which Markdown may have in it, beside what real data scores against real data."""
+    """Format a score and its ratio to the floor as HTML that may stand in Markdown."""
     said = f"<code>{objective}</code> <b>{value:.4g}</b>"
     if not math.isfinite(floor):
         return said
@@ -156,7 +166,7 @@ def score_text(objective: str, value: float, floor: float) -> str:
 
 
 def params_text(params: Mapping[str, Param], names: Iterable[str]) -> str:
-    """Return some hyper-parameters of a trial, as MLflow shows them."""
+    """Format the named hyper-parameters of a trial as HTML."""
     return html.escape(", ".join(f"{name} {_digits(params[name], 4)}" for name in names if name in params))
 
 
@@ -165,17 +175,17 @@ def _digits(value: Param, count: int) -> str:
 
 
 def _short(number: str) -> str:
-    """0.21 as .21 and 2e-03 as 2e-3."""
+    """Shorten a number: 0.21 becomes .21, 2e-03 becomes 2e-3."""
     return re.sub(r"e([+-])0+(?=\d)", r"e\1", re.sub(r"^(-?)0\.", r"\1.", number))
 
 
 def mark_of(end: EndRecord) -> str:
-    """Tells one end of a trial from another."""
+    """Return an id that tells this end of a trial from its other ends."""
     return f"{end.state} {end.ended_ms}"
 
 
 def equal(stored: float | None, spooled: float) -> bool:
-    """Whether MLflow has a value, with what a database may do to its last digits."""
+    """Return whether MLflow stores the spooled value. Databases may change its last digits."""
     if stored is None:
         return False
     return math.isclose(stored, spooled, rel_tol=1e-9) or (math.isnan(stored) and math.isnan(spooled))

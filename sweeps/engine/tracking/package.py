@@ -1,4 +1,4 @@
-"""A generator as a folder that MLflow loads and serves, without this package and without pickles."""
+"""A generator packaged as an MLflow model, which MLflow loads and serves without this package and without pickles."""
 
 from __future__ import annotations
 
@@ -22,24 +22,31 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 BEST, PROTOCOL = "best.json", "protocol.json"
-# MLflow puts a folder of data below `data`, and looks there for a program of this name.
+# MLflow copies the folder of data below `data` and looks there for a program with this name.
 _DATA, _PROGRAM = "program", "model.pt2"
-# The module's name where it is served, so that a person who reads a traceback there knows whose it is.
+# The module's name on the serving machine. It shows in tracebacks there.
 _SERVED = "served_generator"
 
 
 def write_package(
     target: Path, checkpoint: Checkpoint, best: dict[str, Any], protocol: dict[str, Any], model_id: str, run_id: str
 ) -> None:
-    """Write the model `model_id` of a run: two flavours of MLflow, and beside them what `sweeps export` writes.
+    """Write a generator as an MLflow model with two flavours, and add the files that `sweeps export` writes.
 
-    The flavour `pytorch` gives the `torch.export` program itself, `python_function` takes and gives arrays. `target`
-    must not be there yet.
+    The flavour `pytorch` loads the `torch.export` program itself. The flavour `python_function` maps arrays to arrays.
+
+    Args:
+        target: Folder of the model, which must not exist yet.
+        checkpoint: Checkpoint of the generator.
+        best: Content of `best.json`.
+        protocol: Content of `protocol.json`.
+        model_id: Id of the MLflow model.
+        run_id: Id of the trial's run.
     """
     from mlflow import pyfunc
     from mlflow.models import Model
 
-    # Otherwise MLflow puts uv.lock and pyproject.toml of the current folder, whosever they are, into the model.
+    # By default, MLflow copies uv.lock and pyproject.toml of the current folder into the model. They may be unrelated.
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
     model = Model(model_id=model_id, run_id=run_id)
     model.add_flavor("pytorch", model_data=f"data/{_DATA}", pytorch_version=str(torch.__version__), code=None)
@@ -71,7 +78,7 @@ def _signature(structure: Structure) -> ModelSignature:
 
     floats = np.dtype(structure.dtype)
     noise, samples = (-1, structure.latent_dim), (-1, *structure.sample_shape)
-    # One that has no name is given as it is, two are given by name.
+    # Callers pass a single unnamed input as an array, and several named inputs as a dict.
     inputs: list[ColSpec | TensorSpec] = [TensorSpec(floats, noise, "z" if structure.classes else None)]
     if structure.classes:
         inputs.append(TensorSpec(np.dtype("int64"), (-1,), "labels"))
@@ -79,13 +86,13 @@ def _signature(structure: Structure) -> ModelSignature:
 
 
 def _example(structure: Structure) -> np.ndarray | dict[str, np.ndarray]:
-    """Two samples' input."""
+    """Return inputs for two samples."""
     z = np.random.default_rng(0).standard_normal((2, structure.latent_dim)).astype(structure.dtype)
     return {"z": z, "labels": np.arange(2) % structure.classes} if structure.classes else z
 
 
 def _requirements() -> list[str]:
-    """A program is read by the version of torch that wrote it, and by later ones."""
+    """Return pip requirements. A `torch.export` program needs the torch version that wrote it, or a later one."""
     import mlflow
 
     written = (("torch", torch.__version__, 3), ("mlflow", mlflow.__version__, 4))

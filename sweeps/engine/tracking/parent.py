@@ -1,4 +1,4 @@
-"""The description of a sweep's run in MLflow: the winner first, since the page shows little of a long one."""
+"""The description of a sweep's MLflow run. The winner comes first, as MLflow's page shows only the beginning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ NO_WINNER = "No trial has completed yet."
 
 @dataclass(frozen=True)
 class Winner:
-    """The best trial; params: its hyper-parameters, of which `searched` are shown."""
+    """The best trial.
+
+    Attributes:
+        trial: Label of the trial.
+        value: Its score.
+        params: Its hyper-parameters.
+        searched: Names of the hyper-parameters to show.
+        checkpoint: Path of its best checkpoint, or empty.
+        model_uri: URI of its MLflow model, if it has one.
+        has_picture: Whether the sweep's run has a picture of its samples.
+    """
 
     trial: str
     value: float
@@ -28,7 +38,13 @@ class Winner:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the description stands: the sweep's run, and the link to the view of its trials, from `#` on."""
+    """The sweep's run that the description belongs to.
+
+    Attributes:
+        experiment_id: Id of the sweep's experiment.
+        run_id: Id of the sweep's run.
+        view: The part from `#` on of the URL that shows the trials.
+    """
 
     experiment_id: str
     run_id: str
@@ -42,9 +58,17 @@ class Place:
 def parent_text(
     winner: Winner | None, objective: str, floor: float, confirmed: str, place: Place, published: Sequence[str]
 ) -> str:
-    """In Markdown, of which MLflow shows some 100 pixels at first: so the winner's lines stand beside its picture.
+    """Return the description in Markdown.
 
-    confirmed: a line of its own, in HTML, on how sure the winner is; published: artifacts to link to.
+    MLflow shows only about 100 pixels of it at first, so the winner's lines stand beside its picture.
+
+    Args:
+        winner: The best trial, if one has completed.
+        objective: Name of the objective metric.
+        floor: Score of real samples against real samples; NaN if there is none.
+        confirmed: A line of HTML that says how sure the winner is, or empty.
+        place: The sweep's run.
+        published: Paths of artifacts to link to.
     """
     links = [_link(place.view, "all trials, best first"), *(_link(place.artifact(path), path) for path in published)]
     if winner is None:

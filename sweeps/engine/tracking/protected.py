@@ -1,7 +1,7 @@
-"""MLflow's server for whoever has its key, and for nobody else.
+"""MLflow's server behind a secret key.
 
 `mlflow server --app-name sweeps` serves the application that `protected_app` returns. pyproject.toml names that
-function as an entry point of MLflow's group `mlflow.app`.
+function as an entry point in MLflow's group `mlflow.app`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ APP = "sweeps"
 KEY, NAME, ROOT = "SWEEPS_SERVER_KEY", "SWEEPS_SERVER_NAME", "SWEEPS_SERVER_ROOT"
 """Environment variables: the server's key; the host name in the link; the folder that holds all artifacts.
 
-If `ROOT` is empty, artifacts may be in any folder.
+If the variable `ROOT` is empty, artifacts may lie in any folder.
 """
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -32,11 +32,11 @@ _OPEN_THE_LINK = "open the link that `sweeps serve-ui` printed"
 _NO_KEY = f"a request must carry this server's key; this one does not: {_OPEN_THE_LINK}, from the terminal\n"
 _FOREIGN = f"a request must come from this server's own pages; this one comes from another site's: {_OPEN_THE_LINK}\n"
 _NOT_SERVED = "MLflow's assistant must be off, as it runs commands on this machine: start `mlflow server` for it\n"
-# MLflow has no setting that turns its assistant off.
+# MLflow has no setting that turns its assistant off, so `Protected` blocks this path.
 _ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
 _COOKIE = "sweeps"
-# A database may come from someone else: what its notes and its HTML artifacts name must not be fetched from elsewhere.
-# MLflow's pages have scripts and styles inline, and show HTML artifacts in a frame at a blob: address.
+# A database may come from a stranger, so its notes and HTML artifacts must not load anything from another server.
+# MLflow's pages need inline scripts and styles, and show HTML artifacts in a frame with a blob: address.
 _POLICY = "; ".join(
     (
         "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'",
@@ -51,7 +51,7 @@ _POLICY = "; ".join(
 
 
 def protected_app() -> Application:
-    """Return MLflow's application behind the key of the environment variable `KEY`."""
+    """Return MLflow's application, protected by the key in the environment variable `KEY`."""
     key, name, root = os.environ.pop(KEY), os.environ.pop(NAME), os.environ.pop(ROOT)
     from mlflow.server.fastapi_app import app
 
@@ -60,18 +60,18 @@ def protected_app() -> Application:
 
 
 def proof_of(key: str) -> str:
-    """Return what a server answers at /health: it shows that the server has the key, but not the key."""
+    """Return the server's answer at /health, which proves that the server has the key without showing the key."""
     return hmac.digest(key.encode(), b"health", "sha256").hex()
 
 
 class Protected:
-    """An ASGI application that hands on only those requests that carry the key.
+    """An ASGI application that passes on only requests that carry the key.
 
-    A browser gets a cookie for the key in the link, `/?key=...`. A program sends `Authorization: Bearer`. Only
-    /health answers without the key.
+    A browser opens the link `/?key=...` and gets a cookie. A program sends `Authorization: Bearer`. Only /health
+    answers without the key.
 
-    The link and the cookie are valid at the host `name` alone. Browsers send a host's cookies to every port of it,
-    and another user may listen on another port of 127.0.0.1. Nobody else knows `name`.
+    The link and the cookie are valid only at the host `name`. Browsers send a host's cookies to all its ports, and
+    another user may listen on another port of 127.0.0.1. Nobody else knows `name`, so nobody else gets the cookie.
     """
 
     def __init__(self, app: Application, key: str, name: str) -> None:
@@ -83,7 +83,7 @@ class Protected:
             return
         send = _with_policies(send)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        # The port may be another one: that of a tunnel.
+        # The port is not compared, as the request may come through a tunnel from another port.
         is_at_name = headers.get("host", "").partition(":")[0] == self._name
         path = scope["path"]
         if path == "/health":
@@ -116,12 +116,12 @@ class Protected:
 
 
 def _with_policies(send: Send) -> Send:
-    """Return a `send` that adds two policies to each response: pages fetch nothing elsewhere, and send no Referer."""
+    """Wrap `send` to add two headers to each response: load nothing from other servers, and send no Referer."""
 
     async def sent(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             kept = [(name, value) for name, value in message.get("headers", []) if name.lower() != b"referrer-policy"]
-            # Beside a policy of MLflow's own: a browser applies all that it gets.
+            # MLflow's own content policy stays: a browser applies all policies that it gets.
             policies = [(b"referrer-policy", b"no-referrer"), (b"content-security-policy", _POLICY.encode())]
             message = {**message, "headers": [*kept, *policies]}
         await send(message)
@@ -130,14 +130,14 @@ def _with_policies(send: Send) -> Send:
 
 
 def _is_foreign(scope: Message, headers: dict[str, str]) -> bool:
-    """Return whether a page that is not this server's sent a request.
+    """Return whether a page of another server sent the request.
 
-    A page on another port of the same host is foreign too: browsers call that the same site, and send the cookie.
-    Any page may link to the first page, which is the same for everyone.
+    A page on another port of the same host is foreign too, although browsers call it the same site and send the cookie.
+    Any page may link to this server's first page, which holds nothing of the sweep.
     """
     opens_page = scope["path"] == "/" and scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "document"
     is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
-    if "origin" in headers:  # "null" from a page in a sandbox
+    if "origin" in headers:  # A page in a sandbox sends "null".
         is_own = is_own and headers["origin"].partition("://")[2] == headers.get("host")
     return not (is_own or opens_page)
 
@@ -161,10 +161,10 @@ async def _answer(scope: Message, send: Send, status: int, text: str, headers: d
 
 
 def _keep_artifacts_below(root: str) -> None:
-    """Let MLflow read and write artifacts below the folder `root` only, or in any folder if `root` is empty.
+    """Let MLflow read and write artifacts only below the folder `root`, or in any local folder if `root` is empty.
 
-    A database that came from someone else may say of its artifacts that they are anywhere: in the home folder of
-    whoever looks at it, in a bucket, or at a web server, to which MLflow would send credentials.
+    A stranger's database may place its artifacts anywhere: in the home folder of the person who looks at it, in a
+    bucket, or on a web server, to which MLflow would send credentials.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
@@ -180,6 +180,6 @@ def _keep_artifacts_below(root: str) -> None:
         return found
 
     repositories: dict[str, Any] = get_registered_artifact_repositories()
-    for scheme in repositories.keys() - {"runs", "models"}:  # these two only name others
+    for scheme in repositories.keys() - {"runs", "models"}:  # These two schemes only refer to others.
         del repositories[scheme]
     repositories.update(dict.fromkeys(("", "file"), files))

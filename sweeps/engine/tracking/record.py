@@ -1,4 +1,4 @@
-"""What MLflow has of a sweep, for those who look at it: nothing of the sweep's runs is changed."""
+"""Queries of a sweep's records in MLflow."""
 
 from __future__ import annotations
 
@@ -14,29 +14,37 @@ from sweeps.engine.tracking.view import VIEW_TAG, plain_link, view_link
 from wgan_core.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from sweeps.engine.tracking.client import Client
 
 
 @dataclass(frozen=True)
 class Record:
-    """A sweep in the MLflow store at `uri`. has_view: whether a page of its trials is prepared there."""
+    """A sweep in an MLflow store.
+
+    Attributes:
+        uri: Tracking URI of the store.
+        plan: The sweep's plan.
+        client: MLflow client of the store.
+        experiment_id: Id of the sweep's experiment.
+        has_view: Whether the store holds a prepared view of the trials.
+    """
 
     uri: str
     plan: Plan
-    client: MlflowClient
+    client: Client
     experiment_id: str
     has_view: bool = False
 
     def link(self, base: str) -> str:
-        """Where the browser shows its trials, best first, on the server at `base`."""
+        """Return the URL that shows the trials, best first, on the server at `base`."""
         if self.has_view:
             return view_link(base, self.experiment_id, self.plan.id)
         return plain_link(base, self.experiment_id, self.plan.id, self.plan.objective)
 
     def trial_run(self, label: str) -> str:
-        """The id of a trial's run. Raises `UserError` if it has none here."""
+        """Return the id of a trial's run. Raise `UserError` if the store has none."""
         own = f"tags.`sweep.id` = '{self.plan.id}' AND tags.`trial.number` = '{label}'"
-        # As the uploader does: the oldest.
+        # If there are several runs, take the oldest one, as the uploader does.
         order = ["attributes.start_time ASC"]
         for run in self.client.search_runs([self.experiment_id], own, max_results=1, order_by=order):
             return str(run.info.run_id)
@@ -47,9 +55,13 @@ class Record:
 
 
 def open_record(uri: str, plan: Plan) -> Record:
-    """The sweep of this plan. Raises `UserError` if the store is away or not there, or does not know the sweep."""
+    """Open the records of a plan's sweep.
+
+    Raises:
+        UserError: The store does not exist or does not answer, or it has no experiment of the sweep.
+    """
     file = database(uri)
-    if file is not None and not file.is_file():  # MLflow would make an empty one
+    if file is not None and not file.is_file():  # MLflow would create an empty one.
         raise UserError(f"a sweep's MLflow store must be there; {file} is not: give --tracking-uri")
     with said_in_one_line(uri):
         client = connect(uri)
@@ -64,12 +76,12 @@ def open_record(uri: str, plan: Plan) -> Record:
 
 @contextmanager
 def said_in_one_line(uri: str) -> Iterator[None]:
-    """Whatever MLflow raises within becomes a `UserError`."""
+    """Turn any error of MLflow inside the block into a `UserError` with a one-line message."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # MLflow hands on what its database, its connection or its storage of files raises
+    except Exception as error:  # MLflow passes on errors of databases, connections and file stores.
         raise UserError(
             f"MLflow at {shown(uri)} must do what it is asked; it says: {in_short(error, uri)}: check --tracking-uri"
         ) from error

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 
 from sweeps.engine.plan.plan import is_name
+from sweeps.engine.plan.uri import shown
 from sweeps.engine.tracking.note import as_text, trial_name
 from sweeps.engine.tracking.package import write_package
 from sweeps.engine.tracking.record import Record, said_in_one_line
-from sweeps.engine.tracking.store import join_model
+from sweeps.engine.tracking.store import join_model, pages
 from wgan_core.errors import UserError
 from wgan_core.training.checkpoint import Checkpoint
 
@@ -174,13 +175,7 @@ def _model(record: Record, name: str) -> dict[str, str]:
 
 
 def _versions(record: Record, name: str) -> Iterator[ModelVersion]:
-    token = None
-    while True:
-        page = record.client.search_model_versions(f"name = '{name}'", page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    yield from pages(lambda token: record.client.search_model_versions(f"name = '{name}'", page_token=token))
 
 
 def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], model: LoggedModel) -> ModelVersion:
@@ -209,18 +204,30 @@ def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[
     """
     client, checkpoint = record.client, candidate.checkpoint
     made = client.search_logged_models([record.experiment_id], f"source_run_id = '{run_id}'")
-    model = next((each for each in made if _is_same(each.tags, tags)), None) or client.create_logged_model(
-        record.experiment_id,
-        name=f"promoted-{trial_name(candidate.described['trial'])}",
-        source_run_id=run_id,
-        params={key: str(value) for key, value in checkpoint.trial.hyper.as_json().items()},
-        tags=tags,
-        model_type="generator",
-    )
+    found = [each for each in made if _is_same(each.tags, tags)]
     with TemporaryDirectory() as folder:
-        package = Path(folder, "model")
-        protocol = dict(record.plan.protocol)
-        write_package(package, checkpoint, dict(candidate.described), protocol, model.model_id, run_id)
+        for place in range(len(found) + 1):
+            model = (
+                found[place]
+                if place < len(found)
+                else client.create_logged_model(
+                    record.experiment_id,
+                    name=f"promoted-{trial_name(candidate.described['trial'])}",
+                    source_run_id=run_id,
+                    params={key: str(value) for key, value in checkpoint.trial.hyper.as_json().items()},
+                    tags=tags,
+                    model_type="generator",
+                )
+            )
+            package, protocol = Path(folder, str(place)), dict(record.plan.protocol)
+            write_package(package, checkpoint, dict(candidate.described), protocol, model.model_id, run_id)
+            if not client.other_model_files(model.model_id, str(package)):
+                break
+        else:
+            raise UserError(
+                f"a new model on {shown(record.uri)} must have no files; {model.model_id} has some that are not ours: "
+                "give another --tracking-uri"
+            )
         client.log_model_artifacts(model.model_id, str(package))
     if model.status == "READY":
         return model

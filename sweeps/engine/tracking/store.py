@@ -7,11 +7,12 @@ MLflow is imported when a `Store` is made, not with this module: it takes second
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sweeps.engine.plan.sqlite_file import check_database
 from sweeps.engine.plan.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
@@ -22,7 +23,12 @@ from wgan_core.errors import UserError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
 
+    from sweeps.engine.tracking.client import Client
+
+T = TypeVar("T")
+_PAGES_S = 60.0
 Point: TypeAlias = tuple[str, float, int, int]
 """Name, value, time in milliseconds, step: all four make a point's identity."""
 
@@ -105,19 +111,13 @@ class Store:
         """All runs of the sweep's trials by run id, deleted ones too."""
         from mlflow.entities import ViewType
 
-        runs, token = [], None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id],
-                f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` != 'sweep'",
-                ViewType.ALL,
-                max_results=1000,
-                page_token=token,
+        wanted = f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` != 'sweep'"
+        found = pages(
+            lambda token: self.client.search_runs(
+                [self.experiment_id], wanted, ViewType.ALL, max_results=1000, page_token=token
             )
-            runs += [_stored(run) for run in page]
-            token = page.token
-            if not token:
-                return {run.run_id: run for run in runs}
+        )
+        return {run.run_id: run for run in map(_stored, found)}
 
     def create_trial_run(self, label: str, name: str, started_ms: int) -> str:
         """A new run for a trial, below the sweep's own."""
@@ -176,6 +176,30 @@ class Store:
         return {key: len(self.client.get_metric_history(run_id, key)) for key in keys}
 
 
+def pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
+    """Yield the entries of all pages of a search.
+
+    Args:
+        search: returns the page at a token; None stands for the first page.
+
+    Raises:
+        ServerUnreachable: the pages do not end. A broken or hostile server could keep a sweep waiting for ever.
+    """
+    token, began, seen = None, time.monotonic(), {None, ""}
+    while True:
+        page = search(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+        if token in seen or time.monotonic() - began > _PAGES_S:
+            raise ServerUnreachable(
+                f"the MLflow server must list its entries within {_PAGES_S:.0f} s; its pages do not end: give another "
+                "--tracking-uri"
+            )
+        seen.add(token)
+
+
 def join_model(client: MlflowClient, run_id: str, model_id: str, step: int) -> None:
     """Make a model an output of a run; MLflow refuses to be told twice."""
     from mlflow.entities import LoggedModelOutput
@@ -190,7 +214,7 @@ def _stored(run: Run) -> StoredRun:
     return StoredRun(info.run_id, info.status, info.lifecycle_stage == "deleted", data.tags, data.metrics)
 
 
-def connect(uri: str) -> MlflowClient:
+def connect(uri: str) -> Client:
     """A client of an MLflow store, which changes nothing of it, but sets up a new database.
 
     Raises `ServerUnreachable` if the server is away or refuses us, and whatever MLflow raises for a bad URI.

@@ -1,9 +1,9 @@
-"""The record of a sweep in MLflow, written from the spools that its trials leave.
+"""The upload of a sweep to MLflow, from the spools that its trials write.
 
     sweep folder/trials/<label>/spool/  ->  one uploader thread in the driver  ->  MLflow
 
-Training never talks to MLflow. The uploader may be stopped, killed and started again at any time and
-the server may be away meanwhile: what is spooled stays until it is stored, and is stored once.
+Training never talks to MLflow. The uploader may be stopped, killed and restarted at any time, and the server may be
+down meanwhile. A record stays in the spool until MLflow has it, and MLflow gets each record once.
 """
 
 from __future__ import annotations
@@ -37,18 +37,24 @@ _log = logging.getLogger(__name__)
 _INTERVAL_S = 2.0
 _LONGEST_WAIT_S = 60.0
 _FULL_PASS_EVERY = 15
-_SMALL_SIDE = 72  # pixels, of the picture beside the winner's lines
-# Whose samples the view shows: as many as stand side by side in 690 pixels, as MLflow puts the best one last.
+_SMALL_SIDE = 72  # Largest side, in pixels, of the picture beside the winner's lines.
+# Number of best trials whose samples the view shows. MLflow puts the best trial last, so all must fit side by side
+# into 690 pixels.
 _LEADERS = 4
 
 
 class Tracker:
-    """Uploads one sweep, whose `folder` holds `trials/<label>/`, to the MLflow store at `tracking_uri`.
+    """An uploader of one sweep to one MLflow store.
 
-    `sweep_id` tells its runs from those of other sweeps of the same name. `objective` is the metric that
-    is made small (such as `eval/fid`), `floor` what real data scores against real data (NaN where there
-    is none), `description` what was asked of the sweep: it becomes the artifact `sweep.json` of the
-    sweep's run, and its plain values become tags.
+    Args:
+        folder: The sweep's folder, which holds `trials/<label>/`.
+        sweep: The sweep's name, which is also the experiment's name.
+        sweep_id: Tells the sweep's runs from the runs of other sweeps with the same name.
+        tracking_uri: Tracking URI of the MLflow store.
+        objective: The metric to minimise, such as `eval/fid`.
+        floor: Score of real samples against real samples; NaN if there is none.
+        description: The sweep's plan. It becomes the artifact `sweep.json` of the sweep's run. Its strings and numbers
+            also become tags.
     """
 
     def __init__(
@@ -78,14 +84,17 @@ class Tracker:
         self._publish_error = ""
         self._ended: tuple[Mapping[str, str | float], str] | None = None
         self.last_error: str | None = None
-        """Why the last pass did not bring everything over; None if it did."""
+        """Why the last pass did not upload everything; None if it did."""
 
     def open(self, first_start: bool) -> None:
-        """Find or make the sweep's experiment and run, and bring the runs' states up to date.
+        """Find or create the sweep's experiment and run, and bring the runs' states up to date.
 
-        Raises `UserError` if the experiment is in MLflow's trash and, on the first start, if the
-        server does not answer within seconds or refuses us. A sweep that goes on only warns of that:
-        the records wait in the spool.
+        Args:
+            first_start: Raise if the store does not open. A continued sweep only warns: its records wait in the spool.
+
+        Raises:
+            UserError: The experiment is in MLflow's trash. On the first start also: the store does not open, the server
+                does not answer within seconds, or it refuses access.
         """
         with self._lock:
             self._find_trials()
@@ -106,16 +115,19 @@ class Tracker:
                 self._warn(in_short(error))
 
     def drain(self, full: bool = True) -> bool:
-        """Bring over what is new, in one pass; whether everything there is has been.
+        """Upload all new records in one pass. Raise nothing: `last_error` says what went wrong.
 
-        Raises nothing: `last_error` says what went wrong. A pass that is not full passes over trials
-        that have ended, or failed to upload, before.
+        Args:
+            full: Visit every trial. Otherwise skip trials whose end is uploaded, and trials whose last upload failed.
+
+        Returns:
+            Whether MLflow now has every record.
         """
         with self._lock:
             try:
                 self._find_trials()
                 store = self._connect()
-            except Exception as error:  # tracking never fails a sweep: whatever it is, it is tried again
+            except Exception as error:  # Tracking must never fail a sweep. The next pass tries again.
                 self._warn(in_short(error))
                 return False
             for label, trial in self._sorted():
@@ -128,7 +140,7 @@ class Tracker:
             return not self._failed
 
     def start(self) -> None:
-        """Begin to drain every two seconds in a thread of its own; after errors less often."""
+        """Start a thread that drains every two seconds, and less often while MLflow cannot be reached."""
         if self._thread is None:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name="mlflow-uploader", daemon=True)
@@ -143,13 +155,20 @@ class Tracker:
         confirmed: str = "",
         last: Callable[[], object] = lambda: None,
     ) -> Literal["complete", "partial"]:
-        """Drain to the end, compare MLflow with the spools, end the sweep's run; what `mlflow.sync` then says.
+        """Upload the rest, compare MLflow with the spools, and end the sweep's run.
 
-        Strings in `summary` become tags of the sweep's run, numbers metrics; `trials` has such metrics of single
-        trials, by label; `confirmed` is a line of HTML for its description, on how sure the best trial is; `last` is
-        called when the trials have been brought over, before the run ends. Trials that have not ended are shown as
-        KILLED and WAITING until the sweep goes on. Where MLflow stays away for `timeout_s` seconds the answer is
-        "partial", and the next start brings the rest.
+        The run of a trial that has not ended is shown as KILLED, with the tag WAITING, until the sweep continues.
+
+        Args:
+            final_status: Status of the sweep's run.
+            summary: Results of the sweep. Strings become tags of the sweep's run, numbers become metrics.
+            trials: Further metrics of single trials, by trial label.
+            confirmed: A line of HTML for the run's description that says how sure the best trial is.
+            timeout_s: Seconds to wait for MLflow.
+            last: Called after the trials are uploaded and before the sweep's run ends.
+
+        Returns:
+            The value of the tag `mlflow.sync`. If the result is "partial", the next start uploads the rest.
         """
         self._deadline = time.monotonic() + timeout_s
         self._stopping.set()
@@ -168,18 +187,18 @@ class Tracker:
             self._deadline = math.inf
 
     def run_ids(self) -> dict[str, str]:
-        """The MLflow run of each trial that has one, by the trial's label."""
+        """Return the MLflow run id of each trial that has a run, by trial label."""
         return {label: run for label, trial in self._sorted() if (run := trial.note.run_id)}
 
     def model_uris(self) -> dict[str, str]:
-        """The MLflow model (`models:/m-...`) of each trial that has one, by the trial's label."""
+        """Return the MLflow model URI (`models:/m-...`) of each trial that has a model, by trial label."""
         return {label: uri for label, trial in self._sorted() if (uri := trial.note.model_uri)}
 
     def ui_command(self) -> str:
-        """Return what to run to look at the sweep: `sweeps serve-ui` for a store on this machine, else the URL."""
+        """Return the `sweeps serve-ui` command that shows the sweep, or the URL if the store is a server."""
         if is_http(self._uri):
             return shown(self._uri)
-        # The environment's own command, which need not be on the path.
+        # The command beside this Python works even if the environment is not on PATH.
         beside = Path(sys.executable).with_name("sweeps")
         storage = storage_of_sweep(self._folder)
         words = [str(beside) if beside.exists() else "sweeps", "serve-ui", self._sweep, "--storage", str(storage)]
@@ -189,39 +208,42 @@ class Tracker:
 
     @property
     def shown_uri(self) -> str:
-        """The tracking URI, without a password."""
+        """The tracking URI without its password."""
         return shown(self._uri)
 
     def link(self) -> str:
-        """Return where the browser shows the trials, best first. Empty for a store that `ui_command` serves."""
+        """Return the URL of the trials, best first. Empty if the store is no server; then see `ui_command`."""
         if not is_http(self._uri):
             return ""
         base = shown(self._uri).rstrip("/")
         return f"{base}{self._page()}" if self._experiment_id is not None else base
 
     def _page(self) -> str:
-        """Return the address of the trials on a server, from `/#` on."""
+        """Return the part of the trials' URL from `/#` on."""
         assert self._experiment_id is not None
         if self._has_view:
             return view_link("", self._experiment_id, self._sweep_id)
         return plain_link("", self._experiment_id, self._sweep_id, self._objective)
 
     def publish(self, folder: Folder, names: Sequence[str], to: str = "report") -> None:
-        """Make files artifacts of the sweep's run, below `to`, and link to them in its description.
+        """Upload files as artifacts of the sweep's run, and link to them in its description. Warn of any error.
 
-        Raises nothing: what cannot be brought over is warned of.
+        Args:
+            folder: Folder of the files.
+            names: Names of the files.
+            to: Artifact folder.
         """
         try:
             files = {name: folder.read(name) for name in names}
             with self._lock:
                 store = self._last_store or self._connect()
-            store.put(store.parent_id, files, to)  # outside of the lock: it takes time
+            store.put(store.parent_id, files, to)  # The upload takes time, so it must not hold the lock.
             with self._lock:
                 self._publish_error = ""
                 self._published = list(dict.fromkeys([*self._published, *(f"{to}/{name}" for name in names)]))
                 if self._ended is not None:
                     store.log(store.parent_id, tags={"mlflow.note.content": self._text(store, *self._ended)})
-        except Exception as error:  # tracking never fails a sweep
+        except Exception as error:  # Tracking must never fail a sweep.
             said = f"MLflow has not got {', '.join(names)} of {folder}: {in_short(error)}"
             if said != self._publish_error:
                 _log.warning("%s", said)
@@ -239,11 +261,11 @@ class Tracker:
                 self._trials[label] = TrialUpload(folder, label, self._objective, self._floor, self._grid)
 
     def _sorted(self) -> list[tuple[str, TrialUpload]]:
-        """The trials by number."""
+        """Return the trials by number."""
         return sorted(self._trials.items(), key=lambda each: parts(each[0]))
 
     def _connect(self) -> Store:
-        """The store, opened now if it was not before."""
+        """Return the store. Open it and update the runs' states if it is not open."""
         if self._store is None:
             store = Store(self._uri, self._sweep, self._sweep_id)
             plain = {k: str(v) for k, v in self._description.items() if isinstance(v, str | int | float)}
@@ -252,7 +274,7 @@ class Tracker:
             described = json.dumps(self._description, indent=2, default=str).encode()
             try:
                 store.put(store.parent_id, {"sweep.json": described})
-            except MisplacedFiles as error:  # what is no file can still be recorded
+            except MisplacedFiles as error:  # Points and tags can still be uploaded.
                 self._warn(str(error))
             runs = store.trial_runs()
             for trial in self._trials.values():
@@ -270,7 +292,7 @@ class Tracker:
             passes += 1
 
     def _drain_patiently(self) -> None:
-        """Drain until all is over, the deadline passes, or a server that does answer has refused three times."""
+        """Drain until MLflow has everything, the deadline passes, or a reachable store fails three times."""
         refusals, wait = 0, 1.0
         while not self.drain() and refusals < 2 and time.monotonic() + wait < self._deadline:
             if self._store is not None and answers(self._uri):
@@ -279,10 +301,10 @@ class Tracker:
             wait = min(2 * wait, 8.0)
 
     def _upload(self, store: Store, label: str, trial: TrialUpload) -> bool:
-        """Bring one trial over; whether it makes sense to go on with the next."""
+        """Upload one trial. Return False if the server is down, so that further trials would fail too."""
         try:
             trial.upload(store)
-        except Exception as error:  # one trial's trouble is not to hold the others up
+        except Exception as error:  # A failing trial must not delay the others.
             self._failed[label] = f"trial {label}: {in_short(error)}"
             self._warn(self._failed[label])
             return answers(self._uri)
@@ -317,20 +339,23 @@ class Tracker:
             self._show_leaders(store, sorted(means))
         store.terminate(store.parent_id, status)
         self.last_error = tags["mlflow.sync.reason"] if shortfalls else None
-        self._store = None  # going on means looking again, and setting the sweep's run going
+        self._store = None  # If the sweep continues, `_connect` opens it again and reopens the sweep's run.
         return sync
 
     def _new_points(self, store: Store, run_id: str, summary: Mapping[str, str | float]) -> list[Point]:
-        """The summary's numbers that the run does not have yet: the sweep may be stopped more than once."""
+        """Return the summary's numbers that the run lacks, as the sweep may be stopped more than once."""
         had, now_ms = store.run(run_id).metrics, time.time_ns() // 1_000_000
         values = {key: float(value) for key, value in summary.items() if not isinstance(value, str)}
         new = {key: value for key, value in values.items() if math.isfinite(value) and had.get(key) != value}
         return [(key, value, now_ms, 0) for key, value in new.items()]
 
     def _set_view(self, store: Store, images: Sequence[str], scores: Sequence[str] = ()) -> None:
-        """Have the link open a view of the trials that shows images of these keys, or the plain page if it cannot.
+        """Prepare the view that the link opens. If that fails, the link opens the plain page.
 
-        scores: metrics with columns of their own beside the objective's.
+        Args:
+            store: The open store.
+            images: Keys of the images to show.
+            scores: Metrics that get columns beside the objective's columns.
         """
         has_floor = self._floor > 0
         try:
@@ -341,9 +366,10 @@ class Tracker:
             _log.warning("MLflow's page of the trials is not prepared: %s", in_short(error))
 
     def _show_leaders(self, store: Store, scores: Sequence[str]) -> None:
-        """Have the view show the samples of the search's best trials alone.
+        """Show only the samples of the search's best trials in the view.
 
-        An image cannot be taken back, and the best change where a sweep is extended, so the key says of how many.
+        MLflow cannot delete an image, but an extended sweep may have other best trials. Therefore the key of the images
+        holds the number of trials.
         """
         searched = [trial for label, trial in self._trials.items() if role_of(label) == "trial"]
         scored = [trial for trial in searched if trial.note.best is not None and trial.note.ended]
@@ -358,7 +384,7 @@ class Tracker:
                 self._set_view(store, (f"samples/{key}", f"film/{key}"), scores)
 
     def _text(self, store: Store, summary: Mapping[str, str | float], confirmed: str) -> str:
-        """The description of the sweep's run."""
+        """Return the description of the sweep's run."""
         page = self._page()
         place = Place(store.experiment_id, store.parent_id, page[page.index("#") :])
         winner = self._winner(store, summary)

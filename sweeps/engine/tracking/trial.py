@@ -1,7 +1,8 @@
-"""One trial's way from its spool to its MLflow run, with a note of how far it has come.
+"""The upload of one trial from its spool to its MLflow run.
 
-The note, `<trial folder>/mlflow.json`, is written after what it speaks of. A process killed between
-the two writes the same again, which changes nothing; without the note everything is written again.
+The upload cursor, `<trial folder>/mlflow.json`, says how far the upload has come. It is written after each upload. If
+the process is killed in between, the next one uploads the same records again, which changes nothing. Without the
+cursor, everything is uploaded again.
 """
 
 from __future__ import annotations
@@ -43,18 +44,26 @@ from sweeps.engine.tracking.store import Point, Store, StoredRun
 from wgan_core.data.folder import Folder
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-"""MLflow's word for each of Optuna's."""
+"""MLflow run status of each Optuna trial state."""
 
 FILM_SIDE, LEADER_SIDE = 400, 128
-"""Pixels as which MLflow's image charts show the film, and each of the best trials' pictures."""
+"""Largest sides in pixels, in MLflow's image charts: of a trial's film, and of a best trial's pictures."""
 
-_AT_ONCE = 200  # segments between two notes
+_AT_ONCE = 200  # Segments between two writes of the upload cursor.
 
 
 class TrialUpload:
-    """Brings one trial's spool to MLflow; `objective` is the metric whose lowest value is the best.
+    """An uploader of one trial's spool to MLflow.
 
-    grid: how its pictures are made up, if they are grids of images.
+    Args:
+        folder: The trial's folder.
+        label: The trial's label.
+        objective: The metric whose lowest value is the best.
+        floor: Score of real samples against real samples; NaN if there is none.
+        grid: Layout of the trial's sample pictures; None if they are no grids of images.
+
+    Attributes:
+        note: The trial's upload cursor.
     """
 
     def __init__(self, folder: Folder, label: str, objective: str, floor: float, grid: Tiles | None = None) -> None:
@@ -64,7 +73,7 @@ class TrialUpload:
         self.note = read_note(folder)
 
     def upload(self, store: Store) -> None:
-        """Write what is new. Raises what MLflow or the file system raises; nothing is lost by that."""
+        """Upload all new records. Pass on errors of MLflow and of the file system; they lose no record."""
         names = self._spool.segments()
         if START_NAME not in names and END_NAME not in names:
             return
@@ -83,21 +92,25 @@ class TrialUpload:
             self._upload_end(store, run_id, end)
 
     def reconcile(self, store: Store, runs: Mapping[str, StoredRun]) -> None:
-        """Make the note and MLflow agree: forget a run that the store has not, end one that it has as running."""
+        """Bring the upload cursor and MLflow's runs into agreement.
+
+        If the store lacks the trial's run, reset the cursor. If the trial's end is uploaded but MLflow shows its run as
+        running, end the run. If MLflow shows an ended run of a trial without an end, mark the trial as interrupted.
+        """
         run_id = self.note.run_id
         if run_id is None:
             return
-        if run_id not in runs:  # another store, or one set up anew
+        if run_id not in runs:  # The sweep got another store, or a new database.
             self.note = UploadCursor()
         elif self.note.ended and runs[run_id].status == "RUNNING" and not runs[run_id].deleted:
             end = self._read_end(self._spool.segments())
             if end is not None:
                 self._close(store, run_id, end)
         elif not self.note.end and runs[run_id].status != "RUNNING":
-            self.note.end = INTERRUPTED  # a process killed just before it noted that
+            self.note.end = INTERRUPTED  # The process was killed before it wrote the cursor.
 
     def interrupt(self, store: Store, runs: Mapping[str, StoredRun]) -> None:
-        """Say that a trial that has not ended waits to be gone on with, as the sweep has stopped."""
+        """Mark a trial that has not ended as WAITING, because the sweep has stopped."""
         if self.note.run_id is None or self.note.end or runs[self.note.run_id].deleted:
             return
         store.log(self.note.run_id, tags={"trial.state": "WAITING"})
@@ -107,7 +120,10 @@ class TrialUpload:
         self._save(note)
 
     def shortfall(self, store: Store, runs: Mapping[str, StoredRun]) -> str | None:
-        """What MLflow lacks of this trial, or None: segments, each metric's last value, points of one metric."""
+        """Return what MLflow lacks of this trial, or None.
+
+        The check compares the uploaded segments, the last value of each metric, and the number of points of one metric.
+        """
         note, names = self.note, self._spool.segments()
         if missing := [name for name in names if name not in set(note.uploaded)]:
             return f"{len(missing)} segments not uploaded, first {missing[0]}"
@@ -120,7 +136,7 @@ class TrialUpload:
         stored = runs[note.run_id].metrics
         if wrong := [key for key, value in note.latest.items() if not equal(stored.get(key), float(value))]:
             return f"the last value of {wrong[0]} is {stored.get(wrong[0])}, not {note.latest[wrong[0]]}"
-        # A report's metrics travel together, so the metric with the most points stands for the others.
+        # A report's metrics are uploaded together, so it is enough to count the metric with the most points.
         longest = max(note.counts, key=lambda key: note.counts[key], default=None)
         if longest and (count := store.points_stored(note.run_id, [longest])[longest]) != note.counts[longest]:
             return f"{count} points of {longest}, not {note.counts[longest]}"
@@ -135,7 +151,7 @@ class TrialUpload:
         return end if isinstance(end, EndRecord) else None
 
     def _start(self, end: EndRecord | None) -> StartRecord:
-        """What the trial is; without params if its process was lost before it could say."""
+        """Return the start record, or one without params if the trial's process died before it wrote one."""
         try:
             start = self._spool.read(START_NAME)
         except FileNotFoundError:
@@ -146,7 +162,7 @@ class TrialUpload:
         return start
 
     def _attach(self, store: Store, end: EndRecord | None) -> str:
-        """The trial's run: the one noted, else one found by its tags, else a new one."""
+        """Return the trial's run id: from the cursor, else from a search by tags, else of a new run."""
         if self.note.run_id is None:
             start, found = self._start(end), store.trial_run(self.label)
             if found is None:
@@ -179,17 +195,17 @@ class TrialUpload:
         self._save(note)
 
     def _log_samples(self, store: Store, run_id: str, samples: Sequence[Sample], note: UploadCursor) -> None:
-        """Write sample grids to a run; where its files may not go, note that they are missing."""
+        """Write sample grids to a run. If the run's files may not be written, note them as missing."""
         try:
             log_samples(store, run_id, samples)
         except MisplacedFiles:
             note.missing = sorted({*note.missing, "samples"})
 
     def _points(self, step: ReportRecord, note: UploadCursor) -> list[Point]:
-        """A report's points, the lowest objective so far among them."""
+        """Return the points of a report, with the lowest objective so far. Count them in `note`."""
         values: dict[str, float] = {}
         for key, value in step.metrics.items():
-            # MLflow would store an infinity as 1.8e308; a NaN in a score would hide the last good one.
+            # MLflow stores an infinity as 1.8e308. A NaN score would hide the last finite score.
             if math.isinf(value) or (math.isnan(value) and key.startswith("eval/")):
                 note.dropped[key] = note.dropped.get(key, 0) + 1
             else:
@@ -197,7 +213,7 @@ class TrialUpload:
         if self._objective in values:
             note.best = min(values[self._objective], math.inf if note.best is None else note.best)
             values[best_key(self._objective)] = note.best
-            if self._floor > 0:  # otherwise a score may be 0 or less
+            if self._floor > 0:  # Without a positive floor, a score may be 0 or less.
                 values[log_key(self._objective)] = math.log10(max(note.best, self._floor))
         floor_key = f"{self._objective}_floor"
         if math.isfinite(self._floor) and floor_key not in note.counts:
@@ -215,7 +231,7 @@ class TrialUpload:
         return sample
 
     def _image(self, name: str, key: str, step: int, timestamp_ms: int, note: UploadCursor) -> Sample | None:
-        """An image of the trial; None, and a word in the note, if it is not there or is none."""
+        """Return an image of the trial. If its file is missing or is no image, note that and return None."""
         try:
             png = (self.folder / SAMPLES).read(name, MOST_PICTURE)
         except (FileNotFoundError, NotADirectoryError):
@@ -229,7 +245,7 @@ class TrialUpload:
     def _upload_end(self, store: Store, run_id: str, end: EndRecord) -> None:
         note = self.note.copy()
         if note.last_image is not None:
-            # At step 0, where MLflow's image slider starts, and at a fixed time, so that a later end replaces it.
+            # MLflow's image slider starts at step 0. The time is fixed so that a later end replaces the image.
             final = self._image(note.last_image, "samples/final", 0, self._start(end).started_ms, note)
             films = self._film("samples/film", FILM_SIDE)
             self._log_samples(store, run_id, [*([final] if final else []), *films], note)
@@ -246,7 +262,7 @@ class TrialUpload:
         self._save(note)
 
     def _film(self, key: str, side: int) -> list[Sample]:
-        """The training in one picture, if there is one; at step 0 and a fixed time, as the final samples."""
+        """Return the film of the training (see `film`) as a list of one image, or an empty list."""
         folder = self.folder / SAMPLES
         steps = [int(name[:-4]) for name in folder.names() if IMAGE.fullmatch(name)]
         pictures = {step: folder.read(sample_name(step), MOST_PICTURE) for step in chosen(steps)} if steps else {}
@@ -254,24 +270,24 @@ class TrialUpload:
         return [] if png is None else self._shown(key, png, side)
 
     def _shown(self, key: str, png: bytes, side: int) -> list[Sample]:
-        """An image at step 0, where MLflow's slider starts, and at a fixed time, so that a later one replaces it."""
+        """Return an image at step 0, where MLflow's slider starts, at a fixed time. A later image replaces it."""
         started_ms = self._start(self._read_end(self._spool.segments())).started_ms
         webp = thumbnail(png, side)
         return [] if webp is None else [Sample(key, 0, started_ms, png, webp)]
 
     @property
     def best(self) -> BestCheckpoint | None:
-        """Its lowest score, once it has ended."""
+        """The trial's best checkpoint, once the trial has ended."""
         end = self._read_end(self._spool.segments())
         return end.best if end is not None else None
 
     @property
     def params(self) -> dict[str, Param]:
-        """What it was trained with; empty if its process was lost before it could say."""
+        """The trial's hyper-parameters; empty if its process died before it recorded them."""
         return self._start(self._read_end(self._spool.segments())).params
 
     def picture(self) -> bytes | None:
-        """Of the samples of its best checkpoint."""
+        """Return the PNG of the samples of the trial's best checkpoint, if there is one."""
         best = self.best
         if best is None:
             return None
@@ -281,7 +297,13 @@ class TrialUpload:
             return None
 
     def show(self, store: Store, samples: str, training: str) -> None:
-        """Give its run the picture of its best checkpoint, and the film, once more, small, under keys of their own."""
+        """Upload small copies of the best checkpoint's samples and of the film.
+
+        Args:
+            store: The open store.
+            samples: MLflow image key of the samples.
+            training: MLflow image key of the film.
+        """
         picture = self.picture()
         if self.note.run_id is not None and picture is not None:
             images = [*self._shown(samples, picture, LEADER_SIDE), *self._film(training, LEADER_SIDE)]
@@ -300,7 +322,7 @@ class TrialUpload:
         )
 
     def _best_point(self, best: BestCheckpoint, ended_ms: int, note: UploadCursor) -> Point | None:
-        """The model's score: the very point of the curve, so that the run does not get a second one."""
+        """Return the model's score: the existing point of the curve if there is one, so that none is doubled."""
         name = step_name(best.critic_updates)
         step = self._spool.read(name) if name in note.uploaded else None
         if isinstance(step, ReportRecord) and math.isfinite(value := step.metrics.get(self._objective, math.nan)):
@@ -311,7 +333,7 @@ class TrialUpload:
         return (self._objective, best.value, ended_ms, best.critic_updates)
 
     def _test_points(self, end: EndRecord, note: UploadCursor) -> list[Point]:
-        """At a fixed time, so that a later end of the same trial says the same again."""
+        """Return the test scores. Their time is fixed so that a later end of the trial repeats the same points."""
         step = end.best.critic_updates if end.best else end.critic_updates
         points = [
             (key, value, self._start(end).started_ms, step) for key, value in end.test.items() if math.isfinite(value)

@@ -1,1 +1,1 @@
-"""The process that trains a cohort of trials."""
+"""Process that trains a cohort of trials."""

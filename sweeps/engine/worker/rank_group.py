@@ -1,7 +1,8 @@
-"""A trial over several GPUs: the process that Tune started leads, as the first rank, and has a process a further GPU.
+"""Group of processes that train one trial on several GPUs, one process per GPU.
 
-What puts a trial on the leader's lane, or trains it, is done to each follower's own. All else, scores, what is kept and
-the study, is the leader's alone.
+The process that Tune started is the leader and has rank 0. It starts a follower, a Ray actor, for each further GPU.
+Every rank has a cohort of its own: followers repeat the leader's calls of `add` and `advance`. Only the leader scores
+samples, writes checkpoints and talks to the study.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.means import Sums
 from wgan_core.training.state import TrainingState
 
-# In which a follower's process starts, and imports what it needs.
+# Seconds within which a follower's process must start and finish its imports.
 START_S = 300.0
 POLL_S = 0.5
-# In which a leader that has lost a follower finds that out by itself, as it does except on a GPU.
+# Seconds for a leader to notice by itself that a follower is lost. It does notice on a CPU, but not on a GPU.
 GRACE_S = 15.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """What each rank needs for its cohort. pair: the networks, if they are a person's own, which no worker knows."""
+    """Arguments of each rank's cohort. `pair` holds the user's own networks: workers know only the built-in ones."""
 
     structure: Structure
     grid: Sequence[int]
@@ -50,7 +51,7 @@ class Task:
     pair: Pair | None = None
 
     def device(self) -> torch.device:
-        """That of this process, which is given one GPU where there are any."""
+        """Configure this process and return its device: its one GPU, or the CPU if it has none."""
         process.configure(self.threads, precision=self.structure.precision)
         if self.pair is not None:
             PAIRS[self.structure.networks] = self.pair
@@ -58,12 +59,12 @@ class Task:
 
 
 class Follower:
-    """A further rank, a Ray actor."""
+    """Ray actor that holds one further rank."""
 
     def __init__(self, task: Task, values: NDArray[Any], labels: NDArray[Any] | None) -> None:
         self._task, self._device = task, task.device()
         with warnings.catch_warnings():
-            # Ray's shared memory is read-only, which torch warns of: nothing here writes to the data.
+            # Torch warns that Ray's shared memory is read-only. The warning is moot: nothing here writes to the data.
             warnings.simplefilter("ignore", UserWarning)
             self._data = torch.from_numpy(values).to(self._device)
             self._labels = None if labels is None else torch.from_numpy(labels).to(self._device)
@@ -72,13 +73,13 @@ class Follower:
         self._cohort: Cohort | None = None
 
     def ready(self) -> None:
-        """Answers once the process has started."""
+        """Return once the process has started."""
 
     def join(self, meeting: str, rank: int, size: int) -> None:
         self._ranks = self._stack.enter_context(joined(Path(meeting), rank, size, self._device))
 
     def add(self, *trial: Any) -> None:
-        """As `Cohort.add`, in place of the trial that was on the lane."""
+        """Replace the trial on the lane. Take the arguments of `Cohort.add`."""
         self._cohort = None
         give_back(self._device)
         structure, grid = self._task.structure, self._task.grid
@@ -88,7 +89,7 @@ class Follower:
         self._cohort = cohort
 
     def advance(self) -> None:
-        """As `Cohort.advance`; the leader alone is asked whether to stop."""
+        """Call `Cohort.advance`. Only the leader has an `interrupted` callback; its answer stops all ranks."""
         assert self._cohort is not None
         with self._leaving():
             self._cohort.advance()
@@ -99,7 +100,10 @@ class Follower:
 
     @contextmanager
     def _leaving(self) -> Iterator[None]:
-        """An error ends what the leader waits for here; on a GPU, where to leave is to wait, it is told instead."""
+        """Leave the group on an error if this is a CPU, so that the leader's collective call fails at once.
+
+        On a GPU, leaving would wait for the other ranks. There the leader learns of the error from `RankGroup._watch`.
+        """
         try:
             yield
         except BaseException:
@@ -109,20 +113,20 @@ class Follower:
 
 
 class RankGroup:
-    """The ranks of one trial, as their leader has them; of a trial on one GPU, or none, itself alone."""
+    """Leader's view of the ranks of one trial. A trial on one GPU or on the CPU has no followers."""
 
     def __init__(self, ranks: Ranks, followers: Sequence[ActorHandle[Any]], tell: Callable[[str], None]) -> None:
-        """tell: says why this process ends, where it has to end itself."""
+        """Take the leader's ranks, its followers, and `tell`, which receives the reason before this process kills itself."""
         self.ranks, self._followers, self._tell = ranks, followers, tell
 
     def machine(self, device: torch.device) -> str:
-        """What the trial is trained on."""
+        """Describe the hardware that trains the trial."""
         described = process.describe(device)
         return described if self.ranks.size == 1 else f"{self.ranks.size} x {described}"
 
     @contextmanager
     def doing(self, method: str, *arguments: Any) -> Iterator[None]:
-        """While the leader does it, so do the followers. Raises what one of them did, if that ended it."""
+        """Call a method of all followers while the leader runs the block. Raise the error of a follower that failed."""
         asked = [getattr(each, method).remote(*arguments) for each in self._followers]
         with self._watched(asked):
             try:
@@ -146,7 +150,7 @@ class RankGroup:
             thread.join()
 
     def _watch(self, asked: Sequence[ray.ObjectRef[Any]], done: threading.Event) -> None:
-        """End this process if a follower has failed and the leader does not find out: on a GPU it waits for ever."""
+        """Kill this process if a follower has failed and the leader does not notice: on a GPU it would wait for ever."""
         while not done.wait(POLL_S):
             if (cause := _cause(asked, within_s=0)) is not None and not done.wait(GRACE_S):
                 self._tell(one_line(cause))
@@ -154,7 +158,10 @@ class RankGroup:
 
 
 class GroupCohort(Cohort):
-    """The leader's cohort; of one lane, if there are followers, so that a trial takes the place of one before it."""
+    """Leader's cohort, which repeats each `add` and `advance` on the followers.
+
+    With followers it has one lane: each trial replaces the one before it.
+    """
 
     def __init__(
         self,
@@ -193,9 +200,18 @@ def company(
     device: torch.device,
     tell: Callable[[str], None],
 ) -> Iterator[RankGroup]:
-    """So many ranks for as long as the block lasts, on the bundles of this process's placement group.
+    """Start a group of ranks on the bundles of this process's placement group. End it with the block.
 
-    values, labels: the training data. Raises what a follower raised, or `LostRank` if one died.
+    Args:
+        size: Number of ranks, the leader among them.
+        task: Arguments of each rank's cohort.
+        values: Training samples (M, ...).
+        labels: Class labels (M,) of the training samples, or None.
+        device: The leader's device.
+        tell: Callback that receives the reason if the leader has to kill itself.
+
+    Raises:
+        LostRank: A follower died. If a follower raised an error instead, that error is raised.
     """
     if size == 1:
         yield RankGroup(ALONE, [], tell)
@@ -217,7 +233,7 @@ def company(
                 with joined(meeting, 0, size, device) as ranks:
                     ray.get(asked, timeout=TIMEOUT_S)
                     yield RankGroup(ranks, followers, tell)
-                    # Together: on a GPU who leaves waits for the others.
+                    # Let all ranks leave at the same time: on a GPU, each waits for the others.
                     left = [each.leave.remote() for each in followers]
             except LostRank as error:
                 raise _cause(asked) or error from None
@@ -228,9 +244,9 @@ def company(
 
 
 def _cause(asked: Sequence[ray.ObjectRef[Any]], within_s: float = GRACE_S) -> Exception | None:
-    """Why a follower did not do what it was asked, if that is known within some seconds.
+    """Return the error of a follower's call, or None if no error is known within some seconds.
 
-    That it lost another rank is no cause: that one has it.
+    A `LostRank` that a follower raised does not count: the rank that it lost has the real error.
     """
     found: list[Exception] = []
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=within_s)

@@ -1,4 +1,4 @@
-"""What runs in a worker: a cohort of sweep trials, from claim to end, as a Tune function trainable."""
+"""Tune function trainable that trains a cohort of sweep trials, from the claim of each trial to its end."""
 
 from __future__ import annotations
 
@@ -37,16 +37,23 @@ from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 
-# How long a process whose node leaves waits for the study before it saves.
+# Seconds that a process waits for the study before it saves its trials because its node leaves.
 SAVES_S = 5.0
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all cohorts of a sweep share.
+    """Arguments that all cohorts of a sweep share.
 
-    inventory: what the driver would train with. execution: how a GPU carries out updates. pair: the networks, if they
-    are a person's own, which no worker knows.
+    Attributes:
+        plan_json: The plan, as `Plan.as_json` writes it.
+        folder: The sweep's folder.
+        lanes: Most trials of a cohort.
+        threads: CPU threads of each process.
+        gpu_share: GPUs of each trial. It may be a fraction.
+        inventory: Software that the driver has; a worker's must match.
+        execution: Execution mode of updates on a GPU.
+        pair: The user's own networks, or None. Workers know only the built-in ones.
     """
 
     plan_json: Mapping[str, Any]
@@ -68,15 +75,22 @@ def train_cohort(
     evaluator: Evaluator,
     test: Evaluator | None,
 ) -> None:
-    """Train the sweep trials that the study holds for this Tune trial, and those that take freed lanes.
+    """Train the sweep trials that the study holds for this Tune trial, and the trials that take freed lanes.
 
-    test: scores the best checkpoint of each trial that is trained to the end, on the test split.
+    Args:
+        config: Tune's config, which is not used.
+        work: Arguments that all cohorts share.
+        study: The `Study` actor.
+        values: Training samples (M, ...).
+        labels: Class labels (M,) of the training samples, or None.
+        evaluator: Scorer on the validation split.
+        test: Scorer of the best checkpoint of each completed trial on the test split, or None.
     """
     holder = tune.get_context().get_trial_id()
-    # First of all, so that it is known what a node that is lost has had.
+    # Register first, so that the study knows which trials this node holds if the node is lost.
     claims = cast("list[Claim]", ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
     process.configure(work.threads, work.gpu_share, work.plan_json["structure"]["precision"])
-    # A process that was given no GPU may see them all the same.
+    # Check the share too: a process without a GPU share may still see the GPUs.
     device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
     try:
         check_here(work.inventory)
@@ -92,7 +106,7 @@ def train_cohort(
             with Notice() as notice:
                 runner.run(claims, notice.given)
     except NodeMismatch as error:
-        drain_here()  # or it would take one trial after another
+        drain_here()  # otherwise this node would take and fail one trial after another
         ray.get(study.note.remote(holder, str(error), leaves=True))
         raise
     except Leaving:
@@ -104,26 +118,26 @@ def train_cohort(
 
 
 class Leaving(Exception):
-    """This node is about to leave the cluster; every trial's state is kept."""
+    """Signal that this node is about to leave the cluster, after the state of every trial was saved."""
 
 
 _resident: dict[tuple[str, str], torch.Tensor] = {}
 
 
 def resident(values: NDArray[Any], digest: str, device: torch.device) -> torch.Tensor:
-    """The training data on the device: on the CPU the node's shared copy itself, on a GPU one copy a process."""
+    """Return the training data on a device: on the CPU Ray's shared copy of the node, on a GPU one copy per process."""
     key = (digest, str(device))
     if key not in _resident:
         _resident.clear()
         with warnings.catch_warnings():
-            # Shared memory is read-only, which torch warns of: nothing here writes to the data.
+            # Torch warns that shared memory is read-only. The warning is moot: nothing here writes to the data.
             warnings.simplefilter("ignore", UserWarning)
             _resident[key] = torch.from_numpy(values).to(device)
     return _resident[key]
 
 
 class _Runner:
-    """One cohort, and what is kept of its trials by number."""
+    """Training loop of one cohort, with the `TrialStore` of each trial by number."""
 
     def __init__(
         self,
@@ -142,7 +156,8 @@ class _Runner:
         self._data, self._labels, self._device = data, labels, device
         self._scorer = Scorer(self._plan, evaluator, test, data, labels, device, work.threads)
         self._ours = ours
-        # The most lanes that the cohort may have, and those that it has, or was to have when memory ran out.
+        # `_lanes` is the most lanes that the cohort may have. `_width` is the number that it has, or tried to have when
+        # memory ran out.
         self._lanes, self._width = work.lanes, 1
         self._cohort = self._vacant()
         self._kept: dict[int, TrialStore] = {}
@@ -156,7 +171,7 @@ class _Runner:
         )
 
     def _start(self, claims: list[Claim]) -> None:
-        """Put trials on lanes, each from its last checkpoint if it has one."""
+        """Put trials on lanes; continue each from its last checkpoint if it has one."""
         self._alone = any(claim.alone for claim in claims)
         self._fit(len(self._cohort.trials) + len(claims))
         for claim in claims:
@@ -166,19 +181,20 @@ class _Runner:
                 self._cohort.add(claim.trial)
             else:
                 self._cohort.add(claim.trial, found.state, found.critic_updates, found.since_report)
-                # The process may have died between the checkpoint and the report: the same value again does nothing.
+                # The process may have died after the checkpoint and before the report to the study, so report again.
+                # A second report of the same step changes nothing.
                 if self._plan.objective in found.scores:
                     self._judge({number: (found.critic_updates, found.scores[self._plan.objective])}, {})
 
     def _keep(self, claim: Claim) -> Checkpoint | None:
-        """Begin to keep a trial; its last checkpoint, if it has one."""
+        """Open the trial's store and return its last checkpoint, if it has one."""
         folder = trial_folder(self._work.folder, self._plan.label(claim.trial.number))
         kept = self._kept[claim.trial.number] = TrialStore(folder, self._plan.objective)
         return kept.start(claim, self._ours.machine(self._device), in_company=self._work.lanes > 1)
 
     def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
-        """Train until no trial is left to claim. Raises `Leaving`, with all that is on the lanes kept, if `leaves`."""
-        if not claims:  # another holds them by now
+        """Train until no trial is left to claim. If `leaves` returns True, save all trials and raise `Leaving`."""
+        if not claims:  # another process holds them by now
             return
         self._lanes = max(len(claims), cast("int", ray.get(self._study.lanes.remote(self._work.lanes))))
         while True:
@@ -190,7 +206,7 @@ class _Runner:
                 if not is_out_of_memory(error):
                     raise
                 ran_out = what_ran_out(error)
-            # Here, where the error is gone, and with it the calls that held the tensors.
+            # Narrow outside the `except` block: the error's traceback would keep the tensors in memory.
             claims = self._narrow(ran_out)
 
     def _train(self, leaves: Callable[[], bool]) -> None:
@@ -206,9 +222,9 @@ class _Runner:
                 self._acquit()
 
     def _refill(self) -> bool:
-        """Freed lanes of a cohort of several take the next trials; a single trial is a Tune trial of its own.
+        """Fill freed lanes with the next trials. Return whether the cohort has any trial.
 
-        Whether there is any to train.
+        If a cohort has one lane, Tune starts a new Tune trial for each sweep trial, so nothing is filled.
         """
         while self._work.lanes > 1 and (free := self._lanes - len(self._cohort.trials)) > 0:
             if self._alone and self._cohort.trials:
@@ -220,13 +236,13 @@ class _Runner:
         return bool(self._cohort.trials)
 
     def _fit(self, trials: int) -> None:
-        """Have as many lanes as so many trials take: vacant ones cost as much as others."""
+        """Resize the cohort to a number of trials, because vacant lanes cost as much as occupied ones."""
         self._width = width_for(trials, self._lanes)
         if self._cohort.width != self._width:
             self._cohort.resize(self._width)
 
     def _acquit(self) -> None:
-        """A trial that was alone has got past the place where its process had died: it waits for company again."""
+        """Hand a suspected trial back to the study after it reported. It may join a cohort again."""
         numbers = [trial.number for trial in self._cohort.trials]
         for number in numbers:
             self._cohort.drop(number)
@@ -234,7 +250,11 @@ class _Runner:
         ray.get(self._study.hand_back.remote(self._holder, numbers))
 
     def _narrow(self, ran_out: str) -> list[Claim]:
-        """Out of memory: the trials go on from their last checkpoints with half the lanes; one alone is given up."""
+        """Halve the lanes after running out of memory. If there was only one lane, fail its trial.
+
+        Returns:
+            Trials to continue from their last checkpoints, at most one per lane. The others wait for a lane.
+        """
         self._cohort = self._vacant()
         self._kept.clear()
         give_back(self._device)
@@ -256,7 +276,7 @@ class _Runner:
         return []
 
     def _report(self, reports: list[Report]) -> None:
-        """Score and keep what stands at a report, and end what is stopped or done."""
+        """Score and save the trials that reached a report step. End the trials that are stopped, done or failed."""
         self._check([report.trial.number for report in reports])
         values: dict[int, tuple[int, float]] = {}
         sound = [report for report in reports if not report.problem]
@@ -275,15 +295,19 @@ class _Runner:
         self._tell_tune(values)
 
     def _check(self, numbers: list[int], within_s: float | None = None) -> None:
-        """Before anything is written: whoever is cut off from the study waits here, while another trains the trial.
+        """Check with the study, before anything is written, that this process still holds these trials.
 
-        Raises `PermissionError` if another does.
+        A process that is cut off from the study waits here. Another process may train its trials meanwhile.
+
+        Raises:
+            PermissionError: Another process holds one of the trials.
+            GetTimeoutError: The study did not answer within `within_s` seconds.
         """
         ray.get(self._study.check.remote(self._holder, numbers), timeout=within_s)
 
     def _save(self) -> None:
-        """Keep the state of each trial that has trained since its last report."""
-        # The node will not wait for a study that is itself waiting for its database.
+        """Save the state of each trial that has trained since its last report."""
+        # Save even without an answer: the node leaves soon, and the study may be waiting for its database.
         with suppress(ray.exceptions.GetTimeoutError):
             self._check([trial.number for trial in self._cohort.trials], SAVES_S)
         for trial in self._cohort.trials:
@@ -295,7 +319,7 @@ class _Runner:
                 self._kept[number].save(saved)
 
     def _judge(self, values: dict[int, tuple[int, float]], seconds: dict[int, float]) -> None:
-        """Report (step, value) of some trials, all before any is judged, and end those that are stopped or done."""
+        """Report (step, value) of all given trials to the study, then end the trials that are stopped or done."""
         if not values:
             return
         verdicts = cast("dict[int, bool]", ray.get(self._study.report.remote(self._holder, values, seconds)))

@@ -1,4 +1,4 @@
-"""What becomes of a trial at a report: samples, their scores, a picture, and a checkpoint that is kept."""
+"""Work at a report step: draw samples, score them, and save a picture and a checkpoint of each trial."""
 
 from __future__ import annotations
 
@@ -20,13 +20,23 @@ from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_label
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
-# Of a picture with a row a class.
+# Columns of a picture that has one row per class.
 COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What of a trial at a report is kept, scored and shown. labels: those that the samples are asked for, if any."""
+    """Data of one trial at a report step.
+
+    Attributes:
+        report: Training means and counts since the last report step.
+        seconds: Training time of the trial so far.
+        kept: The trial's folder.
+        state: Training state to save.
+        samples: Generated samples (N, ...) to score.
+        labels: Class labels (N,) that the samples were generated for, or None.
+        shown: Generated samples for the picture.
+    """
 
     report: Report
     seconds: float
@@ -38,7 +48,7 @@ class _Drawn:
 
 
 class Scorer:
-    """Of the trials of a plan, in the process that trains them."""
+    """Scorer of a plan's trials in the process that trains them."""
 
     def __init__(
         self,
@@ -50,7 +60,17 @@ class Scorer:
         device: torch.device,
         threads: int,
     ) -> None:
-        """data, labels: those that are trained on, on `device`. test: scores on the test split, if that is asked."""
+        """Store the arguments.
+
+        Args:
+            plan: The plan of the trials.
+            evaluator: Scorer on the validation split.
+            test: Scorer on the test split, or None.
+            data: Training samples (M, ...) on `device`.
+            labels: Class labels (M,) of the training samples on `device`, or None.
+            device: Device that trains.
+            threads: CPU threads for scoring.
+        """
         self._plan, self._evaluator, self._test = plan, evaluator, test
         self._data, self._device, self._threads = data, device, threads
         self._labels = None if labels is None else labels.cpu()
@@ -58,22 +78,31 @@ class Scorer:
     def report(
         self, cohort: Cohort, reports: Sequence[Report], seconds: Mapping[int, float], kept: Mapping[int, TrialStore]
     ) -> dict[int, float]:
-        """Score and keep what stands at these reports; the values of the objective by number, as they are kept.
+        """Score the reported trials and save their records, pictures and checkpoints.
 
-        seconds: of training in all; kept: what is kept of each trial. As many trials are scored at a time as there are
-        CPU threads, each on one; no more are drawn ahead, as the samples of a trial may be large.
+        Each CPU thread scores one trial at a time. Only as many trials as threads have samples in memory, because the
+        samples may be large.
+
+        Args:
+            cohort: The cohort that trains the trials.
+            reports: Reports of trials at a report step.
+            seconds: Training time so far, by trial number.
+            kept: Store of each trial, by trial number.
+
+        Returns:
+            Recorded value of the objective, by trial number.
         """
         found: dict[int, float] = {}
         for start in range(0, len(reports), self._threads):
             group = reports[start : start + self._threads]
-            # On the device one after the other: its settings and the networks are the whole process's.
+            # Draw on the device one after the other, because threads share its settings and the networks.
             drawn = [self._draw(cohort, each, seconds[each.trial.number], kept[each.trial.number]) for each in group]
             values = spread(self._score, drawn, self._threads)
             found |= {each.trial.number: value for each, value in zip(group, values, strict=True)}
         return found
 
     def test_scores(self, kept: TrialStore) -> dict[str, float]:
-        """What a trial's best checkpoint scores on the test split, by metric, if that is asked."""
+        """Score a trial's best checkpoint on the test split. Return scores by metric; empty without a test scorer."""
         best = kept.best()
         if self._test is None or best is None:
             return {}
@@ -102,11 +131,11 @@ class Scorer:
         return drawn.kept.report(checkpoint, metrics, picture)
 
     def _told(self, count: int, *seed: int) -> Tensor | None:
-        """The classes that so many samples are asked for, if any."""
+        """Return the class labels for a number of samples, or None without classes."""
         return None if self._labels is None else evaluation_labels(self._plan.structure, self._labels, count, *seed)
 
     def _shown(self, cohort: Cohort, trial: Trial) -> Tensor:
-        """Samples in a picture, from a trial's own fixed z; a row a class where the generator is told one."""
+        """Generate the samples of a picture from the trial's fixed z; with classes, one row per class."""
         structure = self._plan.structure
         told = grid_labels(structure, COLUMNS)
         count = samples_in_picture(structure.sample_shape, structure.coding) if told is None else len(told)
