@@ -101,8 +101,7 @@ class Best:
         trial: label of the trial.
         score: the trial's lowest value of the objective on the validation split.
         floor: value of the objective for real samples against real samples.
-        test: mean score of a confirmed setting's trials on the test split, with its 95 % interval; None if nothing is
-            confirmed.
+        test: mean test score of the best confirmed setting, with its 95 % interval; None if nothing is confirmed.
     """
 
     trial: str

@@ -86,25 +86,25 @@ class Structure:
     """Settings that all trials of a cohort share, because they decide the shapes of the tensors.
 
     Attributes:
-        networks: name of a pair in `wgan_core.networks.pairs.PAIRS`.
-        sample_shape: shape of one sample, e.g. (1, 28, 28).
-        latent_dim: length of the generator's input z ~ N(0, 1).
-        batch_size: samples per update.
-        ema_decay: decay, per generator update, of the averaged generator that is evaluated and exported.
+        networks: Name of a pair in `wgan_core.networks.pairs.PAIRS`.
+        sample_shape: Shape of one sample, e.g. (1, 28, 28).
+        latent_dim: Length of the generator's input z ~ N(0, 1).
+        batch_size: Samples per update.
+        ema_decay: Decay, per generator update, of the averaged generator that is evaluated and exported.
         dtype: "float32" or "float64".
-        objective: name in `wgan_core.rules.objectives.OBJECTIVES`.
-        optimiser: name in `wgan_core.rules.optim.OPTIMISERS`, for both networks.
-        network_options: keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}. Values
+        objective: Name in `wgan_core.rules.objectives.OBJECTIVES`.
+        optimiser: Name in `wgan_core.rules.optim.OPTIMISERS`, for both networks.
+        network_options: Keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}. Values
             must be JSON values.
-        classes: number of classes, whose labels both networks get; 0 without labels.
-        label_embedding: length of a label's learnt embedding; 0 for a one-hot code.
-        full_batch: whether each update sees every sample once; batch_size must then be the number of samples.
-        coding: the columns that a sample's entries code, for tables and sequences.
-        precision: how training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
+        classes: Number of classes, whose labels both networks get; 0 without labels.
+        label_embedding: Length of a label's learnt embedding; 0 for a one-hot code.
+        full_batch: Whether each update sees every sample once; batch_size must then be the number of samples.
+        coding: The columns that a sample's entries code, for tables and sequences.
+        precision: How training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
             "float32" only.
 
     Raises:
-        UserError: a value is out of its range.
+        UserError: A value is out of its range.
     """
 
     networks: str
@@ -183,15 +183,15 @@ class Hyper:
     """One trial's hyper-parameters, named as in Gulrajani et al. 2017, Algorithm 1.
 
     Attributes:
-        lambda_gp: weight of the gradient penalty.
-        lr_critic, lr_generator: learning rates.
-        n_critic: critic updates per generator update.
+        lambda_gp: Weight of the gradient penalty.
+        lr_critic, lr_generator: Learning rates.
+        n_critic: Critic updates per generator update.
         beta1, beta2: Adam's decay rates, for both networks. `wgan_core.rules.optim` says how other optimisers use them.
-        clip: bound of the critic's parameters, for objectives that clip them (Arjovsky et al. 2017, Algorithm 1).
-        decay_updates: critic updates over which both learning rates fall linearly to zero; 0 for constant rates.
+        clip: Bound of the critic's parameters, for objectives that clip them (Arjovsky et al. 2017, Algorithm 1).
+        decay_updates: Critic updates over which both learning rates fall linearly to zero; 0 for constant rates.
 
     Raises:
-        UserError: a value is out of its range.
+        UserError: A value is out of its range.
     """
 
     lambda_gp: float

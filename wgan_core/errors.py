@@ -20,7 +20,9 @@ _USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\
 _TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,300}@")
 _NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
 _VALUE = r"(?:'[^']{0,500}'|\"[^\"]{0,500}\"|[^&;\s#'\")]{1,2000})"
-_QUERY = re.compile(rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig)[\w.\-]{{0,40}}=){_VALUE}", re.IGNORECASE)
+_QUERY = re.compile(
+    rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig|odbc_connect)[\w.\-]{{0,40}}=){_VALUE}", re.IGNORECASE
+)
 # PostgreSQL's client writes an address as `host=... password=...`.
 _WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.IGNORECASE)
 # Shorter secrets are not replaced, because they also occur inside ordinary words.
@@ -53,8 +55,8 @@ def printable(text: str, keep: str = "") -> str:
     written out too.
 
     Args:
-        text: any text.
-        keep: characters to leave as they are, such as the line break.
+        text: Any text.
+        keep: Characters to leave as they are, such as the line break.
     """
     if text.isprintable():
         return text
@@ -67,8 +69,8 @@ def without_secrets(text: str, uri: str = "") -> str:
     """Return a text with the passwords and tokens of its addresses hidden.
 
     Args:
-        text: any text, such as an error message.
-        uri: an address. Its passwords and tokens are hidden wherever the text contains them.
+        text: Any text, such as an error message.
+        uri: An address. Its passwords and tokens are hidden wherever the text contains them.
     """
     for password in _passwords(uri):
         text = text.replace(f":{password}@", f":{HIDDEN}@")

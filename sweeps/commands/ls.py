@@ -24,7 +24,7 @@ class ListedSweep:
     Attributes:
         ended, asked: trials that have ended, and trials in all.
         best: lowest score so far.
-        driver: "runs", "lost" if the driver died without ending the sweep, or empty.
+        driver: "runs", "lost" if the driver stopped without giving up its lease, or empty if there is none.
         last_sign: time of the last record of any trial, in seconds since 1970.
         problem: why the sweep cannot be read; empty if it can.
     """

@@ -27,8 +27,8 @@ def trial_checkpoint(results: Results, row: Row) -> Checkpoint:
 def named_checkpoint(given: argparse.Namespace) -> Checkpoint:
     """Return the checkpoint that `given.source` names.
 
-    `given.source` is a checkpoint's folder. If there is no checkpoint at that path, it is the name of a sweep, which
-    stands for the sweep's best checkpoint.
+    `given.source` is the folder of a checkpoint, or the name of a sweep, which stands for its best checkpoint. A folder
+    with a checkpoint takes precedence over a sweep of the same name.
 
     Raises:
         UserError: the checkpoint cannot be read, or there is no such sweep.

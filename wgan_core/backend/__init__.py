@@ -1,1 +1,1 @@
-"""How a device carries training out: kernels, graphs, precision, memory and ranks."""
+"""Training on a device: kernels, CUDA graphs, precision, memory and ranks."""

@@ -1,13 +1,13 @@
-"""Convolutions of which the penalty of K lanes takes no more than that of one.
+"""Convolutions whose gradient penalty takes as few operations for K lanes as for one lane.
 
-A gradient penalty is derived at the weights through the critic's gradient at its inputs. torch computes that
-derivative of a convolution group by group (`_convolution_double_backward`, torch 2.11 to 2.13), and vectorised lanes
-are groups: a layer of K lanes takes K small convolutions. Here the gradient at the inputs is computed as what it is, a
+A gradient penalty differentiates the critic's gradient at its inputs with respect to the weights. For a convolution,
+torch computes that derivative group by group (`_convolution_double_backward`, torch 2.11 to 2.13). Vectorised lanes are
+groups, so a layer of K lanes takes K small convolutions. This module computes the gradient at the inputs as a
 transposed convolution, whose derivatives are one grouped operation each. Modules stay plain `nn.Conv2d`; inside
-`with Convolutions():` theirs go this way.
+`with Convolutions():` their convolutions use this module.
 
-One lane has no groups, and on a CPU, where large networks' lanes are not vectorised, torch's own way is the quicker one
-(benchmarks/convolutions.py).
+For one lane, which has no groups, torch's own way is faster. It is also faster on a CPU, where the lanes of large
+networks are not vectorised (benchmarks/convolutions.py).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from torch.overrides import TorchFunctionMode
 
 from wgan_core.backend.derivatives import asked
 
-# By the number of a sample's axes beside its channels.
+# Keys are the number of a sample's axes besides its channels.
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _CONVOLUTIONS = frozenset(_CONVOLVE.values())
 
 
 class Geometry(NamedTuple):
-    """What a convolution is told beside its tensors, a value an axis, in the order in which torch takes it."""
+    """Non-tensor arguments of a convolution in torch's order. All but `groups` have one value per axis."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -39,14 +39,14 @@ class Geometry(NamedTuple):
 
 
 def fast_convolutions(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which a module computes its convolutions of lanes (K, N, ...) the fastest way that there is."""
+    """Return a context in which a module computes its convolutions of lanes (K, N, ...) the fastest way."""
     return Convolutions() if x.is_cuda and len(x) > 1 else nullcontext()
 
 
 class Convolutions(TorchFunctionMode):
-    """While this is entered, `F.conv1d`, `conv2d` and `conv3d` of a batch have the derivatives that this module says.
+    """A context in which `F.conv1d`, `conv2d` and `conv3d` of a batch use this module's derivatives.
 
-    Those whose padding has a name stay torch's.
+    Convolutions whose padding is given by name stay torch's.
     """
 
     def __torch_function__(
@@ -67,7 +67,7 @@ def convolution(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """What `F.conv1d`, `conv2d` and `conv3d` compute of x (N, C, ...), weight (O, C / groups, ...) and bias (O,)."""
+    """Compute `F.conv1d`, `conv2d` or `conv3d` of x (N, C, ...), weight (O, C / groups, ...) and bias (O,)."""
     axes = weight.dim() - 2
     geometry = Geometry(_each(stride, axes), _each(padding, axes), _each(dilation, axes), groups)
     found: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
@@ -101,7 +101,7 @@ class _Convolution(torch.autograd.Function):
 
 def _at_input(gradient: Tensor, weight: Tensor, sides: Sequence[int], geometry: Geometry) -> Tensor:
     stride, padding, dilation, groups = geometry
-    # What a stride has left over at the far end is in no window, and its gradient is zero.
+    # A stride may leave the last inputs in no window. Their gradient is zero, and output_padding adds it.
     output_padding = [
         side - ((out - 1) * s - 2 * p + d * (size - 1) + 1)
         for side, out, size, s, p, d in zip(
@@ -130,13 +130,16 @@ def _is_known(
     *_: object,
     **__: object,
 ) -> bool:
-    """Whether there is a batch, and the padding is numbers. What torch has other names for is not known."""
+    """Return whether the input is a batch and the padding is numeric.
+
+    A call that names its input as torch does (`input=`) is unknown.
+    """
     if x is None or weight is None:
         return False
     return x.dim() == weight.dim() and not isinstance(padding, str)
 
 
 def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
-    """One value an axis, of one for all or of as many."""
+    """Return one value per axis, from a single value for all axes or from one value each."""
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * axes if len(values) == 1 else values

@@ -1,4 +1,4 @@
-"""Which of its derivatives a function of our own is asked for."""
+"""Queries to autograd about which derivatives a custom function must compute."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 
 
 def asked(ctx: Any) -> list[bool]:
-    """Whether the backward pass that is going on wants the gradient at each input of the function, tensors first.
+    """Return whether the current backward pass needs the gradient at each input of the function.
 
-    `ctx.needs_input_grad` says which of them any pass could want. A penalty first asks for the gradient at the inputs
-    alone, and then at the weights alone: products for the others would be for nothing.
+    The function must take its tensors first. `ctx.needs_input_grad` says only what any pass could need. A penalty first
+    needs the gradient at the inputs alone and then at the weights alone, so other products would be wasted.
     """
     could = ctx.needs_input_grad
-    # Those of tensors, of which there may be fewer than inputs.
+    # Only tensor inputs have nodes, so there may be fewer nodes than inputs.
     nodes = [node for node, _ in ctx.next_functions]
     wanted = [each and _is_wanted(node) for each, node in zip(could, nodes, strict=False)]
     return wanted + [False] * (len(could) - len(wanted))
@@ -22,7 +22,7 @@ def asked(ctx: Any) -> list[bool]:
 
 def _is_wanted(node: Any) -> bool:
     try:
-        # torch's, but not part of its public interface: it may go.
+        # This function is not part of torch's public interface, so it may disappear.
         return torch._C._will_engine_execute_node(node)
-    except (AttributeError, RuntimeError):  # the latter of a leaf, of which the engine does not say
+    except (AttributeError, RuntimeError):  # the engine raises RuntimeError for a leaf
         return True

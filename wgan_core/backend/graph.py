@@ -1,8 +1,8 @@
-"""Programs: functions without arguments, over tensors that stay where they are, which are carried out again and again.
+"""Programs: functions without arguments, run many times over tensors that stay in place.
 
-On a GPU a program is recorded as a CUDA graph and replayed: its hundreds of kernels are launched at once, which is what
-a small network's update waits for otherwise. It must read nothing back from the device, allocate nothing that outlives
-it, and write its results in place.
+A GPU records a program as a CUDA graph and replays it. A replay launches hundreds of kernels at once; otherwise a small
+network's update mostly waits for kernel launches. A program must read nothing back from the device, allocate nothing
+that outlives it, and write its results in place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from wgan_core.backend.kernels import cause_of
 from wgan_core.backend.memory import is_out_of_memory
 
-# Before a program is recorded, so that libraries have their workspaces and compiled kernels are compiled.
+# Calls before a program is recorded, so that libraries allocate their workspaces and kernels are compiled.
 WARM_UPS = 3
 
 _log = logging.getLogger(__name__)
@@ -26,19 +26,21 @@ Program = Callable[[], None]
 
 
 class ProgramRecorder:
-    """Makes functions programs of a device: on a GPU they are recorded, elsewhere they stay what they are."""
+    """A maker of a device's programs. A GPU records them; other devices run the plain functions."""
 
     def __init__(self, device: torch.device, is_captured: bool = True) -> None:
         self._records = is_captured and device.type == "cuda"
         if self._records:
-            # Of their own: what the programs need only for a while they take from the same memory, one after the other,
-            # and the libraries' workspaces of a stream are freed with any graph that was recorded on it.
+            # Programs run one after another, so one memory pool serves the temporary tensors of all. They need a stream
+            # of their own, because freeing a graph also frees the libraries' workspaces of its recording stream.
             self._memory, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     def program(self, function: Program, can_repeat: bool = False) -> Program:
-        """It is recorded at its fourth call; the first three carry it out.
+        """Return a program that runs the function. On a GPU its fourth call records it; the first three run it.
 
-        can_repeat: to carry it out once more changes nothing, so it is recorded at the first.
+        Args:
+            function: The function.
+            can_repeat: Whether running the function once more changes nothing. Then its first call records it.
         """
         return Captured(function, self._memory, self._stream, can_repeat) if self._records else function
 
@@ -46,7 +48,7 @@ class ProgramRecorder:
 class Captured:
     """A program that is recorded as a CUDA graph on the current GPU, then replayed.
 
-    If CUDA cannot record the program, each call carries it out operation by operation, after one warning.
+    If CUDA cannot record the program, one warning is logged and each call runs it operation by operation.
     """
 
     def __init__(self, function: Program, memory: Any, stream: torch.cuda.Stream, can_repeat: bool) -> None:
@@ -56,7 +58,7 @@ class Captured:
         self._replay: Program | None = None
 
     def __call__(self) -> None:
-        """Carry out the program. Raises what its function raises."""
+        """Run the program. Raise any error of its function."""
         while self._warm_ups > 0:
             self._warm_ups -= 1
             self._warm_up()
@@ -67,7 +69,7 @@ class Captured:
         self._replay()
 
     def _warm_up(self) -> None:
-        """Carry out the program on the stream of its recording, as CUDA requires before a recording."""
+        """Run the program on the recording stream, as CUDA requires before a recording."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -77,7 +79,7 @@ class Captured:
     def _recorded(self) -> Program:
         """Return the replay of the recorded program, or the program's own function if CUDA cannot record it.
 
-        Recording carries nothing out, so the function goes on from the same state.
+        Recording runs nothing, so the function continues from the same state.
         """
         current, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
         gc.collect()  # a collection during the recording would free device memory, which breaks the recording

@@ -1,8 +1,8 @@
-"""How optimisers, averages and draws are carried out on a device, where its fastest way is not operation by operation.
+"""Fast kernels for optimisers, averages and random draws, on devices where single operations are slow.
 
-On the CPU, Adam is torch's own fused kernel, lane by lane: it passes once over parameters, gradients and moments, where
-the rule, operation by operation, passes seven times (benchmarks/step.py has what that is worth). On a GPU such chains
-of elementwise operations are compiled into one kernel each. What they compute is the same but for rounding.
+On the CPU, Adam is torch's own fused kernel, lane by lane. It passes once over parameters, gradients and moments; the
+rule, operation by operation, passes seven times (measured by benchmarks/step.py). On a GPU, such chains of elementwise
+operations are compiled into one kernel each. The results are the same except for rounding.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Versions of one compiled function, one for each optimiser, dtype and set of shapes: in a process that has many.
+# Maximum versions of one compiled function. Each optimiser, dtype and set of shapes in a process needs its own.
 VERSIONS = 1024
 LIMITS: dict[str, Any] = {"recompile_limit": VERSIONS, "accumulated_recompile_limit": VERSIONS}
-# It would take Philox's multipliers, which need 64 bits, for indices, which on a GPU have 32 (torch 2.11 to 2.13).
+# This pass mistakes Philox's multipliers, which need 64 bits, for indices, which have 32 bits on a GPU (torch 2.11 to
+# 2.13).
 OPTIONS: dict[str, Any] = {"constant_and_index_propagation": False}
 
 
@@ -41,17 +42,17 @@ class Mover(Protocol):
         averages: Sequence[Tensor] = (),
         share: Tensor | None = None,
     ) -> None:
-        """One update of tensors (K, ...) of the lanes that are due, and of averages of the parameters by `share`."""
+        """Update tensors (K, ...) in the lanes that are due, and move averages of the parameters by `share`."""
 
 
 @functools.cache
 def mover(optimiser: str, device: str) -> Mover:
-    """The optimiser of this name, on this type of device."""
+    """Return the optimiser of this name for this type of device."""
     return fused_adam if optimiser == "adam" and device == "cpu" else by_rule(OPTIMISERS[optimiser], device)
 
 
 def by_rule(rule: Rule, device: str) -> Mover:
-    """An optimiser, operation by operation, or what is compiled of that."""
+    """Return an optimiser that applies the rule operation by operation, or compiled on a GPU."""
 
     def elementwise(tensors: Any, factors: Any, due: Tensor, averages: Any, share: Any) -> None:
         parameters, gradients, first, second = tensors
@@ -85,13 +86,13 @@ def fused_adam(
     averages: Sequence[Tensor] = (),
     share: Tensor | None = None,
 ) -> None:
-    """Adam by torch's kernel, on the CPU, where reading a value of a lane waits for nothing."""
+    """Apply Adam by torch's fused CPU kernel. On the CPU, reading a lane's values needs no waiting."""
     told = zip(*(each.tolist() for each in (rates.step, rates.lr, rates.beta1, rates.beta2, rates.due)), strict=True)
     for lane, (step, lr, beta1, beta2, due) in enumerate(told):
         if due:
             torch._fused_adam_(
                 [tensor[lane] for tensor in parameters],
-                # The kernel walks all tensors alike, but a convolution's gradient may come in another memory layout.
+                # The kernel needs one memory layout for all tensors, but a convolution's gradient may have another.
                 [tensor[lane].contiguous() for tensor in gradients],
                 [tensor[lane] for tensor in first],
                 [tensor[lane] for tensor in second],
@@ -112,12 +113,12 @@ def fused_adam(
 def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
     """Compile a function for a GPU. Return it unchanged for other devices, where compiling is slow.
 
-    torch compiles the function for the first number of lanes, and once more for every other number. If it cannot
-    compile the function, the compiled function warns and runs the original one.
+    torch compiles the function for the first number of lanes, and once more for every other number. If torch cannot
+    compile the function, one warning is logged and the original function runs.
     """
     if device != "cuda" or not has_triton():
         return function
-    # Here, as it makes a folder.
+    # Import here, because this import creates a folder.
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
     way: Callable[P, T] = torch.compile(function, fullgraph=True, options=OPTIONS)
@@ -129,7 +130,7 @@ def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
             with torch._dynamo.config.patch(**LIMITS):
                 return way(*arguments, **named)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
-            # Before anything was carried out: as on a machine without a C compiler, which Triton needs.
+            # Compiling fails before anything runs, e.g. without a C compiler, which Triton needs.
             _log.warning("a part of an update is not compiled, which takes longer: %s", cause_of(error))
             way = function
             return way(*arguments, **named)

@@ -1,9 +1,9 @@
-"""Linear layers through oneDNN, on CPUs where torch's own choice is the slower one.
+"""Linear layers by oneDNN, on CPUs where it is faster than torch's own choice.
 
-torch's CPU builds multiply float32 matrices with MKL, which on AMD processors keeps to 256-bit instructions. oneDNN,
-which torch ships as well and takes for convolutions, uses the 512-bit ones that they have: about twice the rate
-(docs/log.md). Modules stay plain `nn.Linear`; inside `with OneDnnLinear():` their products go this way, and so do those
-of their first and second derivatives.
+For float32 matrices, torch's CPU builds use MKL, which uses only 256-bit instructions on AMD processors. PyTorch also
+ships oneDNN, for convolutions. This library uses these processors' 512-bit instructions, at about twice the rate
+(docs/log.md). Modules stay plain `nn.Linear`; inside `with OneDnnLinear():` oneDNN computes their products and those of
+their first and second derivatives.
 """
 
 from __future__ import annotations
@@ -21,30 +21,33 @@ from torch.overrides import TorchFunctionMode
 
 from wgan_core.backend.derivatives import asked
 
-# A product with fewer rows, columns or terms is too small for oneDNN, whose call alone takes 10 microseconds. Those of
-# the derivatives have the same three sizes in another order.
+# Least number of rows, columns and terms of a product: a call of oneDNN alone takes 10 microseconds. The derivatives'
+# products have the same three sizes in another order.
 LEAST = 32
 
 
 def fast_linear(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which a module computes its linear layers the fastest way that there is for such inputs."""
+    """Return a context in which a module computes its linear layers the fastest way for such inputs."""
     return OneDnnLinear() if x.device.type == "cpu" and onednn_is_faster() else nullcontext()
 
 
 @cache
 def onednn_is_faster() -> bool:
-    """By what the processor is and not by a race, so that a trial goes on to the same bit on another such machine."""
+    """Return whether oneDNN is faster on this processor.
+
+    The answer depends on the processor's type, not on a timing, so equal machines continue a trial with the same bits.
+    """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return wide and has_onednn() and _vendor() == "AuthenticAMD"
 
 
 def has_onednn() -> bool:
-    # The operator is torch's, but not part of its public interface: it may go.
+    # The operator is not part of torch's public interface, so it may disappear.
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class OneDnnLinear(TorchFunctionMode):
-    """While this is entered, `F.linear` of large float32 matrices on the CPU goes through oneDNN."""
+    """A context in which oneDNN computes `F.linear` of large float32 matrices on the CPU."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
@@ -55,7 +58,10 @@ class OneDnnLinear(TorchFunctionMode):
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b for float32 x (N, I), W (O, I) and b (O,). Its derivatives are such products again, of any order."""
+    """Compute x W^T + b for float32 x (N, I), W (O, I) and b (O,).
+
+    Its derivatives, of any order, are computed by this function too.
+    """
     product: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return product
 
@@ -80,7 +86,10 @@ class _Linear(torch.autograd.Function):
 
 
 def _laid_out_as(weight: Tensor, gradient: Tensor, x: Tensor) -> Tensor:
-    """gradient^T x for gradient (N, O), x (N, I), in memory as `weight` (O, I) is, so that sums of such are cheap."""
+    """Compute gradient^T x for gradient (N, O) and x (N, I), in the memory layout of `weight` (O, I).
+
+    Sums of tensors with one layout are cheap.
+    """
     if weight.is_contiguous():
         return onednn_linear(gradient.t(), x.t())
     return onednn_linear(x.t(), gradient.t()).t()
@@ -92,7 +101,7 @@ def _is_large(x: Tensor, weight: Tensor) -> bool:
 
 
 def _vendor() -> str:
-    """The processor's maker, as Linux names it; empty where it cannot be told."""
+    """Return the processor's maker as Linux names it, or an empty text if unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

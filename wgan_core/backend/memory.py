@@ -1,4 +1,4 @@
-"""Running out of memory: how it shows, and what is given back before going on."""
+"""Out-of-memory errors: recognise them, describe them, and free memory before continuing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from wgan_core.errors import one_line
 
-# Of a `RuntimeError`: what torch says on a CPU, and what CUDA's libraries say when they find no room for their own.
+# Messages of a `RuntimeError` from torch on a CPU, and from CUDA's libraries when they cannot allocate memory.
 _SAID = ("out of memory", "can't allocate memory", "not enough memory", "_ALLOC_FAILED")
-# Without the advice and the addresses around it.
+# Match the message without the advice and addresses around it.
 _CORE = re.compile(r"(CUDA out of memory|DefaultCPUAllocator: .*?memory).*?[Tt]ried to allocate [\d.]+ ?\w+")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is an error for want of memory, of a GPU or of the machine, or one that came of it.
+    """Return whether an error, or an error that it arose from, reports a lack of GPU or host memory.
 
-    Of a recording that fails, CUDA says no more than that it failed.
+    If a recording runs out of memory, CUDA's own error says only that the recording failed.
     """
     return any(_says_so(each) for each in _chain(error))
 
@@ -31,21 +31,21 @@ def _says_so(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those amid which it arose."""
+    """Yield the error and the errors that it arose from."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def what_ran_out(error: Exception) -> str:
-    """The error as a few words."""
+    """Describe an out-of-memory error in a few words."""
     first = next((each for each in _chain(error) if _says_so(each)), error)
     found = _CORE.search(str(first))
     return found[0] if found else one_line(first)
 
 
 def give_back(device: torch.device) -> None:
-    """Let go of what nothing refers to any more."""
+    """Free unreferenced memory, including torch's cache on a GPU."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

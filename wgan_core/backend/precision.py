@@ -1,13 +1,12 @@
-"""How the products of training are computed: linear layers, convolutions and matrix products, and their derivatives.
+"""Precision of the products in training: linear layers, convolutions, matrix products, and their derivatives.
 
-Parameters, moments, averages, losses, penalties and whatever else is no product stay in the structure's dtype; so do
-the samples of a generator that is looked at. So precisions compare by what they make of a training, and by nothing
-else.
+Everything else stays in the structure's dtype: parameters, moments, averages, losses and penalties. So do the samples
+that a generator draws for evaluation. A comparison of precisions therefore shows their effect on training alone.
 
-`torch.autocast` is not taken. Under vmap it leaves convolutions in float32, gives linear layers float32 or bfloat16
-outputs by whether they have a bias, and batch normalisation then refuses the latter (torch 2.13): a lane would be
-computed otherwise than the same trial alone. Its cache of cast weights would also have to be off, since parameters are
-updated in place, and a cast made while a CUDA graph is captured lives in the graph's memory.
+This module does not use `torch.autocast`. Under vmap, autocast leaves convolutions in float32 (torch 2.13). It gives
+linear layers float32 or bfloat16 outputs, depending on whether they have a bias, and batch normalisation refuses
+bfloat16. A lane would thus differ from the same trial alone. Its cache of cast weights would also have to be off, for
+two reasons. Parameters are updated in place, and a cast made during CUDA graph capture lives in the graph's memory.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _PRODUCTS = frozenset(
 
 
 class Bfloat16Products(TorchFunctionMode):
-    """While this is entered, products of float32 tensors take operands rounded to bfloat16, and give float32.
+    """A context in which products of float32 tensors round their operands to bfloat16 and return float32.
 
-    Rounding is a conversion of type, through which gradients pass as such products again, of any order.
+    Rounding is a type conversion, so gradients of any order pass through it as such products too.
     """
 
     def __torch_function__(
@@ -56,16 +55,16 @@ def _rounded(value: Any) -> Any:
 
 
 def set_on_gpus(precision: str) -> None:
-    """Have this process's GPUs compute float32 products so from now on.
+    """Set the precision of float32 products on this process's GPUs.
 
-    float32 has to be asked for as well: torch lets convolutions take TF32 unless it is told otherwise.
+    float32 needs a setting as well, because torch lets convolutions use TF32 by default.
     """
     _set(["tf32" if precision == TF32 else "ieee"] * len(_on_gpus()))
 
 
 @contextmanager
 def float32_on_gpus() -> Iterator[None]:
-    """Within it this process's GPUs compute float32 products in float32."""
+    """Compute float32 products in float32 on this process's GPUs while the context lasts."""
     before = [each.fp32_precision for each in _on_gpus()]
     set_on_gpus(FLOAT32)
     try:
@@ -75,7 +74,7 @@ def float32_on_gpus() -> Iterator[None]:
 
 
 def _set(precisions: Sequence[str]) -> None:
-    # The older settings first: where they differ from the newer ones, torch tells neither, not even its exporter.
+    # Set the older settings first. If they differ from the newer ones, torch and its exporter can read neither.
     of_products, *of_others = precisions
     torch.backends.cuda.matmul.allow_tf32 = of_products == "tf32"
     torch.backends.cudnn.allow_tf32 = "tf32" in of_others
@@ -84,6 +83,6 @@ def _set(precisions: Sequence[str]) -> None:
 
 
 def _on_gpus() -> tuple[Any, ...]:
-    # One by one: what is set for all of torch.backends does not reach the convolutions.
-    cudnn: Any = torch.backends.cudnn  # whose types leave these out
+    # Set each one by itself, because a setting of all torch.backends does not reach the convolutions.
+    cudnn: Any = torch.backends.cudnn  # torch's type stubs lack these attributes
     return torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn

@@ -1,4 +1,4 @@
-"""Settings of a process that trains. They are the process's own, so its owner asks for them."""
+"""Settings of a training process. They apply to the whole process, so its owner calls these functions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ R = TypeVar("R")
 
 
 def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) -> None:
-    """Use this many CPU threads and at most this share of the GPU's memory, and count subnormal numbers as zero.
-
-    precision: of products, as in `Structure`. A GPU's depend on settings of the whole process.
+    """Configure this process: CPU threads, GPU memory and precision. Flush subnormal numbers to zero.
 
     A saturated tanh has gradients of 1e-40, and arithmetic on such numbers takes many times as long.
+
+    Args:
+        threads: Number of CPU threads.
+        gpu_share: Maximum share of the GPU's memory, in (0, 1].
+        precision: Precision of products, as in `Structure`. On GPUs it is a setting of the whole process.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -32,9 +35,12 @@ def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) ->
 
 
 def spread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
-    """The function of each item, in order; of several at a time, each on one of so many CPU threads of this process.
+    """Apply a function to each item on several CPU threads of this process. Return the results in order.
 
-    One item alone has all the threads. Raises what the function raises of the first item of which it does.
+    Several items run at a time, each on one thread. A single item, or a single thread, runs without a pool.
+
+    Raises:
+        Exception: The error of the first item, in order, whose call failed.
     """
     workers = min(threads, len(items))
     if workers < 2:
@@ -43,7 +49,7 @@ def spread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list
         with ThreadPoolExecutor(workers, initializer=_alone) as pool:
             return list(pool.map(function, items))
     finally:
-        # Libraries take the number of threads for the whole process, whichever thread of it says so.
+        # Libraries apply the number of threads to the whole process, whichever thread sets it.
         torch.set_num_threads(threads)
 
 
@@ -53,7 +59,7 @@ def _alone() -> None:
 
 
 def describe(device: torch.device) -> str:
-    """What a process trains on: the GPU's name, or the processor's with the threads that it uses."""
+    """Describe the training device: the GPU's name, or the processor's name and number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -61,7 +67,7 @@ def describe(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """The CPU's name, as Linux gives it where it does."""
+    """Return the CPU's name, from Linux if it gives one."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

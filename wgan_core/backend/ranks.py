@@ -1,8 +1,7 @@
-"""The processes that train one trial together, data-parallel: R ranks, each on its part of every batch.
+"""Ranks: R processes that train one trial together, data-parallel, each on its part of every batch.
 
-Each rank holds the whole state and draws whole batches, of which it takes its part; gradients and quantities are
-averaged over the ranks, so all of them make the same update. One process is a rank of one, to which nothing of this
-does anything.
+Each rank holds the whole state, draws whole batches and takes its part of them. Gradients and quantities are averaged
+over the ranks, so all ranks make the same update. For a single process, the functions of this module change nothing.
 """
 
 from __future__ import annotations
@@ -18,36 +17,41 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Within which every rank must come to the same point; between two such points lie parts of one update.
+# Time limit for all ranks to reach the same point. Two such points are only parts of one update apart.
 TIMEOUT_S = 120.0
-# Updates after which ranks agree on whether to stop.
+# Number of updates between two agreements on whether to stop.
 AGREE_EVERY = 8
 
 
 class LostRank(Exception):
-    """Another rank has died, or has not come to where this one is within the time that it has."""
+    """Error for a rank that died or did not reach the same point in time."""
 
 
 class Ranks:
-    """A process that trains alone; several are a `Group`."""
+    """A process that trains alone. Several processes are a `Group`."""
 
     size = 1
     rank = 0
 
     def share(self, tensor: Tensor, dim: int) -> Tensor:
-        """This rank's part of a tensor whose axis `dim` is that of the samples of a batch."""
+        """Return this rank's part of a tensor whose axis `dim` is the samples of a batch."""
         return tensor
 
     def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The means over the ranks of tensors that each has of the same shapes; the same bits on all of them."""
+        """Return the means of each tensor over the ranks, with the same bits on all ranks. Shapes must be equal."""
         return list(tensors)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all ranks, (R, ...), differentiable: a gradient is that of the sum of all ranks' losses."""
+        """Return the tensors of all ranks, (R, ...). The gradient is that of the sum of all ranks' losses."""
         return tensor.unsqueeze(0)
 
     def agreed(self, asked: Callable[[], bool], updates: int) -> bool:
-        """Whether training is to stop, so many updates after it went on: as the first rank is told, on all alike."""
+        """Return whether training must stop, with the same answer on all ranks.
+
+        Args:
+            asked: Returns whether to stop. Only the first rank's function counts.
+            updates: Number of updates since training last continued.
+        """
         return asked()
 
 
@@ -55,9 +59,9 @@ ALONE = Ranks()
 
 
 class Group(Ranks):
-    """One of several ranks, in a process that has joined them. All must make the same calls in the same order.
+    """One of several ranks, in a process that has joined them. All ranks must make the same calls in the same order.
 
-    Each raises `LostRank` if another rank does not. On a GPU a call returns before that is known: there torch ends the
+    If another rank does not, a call raises `LostRank`. On a GPU, calls return before this is known, and torch ends the
     process when the time is over.
     """
 
@@ -65,14 +69,18 @@ class Group(Ranks):
         self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
     def share(self, tensor: Tensor, dim: int) -> Tensor:
-        """Raises `ValueError` if the samples cannot be shared out evenly: a mean of means would not be the mean."""
+        """Return this rank's part of the samples.
+
+        Raises:
+            ValueError: The samples do not divide evenly, so the mean of the ranks' means would not be the mean.
+        """
         count, rest = divmod(tensor.shape[dim], self.size)
         if rest:
             raise ValueError(f"{tensor.shape[dim]} samples do not divide over {self.size} ranks")
         return tensor.narrow(dim, self.rank * count, count)
 
     def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        # In one buffer: a call costs about as much for a bias as for a megabyte.
+        # Use one buffer, because a call costs about as much for a bias as for a megabyte.
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         with self._together():
             dist.all_reduce(flat)
@@ -86,7 +94,7 @@ class Group(Ranks):
     def agreed(self, asked: Callable[[], bool], updates: int) -> bool:
         if updates % AGREE_EVERY:
             return False
-        # On the CPU, so that nothing waits for a GPU.
+        # The flag is on the CPU, so that nothing waits for a GPU.
         stop = torch.tensor(self.rank == 0 and asked(), dtype=torch.uint8)
         with self._together():
             dist.broadcast(stop, 0)
@@ -104,7 +112,7 @@ class Group(Ranks):
 
 
 class _Gather(torch.autograd.Function):
-    """What `torch.distributed` gathers, with the derivative that it does not give."""
+    """A differentiable gather. `torch.distributed` itself gives no derivative."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, group: Group) -> Tensor:
@@ -124,22 +132,30 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def joined(meeting: Path, rank: int, size: int, device: torch.device) -> Iterator[Group]:
-    """Be one of `size` ranks on this machine, over its loopback, for as long as the block lasts.
+    """Join `size` ranks on this machine, over its loopback interface, for the duration of the context.
 
-    meeting: a file that none of them has made yet, in a folder that all of them write to. Raises `LostRank` if the
-    others do not come. After an error a process should end: it may not be able to join others.
+    After an error the process should end, because it may not be able to join other ranks.
+
+    Args:
+        meeting: Path of a file that does not exist yet, in a folder that all ranks write to.
+        rank: This process's rank.
+        size: Number of ranks.
+        device: The training device.
+
+    Raises:
+        LostRank: The other ranks do not come.
     """
     os.environ.update({"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"})
     on_gpu = device.type == "cuda"
     try:
         dist.init_process_group(
-            # What is agreed upon is on the CPU everywhere.
+            # Agreements use CPU tensors on every device.
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             store=dist.FileStore(str(meeting), size),  # type: ignore[attr-defined]
             rank=rank,
             world_size=size,
             timeout=timedelta(seconds=TIMEOUT_S),
-            # Makes the connections now rather than amid the first update.
+            # Connect now rather than during the first update.
             device_id=torch.device("cuda", torch.cuda.current_device()) if on_gpu else None,
         )
     except RuntimeError as error:
@@ -150,7 +166,7 @@ def joined(meeting: Path, rank: int, size: int, device: torch.device) -> Iterato
     try:
         yield Group()
     except BaseException:
-        # On a GPU that may wait for ranks that are no more: there the process is to end.
+        # On a GPU, destroying the group may wait for dead ranks. There the process should end.
         if not on_gpu:
             dist.destroy_process_group()
         raise

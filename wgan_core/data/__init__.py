@@ -1,6 +1,6 @@
-"""Data sets: what a trial learns from and what it is scored against.
+"""Data sets for training and scoring.
 
-The loaders are in their own modules (`wgan_core.data.mnist`, `wgan_core.data.images`), so that
+This package does not import its loaders, such as `wgan_core.data.mnist` and `wgan_core.data.images`. So
 `python -m wgan_core.data.mnist` runs a module that is not imported yet.
 """
 

@@ -1,9 +1,9 @@
-"""How the columns of a table became the numbers that a network sees, and the way back.
+"""Conversion of table columns to the numbers that a network sees, and back.
 
-A row of a table is a sample (D,): each numeric column has one entry, standardised, and each categorical column as many
-as it has values, one-hot. A row of sequences is a sample (C, L): each numeric column, of lists, is a channel.
+A table row is a sample (D,). A numeric column has one standardised entry. A categorical column has one one-hot entry
+for each of its values. A row of sequences is a sample (C, L), with one numeric column for each channel.
 
-    N rows
+Shapes: N rows.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Column:
-    """One column: numeric if it has no `values`, else categorical, and those are all it can be, in order.
+    """One column of a table, or one channel of sequences.
 
-    mean, sd: those of the training split, in the column's own units; sd > 0. whole: its numbers are whole, and are
-    rounded on the way back.
+    Attributes:
+        mean, sd: Mean and standard deviation of a numeric column in the training split, in its own units; sd > 0.
+        whole: Whether the numbers are whole. If so, `Coding.decode` rounds them.
+        values: All categories in order; empty for a numeric column.
     """
 
     name: str
@@ -36,7 +38,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Entries of a sample."""
+        """Number of entries that the column takes in a sample."""
         return max(1, len(self.values))
 
 
@@ -44,8 +46,9 @@ class Column:
 class Coding:
     """The columns of a sample, in order.
 
-    label: the column that tells classes apart, or ""; it is one of `columns`, unless the rows are all of the class
-    `positive`, which then is its value.
+    Attributes:
+        label: Name of the column that holds the class, or "". `columns` contains it only if `positive` is None.
+        positive: The label's value if all rows are of one class, else None.
     """
 
     columns: tuple[Column, ...]
@@ -54,11 +57,11 @@ class Coding:
 
     @property
     def width(self) -> int:
-        """D of a table."""
+        """Number of entries of a table's sample, D."""
         return sum(column.width for column in self.columns)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raises `UserError` unless samples of this shape can be so coded."""
+        """Raise `UserError` unless the columns fit samples of this shape."""
         sequences = len(sample_shape) == 2 and len(self.columns) == sample_shape[0] and not self.blocks
         if not sequences and sample_shape != (self.width,):
             raise UserError(
@@ -68,11 +71,14 @@ class Coding:
 
     @property
     def blocks(self) -> list[slice]:
-        """Where the entries of each categorical column are."""
+        """Slice of each categorical column's entries in a sample."""
         return [where for column, where in self._placed() if column.values]
 
     def as_stored(self, samples: Tensor) -> Tensor:
-        """Samples (N, ...) as rows written out and read again give them: one-hot entries, whole numbers."""
+        """Return samples (N, ...) as they are after rows are written to a file and encoded again.
+
+        Categorical entries become one-hot, and whole numbers are rounded.
+        """
         from torch.nn.functional import one_hot
 
         stored = samples.clone()
@@ -81,13 +87,13 @@ class Coding:
             if column.values:
                 part.copy_(one_hot(part.argmax(1), len(column.values)))
             elif column.whole:
-                # Not in float32: beside a large mean it has no room for the units.
+                # Round in float64: beside a large mean, float32 cannot represent single units.
                 whole = part.double().mul_(column.sd).add_(column.mean).round_()
                 part.copy_(whole.sub_(column.mean).div_(column.sd))
         return stored
 
     def decode(self, samples: Tensor) -> dict[str, list[Any]]:
-        """The columns by name, in their own units, of samples (N, ...): N values each, or N lists of L numbers."""
+        """Return the columns of samples (N, ...) by name: N values in their own units, or N lists of L numbers."""
         samples = samples.detach().cpu().double()
         found: dict[str, list[Any]] = {}
         for column, where in self._placed():

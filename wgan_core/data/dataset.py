@@ -1,4 +1,4 @@
-"""A data set in memory, and the one place where pixels become what a network sees."""
+"""Data sets in memory, and the conversion between stored values and network inputs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        values: images, uint8 (N, C, H, W) in [0, 255], or rows of a table, float32 (N, D), or sequences, float32
-            (N, C, L), both standardised; C-contiguous.
-        labels: int64 (N,), or None where the data has no classes.
+        values: Images, uint8 (N, C, H, W) in [0, 255]; points or table rows, float32 (N, D); or sequences, float32
+            (N, C, L). Loaders standardise numeric columns and sequences. The array is C-contiguous.
+        labels: The class of each sample, int64 (N,), or None if the data has no classes.
     """
 
     values: NDArray[Any]
@@ -55,12 +55,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint splits: a trial learns on `train`, a sweep chooses by `validation`, `test` is reported once.
+    """A data set with three disjoint splits.
+
+    A trial trains on `train`. A sweep selects trials by their scores on `validation`, and reports `test` once.
 
     Attributes:
-        name: which data this is; part of the protocol of a metric.
-        digest: SHA-256 in hexadecimal over the values, labels, shapes and types of all splits.
-        coding: what the entries of a sample are columns of, if they are of a table or of sequences.
+        name: The data's name, which is part of a metric's protocol.
+        digest: SHA-256 in hexadecimal of the values, labels, shapes and types of all splits.
+        coding: The columns behind a sample's entries, for tables and sequences; None for other data.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Dataset:
 
     @classmethod
     def of(cls, name: str, train: Split, validation: Split, test: Split, coding: Coding | None = None) -> Dataset:
-        """A data set with its digest worked out."""
+        """Build a data set and compute its digest."""
         return cls(name, train, validation, test, content_digest(train, validation, test), coding)
 
     @property
@@ -82,11 +84,11 @@ class Dataset:
 
 
 def content_digest(*splits: Split) -> str:
-    """SHA-256 over the content of the splits, in order."""
+    """Return the SHA-256, in hexadecimal, of the content of the splits, in order."""
     sha = hashlib.sha256()
     for split in splits:
         for array in (split.values, split.labels):
-            # The header keeps apart arrays whose bytes run together to the same string.
+            # Without the header, different arrays could have the same bytes in a row.
             sha.update(b"none;" if array is None else f"{array.dtype.str}{array.shape};".encode())
             if array is not None:
                 sha.update(np.ascontiguousarray(array).data)
@@ -94,9 +96,10 @@ def content_digest(*splits: Split) -> str:
 
 
 def to_model(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a network sees of stored values: uint8 pixels [0, 255] become [-1, 1], floats are only cast.
+    """Convert stored values to network inputs: uint8 pixels [0, 255] become [-1, 1], floats are only cast.
 
-    Raises `TypeError` for any other type, whose range is not known.
+    Raises:
+        TypeError: The values have another type, so their range is unknown.
     """
     import torch
 
@@ -108,16 +111,17 @@ def to_model(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def to_pixels(samples: Tensor) -> Tensor:
-    """The inverse of `to_model` for images: [-1, 1] becomes uint8 [0, 255], rounded; what lies outside is clipped."""
+    """Convert images in [-1, 1] to uint8 pixels in [0, 255], rounded and clipped; the inverse of `to_model`."""
     scaled = samples.detach().add(1.0).mul_(HALF_RANGE).round_()
     return scaled.nan_to_num_(nan=0.0, posinf=255.0, neginf=0.0).clamp_(0, 255).byte()
 
 
 def count_classes(dataset: Dataset) -> int:
-    """How many classes the labels of the training split name: 0, 1, ...
+    """Return the number of classes in the training labels, which must be 0, 1, ..., n - 1.
 
-    Raises `UserError` for data without labels, for too many classes, for labels that are not counted from 0, and for a
-    held-out label that no training sample has.
+    Raises:
+        UserError: A split has no labels, or a held-out label is not in the training split. Or the training labels have
+            more than `CATEGORIES` classes, or are not numbered from 0.
     """
     labels = dataset.train.labels
     if labels is None:

@@ -1,4 +1,4 @@
-"""Whether standardised numbers in float32 still are the numbers that they were made of."""
+"""Precision check of standardised numbers in float32."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from numpy.typing import NDArray
 from wgan_core.data.coding import Column
 from wgan_core.errors import UserError, quoted
 
-# From here on a float64 has no room for every whole number.
+# Above 2^53, float64 cannot represent every whole number.
 MOST_WHOLE = 2.0**53
 
 
 def check_kept(numbers: NDArray[np.float64], entries: NDArray[np.float32], column: Column, remedy: str) -> None:
-    """Raises `UserError` unless the entries are finite, and whole numbers come back from them as they were.
+    """Raise `UserError` unless the entries are finite and whole numbers can be recovered from them exactly.
 
-    numbers: in the column's own units, of any shape. entries: what samples hold of them, of the same shape. remedy: how
-    the column is left out.
+    Args:
+        numbers: Numbers in the column's own units, of any shape.
+        entries: The standardised numbers, of the same shape.
+        column: The column of the numbers.
+        remedy: Advice on leaving out the column, for the error message.
     """
     finite = np.isfinite(entries)
     if not finite.all():

@@ -1,14 +1,14 @@
-"""The memory that data from files may take.
+"""Limits on the memory that data files may take.
 
-Data files come from strangers, and a small file can stand for a large amount of data: zeros compress 30,000 times, and
-a Parquet file repeats one value for any number of rows in a few bytes. So one rule holds for images, tables and
-sequences alike. While a data set is read, it may take
+Data files come from strangers, and a small file can expand to a large amount of data. Zeros compress 30,000 times, and
+a Parquet file repeats one value for any number of rows in a few bytes. So images, tables and sequences share two
+limits. While a data set is read, it may take
 
-- at most 1 GiB plus 1,000 times the bytes of its files. Honest data stays far below: black images compress about
-  1,000 times, columns of text or numbers less than 100 times, and a constant column is refused anyway.
+- at most 1 GiB plus 1,000 times the bytes of its files. Honest data stays far below. Black images compress about
+  1,000 times, and columns of text or numbers less than 100 times. Constant columns are refused anyway.
 - at most half of the memory that is available when reading starts. The trials need the rest.
 
-Each loader works out the size of an array, or a bound of it, and takes it from a `Memory` before it allocates.
+Each loader computes the size of an array, or an upper bound, and takes it from a `Memory` before it allocates.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ FREE_BYTES, GROWTH = 1 << 30, 1_000
 SHARE_OF_AVAILABLE = 0.5
 
 IMAGE_PIXELS = 2048 * 2048
-"""Most pixels of one image of a data set; GANs of larger images are beyond one node's lanes."""
+"""Most pixels of one image of a data set. GANs of larger images do not fit into the lanes of one node."""
 
 IMAGE_BYTES = 4096
-"""What an image counts for at least. Decoding takes time as well: a 1x1 image repeated in a dictionary is free."""
+"""Least bytes to take for an image. They bound decoding time: repeated 1x1 images need almost no bytes on disk."""
 
 COLUMNS = 65_536
-"""Most columns of a file, and most entries of a row of a table; gene expression has about 60,000."""
+"""Most columns of a file, and most entries of a table row. Gene expression data has about 60,000."""
 
 CATEGORIES = 4_096
-"""Most values of a column of categories and most classes of a label. Each is an input of the networks."""
+"""Most values of a categorical column, and most classes of a label. Each value is a network input."""
 
 
 class Memory:
-    """The account of one data set's memory while it is read."""
+    """Memory account of one data set while it is read."""
 
     def __init__(self, files: Sequence[Path], given: Path | str) -> None:
         """Open the account.
 
         Args:
-            files: the files of the data set.
-            given: what an error calls them together.
+            files: The files of the data set.
+            given: Their common path, for error messages.
         """
         self._given, self._taken = shortened(str(given)), 0
         self._on_disk = sum(file.stat().st_size for file in files)
@@ -52,15 +52,15 @@ class Memory:
         self._share = int(SHARE_OF_AVAILABLE * psutil.virtual_memory().available)
 
     def take(self, count: int, what: str, remedy: str = "") -> None:
-        """Take so many bytes.
+        """Take bytes from the account.
 
         Args:
-            count: the bytes, or an upper bound.
-            what: what needs them, as an error says it.
-            remedy: what the person can do, if anything but taking other data.
+            count: The number of bytes, or an upper bound.
+            what: The data that needs them, for the error message.
+            remedy: Advice for the error message; "" for the default advice.
 
         Raises:
-            UserError: The data set would take more than it may.
+            UserError: The data set exceeds a limit.
         """
         self._taken += count
         if self._taken > self._most:
@@ -77,12 +77,12 @@ class Memory:
             )
 
     def give(self, count: int) -> None:
-        """Give back bytes that are free again."""
+        """Give freed bytes back."""
         self._taken -= count
 
 
 def size_text(count: int) -> str:
-    """Return a number of bytes as people write it."""
+    """Format a number of bytes in GiB, MiB or bytes."""
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
         if count >= size:
             return f"{count / size:,.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"

@@ -1,4 +1,4 @@
-"""A recorded series: the membrane voltage of a cell that fires, which Matplotlib ships for its examples."""
+"""Windows of a recorded series: the membrane voltage of a firing cell, from Matplotlib's example data."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from wgan_core.errors import UserError
 FILE = "matplotlib/mpl-data/sample_data/membrane.dat"
 SHA256 = "ab795b429201a5bb575c6370d5e17090dfcfc317431aa9382f8e881366f43357"
 LENGTH, STRIDE = 64, 2
-# The recording's steps in which the cell fires steadily, once in 144 steps; before it adapts, after it falters.
+# Steps of the recording in which the cell fires steadily, once in 144 steps. It adapts before and falters after.
 STEADY = range(3_000, 7_100)
-# Of those steps, in order of time.
+# Share of the steady steps for each split, in order of time.
 SHARES = dict(zip(SPLITS, (0.6, 0.2, 0.2), strict=True))
 
 
 def load_membrane() -> Dataset:
-    """Windows of 64 steps, every second one, of the steady stretch: 1,199 to train, 379 to validate, 379 to test.
+    """Load windows of 64 steps of the steady stretch, float32 (N, 1, 64), standardised.
 
-    float32 (N, 1, 64), standardised. The splits follow each other in time, and no step is in two of them. Raises
-    `UserError` where the recording is not there or is another one.
+    A window begins at every second step: 1,199 to train, 379 to validate and 379 to test. The splits follow each other
+    in time, and no step is in two splits.
+
+    Raises:
+        UserError: The recording is missing or has other content.
     """
     voltage = recording()
     ends = STEADY.start + np.rint(len(STEADY) * np.cumsum([0, *SHARES.values()])).astype(int)
@@ -36,7 +39,7 @@ def load_membrane() -> Dataset:
 
 
 def recording() -> NDArray[np.float64]:
-    """All 12,000 steps of the recording. It is found without an import of Matplotlib, which takes a while."""
+    """Return all 12,000 steps of the recording, found without importing Matplotlib, which is slow."""
     try:
         file = Path(str(distribution("matplotlib").locate_file(FILE)))
         content = file.read_bytes()
@@ -50,5 +53,5 @@ def recording() -> NDArray[np.float64]:
 
 
 def windows(series: NDArray[np.float64], length: int = LENGTH, stride: int = STRIDE) -> NDArray[np.float64]:
-    """(N, 1, length): all stretches of so many steps of a series (T,) that begin at a multiple of `stride`."""
+    """Return all windows (N, 1, length) of a series (T,) that begin at a multiple of `stride`."""
     return np.lib.stride_tricks.sliding_window_view(series, length)[::stride, None]

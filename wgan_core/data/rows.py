@@ -1,4 +1,4 @@
-"""Generated samples as rows of the table that they are to be like, and their files."""
+"""Generated samples as table rows, and files of such rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ WRITERS: Mapping[str, Callable[[pa.Table, Path], None]] = {".parquet": parquet.w
 
 
 def rows_of(samples: Tensor, coding: Coding) -> pa.Table:
-    """Samples (N, ...) as a table of N rows, its columns in the coding's order and the data's own units.
+    """Convert samples (N, ...) to a table of N rows, with columns in the coding's order and the data's own units.
 
-    Whole numbers are int64, others double, categories of the type of their values; sequences are lists. The label of
-    rows of one class comes last. Raises `UserError` for samples that are not finite.
+    Whole numbers are int64, other numbers double, and categories have the type of their values. Sequences are lists.
+    If all rows are of one class, their label is the last column.
+
+    Raises:
+        UserError: A sample is not finite.
     """
     if not bool(torch.isfinite(samples).all()):
         raise UserError("samples must be finite numbers to be rows; these are not: take another checkpoint")
@@ -28,7 +31,7 @@ def rows_of(samples: Tensor, coding: Coding) -> pa.Table:
 
 
 def check_rows_file(path: Path) -> None:
-    """Raises `UserError` unless the name says in which form to write rows."""
+    """Raise `UserError` unless the file name ends in a suffix of `WRITERS`."""
     if path.suffix not in WRITERS:
         raise UserError(
             f"--out must end in {' or '.join(WRITERS)}, as these samples are rows; given {str(path)!r}: "
@@ -37,9 +40,10 @@ def check_rows_file(path: Path) -> None:
 
 
 def write_rows(rows: pa.Table, path: Path) -> None:
-    """Write rows as Parquet or CSV, as the name says.
+    """Write rows as Parquet or CSV, by the suffix of the file name.
 
-    Raises `UserError` for another suffix, for lists in CSV, and for a file that cannot be written.
+    Raises:
+        UserError: The suffix is another, the rows hold lists that CSV cannot, or the file cannot be written.
     """
     check_rows_file(path)
     lists = [field.name for field in rows.schema if types.is_list(field.type)]

@@ -1,8 +1,9 @@
-"""Sequences of numbers, all of one length: Parquet with list columns, each a channel, or one column of lists of lists.
+"""Sequences of numbers, all of one length, from Parquet files.
 
-Each channel is standardised by the training split, as a numeric column of a table is.
+Each list column is a channel, or one column of lists of lists holds all channels. Each channel is standardised by the
+training split, like a numeric column of a table.
 
-    N sequences, C channels, L steps
+Shapes: N sequences, C channels, L steps.
 """
 
 from __future__ import annotations
@@ -36,19 +37,24 @@ from wgan_core.errors import UserError, listed, quoted, shortened
 Numbers = NDArray[np.float64]
 
 NUMBER_BYTES = 40
-"""What a number takes at most while it is standardised: five arrays of double precision hold it at once."""
+"""Most bytes that a number takes during standardisation: five float64 arrays hold it at once."""
 
 
 def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Dataset:
-    """The sequences of a Parquet file, or of all Parquet files in a folder and below: float32 (N, C, L), standardised.
+    """Load the sequences of a Parquet file or folder, float32 (N, C, L), standardised.
 
-    A channel is a column of lists of numbers; or one column holds lists of C lists. columns: which, in order; None: all
-    columns of lists of numbers, and the others are left out. Each channel is shifted and scaled by its mean and its
-    standard deviation over the training split. Splits are as `wgan_core.data.images` has them without labels.
+    Each channel is standardised by its mean and standard deviation over the training split. Splits are made as in
+    `wgan_core.data.images`, without labels.
 
-    Raises `UserError` for a path that leads nowhere, a file that is not Parquet, columns that are not such lists, gaps,
-    numbers that are not finite, sequences of different lengths, channels that do not vary, numbers that float32 does
-    not keep, too few rows, and more data than `wgan_core.data.limits` lets in.
+    Args:
+        path: A Parquet file, or a folder with Parquet files in it or below.
+        columns: The columns to read, in order: list columns with a channel each, or one column of lists of C lists.
+            None reads all columns of lists of numbers and leaves out the others.
+
+    Raises:
+        UserError: The path does not exist, a file is not Parquet, or the data exceeds `wgan_core.data.limits`. A
+            column does not hold lists of finite numbers without gaps. Sequences differ in length. A channel is
+            constant, or float32 cannot represent its numbers. A split has too few rows.
     """
     given = located(path)
     named = split_names(data_files(given))
@@ -67,10 +73,16 @@ def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Da
 
 
 def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[str], whole: Sequence[bool]) -> Dataset:
-    """A data set of sequences (N, C, L) in their own units, one array a split of `SPLITS`.
+    """Build a standardised data set from sequences.
 
-    channels: their C names. whole: which of them hold whole numbers only. Raises `UserError` for a channel that does
-    not vary while training, or by more than a float64 can square, and as `check_kept` does.
+    Args:
+        name: The name of the data set.
+        splits: Sequences (N, C, L) in their own units, for each of `SPLITS`.
+        channels: The names of the C channels.
+        whole: Whether each channel holds whole numbers only.
+
+    Raises:
+        UserError: A channel is constant in training, its spread overflows float64, or `check_kept` refuses it.
     """
     train = splits["train"]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -87,7 +99,7 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
                 f"the numbers of a channel must have a finite spread; those of {quoted(channel)} of {name} are "
                 f"{least:g} to {most:g}: choose another unit"
             )
-    with np.errstate(over="ignore"):  # found by `check_kept`
+    with np.errstate(over="ignore"):  # `check_kept` refuses infinite entries
         values = {
             split: ((splits[split] - mean[:, None]) / sd[:, None]).astype(np.float32, order="C") for split in SPLITS
         }
@@ -101,15 +113,21 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
 
 
 class _Alike:
-    """A count that all rows must have, and where it was first seen."""
+    """A count that all rows must share, and the row where it was first seen."""
 
     def __init__(self, what: str) -> None:
         self._what, self._count, self._where = what, -1, ""
 
     def check(self, counts: NDArray[np.int64], each: int, at: str) -> int:
-        """The count. counts: (M,), `each` of them a row; at: the column and its file.
+        """Return the count that all rows share.
 
-        Raises `UserError` for another count.
+        Args:
+            counts: (M,).
+            each: The number of counts of one row.
+            at: The column and its file, for the error message.
+
+        Raises:
+            UserError: A count differs from the first one, or the count is zero.
         """
         if self._count < 0:
             self._count, self._where = int(counts[0]), f"row 0 of {at}"
@@ -125,12 +143,12 @@ class _Alike:
 
 @dataclass(frozen=True)
 class _Channels:
-    """What one file holds.
+    """Channels of one file.
 
     Attributes:
         values: (N, C, L), in their own units.
-        names: of the channels; of lists of lists, the column's with the place in it, as in x[0].
-        whole: of which channels all numbers are whole by their type.
+        names: The names of the channels. A column x of lists of lists gives x[0], x[1], and so on.
+        whole: Whether each channel has an integer type.
     """
 
     values: Numbers
@@ -139,7 +157,7 @@ class _Channels:
 
 
 class _Reader:
-    """Reads one file after the other; all have the columns and the shape of the first."""
+    """A reader of files that must share the columns and the shape of the first file."""
 
     def __init__(self, columns: Sequence[str] | None, memory: Memory) -> None:
         self._columns, self._memory = columns, memory
@@ -161,7 +179,7 @@ class _Reader:
         return _Channels(np.concatenate(arrays, axis=1), tuple(columns), whole)
 
     def _values(self, column: pa.ChunkedArray, at: str) -> Numbers:
-        """One column as (N, C, L), C 1 unless its lists hold lists."""
+        """Return one column as (N, C, L). C is 1 unless its lists hold lists."""
         rows, channels = len(column), 1
         _refuse(column, 1, at, "is missing")
         if _depth(column.type) > 1:
@@ -183,13 +201,13 @@ class _Reader:
 
 
 def _refuse(column: pa.ChunkedArray, each: int, at: str, what: str) -> None:
-    """Raise `UserError` if there are gaps in a column that has so many entries a row."""
+    """Raise `UserError` if a column with `each` entries per row has gaps."""
     if column.null_count:
         _refuse_at(np.flatnonzero(column.is_null()), each, at, what)
 
 
 def _refuse_at(found: NDArray[np.intp], each: int, at: str, what: str) -> None:
-    """Raise `UserError` that names the row of the first of the entries, if there are any; each: entries a row."""
+    """Raise `UserError` with the row of the first entry in `found`, if any, at `each` entries per row."""
     if len(found):
         raise UserError(
             f"a sequence must be numbers without gaps; row {found[0] // each} of {at} {what}: fill it in or drop the "
@@ -206,12 +224,12 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:
-    """The type of what the innermost lists hold."""
+    """Return the item type of the innermost lists."""
     return _leaf(kind.value_type) if _is_list(kind) else kind
 
 
 def _depth(kind: pa.DataType) -> int:
-    """How many lists are in each other."""
+    """Return the number of nested list levels."""
     return 1 + _depth(kind.value_type) if _is_list(kind) else 0
 
 
@@ -221,7 +239,7 @@ def _holds_numbers(kind: pa.DataType) -> bool:
 
 
 def _chosen(schema: pa.Schema, file: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The columns that are read. Raises `UserError` for those asked for that cannot be, and where there are none."""
+    """Return the columns to read. Raise `UserError` if an asked column does not fit, or if no column does."""
     there = listed(f"{shortened(field.name, 40)} ({field.type})" for field in schema) or "none"
     if asked is None:
         fitting = [field for field in schema if _depth(field.type) in (1, 2) and _holds_numbers(field.type)]
@@ -231,7 +249,7 @@ def _chosen(schema: pa.Schema, file: Path, asked: Sequence[str] | None) -> tuple
             f"{file} must have a column of lists of numbers; its columns are {there}: write each sequence as a list"
         )
     for name in asked:
-        index = schema.get_field_index(name)  # -1 also where two have the name
+        index = schema.get_field_index(name)  # -1 if no column, or more than one, has the name
         kind = schema.field(index).type if index >= 0 else pa.null()
         if _depth(kind) not in (1, 2) or not _holds_numbers(kind):
             raise UserError(

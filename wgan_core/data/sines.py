@@ -1,4 +1,4 @@
-"""Sequences of a known law: sines of random amplitude, frequency and phase, with a little noise, drawn from a seed."""
+"""Sequences from a known distribution: noisy sines of random amplitude, frequency and phase, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from wgan_core.data.sequences import standardised
 from wgan_core.data.splits import SPLITS
 
 LENGTH = 64
-# Uniform laws: the amplitude, in data units, and the cycles in a sequence; the phase is uniform on the circle.
+# Bounds of uniform distributions: the amplitude, in data units, and the cycles in a sequence.
 AMPLITUDES, CYCLES = (0.5, 1.5), (1.0, 2.0)
-# Of each step. Without it the law has three dimensions of 64, and a critic tells what lies beside them by any distance.
+# Standard deviation of the noise at each step. Without noise, the sines would fill only three of 64 dimensions. A critic
+# could then detect any sample outside these dimensions, however near.
 NOISE_SD = 0.05
 ROWS = dict(zip(SPLITS, (50_000, 10_000, 10_000), strict=True))
 SINES_SEED = 18_220_321
 
 
 def draw_sines(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(count, 1, 64): x_t = a sin(2 pi f t / 64 + phase) + noise, t = 0 to 63."""
+    """Draw sines (count, 1, 64): x_t = a sin(2 pi f t / 64 + phase) + noise, t = 0 to 63, phase uniform."""
     amplitude, cycles = (rng.uniform(*law, size=(count, 1)) for law in (AMPLITUDES, CYCLES))
     phase = rng.uniform(0, 2 * math.pi, size=(count, 1))
     angle = 2 * math.pi * cycles * np.arange(LENGTH) / LENGTH + phase
@@ -29,6 +30,6 @@ def draw_sines(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def load_sines(seed: int = SINES_SEED) -> Dataset:
-    """50,000 sines to train, 10,000 to validate, 10,000 to test, float32 (N, 1, 64), standardised."""
+    """Draw sines, float32 (N, 1, 64), standardised: 50,000 to train, 10,000 to validate and 10,000 to test."""
     rng = np.random.Generator(np.random.PCG64(seed))
     return standardised("sines", {split: draw_sines(rows, rng) for split, rows in ROWS.items()}, ["x"], [False])

@@ -1,4 +1,4 @@
-"""Tables as files: which files belong to which split, how they are read, and how rows are held out."""
+"""Data files: their splits, their reading, and the rows that are held out."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from wgan_core.errors import UserError, one_line, quoted, shortened
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20_171_107
-# A distance between sets needs a spread on both sides.
+# A distance between two sets needs at least two samples in each.
 LEAST_ROWS = 2
 HELD_OUT_SHARE = 10  # one row in ten for each held-out split
 KINDS = {".parquet": "Parquet", ".csv": "CSV"}
-# The first line of a CSV file may have so many characters, and a name in it as many.
+# Most characters of a CSV header, and of one column name in it.
 HEADER_LENGTH = 1 << 24
 
 Rows = NDArray[np.int64]
 
 
 def located(path: str | Path, suffixes: Sequence[str] = (".parquet",)) -> Path:
-    """The path with `~` written out. Raises `UserError` for an empty one, and for `~` where there is no home."""
-    if path == "":  # which would be the current folder
+    """Expand `~` in a path. Raise `UserError` if the path is empty or the user has no home folder."""
+    if path == "":  # Path("") would be the current folder
         raise UserError(
             f"--data must name a {_kinds(suffixes)} file or a folder of them; it is empty; leave it out or give a path"
         )
@@ -45,11 +45,16 @@ def located(path: str | Path, suffixes: Sequence[str] = (".parquet",)) -> Path:
 
 
 def data_files(given: Path, suffixes: Sequence[str] = (".parquet",), names: Sequence[str] = ()) -> list[Path]:
-    """The file itself, or all files of these suffixes in a folder and below, sorted.
+    """Return the file itself, or all files with these suffixes in a folder and below, sorted.
 
-    names: what --data may be instead of a path.
+    Args:
+        given: The path of a file or folder.
+        suffixes: The endings of the file names to find.
+        names: Values that --data accepts instead of a path, for the error message.
 
-    Raises `UserError` for a path that leads nowhere or cannot be read, and for a folder without such files.
+    Raises:
+        UserError: The path does not exist, cannot be read, or is neither a regular file nor a folder. Or the folder
+            has no such files, or has one that is not a regular file.
     """
     try:
         is_file, exists = given.is_file(), given.exists()
@@ -73,7 +78,7 @@ def data_files(given: Path, suffixes: Sequence[str] = (".parquet",), names: Sequ
         odd = [file for file in found if not file.is_file()]
     except OSError as error:
         raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
-    if odd:  # reading a pipe would wait for ever
+    if odd:  # reading a pipe could block forever
         raise UserError(
             f"a data folder must hold regular files, or links to them; {odd[0]} is none: move it to another folder"
         )
@@ -88,9 +93,10 @@ def _kinds(suffixes: Sequence[str]) -> str:
 
 
 def split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Each file with the split that it belongs to; `all` where names say nothing or there is one file.
+    """Pair each file with its split, or with `all` for a single file or if no file name begins with a split.
 
-    Raises `UserError` where some names say it and others do not, and where none says `train`.
+    Raises:
+        UserError: Only some file names begin with a split, or none begins with `train`.
     """
     if len(files) == 1:
         return [("all", files[0])]
@@ -115,36 +121,37 @@ def split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
 def read_table(file: Path, memory: Memory | None = None, columns: Collection[str] | None = None) -> pa.Table:
     """Read a file whose name ends in .csv as CSV in UTF-8, any other as Parquet.
 
-    The first line of CSV has the names of the columns. Its cells that are not UTF-8 are binary.
+    The first line of a CSV file holds the column names. A CSV column with cells that are not UTF-8 becomes binary.
 
     Args:
-        file: its path.
-        memory: the account of the data set that it belongs to; None: one of its own. What the table takes stays taken.
-        columns: dotted paths of the columns to read of a Parquet file; None: all.
+        file: The path of the file.
+        memory: The memory account of the data set; None opens one for this file. The table's bytes stay taken.
+        columns: Dotted paths of the columns to read from a Parquet file; None reads all.
 
     Raises:
-        UserError: The file is neither, has too many columns, names that are not UTF-8, or more data than fits.
+        UserError: The file is damaged, of another format, or exceeds the memory account. Or it has too many columns or
+            names that are not UTF-8.
     """
     memory = Memory([file], file) if memory is None else memory
     return _read_csv(file, memory) if file.suffix == ".csv" else _read_parquet(file, memory, columns)
 
 
 def table_schema(file: Path) -> pa.Schema:
-    """Return the columns of a Parquet file. Raises `UserError` if it is none."""
+    """Return the schema of a Parquet file. Raise `UserError` if the file is not whole Parquet."""
     with _whole_parquet(file):
         chunks(file)
         return parquet.read_schema(file)
 
 
 def _read_csv(file: Path, memory: Memory) -> pa.Table:
-    # Only a cell that is empty and not quoted is a gap: "NA" may be a value.
+    # Only an empty cell without quotes is a gap, because "NA" may be a value.
     options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
     try:
         _check_header(file)
         size = file.stat().st_size
         memory.take(size, f"the text of {file}")
         table = csv.read_csv(file, convert_options=options)
-        _ = table.column_names  # decoded here
+        _ = table.column_names  # pyarrow decodes the names here
     except UnicodeDecodeError as error:
         raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:
@@ -155,18 +162,18 @@ def _read_csv(file: Path, memory: Memory) -> pa.Table:
 
 
 def _check_header(file: Path) -> None:
-    """Raise `UserError` for more columns than may be. pyarrow would take kilobytes for each."""
+    """Raise `UserError` for more than `COLUMNS` columns, as pyarrow would allocate kilobytes for each."""
     with file.open("r", encoding="latin-1", newline="") as text:
         first = text.readline(HEADER_LENGTH)
         text.seek(0)
         limit = python_csv.field_size_limit(HEADER_LENGTH)
         try:
             count = len(next(python_csv.reader(_lines(text)), []))
-        except python_csv.Error:  # left to pyarrow, which knows other faults
+        except python_csv.Error:  # pyarrow reports malformed CSV itself
             count = 0
         finally:
             python_csv.field_size_limit(limit)
-    # pyarrow may see quotation marks in other places.
+    # pyarrow may parse quotes differently, so count the commas of the first line too.
     count = max(count, first.count(",") + 1)
     if count > COLUMNS:
         raise UserError(
@@ -175,7 +182,7 @@ def _check_header(file: Path) -> None:
 
 
 def _lines(text: TextIO) -> Iterator[str]:
-    """Yield the lines at the start of a text, `HEADER_LENGTH` characters at most."""
+    """Yield the first lines of a text, `HEADER_LENGTH` characters at most."""
     left = HEADER_LENGTH
     while left and (line := text.readline(left)):
         left -= len(line)
@@ -192,7 +199,7 @@ def _read_parquet(file: Path, memory: Memory, columns: Collection[str] | None) -
             memory.take(bound, f"the columns of {file}, most of it {quoted(most)}")
         with parquet.ParquetFile(file) as opened:
             table = opened.read(None if columns is None else list(columns))
-        # pyarrow does not check, as it reads, that the places in a dictionary are there.
+        # pyarrow does not check the range of dictionary indices when it reads them.
         for field, column in zip(table.schema, table.columns, strict=True):
             column.validate(full=pa.types.is_dictionary(field.type))
     memory.give(bound)
@@ -207,14 +214,14 @@ def _is_part(path: str, columns: Collection[str]) -> bool:
 
 @contextmanager
 def _whole_parquet(file: Path) -> Iterator[None]:
-    """Turn what reading a Parquet file raises into a `UserError`."""
+    """Convert exceptions from reading a Parquet file to `UserError`."""
     try:
         yield
     except UserError:
         raise
-    # MemoryError: a size in a broken file that no machine has. UnicodeDecodeError: a name that is not UTF-8.
+    # MemoryError: a broken file states a huge size. ValueError includes UnicodeDecodeError, for names not in UTF-8.
     except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
-        # pyarrow writes a missing list of fixed size, and cannot read it.
+        # pyarrow can write a missing list of fixed size, but cannot read it.
         fixed = "lists to be of size" in str(error)
         without = " without missing lists of a fixed size" if fixed else ""
         remedy = "fill them in, write lists of any size, or" if fixed else "copy or"
@@ -225,7 +232,7 @@ def _whole_parquet(file: Path) -> Iterator[None]:
 
 @contextmanager
 def sound(given: Path | str) -> Iterator[None]:
-    """Turn what pyarrow and Python raise on the content of damaged files into a `UserError`."""
+    """Convert exceptions of pyarrow and Python about damaged content to `UserError`."""
     try:
         yield
     except (pa.ArrowException, MemoryError, OverflowError, UnicodeDecodeError) as error:
@@ -233,28 +240,35 @@ def sound(given: Path | str) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    """Return what another library says, which may quote a file's content at length."""
+    """Return another library's error message, shortened because it may quote a file's content."""
     return shortened(one_line(error))
 
 
 def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> dict[str, tuple[str, Rows]]:
-    """For each of `SPLITS` the part that it is taken from and which of that part's rows it has, in order.
+    """Assign rows to splits.
 
-    rows: how many rows each part has that was found: splits, or `all`. A held-out split that was not found is a tenth
-    of `train`, or of `all`, shuffled with a constant seed. strata: a class (N,) for each row of that one, of each of
-    which a tenth is held out, rounded down: a class of fewer than ten rows is in training alone.
+    A held-out split that is not in `rows` is a tenth of `train` or of `all`, rounded down, shuffled with a constant
+    seed.
+
+    Args:
+        rows: The number of rows of each part that was found. Parts are splits, or `all`.
+        strata: The class of each row of `train` or `all`, (N,). If given, a tenth of each class is held out, rounded
+            down. A class of fewer than ten rows is then in training only.
+
+    Returns:
+        For each of `SPLITS`, the part that its rows come from, and their indices in that part, in order.
     """
     source = next(name for name in ("all", "train") if name in rows)
     missing = [name for name in SPLITS[1:] if name not in rows]
     if not missing:
         return {name: (name, np.arange(rows[name])) for name in SPLITS}
     order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(rows[source])
-    # By place in `order`: the rank of the split, the last for train.
     classes = np.zeros_like(order) if strata is None else strata[order]
-    # Not class by class: there may be as many as rows.
+    # One sort replaces a loop over classes, as there may be as many classes as rows.
     together = np.argsort(classes, kind="stable")
     _, starts, counts = np.unique(classes[together], return_index=True, return_counts=True)
     within, shares = np.arange(len(order)) - starts.repeat(counts), (counts // HELD_OUT_SHARE).repeat(counts)
+    # At each place in `order`: the index of its split in `missing`, or len(missing) for train.
     held_out = np.empty(rows[source], np.int64)
     held_out[together] = np.minimum(within // np.maximum(shares, 1), len(missing))
     held_out[together[shares == 0]] = len(missing)
@@ -263,7 +277,13 @@ def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> d
 
 
 def check_rows(rows: Mapping[str, int], given: Path | str, what: str = "rows") -> None:
-    """Raises `UserError` unless each split, with so many rows, has enough of them; what: what they are."""
+    """Raise `UserError` unless each split has at least `LEAST_ROWS` rows.
+
+    Args:
+        rows: The number of rows by split.
+        given: The path or name of the data, for the error message.
+        what: The noun for the rows, for the error message.
+    """
     for name, count in rows.items():
         if count < LEAST_ROWS:
             raise UserError(

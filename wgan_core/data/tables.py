@@ -1,6 +1,6 @@
-"""Any table of numbers and categories: Parquet, CSV, or one that scikit-learn brings along.
+"""Tables of numbers and categories, from Parquet files, CSV files or scikit-learn.
 
-N rows, D entries of a sample
+Shapes: N rows, D entries of a sample.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from wgan_core.data.splits import allot, check_rows, data_files, located, read_t
 from wgan_core.errors import UserError, listed, one_line, quoted, shortened
 
 SUFFIXES = (".parquet", ".csv")
-# Tables of scikit-learn by the names that they have here, and what their target is called.
+# Names for the tables of scikit-learn, and the column name of each table's target.
 BUNDLED = {"breast-cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
-# What an error shows of a table's columns.
+# Most columns or values that an error message lists.
 SHOWN = 10
-# Types for which pyarrow cannot do all that is done here, and those that hold the same values.
+# Types for which pyarrow lacks functions that this module needs, and types that hold the same values.
 PLAIN = {pa.string_view(): pa.string(), pa.float16(): pa.float32()}
 
 
@@ -38,9 +38,10 @@ class Table:
     """A table as it was read.
 
     Attributes:
-        name, origin: what it is called, and where it came from.
-        parts: its rows by split, or `all`.
-        memory: the account of what it takes; None of a table that scikit-learn brings along.
+        name: The name of the data set.
+        origin: The path or name of the source, for error messages.
+        parts: The rows of each split, or of `all` if the source names no splits.
+        memory: The memory account of the files; None for a table of scikit-learn.
     """
 
     name: str
@@ -50,11 +51,11 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Their names, in order."""
+        """Names of the columns, in order."""
         return next(iter(self.parts.values())).column_names
 
     def kind(self, name: str) -> pa.DataType:
-        """The type of a column, which is one in all parts."""
+        """Return the type of a column, which is the same in all parts."""
         return next(iter(self.parts.values())).schema.field(name).type
 
 
@@ -65,17 +66,23 @@ def load_table(
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
 ) -> Dataset:
-    """The rows of a table as samples, float32 (N, D): a name of `BUNDLED`, or Parquet or CSV, a file or a folder.
+    """Load a table, with its rows as samples, float32 (N, D).
 
-    Numeric columns are standardised by the mean and standard deviation of the training split; columns of true or false,
-    of a dictionary type, or named in `categorical` are one-hot, their values sorted. `drop`: columns to leave out.
-    `label`: the column that tells classes apart, one-hot too; with `positive`, a value of it as text, only rows of that
-    class are kept, after the splits were made over all rows, and the label is left out. `split_rows` says how splits
-    are made.
+    Numeric columns are standardised by the mean and standard deviation of the training split. Boolean, dictionary,
+    `categorical` and `label` columns are one-hot, with sorted values. `split_rows` describes the splits.
 
-    Raises `UserError` for what cannot be read, for a column that is text, a date or nested, has gaps, or is constant in
-    training, for a category that only held-out rows have, for whole numbers that float32 cannot keep apart, for a name
-    or value that is not there, for too few rows, and for more data than `wgan_core.data.limits` lets in.
+    Args:
+        path_or_name: A name of `BUNDLED`, or a Parquet or CSV file, or a folder of such files.
+        label: The column that holds the class of each row.
+        positive: A value of `label`, as text. If given, the rows of other classes and the label column are removed
+            after the splits are made.
+        categorical: Columns to treat as categorical whatever their type.
+        drop: Columns to leave out.
+
+    Raises:
+        UserError: The files cannot be read, lack a named column or value, or exceed `wgan_core.data.limits`. A column
+            is nested, a date, text that is not categorical, incomplete, or constant in training. A held-out category
+            is not in training. Whole numbers are too large for float32. A split has too few rows.
     """
     if positive is not None and label is None:
         raise UserError(
@@ -104,7 +111,7 @@ def _loaded(
     for name in left:
         _check_kind(table.kind(name), name, name in named, label)
     if table.memory is not None:
-        # The splits are copies, and a row's place, class and split are numbers of 8 bytes.
+        # The splits are copies. Indices, classes and splits of the rows take up to five 8-byte numbers a row.
         copied = sum(part.nbytes + 40 * len(part) for part in table.parts.values())
         table.memory.take(copied, f"the splits of {table.origin}")
     splits = split_rows(table, label, drop)
@@ -114,7 +121,7 @@ def _loaded(
     _check_width(table, coding)
     if label is None or value is None:
         return _dataset(table.name, splits, coding)
-    # What comes with the other classes is met by the classifiers that these rows are made for.
+    # Classifiers will train on these rows together with the other classes, so check the rows of all classes.
     _dataset(table.name, splits, coding)
     only = {name: of_class(rows, label, value) for name, rows in splits.items()}
     check_rows({name: len(rows) for name, rows in only.items()}, table.origin, f"rows whose {label} is {positive}")
@@ -123,7 +130,7 @@ def _loaded(
 
 
 def read(path_or_name: str | Path) -> Table:
-    """A table of `BUNDLED`, or the files in its stead. Raises `UserError` for what is no table."""
+    """Read a table of `BUNDLED`, or Parquet or CSV files. Raise `UserError` if there is no table."""
     if path_or_name in BUNDLED:
         name = str(path_or_name)
         return Table(f"table:{name}", name, {"all": _bundled(name)})
@@ -144,7 +151,7 @@ def read(path_or_name: str | Path) -> Table:
                 f"all files in {given} must have the same columns; {file.name} and {first.name} differ by "
                 f"{quoted(odd[0])}: add or drop it"
             )
-    try:  # so that a column has one type, which a CSV file does not say
+    try:  # concatenation gives a column one type; pyarrow may infer another for each CSV file
         whole = pa.concat_tables(
             [each.select(header.column_names) for _, _, each in found], promote_options="permissive"
         )
@@ -162,7 +169,7 @@ def read(path_or_name: str | Path) -> Table:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """The table without the types of `PLAIN`."""
+    """Replace the column types that `PLAIN` lists."""
     for index, field in enumerate(table.schema):
         if field.type in PLAIN:
             table = table.set_column(index, field.name, table.column(index).cast(PLAIN[field.type]))
@@ -170,7 +177,7 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _bundled(name: str) -> pa.Table:
-    from sklearn import datasets  # takes a second, and only these need it
+    from sklearn import datasets  # imported here, as it takes a second and other tables do not need it
 
     options = {"scaled": False} if name == "diabetes" else {}
     found = getattr(datasets, f"load_{name.replace('-', '_')}")(**options)
@@ -182,7 +189,7 @@ def _bundled(name: str) -> pa.Table:
 
 
 def _number_column(values: NDArray[Any]) -> pa.Array:
-    """Whole numbers as such, which scikit-learn has as floats beside others."""
+    """Build a column, of int64 if all values are whole: scikit-learn stores those as floats too."""
     return pa.array(values.astype(np.int64) if np.array_equal(values, np.rint(values)) else values)
 
 
@@ -197,7 +204,7 @@ def _check_names(table: Table, named: Mapping[str, Sequence[str]]) -> None:
 
 
 def _left(table: Table, drop: Sequence[str]) -> list[str]:
-    """The columns that are learnt."""
+    """Return the columns that remain without `drop`. Raise `UserError` if none does."""
     left = [name for name in table.columns if name not in drop]
     if not left:
         raise UserError(f"a table must have columns; --drop leaves {table.origin} none: drop fewer")
@@ -205,13 +212,19 @@ def _left(table: Table, drop: Sequence[str]) -> list[str]:
 
 
 def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ()) -> dict[str, pa.Table]:
-    """The rows of the three splits as they were read, without the columns `drop`, of a table that `load_table` takes.
+    """Return the rows of the three splits as they were read, without the columns `drop`.
 
-    Files whose names begin with `train`, `validation` or `test` are those splits, and a held-out split that is not
-    there is a tenth of `train`. Otherwise a tenth of all rows is held out for each, shuffled with a constant seed; with
-    a `label`, a tenth of each class, rounded down.
+    Files whose names begin with `train`, `validation` or `test` form these splits. A held-out split without files is a
+    tenth of `train`. If no file name names a split, each held-out split is a tenth of all rows. Held-out rows are
+    drawn with a constant seed. If `label` is given, a tenth of each class is held out, rounded down.
 
-    Raises `UserError` for a label that is no class.
+    Args:
+        table: A table that `load_table` accepts.
+        label: The column that holds the class of each row.
+        drop: Columns to leave out.
+
+    Raises:
+        UserError: The label's type cannot hold classes, or no column remains.
     """
     left = _left(table, drop)
     parts = {part: rows.select(left) for part, rows in table.parts.items()}
@@ -225,7 +238,7 @@ def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ())
 
 
 def _leave_out(name: str, label: str | None) -> str:
-    """How a column is not learnt, as an error proposes it: the label cannot be dropped."""
+    """Return an error's advice on leaving out a column; the label needs other options than `--drop` alone."""
     if name == label:
         return f"name another --label, or give --drop {quoted(name)} in place of --label and --positive-class"
     return f"leave the column out by --drop {quoted(name)}"
@@ -256,10 +269,10 @@ def _check_label(kind: pa.DataType, label: str) -> None:
 
 
 def distinct(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
-    """Return which value each row of a column has.
+    """Number the distinct values of a column.
 
     Returns:
-        The place of each row's value, (N,), and the values in the order in which they first appear.
+        The index of each row's value, (N,), and the distinct values in the order of their first appearance.
     """
     if types.is_dictionary(column.type):
         chunks = column.unify_dictionaries().chunks
@@ -276,21 +289,21 @@ def distinct(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
             return distinct(whole)
         codes = chunks[0].indices.to_numpy(False).astype(np.int64) if chunks else np.empty(0, np.int64)
         found = chunks[0].dictionary.to_pylist() if chunks else []
-    # Equal in Python, though not in Arrow: 0.0 and -0.0.
+    # Merge values that are equal in Python and not in Arrow, such as 0.0 and -0.0.
     places: dict[Any, int] = {}
     merged = np.array([places.setdefault(value, len(places)) for value in found], dtype=np.int64)
     return (codes if len(places) == len(found) else merged[codes]), list(places)
 
 
 def _classes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the values (N,) numbered in their order, whatever the order of the rows."""
+    """Return the index of each row's value among the sorted values, (N,)."""
     codes, values = distinct(column)
     number = {value: index for index, value in enumerate(sorted(values))}
     return np.array([number[value] for value in values], dtype=np.int64)[codes]
 
 
 def _value(column: pa.ChunkedArray, label: str, text: str) -> Value:
-    """The value that a person writes so. Raises `UserError` if the column has none."""
+    """Return the label's value that is written as `text`. Raise `UserError` if the column lacks it."""
     known = {as_text(value): value for value in sorted(distinct(column)[1])}
     if text not in known:
         raise UserError(
@@ -301,22 +314,25 @@ def _value(column: pa.ChunkedArray, label: str, text: str) -> Value:
 
 
 def as_text(value: Value) -> str:
-    """As files and people write it: true, not True."""
+    """Return a value as text the way files write it: `true`, not `True`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def of_class(rows: pa.Table, label: str, value: Value) -> pa.Table:
-    """The rows of this class, without the label."""
+    """Return the rows of one class, without the label column."""
     codes, values = distinct(rows[label])
-    # A place that no row has, if none is of the class.
+    # If no row is of the class, -1 matches no row.
     return rows.filter(pa.array(codes == (values.index(value) if value in values else -1))).drop_columns(label)
 
 
 def _check_kind(kind: pa.DataType, name: str, categorical: bool, label: str | None) -> None:
-    """Raises `UserError` unless a column of this type can be coded; categorical: whatever its type, by its name."""
+    """Raise `UserError` unless a column of this type can be encoded.
+
+    `categorical` tells whether the user named the column as categorical or as the label.
+    """
     held, remedy, named = _held(kind), _leave_out(name, label), quoted(name)
     said = shortened(str(kind))
-    if types.is_null(held):  # each row is a gap
+    if types.is_null(held):  # each row is a gap, which `_check_gaps` refuses
         return
     if _is_binary(held):
         raise UserError(
@@ -342,10 +358,16 @@ def _check_kind(kind: pa.DataType, name: str, categorical: bool, label: str | No
 
 
 def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value | None = None) -> Coding:
-    """The coding of a table's columns by its training rows (N), of types that `load_table` takes.
+    """Compute the coding of a table's columns from its training rows.
 
-    categorical: the columns that are such whatever their type. positive: the value of the label that all rows have, if
-    they are those of one class. Raises `UserError` for a column that does not vary, or by too much.
+    Args:
+        train: N rows, with types that `load_table` accepts.
+        categorical: Columns to treat as categorical whatever their type.
+        label: The column that holds the class, or "".
+        positive: The label's value if all rows are of one class.
+
+    Raises:
+        UserError: A column is constant, varies too much for float64, or has more than `CATEGORIES` categories.
     """
     where = _training(label, positive)
     columns = tuple(_column(name, train[name], name in categorical, label, where) for name in train.column_names)
@@ -353,7 +375,7 @@ def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value
 
 
 def _training(label: str, positive: Value | None) -> str:
-    """What an error calls the rows that are learnt: all of the training split, or those of one class."""
+    """Return an error's name for the training rows: the whole split, or those of one class."""
     if positive is None:
         return "the training split"
     return f"the rows of the training split whose {label!r} is {as_text(positive)}"
@@ -393,7 +415,7 @@ def _constant(name: str, value: object, label: str, where: str) -> UserError:
 
 
 def _held(kind: pa.DataType) -> pa.DataType:
-    """The type of the values of a column."""
+    """Return the type of a column's values, also inside a dictionary type."""
     return kind.value_type if types.is_dictionary(kind) else kind
 
 
@@ -410,23 +432,29 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _is_category(kind: pa.DataType) -> bool:
-    """Whether a column of this type is one of categories though nobody says so."""
+    """Return whether a column of this type is categorical even if the user did not name it."""
     return types.is_boolean(kind) or types.is_dictionary(kind)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    # Not safe: whole numbers above 2^53 are rounded, and found by `check_kept`.
+    # The unsafe cast rounds whole numbers above 2^53; `check_kept` refuses them.
     return column.cast(pa.float64(), safe=False).to_numpy()
 
 
 def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
-    """Samples (N, D) of rows that have the coding's columns, in any order; where: what an error calls the rows.
+    """Encode rows as samples (N, D).
 
-    Raises `UserError` for a category that the coding does not know.
+    Args:
+        rows: A table with the coding's columns, in any order.
+        coding: The coding of the columns.
+        where: An error's name for the rows.
+
+    Raises:
+        UserError: A category is not in the coding.
     """
     samples = np.zeros((len(rows), coding.width), np.float32)
     start = 0
-    with np.errstate(over="ignore"):  # found by `check_kept`
+    with np.errstate(over="ignore"):  # `check_kept` refuses infinite entries
         for column in coding.columns:
             if column.values:
                 places = _places(rows[column.name], column, coding, where)
@@ -438,7 +466,7 @@ def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
 
 
 def _places(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) -> NDArray[np.int64]:
-    """Return the place of each row's category among the known ones, (N,)."""
+    """Return the index of each row's category among the known ones, (N,). Raise `UserError` for an unknown one."""
     index = {value: position for position, value in enumerate(known.values)}
     codes, values = distinct(column)
     unseen = next((value for value in values if value not in index), None)
@@ -452,7 +480,7 @@ def _places(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) 
 
 
 def _check_width(table: Table, coding: Coding) -> None:
-    """Take the memory of the samples. Raises `UserError` for more entries of a row than may be, or too much memory."""
+    """Take memory for the samples. Raise `UserError` for too many entries of a row, or for too much memory."""
     widest = max(coding.columns, key=lambda column: column.width)
     if coding.width > COLUMNS:
         raise UserError(
@@ -463,7 +491,7 @@ def _check_width(table: Table, coding: Coding) -> None:
     if table.memory is not None:
         rows = sum(len(part) for part in table.parts.values())
         what = f"{rows:,} rows of {coding.width:,} entries each, {widest.width:,} of them of {quoted(widest.name)}"
-        # A column of numbers is worked on in double precision.
+        # Beside float32 entries, 32 bytes a row: numeric columns are converted in float64, one at a time.
         count = rows * (4 * coding.width + 32)
         table.memory.take(count, what, _leave_out(widest.name, coding.label) if widest.width > 1 else "")
 
@@ -478,7 +506,7 @@ def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Datas
 
 
 def _check_numbers(rows: pa.Table, samples: NDArray[np.float32], coding: Coding) -> None:
-    """Raises `UserError` unless the samples (N, D) keep the numbers of the rows, as `check_kept` has it."""
+    """Raise `UserError` unless `check_kept` accepts the samples (N, D) of all numeric columns."""
     start = 0
     for column in coding.columns:
         if not column.values:

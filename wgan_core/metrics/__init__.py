@@ -1,1 +1,1 @@
-"""Held-out metrics that compare across trials, and the objectives that a sweep may take from them."""
+"""Held-out metrics that compare across trials, and the choice of a sweep's objective among them."""

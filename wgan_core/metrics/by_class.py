@@ -1,8 +1,6 @@
-"""Scores of samples that were asked for as a class, class by class.
+"""Scores within classes, for generators that take labels.
 
-A distance between all samples and all real ones says nothing of whether a generator heeds the class that it is told.
-
-    N samples, C classes
+A distance between all generated and all real samples does not show whether a generator heeds its labels.
 """
 
 from __future__ import annotations
@@ -23,14 +21,14 @@ from wgan_core.metrics.distances import Projections, frechet_distance, in_order,
 from wgan_core.metrics.features import Extractor
 from wgan_core.metrics.references import PROJECTION_SEED, PROJECTIONS, SampleDraw
 
-# A distance between sets needs a spread on both sides.
+# A distance needs at least two samples on both sides, so that each side has a spread.
 LEAST = 2
-# More classes than these have no scores of their own, only their mean.
+# With more classes than this, only the mean over classes is reported.
 MOST_SHOWN = 20
 
 
 class View(Protocol):
-    """How samples are seen for a distance, and the distance of two sets so seen."""
+    """A representation of samples, and a distance between two sets in that representation."""
 
     def of(self, values: Tensor) -> Tensor: ...
 
@@ -41,7 +39,7 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class FeatureView:
-    """The Fréchet distance of features."""
+    """The Fréchet distance between features."""
 
     extractor: Extractor
 
@@ -49,7 +47,7 @@ class FeatureView:
         return self.extractor.features(values)
 
     def distance(self, real: Tensor, fake: Tensor) -> float:
-        """NaN if a generated feature is not finite."""
+        """Return the distance, or NaN if a generated feature is not finite."""
         return frechet_distance(real, fake) if bool(torch.isfinite(fake).all()) else math.nan
 
     def protocol(self) -> dict[str, Any]:
@@ -58,7 +56,7 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class SlicedView:
-    """The sliced 2-Wasserstein distance, of as many of each set as the smaller has."""
+    """The sliced 2-Wasserstein distance, with both sets cut to the size of the smaller set."""
 
     projections: Projections
 
@@ -79,7 +77,14 @@ class SlicedView:
 
 @dataclass(frozen=True)
 class ByClass:
-    """A distance from the real samples of each class, and its mean. `short` names it in `class/<class>/<short>`."""
+    """A distance within each class, and its mean over classes.
+
+    Attributes:
+        names: the full name of the mean.
+        short: name of the distance within one class, reported as `class/<class>/<short>`.
+        view: the representation of samples, and its distance.
+        real: the real samples of each class, in that representation.
+    """
 
     names: tuple[str, ...]
     short: str
@@ -88,7 +93,7 @@ class ByClass:
 
     @classmethod
     def fit(cls, name: str, short: str, view: View, real: SampleDraw, classes: int) -> ByClass:
-        """Raises `UserError` if no class has two held-out samples."""
+        """Split the real samples by class. Raises `UserError` if no class has two held-out samples."""
         seen = view.of(real.values)
         parts = tuple(seen[_labels(real) == label] for label in range(classes))
         if max(map(len, parts)) < LEAST:
@@ -99,9 +104,10 @@ class ByClass:
         return cls((name,), short, view, parts)
 
     def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
-        """The mean over the classes that have two samples on both sides; which those are, the labels alone decide.
+        """Return the mean over classes, and the distance within each class if there are at most 20 classes.
 
-        NaN if there are none.
+        Only classes with two samples on both sides count, so the labels alone decide which classes count. The mean is
+        NaN if no class counts.
         """
         by_class: dict[int, list[float]] = {}
         for drawn in draws:
@@ -123,7 +129,7 @@ class ByClass:
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """The share of digits that the shipped classifier takes for the one asked for, over all and of each."""
+    """The share of samples that the shipped classifier takes for the requested digit, overall and for each digit."""
 
     classes: int
     names: tuple[str, ...] = (specs.AS_ASKED_NAME,)

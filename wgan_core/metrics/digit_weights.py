@@ -13,10 +13,10 @@ FEATURES = 128
 
 @functools.cache
 def weights_hash() -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of the shipped weights."""
+    """Return the first 8 hexadecimal digits of the SHA-256 of the shipped weights."""
     return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8]
 
 
 def digits_label() -> str:
-    """What tells this classifier apart in the names of metrics."""
+    """Return the label of this classifier in the names of metrics."""
     return f"digits_{weights_hash()}"

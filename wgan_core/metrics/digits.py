@@ -1,7 +1,7 @@
-"""A small classifier of digits: its features are what FID and KID are measured on.
+"""A small digit classifier, on whose features FID and KID are measured.
 
-The weights ship with the package, so no metric needs a download. A score on these features says
-nothing about one on Inception features; the metric names therefore carry the hash of the weights.
+The weights ship with the package, so no metric needs a download. A score on these features does not compare with a
+score on Inception features. So the names of the metrics contain the hash of the weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wgan_core.metrics.digit_weights import FEATURES, WEIGHTS
 
 CLASSES = 10
 LEAK = 0.1
-# Small enough that the activations of a batch stay in the cache of one core.
+# Images in a batch. The activations of so few images stay in the cache of one core.
 BATCH = 250
 
 
@@ -40,19 +40,19 @@ class DigitClassifier(nn.Module):
         self.head = nn.Linear(FEATURES, CLASSES)
 
     def features(self, x: Tensor) -> Tensor:
-        """Features (N, 128) of images (N, 1, 28, 28)."""
-        # A leaky unit cannot die: with ReLU a quarter of the features ended up constant.
+        """Return the features (N, 128) of images (N, 1, 28, 28)."""
+        # With ReLU, a quarter of the features became constant; LeakyReLU units keep a gradient.
         return F.leaky_relu(self.hidden(self.convolutions(x)), LEAK)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, 10) of images (N, 1, 28, 28)."""
+        """Return the logits (N, 10) of images (N, 1, 28, 28)."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
 
 @functools.cache
 def load_digit_classifier() -> DigitClassifier:
-    """The shipped classifier on the CPU in float32, frozen and in evaluation mode; read once per process."""
+    """Load the shipped classifier once per process, on the CPU in float32, frozen and in evaluation mode."""
     classifier = DigitClassifier()
     classifier.load_state_dict(load(WEIGHTS.read_bytes()))
     return classifier.eval().requires_grad_(False)
@@ -60,7 +60,7 @@ def load_digit_classifier() -> DigitClassifier:
 
 @torch.no_grad()
 def digit_features(samples: Tensor) -> Tensor:
-    """Features float32 (N, 128) on the CPU, of images (N, 1, 28, 28) in [-1, 1]."""
+    """Return features float32 (N, 128), on the CPU, of images (N, 1, 28, 28) in [-1, 1]."""
     classifier = load_digit_classifier()
     batches = samples.detach().to("cpu", torch.float32).split(BATCH)
     return torch.cat([classifier.features(batch) for batch in batches])
@@ -68,6 +68,6 @@ def digit_features(samples: Tensor) -> Tensor:
 
 @torch.no_grad()
 def classify(samples: Tensor) -> Tensor:
-    """The digit that each image shows, int64 (N,), of images (N, 1, 28, 28) in [-1, 1]."""
+    """Return the digit, int64 (N,), that the classifier sees in each image of (N, 1, 28, 28) in [-1, 1]."""
     logits: Tensor = load_digit_classifier().head(digit_features(samples))
     return logits.argmax(dim=1)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from wgan_core.backend.linear import fast_linear
 
-# Rows of a kernel matrix computed at once. On a CPU, 250 x 5,000 floats stay in the cache of one core, which is 2.6 times
+# Rows of a kernel matrix computed at once. On a CPU, 250 x 5,000 floats stay in the cache of one core. That is 2.6 times
 # as fast as the whole matrix.
 KERNEL_ROWS = 250
 # Limit on the network simplex's pivots. Sets of a few thousand samples take only thousands of pivots.
@@ -45,7 +45,10 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Return k(a, b) = (a.b / D + 1)^3, (N, M), for rows a of (N, D) and b of (M, D) (Bińkowski et al. 2018, sec. 4)."""
+    """Return the kernel matrix (N, M) of all rows a of (N, D) and b of (M, D).
+
+    The kernel is k(a, b) = (a.b / D + 1)^3 (Bińkowski et al. 2018, section 4).
+    """
     with fast_linear(x):
         return (F.linear(x, y) / x.shape[1] + 1) ** 3
 
@@ -54,7 +57,7 @@ def within_mean(x: Tensor) -> float:
     """Return the mean of the kernel over all ordered pairs of different rows of (N, D)."""
     total = 0.0
     for start in range(0, len(x), KERNEL_ROWS):
-        # The matrix is symmetric, so each block of rows starts at the diagonal; entries right of it count twice.
+        # The matrix is symmetric, so the entries right of each diagonal square count twice, and none left of it is computed.
         block = cubic_kernel(x[start : start + KERNEL_ROWS], x[start:])
         square, right = block[:, : len(block)], block[:, len(block) :]
         total += _sum(square) - _sum(square.diagonal()) + 2 * _sum(right)

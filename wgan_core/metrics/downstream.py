@@ -1,6 +1,6 @@
-"""What generated rows are worth to a classifier that is tested on real ones (Esteban et al. 2017, section 4.2).
+"""Scores of classifiers that train on generated rows and are tested on real rows.
 
-As rows beside the real ones of their class: Wan and Jones 2020. As rows in place of real ones: Esteban et al. 2017.
+Generated rows either top up the real rows (Wan and Jones 2020) or replace them (Esteban et al. 2017, section 4.2).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "average_precision"
 DRAWS = 5
 TREES = 100
 
-# (count, seed) -> so many generated rows.
+# A function from (count, seed) to `count` generated rows.
 Draw = Callable[[int, int], pa.Table]
 Numbers = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -31,7 +31,7 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows (N, D) that a classifier sees, standardised, and their classes (N,)."""
+    """Standardised rows (N, D) for a classifier, with their classes (N,)."""
 
     features: Numbers
     classes: Classes
@@ -42,11 +42,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one classifier fared, over all draws.
+    """The scores of one classifier on the real test split, over all draws.
 
-    training: "real"; "topped up": real rows and generated ones beside; "replaced": generated ones in place of the real
-    ones of their classes. rows, generated: how many it was trained on, and how many of these were generated.
-    means, sds: of each of `METRICS` on the real test split, over the draws; a real training differs in the seed alone.
+    Attributes:
+        classifier: name of the classifier.
+        training: "real" for real rows; "topped up" for real and generated rows; "replaced" for generated rows in place
+            of the real rows of their classes.
+        rows: number of rows that the classifier was trained on.
+        generated: number of generated rows among them.
+        means: mean of each of `METRICS` over the draws.
+        sds: standard deviation of each of `METRICS` over the draws. If the training is "real", draws differ only in the
+            classifier's seed.
     """
 
     classifier: str
@@ -59,9 +65,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Problem:
-    """A classification that rows are generated for: which class a row is of, or whether it is of the positive one.
+    """A classification task: to predict a row's class, or whether a row is of the positive class.
 
-    target: the classes by number; that of `positive` is 1, any other 0.
+    Attributes:
+        coding: the columns of the classifier's features.
+        label: name of the column of the class.
+        positive: the positive class; None for a task with all classes.
+        target: the number of each class. With a positive class, its number is 1 and that of any other class is 0.
+        train: real training rows.
+        test: real test rows.
     """
 
     coding: Coding
@@ -73,10 +85,15 @@ class Problem:
 
     @classmethod
     def of(cls, splits: Mapping[str, pa.Table], coding: Coding) -> Problem:
-        """coding: the generator's, which says what the label is and which columns are categories.
+        """Make the classification task of a trained generator.
 
-        splits: the real rows of all classes. Raises `UserError` for rows that were generated without a label, for a
-        test split without the positive class or without any other, and for what the classifiers cannot be shown.
+        Args:
+            splits: the real rows of all classes, under "train" and "test".
+            coding: the generator's coding. It names the label and the categorical columns.
+
+        Raises:
+            UserError: the generator was trained without a label, a split has only one class, or a row cannot be
+                encoded.
         """
         if not coding.label:
             raise UserError(
@@ -99,7 +116,7 @@ class Problem:
         return cls(features, coding.label, coding.positive, target, train, test)
 
     def rows(self, table: pa.Table, where: str) -> Rows:
-        """Rows, real or generated, as a classifier sees them; where: what an error calls them."""
+        """Encode real or generated rows for a classifier. Errors call them by the name `where`."""
         labels = table[self.label].to_pylist()
         unknown = next((value for value in labels if value not in self.target and self.positive is None), None)
         if unknown is not None:
@@ -109,9 +126,13 @@ class Problem:
 
     @property
     def lacking(self) -> int:
-        """Rows of the positive class that would make it as large as the others together; of all classes, twice as many.
+        """Return the number of rows to generate.
 
-        Raises `UserError` if there are enough.
+        With a positive class, they make it as large as all other classes together. Without one, they double the
+        training rows.
+
+        Raises:
+            UserError: the positive class is large enough already.
         """
         if self.positive is None:
             return len(self.train.classes)
@@ -124,7 +145,7 @@ class Problem:
         return int(others - own)
 
     def trainings(self, draw: Draw, count: int, seed: int) -> dict[str, tuple[Rows, int]]:
-        """What a classifier is trained on, by name, and how many rows of it are generated."""
+        """Return the training rows of each kind of training, with the number of generated rows among them."""
         real = self.train
         replaced = np.ones_like(real.classes, dtype=bool) if self.positive is None else real.classes == 1
         kept = Rows(real.features[~replaced], real.classes[~replaced])
@@ -134,10 +155,16 @@ class Problem:
 
 
 def downstream(problem: Problem, draw: Draw, count: int, draws: int = DRAWS, seed: int = 0) -> list[Outcome]:
-    """Classifiers trained on real and generated rows and tested on the real test split, `draws` times each.
+    """Train classifiers on real and generated rows, and test them on the real test split.
 
-    count: how many generated rows are added to the real ones. seed: of the first draw and its classifiers; the next
-    have the next. The test split is never trained on, and columns are standardised by the real training split.
+    The test split is never trained on. Columns are standardised by the real training split.
+
+    Args:
+        problem: the classification task.
+        draw: generates rows.
+        count: number of generated rows that top up the real rows.
+        draws: number of draws of generated rows. Each classifier is trained once for each draw.
+        seed: seed of the first draw and its classifiers. Each further draw takes the next whole number.
     """
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -160,7 +187,7 @@ def downstream(problem: Problem, draw: Draw, count: int, draws: int = DRAWS, see
 
 
 def _classifiers(seed: int) -> dict[str, Any]:
-    from sklearn.ensemble import RandomForestClassifier  # takes a second
+    from sklearn.ensemble import RandomForestClassifier  # this import takes a second
     from sklearn.linear_model import LogisticRegression
 
     return {
@@ -170,10 +197,10 @@ def _classifiers(seed: int) -> dict[str, Any]:
 
 
 def _probabilities(model: Any, rows: Rows, problem: Problem) -> NDArray[np.float64]:
-    """(test rows, classes): of each class, in order; 0 for one that was not trained on."""
+    """Return the probabilities (test rows, classes) of a fitted model; 0 for a class that has no training rows."""
     found = np.zeros((len(problem.test.classes), max(problem.target.values()) + 1))
     seen = np.unique(rows.classes)
-    if len(seen) == 1:  # as of a generator that has lost all classes but one
+    if len(seen) == 1:  # a generator may have lost all classes but one
         found[:, seen[0]] = 1.0
         return found
     model.fit(rows.features, rows.classes)
@@ -182,7 +209,7 @@ def _probabilities(model: Any, rows: Rows, problem: Problem) -> NDArray[np.float
 
 
 def _scores(probabilities: NDArray[np.float64], problem: Problem) -> dict[str, float]:
-    """Of the positive class, or the mean over classes where there is none; each of those in the test split, alone."""
+    """Return `METRICS`. Those of single classes are of the positive class or, without one, means over test classes."""
     from sklearn import metrics
 
     truth, said = problem.test.classes, probabilities.argmax(axis=1)

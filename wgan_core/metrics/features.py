@@ -28,8 +28,8 @@ from wgan_core.metrics.register import FACTORIES, INCEPTION, REGISTER, check_fea
 # FID takes the eigenvalues of a D x D matrix. At D = 4,096 that is most of a minute for each score.
 MOST_FEATURES = 4096
 FEW = 3
-# Largest difference between an image's features in two batch sizes, relative to the largest feature. Rounding depends on
-# the batch size; batch normalisation in training mode differs by far more.
+# Largest difference between an image's features in two batch sizes, relative to the largest feature. Another batch size
+# rounds sums differently; batch normalisation in training mode changes features by far more.
 BATCH_TOLERANCE = 1e-3
 # With a fixed seed, a factory that draws its weights makes the same network at each start of a sweep.
 SEED = 0

@@ -1,7 +1,7 @@
 """The FID Inception network (Heusel et al. 2017), as torch-fidelity builds it, from a local weights file.
 
-The package torch-fidelity is the extra `inception`. Nothing is downloaded here: the user puts the weights file into the
-cache folder, and its size and SHA-256 are checked before anything unpickles it.
+The extra `inception` installs the package torch-fidelity. Nothing is downloaded here: the user puts the weights file
+into the cache folder. The size and SHA-256 of the file are checked before it is unpickled.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 SIZE = 95_628_359
-"""Bytes of the published file."""
+"""Size of the published file, in bytes."""
 
 PACKAGE = "torch-fidelity==0.4.0"
-# torch-fidelity's names of the network and of its 2,048 pooled features, on which FID is defined.
+# torch-fidelity's names for the network and for its 2,048 pooled features, on which FID is defined.
 NAME, LAYER = "inception-v3-compat", "2048"
 GREY, RGB = 1, 3
 
 
 class Inception(nn.Module):
-    """The network as a function of images (N, 1 or 3, H, W) in [-1, 1]; it gives features (N, 2048)."""
+    """A network from images (N, 1 or 3, H, W) in [-1, 1] to features (N, 2048)."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Wrap torch-fidelity's network, which takes uint8 images (N, 3, H, W) and resizes them as TensorFlow 1 did."""
+        """Wrap torch-fidelity's network. It takes uint8 images (N, 3, H, W) and resizes them as TensorFlow 1 does."""
         super().__init__()
         self.network = network
 
@@ -50,21 +50,21 @@ class Inception(nn.Module):
 
 
 def load_inception() -> Inception:
-    """Return the network with its published weights, read once per process. Raises `UserError` if it cannot be had."""
+    """Load the network with its published weights, once per process. Raises `UserError` if it cannot be loaded."""
     return read_inception(cache_folder() / FILE, SHA256, SIZE)
 
 
 @functools.cache
 def read_inception(path: Path, sha256: str, size: int) -> Inception:
-    """Return the network with the weights in a file.
+    """Load the network with the weights in a file, once per process.
 
     Args:
         path: a state dict of torch-fidelity's network, as torch.save writes it.
-        sha256: of that file, in hexadecimal.
-        size: of that file, in bytes.
+        sha256: SHA-256 of that file, in hexadecimal.
+        size: size of that file, in bytes.
 
     Raises:
-        UserError: if the file is missing or another one, or if torch-fidelity cannot be imported.
+        UserError: the file is missing, its size or SHA-256 differs, or torch-fidelity cannot be imported.
     """
     data = read_verified(path, sha256, size)
     network = _network_class()(NAME, [LAYER], feature_extractor_weights_path=io.BytesIO(data))
@@ -74,7 +74,7 @@ def read_inception(path: Path, sha256: str, size: int) -> Inception:
 def read_verified(path: Path, sha256: str, size: int) -> bytes:
     """Return the bytes of a regular file. Raises `UserError` unless they have this size and this SHA-256.
 
-    torch-fidelity unpickles the weights. It is handed these bytes and not the path, so nobody can exchange the file
+    torch-fidelity unpickles the weights. It gets the checked bytes instead of the path, so nobody can exchange the file
     between the check and the loading.
     """
     try:
@@ -90,7 +90,7 @@ def read_verified(path: Path, sha256: str, size: int) -> bytes:
                     f"--features inception must have weights of {size:,} bytes; {path} has {status.st_size:,}: "
                     f"delete it, and download {URL} to that path"
                 )
-            # The file may grow while it is read.
+            # The file may have grown since its size was checked; one more byte then changes the SHA-256.
             data = file.read(size + 1)
     except OSError as error:
         raise UserError(
@@ -106,7 +106,7 @@ def read_verified(path: Path, sha256: str, size: int) -> bytes:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file for `open`. Without O_NONBLOCK, opening a named pipe waits for its other end."""
+    """Open a file for `open`. Without O_NONBLOCK, opening a named pipe waits for a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -121,7 +121,7 @@ def package_version() -> str:
 def _network_class() -> Any:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    # torchvision, which it imports, raises RuntimeError beside another build of torch than its own.
+    # torch-fidelity imports torchvision, which raises RuntimeError if it was built for another torch.
     except Exception as error:
         raise UserError(
             f"--features inception must find the package {PACKAGE}; importing it fails: {one_line(error)}: "

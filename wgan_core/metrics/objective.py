@@ -38,7 +38,7 @@ def aliases(available: Collection[str] = ()) -> dict[str, str]:
 
 
 def declared(available: Collection[str], own: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
-    """Return all known metrics, also those that do not suit the data, so that an error can say why a name is refused."""
+    """Return all known metrics, also those that do not suit the data: an error can then say why a name is refused."""
     return known_metrics((*available, W1_NAME, C2ST_NAME, INTRA_SLICED_NAME), own)
 
 

@@ -21,9 +21,9 @@ class OwnMetric:
 
     Attributes:
         name: at most 40 lower-case letters, digits and `_`, the first a letter. The full name is `eval/<name>`.
-        measure: returns the score of real samples and equally many generated samples, each (N, ...) as a network sees
-            them. It must draw random numbers from a constant seed only, so that the same samples score the same in every
-            process. Several threads may call it at once, so it must change no shared state.
+        measure: takes real samples and equally many generated samples, each (N, ...) as a network sees them, and
+            returns the score. It must draw random numbers from a constant seed only, so that the same samples score the
+            same in every process. Several threads may call it at once, so it must change no shared state.
         meaning: one sentence that says what is measured, with its unit.
 
     Raises:

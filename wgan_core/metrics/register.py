@@ -19,19 +19,19 @@ FACTORIES: dict[str, Callable[[], nn.Module]] = {}
 
 
 def register_features(name: str, factory: Callable[[], nn.Module]) -> None:
-    """Make a feature extractor known by a name, for `--features NAME`.
+    """Register a feature extractor under a name, for `--features NAME`.
 
-    The network takes images float32 (N, C, H, W) in [-1, 1], of the shape that the data has and in any number N. It
-    gives floats (N, D), 1 <= D <= 4,096. It is made once, when a sweep starts, from a fixed seed; the workers get
-    copies of it with its weights. A worker may call it from several threads at once, so `forward` must change nothing
-    that its calls share.
+    The network takes float32 images (N, C, H, W) in [-1, 1], in the data's shape and any number N. It returns floats
+    (N, D), 1 <= D <= 4,096. The factory is called once, when a sweep starts, with a fixed seed. Workers get copies of
+    the network with its weights. A worker may call it from several threads at once, so `forward` must change no shared
+    state.
 
     Args:
         name: 1 to 20 lower-case letters, digits and `_`, the first a letter. The metrics' names contain it.
         factory: returns the network with its weights.
 
     Raises:
-        UserError: for a name that is bad, that of a shipped network, or that of another factory.
+        UserError: the name has another form, or belongs to a shipped network or to another factory.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
         raise UserError(
@@ -44,7 +44,7 @@ def register_features(name: str, factory: Callable[[], nn.Module]) -> None:
 
 
 def check_features(name: str) -> None:
-    """Raise `UserError` unless `--features` may have this value."""
+    """Raise `UserError` unless `--features` accepts this value."""
     if name == INCEPTION or name in FACTORIES:
         return
     known = ", ".join((*sorted(FACTORIES), INCEPTION))

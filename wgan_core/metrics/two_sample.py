@@ -7,18 +7,23 @@ from torch import Tensor
 
 
 def nearest_neighbour_accuracies(real: Tensor, fake: Tensor) -> tuple[float, float]:
-    """Leave-one-out accuracy of 1-NN on real (N, D) and on fake samples (N, D), with Euclidean distance.
+    """Return the leave-one-out accuracies of 1-NN on real and on fake samples, with Euclidean distance.
 
-    Of a perfect generator both tend to a half. Far above it on both: they can be told apart. Low on the real and high
-    on the fake ones: the fakes crowd in few places, which the mean of the two can hide. Where neighbours are equally
-    near, as equal rows are, each counts its share. Time and memory grow with N^2.
+    For a perfect generator, both accuracies tend to 0.5. If both are far above 0.5, real and fake samples can be told
+    apart. If the accuracy is low on real and high on fake samples, fake samples crowd in few places. The mean of both
+    accuracies can hide that. Equally near neighbours, such as equal rows, share one vote. Time and memory grow with N^2.
 
-    Raises `ValueError` for unequal numbers, with which neither would tend to a half.
+    Args:
+        real: real samples (N, D).
+        fake: fake samples (N, D).
+
+    Raises:
+        ValueError: the shapes differ. With unequal numbers of samples, neither accuracy would tend to 0.5.
     """
     if real.shape != fake.shape:
         raise ValueError(f"both must have one shape (N, D): given {tuple(real.shape)} and {tuple(fake.shape)}")
     count, both = len(real), torch.cat([real, fake]).double()
-    # Differences, not products: of equal rows the distance is 0 then, and not what rounding leaves.
+    # cdist takes differences here instead of products, so that equal rows have a distance of exactly 0.
     distances = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
     nearest = distances == distances.min(dim=1, keepdim=True).values
     among_real = nearest[:, :count].sum(1).double() / nearest.sum(1)

@@ -1,1 +1,1 @@
-"""The mathematics alone: objectives, optimisers and random draws."""
+"""Mathematics of training: objectives, optimisers and random draws."""

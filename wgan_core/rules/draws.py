@@ -1,10 +1,10 @@
-"""Randomness as data: every draw is a function of (trial seed, stream, update, position).
+"""Random draws as data: every draw is a function of (trial seed, stream, update, position).
 
-So a draw is the same for any number of lanes, in any lane, on any node, and however often the trial
-was interrupted; nothing has to be stored but the count of updates.
+A draw is thus the same for any number of lanes, in any lane, on any node, and after any interruption. Only the count of
+updates has to be stored.
 
-The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
-written in int64 tensor operations, which are exact on the CPU and on a GPU alike.
+The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). It is written
+in int64 tensor operations, which are exact on the CPU and on a GPU.
 
     K lanes   U updates   S draws per update   W = ceil(S / 4) counters of four words each
 """
@@ -24,7 +24,7 @@ _ROUNDS = 10
 
 
 class Stream(IntEnum):
-    """What a draw is for. The numbers are part of the checkpoint format: never change one."""
+    """Purpose of a draw. The numbers are part of the checkpoint format: never change one."""
 
     DATA = 1
     CRITIC_Z = 2
@@ -37,7 +37,12 @@ class Stream(IntEnum):
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> list[Tensor]:
-    """Philox4x32-10: four words in [0, 2^32) from four counter and two key words (int64, broadcast together)."""
+    """Compute Philox4x32-10: four words in [0, 2^32), int64.
+
+    Args:
+        counter: Four counter words, int64.
+        key: Two key words, int64. All six tensors must broadcast together.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
@@ -54,7 +59,7 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Te
 
 
 def words(seeds: Tensor, stream: Stream, updates: Tensor, size: int) -> Tensor:
-    """Uniform 32-bit words as int64, (K, U, S), for seeds (K,) and update numbers (K, U)."""
+    """Draw uniform 32-bit words as int64, (K, U, S), for seeds (K,) and update numbers (K, U)."""
     count = -(-size // 4)
     position = torch.arange(count, device=seeds.device)
     updates = updates[:, :, None]
@@ -69,20 +74,20 @@ def words(seeds: Tensor, stream: Stream, updates: Tensor, size: int) -> Tensor:
 
 
 def indices(seeds: Tensor, stream: Stream, updates: Tensor, size: int, below: int) -> Tensor:
-    """Whole numbers in [0, below), (K, U, S) int64. `below` is at most 2^31."""
+    """Draw whole numbers in [0, below), (K, U, S) int64. `below` is at most 2^31."""
     return (words(seeds, stream, updates, size) * below) >> 32
 
 
 def uniform(seeds: Tensor, stream: Stream, updates: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """Uniform draws from U[0, 1], (K, U, S)."""
+    """Draw from U[0, 1], (K, U, S)."""
     return _unit(words(seeds, stream, updates, size)).to(dtype)
 
 
 def normal(seeds: Tensor, stream: Stream, updates: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """Standard normal draws, (K, U, S), by Box and Muller (1958).
+    """Draw from the standard normal distribution, (K, U, S), by Box and Muller (1958).
 
-    Computed in double precision and rounded once, so that float32 draws do not depend on how a
-    device vectorises the logarithm or the cosine.
+    The draws are computed in double precision and rounded once. So float32 draws do not depend on how a device
+    vectorises the logarithm or the cosine.
     """
     pairs = _unit(words(seeds, stream, updates, size + size % 2)).unflatten(-1, (-1, 2))
     radius = (-2 * pairs[..., 0].log()).sqrt()
@@ -92,5 +97,5 @@ def normal(seeds: Tensor, stream: Stream, updates: Tensor, size: int, dtype: tor
 
 
 def _unit(bits: Tensor) -> Tensor:
-    """Words to double precision in the open interval (0, 1)."""
+    """Map words to double precision in the open interval (0, 1)."""
     return (bits.double() + 0.5) * 2.0**-32

@@ -1,9 +1,9 @@
-"""What critic and generator minimise, per lane.
+"""Losses and penalties that the critic and the generator minimise, per lane.
 
     K lanes, N samples in a batch; scores are critic outputs, (K, N); points are inputs, (K, N, ...)
 
-Lanes are independent, so the gradient of a sum over lanes holds each lane's own gradient: plain
-`autograd.grad` serves K trials at once, double backward included.
+Lanes are independent, so the gradient of a sum over lanes holds each lane's own gradient. Plain `autograd.grad`
+therefore serves K trials at once, double backward included.
 """
 
 from __future__ import annotations
@@ -22,56 +22,59 @@ def _softplus(x: Tensor) -> Tensor:
     return softplus(x)
 
 
-# What a critic minimises, from its scores of real and of generated samples; and a generator, from the latter.
+# Losses: a critic's from its scores of real and generated samples, a generator's from those of generated samples.
 
 
 def wasserstein_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """E D(real) - E D(fake), (K,): the critic's estimate, without any penalty (Arjovsky et al. 2017, eq. 3).
+    """Return E D(real) - E D(fake), (K,): the critic's estimate, without any penalty (Arjovsky et al. 2017, eq. 3).
 
-    Depends on lambda, so it does not compare across trials: for a shift of length W the trained
+    The estimate depends on lambda, so it does not compare across trials. For a shift of length W, the trained
     critic reads about W + W^2 / (2 lambda).
     """
     return real_scores.mean(1) - fake_scores.mean(1)
 
 
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """E D(fake) - E D(real), (K,) (Gulrajani et al. 2017, eq. 3, without the penalty)."""
+    """Return E D(fake) - E D(real), (K,) (Gulrajani et al. 2017, eq. 3, without the penalty)."""
     return -wasserstein_estimate(real_scores, fake_scores)
 
 
 def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
-    """-E D(G(z)), (K,) (Gulrajani et al. 2017, Algorithm 1, line 12)."""
+    """Return -E D(G(z)), (K,) (Gulrajani et al. 2017, Algorithm 1, line 12)."""
     return -fake_scores.mean(1)
 
 
 def logistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """-E log s(D(real)) - E log(1 - s(D(fake))), (K,): D are logits, s the sigmoid (Goodfellow et al. 2014, eq. 1)."""
+    """Return -E log s(D(real)) - E log(1 - s(D(fake))), (K,) (Goodfellow et al. 2014, eq. 1).
+
+    D are logits and s is the sigmoid.
+    """
     return _softplus(-real_scores).mean(1) + _softplus(fake_scores).mean(1)
 
 
 def saturating_generator_loss(fake_scores: Tensor) -> Tensor:
-    """E log(1 - s(D(G(z)))), (K,): the game's own, flat where the critic is sure (Goodfellow et al. 2014, eq. 1)."""
+    """Return E log(1 - s(D(G(z)))), (K,), which is flat where the critic is sure (Goodfellow et al. 2014, eq. 1)."""
     return -_softplus(fake_scores).mean(1)
 
 
 def non_saturating_generator_loss(fake_scores: Tensor) -> Tensor:
-    """-E log s(D(G(z))), (K,) (Goodfellow et al. 2014, section 3)."""
+    """Return -E log s(D(G(z))), (K,) (Goodfellow et al. 2014, section 3)."""
     return _softplus(-fake_scores).mean(1)
 
 
 def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)), (K,) (Miyato et al. 2018, eq. 16)."""
+    """Return E max(0, 1 - D(real)) + E max(0, 1 + D(fake)), (K,) (Miyato et al. 2018, eq. 16)."""
     return (1 - real_scores).relu().mean(1) + (1 + fake_scores).relu().mean(1)
 
 
-# Penalties on the critic's gradient, each the batch mean, to be weighted by lambda.
+# Penalties on the critic's gradient. Each is a batch mean, which the caller weights by lambda.
 
 
 def gradient_norms(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """Euclidean norm of the critic's gradient at each point over all of a sample's axes, (K, N).
+    """Return the Euclidean norm of the critic's gradient at each point, over all of a sample's axes, (K, N).
 
-    Differentiable with respect to the critic's parameters; where the gradient is zero so is the
-    derivative of its norm.
+    The norms are differentiable with respect to the critic's parameters. Where the gradient is zero, the derivative of
+    its norm is zero too.
     """
     import torch
 
@@ -81,22 +84,22 @@ def gradient_norms(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor
 
 
 def two_sided_penalty(norms: Tensor) -> Tensor:
-    """E (|grad D| - 1)^2, (K,) (Gulrajani et al. 2017, eq. 3)."""
+    """Return E (|grad D| - 1)^2, (K,) (Gulrajani et al. 2017, eq. 3)."""
     return (norms - 1).square().mean(1)
 
 
 def one_sided_penalty(norms: Tensor) -> Tensor:
-    """E max(0, |grad D| - 1)^2, (K,): slopes below 1 are free (Petzka et al. 2018, WGAN-LP)."""
+    """Return E max(0, |grad D| - 1)^2, (K,): slopes below 1 are free (Petzka et al. 2018, WGAN-LP)."""
     return (norms - 1).relu().square().mean(1)
 
 
 def zero_centred_penalty(norms: Tensor) -> Tensor:
-    """E |grad D|^2 / 2, (K,): R1 on real samples, R2 on generated ones (Mescheder et al. 2018, eq. 9 and 10)."""
+    """Return E |grad D|^2 / 2, (K,): R1 on real samples, R2 on generated ones (Mescheder et al. 2018, eq. 9 and 10)."""
     return norms.square().mean(1) / 2
 
 
 def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
-    """Points between each real sample and its fake, one weight in [0, 1] a sample, (K, N).
+    """Return points between each real sample and its fake, with one weight in [0, 1] per sample, (K, N).
 
     Gulrajani et al. 2017, Algorithm 1, line 6: weight * real + (1 - weight) * fake.
     """
@@ -113,7 +116,12 @@ def fake_points(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """A function `of` the norms (K, N) of the critic's gradient at `points`, which real, fake and weights give."""
+    """A penalty on the norms of the critic's gradient.
+
+    Attributes:
+        points: Returns the points of the gradient from real samples, fakes and weights.
+        of: Returns the penalty (K,) of the norms (K, N).
+    """
 
     points: Callable[[Tensor, Tensor, Tensor], Tensor]
     of: Callable[[Tensor], Tensor]
@@ -121,7 +129,11 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Objective:
-    """One game. `clips`: after each update the critic's parameters are clipped (Arjovsky et al. 2017, Algorithm 1)."""
+    """A pair of losses, with an optional penalty of the critic.
+
+    Attributes:
+        clips: Whether the critic's parameters are clipped after each update (Arjovsky et al. 2017, Algorithm 1).
+    """
 
     critic_loss: Callable[[Tensor, Tensor], Tensor]
     generator_loss: Callable[[Tensor], Tensor]

@@ -1,7 +1,7 @@
-"""Optimisers as rules for one element, which move all lanes at once, in place.
+"""Optimisers as elementwise rules, which update all lanes at once, in place.
 
-All keep up to two moments a parameter, `first` and `second`, which start at zero. What the two decay rates mean is each
-optimiser's own; they carry Adam's names, since Adam is what most trials use.
+Each optimiser keeps up to two moments per parameter, `first` and `second`, which start at zero. The two decay rates
+have Adam's names, since most trials use Adam. Each optimiser gives them its own meaning.
 
     K lanes
 """
@@ -23,9 +23,13 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Rates:
-    """What an optimiser is told, a value a lane: (K,) each, in double precision.
+    """Inputs of an optimiser, one value per lane: (K,) each, float64 except `due`.
 
-    step: the count of this update, from 1. due: bool, whether a lane takes the update; the others stay as they are.
+    Attributes:
+        step: Count of this update, from 1.
+        lr: Learning rate.
+        beta1, beta2: Decay rates.
+        due: Flags, bool: whether a lane takes the update. Other lanes stay unchanged.
     """
 
     step: Tensor
@@ -39,9 +43,10 @@ class Rates:
 class Rule:
     """An optimiser in two parts.
 
-    factors: of `Rates`, what all elements of a lane have in common, (K,) each, in double precision.
-    move: of a parameter, its gradient and its moments, and the factors as they stand beside them, what parameter and
-    moments become.
+    Attributes:
+        factors: Returns the values that all elements of a lane share, (K,) each, float64.
+        move: Returns the new parameter and moments. Its inputs are a parameter, its gradient, its two moments, and
+            the factors, broadcast to the parameter's shape.
     """
 
     factors: Callable[[Rates], Factors]
@@ -64,7 +69,7 @@ def _adam(
     size: Tensor,
     root: Tensor,
 ) -> Moved:
-    """Adam (Kingma and Ba 2015, Algorithm 1)."""
+    """Apply Adam (Kingma and Ba 2015, Algorithm 1)."""
     first = first.lerp(gradient, new1)
     second = second * old2 + gradient * gradient * new2
     return parameter - size * first / (second.sqrt() / root + EPSILON), first, second
@@ -84,7 +89,7 @@ def _rmsprop(
     new: Tensor,
     lr: Tensor,
 ) -> Moved:
-    """RMSProp (Tieleman and Hinton 2012, lecture 6.5): `beta2` smooths the squares, `beta1` is the momentum."""
+    """Apply RMSProp (Tieleman and Hinton 2012, lecture 6.5): `beta2` smooths the squares, `beta1` is the momentum."""
     square = square * old + gradient * gradient * new
     velocity = velocity * momentum + gradient / (square.sqrt() + EPSILON)
     return parameter - lr * velocity, velocity, square
@@ -95,7 +100,7 @@ def _sgd_factors(rates: Rates) -> Factors:
 
 
 def _sgd(parameter: Tensor, gradient: Tensor, velocity: Tensor, second: Tensor, momentum: Tensor, lr: Tensor) -> Moved:
-    """Gradient descent with momentum `beta1` (Sutskever et al. 2013, eq. 1 and 2 as torch.optim.SGD has them)."""
+    """Apply gradient descent with momentum `beta1` (Sutskever et al. 2013, eq. 1 and 2, in torch.optim.SGD's form)."""
     velocity = velocity * momentum + gradient
     return parameter - lr * velocity, velocity, second
 
@@ -116,7 +121,7 @@ def move_(
     factors: Factors,
     due: Tensor,
 ) -> None:
-    """One update of tensors (K, ...), all of one dtype and device, of the lanes that are due."""
+    """Update tensors (K, ...), all of one dtype and device, in the lanes that are due."""
     factors = tuple(factor.to(parameters[0].dtype) for factor in factors)
     for parameter, gradient, *moments in zip(parameters, gradients, first, second, strict=True):
         of_lane = [beside(factor, parameter) for factor in factors]
@@ -126,7 +131,7 @@ def move_(
 
 
 def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor) -> None:
-    """Move averages (K, ...), all of one dtype, towards values by a share a lane, (K,): 0 leaves them as they are."""
+    """Move averages (K, ...), all of one dtype, towards values by a share per lane, (K,). 0 changes nothing."""
     if averages:
         share = share.to(averages[0].dtype)
     for average, value in zip(averages, values, strict=True):
@@ -134,6 +139,6 @@ def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor
 
 
 def beside(values: Tensor, tensor: Tensor) -> Tensor:
-    """Values (K,) as they stand beside a tensor (K, ...): its rank, and its dtype unless they are bools."""
+    """Reshape values (K,) to broadcast with a tensor (K, ...). Floats take the tensor's dtype."""
     shaped = values.reshape(-1, *[1] * (tensor.dim() - 1))
     return shaped.to(tensor.dtype) if values.is_floating_point() else shaped

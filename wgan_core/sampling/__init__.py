@@ -1,1 +1,1 @@
-"""A trained generator on its own: load it and sample from it."""
+"""Loading and sampling of a trained generator."""

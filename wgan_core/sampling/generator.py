@@ -1,4 +1,4 @@
-"""A trained generator as what is taken away: an `nn.Module`, its files, and a program that needs torch alone."""
+"""Exports of a trained generator: an `nn.Module`, its files, and a program that needs only torch."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ from wgan_core.training.checkpoint import Checkpoint
 WEIGHTS = "generator.safetensors"
 DESCRIPTION = "generator.json"
 PROGRAM = "generator.pt2"
-# Samples that a generator draws at a time: its layers are wider than they are.
+# Samples drawn per forward pass. The limit is low because layers are wider than the samples.
 AT_ONCE = 5_000
 
 
 def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
-    """The checkpoint's averaged generator in evaluation mode, on the CPU: z (N, Z) to samples (N, ...).
+    """Return the averaged generator in evaluation mode, on the CPU, from z (N, Z) to samples (N, ...).
 
-    Where it is told classes, it takes labels, int64 (N,), after z.
+    If the generator takes classes, it takes labels, int64 (N,), after z.
     """
     return _module(checkpoint.structure, {name: tensor[0] for name, tensor in checkpoint.state.average.items()})
 
 
 def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
-    """(count, seed, labels=None) -> samples (count, ...) of the averaged generator; labels (count,) if told any."""
+    """Return a function (count, seed, labels=None) that draws samples (count, ...) of the averaged generator.
+
+    If the generator takes classes, the function needs labels (count,).
+    """
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
 
     def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
@@ -47,7 +50,7 @@ def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
 
 
 def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
-    # On the meta device nothing is drawn and nothing allocated: the tensors are put in its place.
+    # Building on the meta device draws and allocates nothing. `load_state_dict` then assigns the tensors.
     with torch.device("meta"):
         _, generator = build(structure)
     try:
@@ -61,7 +64,7 @@ def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
-    """Write the averaged generator's weights and what they belong to."""
+    """Write the averaged generator's weights and their description."""
     tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()}
     structure = checkpoint.structure
     told = f"; labels: int64 (N,) in [0, {structure.classes})" if structure.classes else ""
@@ -78,15 +81,19 @@ def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
 
 
 def read_generator(folder: Folder) -> nn.Module:
-    """The generator that `write_generator` wrote, in evaluation mode. Raises `FileNotFoundError`."""
+    """Return the generator that `write_generator` wrote, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+    """
     description: dict[str, Any] = json.loads(folder.read(DESCRIPTION))
     return _module(Structure.from_json(description["structure"]), load(folder.read(WEIGHTS)))
 
 
 def program(checkpoint: Checkpoint) -> bytes:
-    """The generator as a `torch.export` program for any batch size: `torch.export.load(...).module()(z)`.
+    """Return the generator as a `torch.export` program for any batch size.
 
-    Where it is told classes: `(z, labels)`.
+    Call it as `torch.export.load(...).module()(z)`, or with `(z, labels)` if the generator takes classes.
     """
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
     example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]

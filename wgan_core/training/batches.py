@@ -24,9 +24,9 @@ class Blocks:
     The tensors keep their place in memory, because recorded CUDA graphs read them there.
 
     Args:
-        draw: returns the draws (K, BLOCK, N, ...) for the counts (K, BLOCK), for whole batches of N samples.
-        device: device of the draws.
-        ranks: ranks of the trial. Only this rank's part of the N samples is kept.
+        draw: Returns the draws (K, BLOCK, N, ...) for the counts (K, BLOCK), for whole batches of N samples.
+        device: Device of the draws.
+        ranks: Ranks of the trial. Only this rank's part of the N samples is kept.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Blocks:
         """Return the draws for the counts (K,), each tensor (K, ...).
 
         Args:
-            counts: counts within the block that `fill` drew last.
+            counts: Counts within the block that `fill` drew last.
 
         Raises:
             ValueError: `fill` was never called.
@@ -70,11 +70,11 @@ class Batches:
     fakes have the labels of newly drawn rows. Each rank draws whole batches and keeps its own part.
 
     Args:
-        structure: the structure of all K trials.
-        data: real samples (M, ...), on the training device.
-        seeds: the trials' seeds (K,).
-        labels: labels (M,) of the data.
-        ranks: ranks of the trial.
+        structure: The structure of all K trials.
+        data: Real samples (M, ...), on the training device.
+        seeds: The trials' seeds (K,).
+        labels: Labels (M,) of the data.
+        ranks: Ranks of the trial.
 
     Raises:
         ValueError: `full_batch` is set, and the batch size is not the number of samples.

@@ -44,11 +44,11 @@ class Checkpoint:
     """A trial with its training state at one count of critic updates.
 
     Attributes:
-        critic_updates: critic updates made so far.
-        state: the state of one lane.
-        scores: held-out metrics by name; empty for a checkpoint saved between two report steps.
-        seconds: training time so far.
-        since_report: by training metric, the sum and number of updates since the last report. A checkpoint saved
+        critic_updates: Critic updates made so far.
+        state: The state of one lane.
+        scores: Held-out metrics by name; empty for a checkpoint saved between two report steps.
+        seconds: Training time so far.
+        since_report: By training metric, the sum and number of updates since the last report. A checkpoint saved
             between two report steps needs them to finish the means.
     """
 
@@ -106,8 +106,8 @@ def read(folder: Folder) -> Checkpoint:
     """Read the checkpoint in this folder.
 
     Raises:
-        UserError: the folder has no manifest, or its format is unknown to this version.
-        DamagedCheckpoint: a file differs from the manifest or does not describe a trial.
+        UserError: The folder has no manifest, or its format is unknown to this version.
+        DamagedCheckpoint: A file differs from the manifest or does not describe a trial.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -149,7 +149,7 @@ def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
     """Return the scores and the count of critic updates of a checkpoint, without reading its state.
 
     Raises:
-        DamagedCheckpoint: the manifest or `trial.json` is missing or damaged.
+        DamagedCheckpoint: The manifest or `trial.json` is missing or damaged.
     """
     described = _described(folder, _verified(folder, TRIAL, _manifest(folder)[TRIAL]))
     try:
@@ -168,7 +168,7 @@ def latest(folder: Folder) -> Checkpoint | None:
     """Return the newest undamaged checkpoint below `folder`, or None. Log a warning for each damaged one.
 
     Raises:
-        UserError: a checkpoint has a format that this version does not know.
+        UserError: A checkpoint has a format that this version does not know.
     """
     for name in reversed(valid(folder)):
         try:

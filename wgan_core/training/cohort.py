@@ -31,9 +31,9 @@ class Report:
     """A trial's progress at one report step.
 
     Attributes:
-        means: mean of each training metric over the updates since the previous report step.
-        seconds: training time since the previous report step; each lane counts an equal share of the cohort's time.
-        problem: names up to four means or tensors that are not finite; empty if all are finite.
+        means: Mean of each training metric over the updates since the previous report step.
+        seconds: Training time since the previous report step; each lane counts an equal share of the cohort's time.
+        problem: Names up to four means or tensors that are not finite; empty if all are finite.
     """
 
     trial: Trial
@@ -62,18 +62,18 @@ class Cohort:
     depends on which trials come and go beside it. Only `resize` changes the shapes.
 
     Args:
-        structure: the structure of all trials.
-        data: all real samples (M, ...), uint8 pixels or floats, on `device`.
-        grid: the report steps, ascending.
-        device: the training device.
-        width: number of lanes.
-        labels: int64 (M,), on `device`; needed if the structure has classes.
-        execution: how a GPU carries out updates, one of `EXECUTIONS`. Several ranks always run operation by operation.
-        ranks: ranks that train one trial together, on one lane. Each rank has a cohort of its own and calls the same
+        structure: The structure of all trials.
+        data: All real samples (M, ...), uint8 pixels or floats, on `device`.
+        grid: The report steps, ascending.
+        device: The training device.
+        width: Number of lanes.
+        labels: Labels, int64 (M,), on `device`; needed if the structure has classes.
+        execution: How a GPU carries out updates, one of `EXECUTIONS`. Several ranks always run operation by operation.
+        ranks: Ranks that train one trial together, on one lane. Each rank has a cohort of its own and calls the same
             methods with the same arguments.
 
     Raises:
-        ValueError: the execution is unknown, needed labels are missing, or several ranks have several lanes.
+        ValueError: The execution is unknown, needed labels are missing, or several ranks have several lanes.
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class Cohort:
         """Put a trial on a vacant lane.
 
         Args:
-            trial: the trial.
-            state: the trial's state, as a single lane; None starts from the trial's seed.
-            critic_updates: the count of critic updates of `state`.
-            since_report: the sums that method `since_report` returned with `state`; None at a report step.
+            trial: The trial.
+            state: The trial's state, as a single lane; None starts from the trial's seed.
+            critic_updates: The count of critic updates of `state`.
+            since_report: The sums that method `since_report` returned with `state`; None at a report step.
 
         Raises:
-            ValueError: no lane is vacant.
+            ValueError: No lane is vacant.
         """
         if None not in self._lanes:
             raise ValueError(f"no lane is vacant: the {self.width} hold {[trial.number for trial in self.trials]}")
@@ -144,7 +144,7 @@ class Cohort:
         Another number of lanes may change the last bit of a trial's results in single precision.
 
         Raises:
-            ValueError: the trials need more lanes, or several ranks have more than one lane.
+            ValueError: The trials need more lanes, or several ranks have more than one lane.
         """
         occupied = self._occupied
         if width < max(1, len(occupied)):
@@ -180,7 +180,7 @@ class Cohort:
         """Train all lanes until at least one reaches its next report step, and return the reports of those lanes.
 
         Args:
-            interrupted: called before every update; training stops if it returns True, maybe without any report. Over
+            interrupted: Called before every update; training stops if it returns True, maybe without any report. Over
                 several ranks only the first rank's function is called, before the first and every eighth later update.
         """
         occupied = self._occupied

@@ -25,8 +25,8 @@ class Lanes:
     The attributes that are not listed here are the hyper-parameters of `Hyper`.
 
     Attributes:
-        seeds: seed of each lane's trial.
-        critic_updates: number of critic updates that each lane has made.
+        seeds: Seed of each lane's trial.
+        critic_updates: Number of critic updates that each lane has made.
     """
 
     seeds: Tensor

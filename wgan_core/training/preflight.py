@@ -25,16 +25,16 @@ HYPER = Hyper(lambda_gp=1.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=1, beta
 def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     """Check that the networks fit the samples and can be trained.
 
-    A user's own networks are tried on the CPU, through all derivatives that the objective takes. The trial update has two
-    lanes if `lanes` is above 1. Shipped networks are only built, because they have checks of their own.
+    A user's own networks are tried on the CPU, through all derivatives that the objective takes. The trial update has
+    two lanes if `lanes` is above 1. Shipped networks are only built, because they have checks of their own.
 
     Args:
-        structure: the structure to check.
-        lanes: number of trials that train side by side.
-        ranks: number of GPUs per trial. Each takes an equal part of a batch.
+        structure: The structure to check.
+        lanes: Number of trials that train side by side.
+        ranks: Number of GPUs per trial. Each takes an equal part of a batch.
 
     Raises:
-        UserError: the batch does not divide over the GPUs, or the networks do not fit or cannot be trained.
+        UserError: The batch does not divide over the GPUs, or the networks do not fit or cannot be trained.
     """
     if structure.batch_size % ranks:
         raise UserError(
@@ -64,7 +64,7 @@ def _divisor(batch: int, ranks: int) -> int:
 
 @contextmanager
 def _told(what: str, remedy: str) -> Iterator[None]:
-    """Turn any error into a `UserError` that says what must hold. A user's own code may raise any error."""
+    """Turn any other error into a `UserError` that says what must hold. A user's own code may raise any error."""
     try:
         yield
     except UserError:

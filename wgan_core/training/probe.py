@@ -30,8 +30,8 @@ class Measurement:
     """Training speed and memory of a number of lanes.
 
     Attributes:
-        updates_per_s: critic updates per second of all lanes together; None if the lanes do not fit in memory.
-        peak_bytes: peak device memory, including the scoring of one trial; None if unknown, as on the CPU.
+        updates_per_s: Critic updates per second of all lanes together; None if the lanes do not fit in memory.
+        peak_bytes: Peak device memory, including the scoring of one trial; None if unknown, as on the CPU.
     """
 
     lanes: int
@@ -60,16 +60,19 @@ def measure(
     seconds: float = SECONDS,
     execution: str = CAPTURED,
 ) -> Measurement:
-    """Train a cohort with one lane for each of `hypers` and measure its speed and memory.
+    """Train a cohort with one lane for each of `hypers`, and measure its speed and memory.
 
     Args:
-        structure, data, labels, device, execution: as for `Cohort`.
-        hypers: hyper-parameters, one lane each.
-        samples: number of samples to draw from one trial after training, as its scoring does.
-        seconds: approximate duration of the timed training.
+        structure, data, labels, device, execution: As for `Cohort`.
+        hypers: Hyper-parameters, one lane each.
+        samples: Number of samples to draw from one trial after training, as its scoring does.
+        seconds: Approximate duration of the timed training.
+
+    Returns:
+        The measurement. Its speed and memory are None if memory ran out.
 
     Raises:
-        Exception: any error of training, unless memory ran out.
+        Exception: Training failed for another reason than memory.
     """
     give_back(device)
     if device.type == "cuda":

@@ -27,11 +27,11 @@ def draw_samples(
     """Return samples (N, ...) of a lane's averaged generator, on the CPU.
 
     Args:
-        step: the structure's step.
-        state: state of a single lane, on `device`.
-        z: inputs (N, Z).
-        labels: labels (N,), if the generator takes any.
-        device: device that computes the samples.
+        step: The structure's step.
+        state: State of a single lane, on `device`.
+        z: Inputs (N, Z).
+        labels: Labels (N,), if the generator takes any.
+        device: Device that computes the samples.
     """
     parts = []
     for start in range(0, len(z), SAMPLE_BATCH):

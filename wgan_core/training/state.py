@@ -35,7 +35,7 @@ class NetworkState:
 
 @dataclass
 class TrainingState:
-    """The state of K trials. `average` holds the exponential averages of the generator's parameters and buffers."""
+    """State of K trials. `average` holds the exponential averages of the generator's parameters and buffers."""
 
     critic: NetworkState
     generator: NetworkState

@@ -28,13 +28,13 @@ from wgan_core.training.state import NetworkState, TrainingState
 
 @dataclass(frozen=True)
 class CriticBatch:
-    """The inputs of one critic update.
+    """Inputs of one critic update.
 
     Attributes:
-        real: real samples (K, N, ...).
-        z: latent inputs (K, N, Z) of the fakes.
-        weight: interpolation weights (K, N).
-        labels: labels (K, N) of the real samples and of their fakes; None if the networks take none.
+        real: Real samples (K, N, ...).
+        z: Latent inputs (K, N, Z) of the fakes.
+        weight: Interpolation weights (K, N).
+        labels: Labels (K, N) of the real samples and of their fakes; None if the networks take none.
     """
 
     real: Tensor
@@ -44,7 +44,7 @@ class CriticBatch:
 
 
 class Step:
-    """The critic's and the generator's update for trials of one structure, or of one trial over several ranks.
+    """Updates of critic and generator, for trials of one structure or for one trial over several ranks.
 
     Each rank gets its own part of a batch. Returned quantities are those of the whole batch, equal on all ranks.
     """
@@ -104,10 +104,10 @@ class Step:
         """Make one update of the generator and of its average in the lanes that are due. Other lanes stay unchanged.
 
         Args:
-            state: the state, updated in place.
-            lanes: the lanes, with the counts before the critic update that this update follows.
-            z: latent inputs (K, N, Z).
-            labels: labels (K, N); None if the networks take none.
+            state: The state, updated in place.
+            lanes: The lanes, with the counts before the critic update that this update follows.
+            z: Latent inputs (K, N, Z).
+            labels: Labels (K, N); None if the networks take none.
 
         Returns:
             generator_loss, (K,), by name.
@@ -130,7 +130,7 @@ class Step:
         return quantities
 
     def samples(self, state: TrainingState, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return samples (K, N, ...) of the averaged generators, in evaluation mode, for z (K, N, Z) and labels (K, N)."""
+        """Return samples (K, N, ...) of the averaged generators in evaluation mode, for z (K, N, Z), labels (K, N)."""
         parameters = {name: state.average[name] for name in state.generator.parameters}
         buffers = {name: state.average[name] for name in state.generator.buffers}
         with torch.no_grad():
@@ -142,9 +142,9 @@ class Step:
         """Average gradients and quantities of this rank's part of a batch over all ranks.
 
         Args:
-            names: names of the parameters, in the order of `gradients`.
-            gradients: gradients from this rank's part.
-            quantities: quantities (K,) from this rank's part, by name.
+            names: Names of the parameters, in the order of `gradients`.
+            gradients: Gradients from this rank's part.
+            quantities: Quantities (K,) from this rank's part, by name.
 
         Returns:
             The gradients and the quantities of the whole batch.

@@ -27,14 +27,14 @@ class Ticks:
     """State, batches and updates of K lanes. Any lane may be vacant: it is computed too, and its results are discarded.
 
     Args:
-        step: the structure's updates.
-        structure: the structure of all trials.
-        data: real samples (M, ...), on `device`.
-        labels: labels (M,) of the data.
-        start: a state of K lanes. `put` overwrites its values; only its shapes matter.
-        device: the training device.
-        is_captured: whether a GPU records ticks as CUDA graphs.
-        ranks: ranks of the trial.
+        step: The structure's updates.
+        structure: The structure of all trials.
+        data: Real samples (M, ...), on `device`.
+        labels: Labels (M,) of the data.
+        start: A state of K lanes. `put` overwrites its values; only its shapes matter.
+        device: The training device.
+        is_captured: Whether a GPU records ticks as CUDA graphs.
+        ranks: Ranks of the trial.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class Ticks:
         """Make a critic update of all lanes, then a generator update of the lanes that are due.
 
         Args:
-            generator_updates: number of generator updates of each occupied lane, by lane index.
-            is_due: whether any occupied lane is due for a generator update.
+            generator_updates: Number of generator updates of each occupied lane, by lane index.
+            is_due: Whether any occupied lane is due for a generator update.
         """
         if self._critic_drawn == 0:
             self._draw_for_critic()

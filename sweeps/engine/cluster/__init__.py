@@ -1,1 +1,1 @@
-"""What a sweep runs on: a Ray cluster, its nodes, what fits on them, and how they come and go."""
+"""The Ray cluster that a sweep runs on: its nodes, their resources, and how nodes join and leave."""

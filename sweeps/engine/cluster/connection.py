@@ -1,4 +1,4 @@
-"""The Ray cluster that a sweep runs on: joined or started, and checked before anything runs."""
+"""The connection to the Ray cluster of a sweep: join or start a cluster, and check it before any trial runs."""
 
 from __future__ import annotations
 
@@ -25,27 +25,30 @@ from wgan_core.errors import UserError, one_line
 
 ANSWER_S = 5.0
 LOOK_S = 1.0
-# What stands in RAY_ADDRESS for the cluster that is noted.
+# Value of RAY_ADDRESS that stands for the cluster in the note of `ray start`.
 AUTO = "auto"
-# A reused worker trains each trial in a new thread, and glibc would keep freed memory for each of them; and large
-# pages spare the processor look-ups (docs/log.md has both measured).
+# A reused worker trains each trial in a new thread, and glibc would keep freed memory in an arena per thread. Large pages
+# make updates faster. docs/log.md has both measurements.
 MALLOC = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
 
 
 def unsaid(_: str) -> None:
-    """Tell nobody."""
+    """Discard a message."""
 
 
 @contextmanager
 def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -> Iterator[list[dict[str, float]]]:
-    """Join a cluster, or start one on this machine, for as long as the block lasts; yield its nodes' resources.
+    """Join a cluster, or start one on this machine, for the duration of the block.
 
     Args:
-        address: as `running_cluster` returns it, which is asked if this is None.
-        say: is told where a cluster that is started here listens.
+        address: the cluster's address; empty for a new local cluster; None for the result of `running_cluster`.
+        say: a function that prints messages for the user.
+
+    Yields:
+        The resources of each node that accepts work.
 
     Raises:
-        UserError: if the cluster named by RAY_ADDRESS does not answer or let us in, or is not of our versions.
+        UserError: the cluster does not answer, refuses our token, or has other versions or other code than we have.
     """
     if address is None:
         address = running_cluster(say)
@@ -57,13 +60,14 @@ def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -
 
 
 def running_cluster(say: Callable[[str], None] = unsaid) -> str:
-    """Return the address of the cluster that a driver joins: RAY_ADDRESS, else the one that `ray start` noted here.
+    """Return the address of the cluster to join: RAY_ADDRESS, else the one in the note that `ray start` left here.
 
-    It is empty if there is none. A note that another user may have left is ignored; `say` is told why.
+    The address is empty if there is no cluster. A note that another user may have written is ignored, and `say` gets
+    the reason.
 
     Raises:
-        UserError: if RAY_ADDRESS names a cluster that does not answer, or asks for the noted one where none is to be
-            trusted.
+        UserError: RAY_ADDRESS names a cluster that does not answer. Or RAY_ADDRESS is "auto", and there is no note that
+            can be trusted and whose cluster answers.
     """
     given = os.environ.get("RAY_ADDRESS", "")
     if given and given != AUTO:
@@ -73,7 +77,7 @@ def running_cluster(say: Callable[[str], None] = unsaid) -> str:
     if note is not None and not note.distrust and _answers(note.address):
         return note.address
     if given == AUTO:
-        # Ray would join whatever is noted, or whichever process of any user looks like a cluster.
+        # Ray itself would trust any note, and join any process of any user that looks like a cluster.
         found = f"{note.path} says {note.address or 'nothing to trust'}" if note else "there is none"
         why = f", as {note.distrust}" if note and note.distrust else ""
         raise UserError(
@@ -87,14 +91,20 @@ def running_cluster(say: Callable[[str], None] = unsaid) -> str:
 
 @contextmanager
 def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
-    """Be a driver of the cluster at an address for as long as the block lasts; yield where its dashboard listens.
+    """Connect to the cluster at an address, as a Ray driver, for the duration of the block.
 
-    An empty address stands for a new cluster on this machine, which no other user can reach; `say` is told so.
+    Args:
+        address: the cluster's address. An empty address starts a new cluster on this machine, which no other user can
+            reach.
+        say: gets the message where a new cluster listens.
+
+    Yields:
+        The address of the cluster's dashboard; empty if there is none.
 
     Raises:
-        UserError: if the cluster does not let us in, or one on this machine would be open to others.
+        UserError: the cluster refuses us, or a new cluster would be open to other users.
     """
-    # What goes wrong in a worker comes back to the study, with its reason.
+    # The study records each worker's errors with their reasons, so Tune need not log them.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if _is_refused(address):
         raise UserError(_refusal(address))
@@ -105,8 +115,8 @@ def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
             stack.callback(ray.shutdown)
         else:
             own = stack.enter_context(private_ray())
-            if not ray.is_initialized():  # what the person has started is not ours to end
-                # Ray's processes must have ended before their files are deleted.
+            if not ray.is_initialized():  # Otherwise the user has started Ray, and it must go on.
+                # Ray's processes must end before `private_ray` deletes their files.
                 stack.callback(ray.shutdown, wait_for_processes=True)
             with on_loopback():
                 context = _init("local", **own)
@@ -116,17 +126,17 @@ def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Set what Ray and Tune read from the environment, unless the person has; put it back at the end."""
+    """Set the environment variables of Ray and Tune that the user has not set; restore all at the end."""
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        # Tune's own reports know nothing of the search; ours are `Progress` and the leaderboard.
+        # Tune's own progress reports know nothing of our search, so they are turned off.
         "RAY_AIR_NEW_OUTPUT": "0",
-        # How many trials wait for a node is for `Room` to say; Tune alone would let one wait at a time, and a cluster
-        # that grows from nothing would get one node after another.
+        # `Room` limits how many trials wait for a node. Tune by itself lets one trial wait at a time, so a cluster that
+        # starts without workers would get one node after another.
         "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     }
-    # Ray sets one itself, and not back.
+    # Ray sets PYTHONBREAKPOINT and does not restore it.
     before = {name: os.environ.get(name) for name in (*settings, "PYTHONBREAKPOINT")}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
@@ -137,8 +147,8 @@ def _settings() -> Iterator[None]:
 
 
 def _init(address: str, **own: Any) -> Any:
-    """Return what `ray.init` returns. Raises `UserError` if Ray does not start, or its cluster does not let us in."""
-    # A client's job is made by the cluster itself, which adds no folder of the driver's.
+    """Call `ray.init` and return its result. Raise `UserError` if Ray does not start, or the cluster refuses us."""
+    # For a Ray client (ray://), the cluster itself creates the job, and adds none of the driver's folders to it.
     job: Any = None if "://" in address else ScriptJob()
     try:
         return ray.init(
@@ -159,14 +169,14 @@ def _init(address: str, **own: Any) -> Any:
 
 
 class Room:
-    """How many processes a sweep should have at once, as nodes come and go; asked often, so it looks once a second."""
+    """The number of processes that a sweep should have now, as nodes join and leave. It is updated once a second."""
 
     def __init__(self, places: Placement) -> None:
         self._places, self._room, self._looked = places, 0, -math.inf
 
     def now(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
-            # A cluster that does not answer just now is as it was.
+            # If the cluster does not answer, the last number stays.
             with suppress(RuntimeError, ray.exceptions.RayError):
                 self._room = self._places.room([node.resources for node in working()])
             self._looked = time.monotonic()
@@ -174,16 +184,16 @@ class Room:
 
 
 def _is_refused(address: str) -> bool:
-    """Whether a cluster wants another token than ours; `ray.init` would try for 20 s, and then not say so."""
+    """Return whether a cluster refuses our token. `ray.init` would retry for 20 s, and then not name the cause."""
     if not is_host_and_port(address):
         return False
     try:
-        # What Ray's own commands use. Its signature may change: then `ray.init` is left to find out.
+        # Ray's own commands use these functions. If their signatures change, `ray.init` finds out about the token.
         from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
         from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 
         ensure_token_if_auth_enabled(create_token_if_missing=False)
-        # With an id, though a wrong one, it asks once, instead of for the id until it is let in.
+        # With a cluster id, even a wrong one, the client asks once. Without one, it asks for the id until it is let in.
         GcsClient(address=address, cluster_id="11" * 28).internal_kv_get(b"", None, timeout=ANSWER_S)
     except ray.exceptions.AuthenticationError as error:
         return "WrongClusterID" not in str(error)
@@ -202,12 +212,12 @@ def _refusal(address: str) -> str:
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
-    """For an actor that must run beside the driver, whose local files it reads."""
+    """Return the scheduling strategy of an actor that reads the driver's local files, so must run on its node."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def check_storage(folder: Folder) -> None:
-    """Raises `UserError` if a node does not see what this one writes to the folder."""
+    """Raise `UserError` if a node does not answer, or cannot read a file that this node writes to the folder."""
     nodes = working()
     if len(nodes) == 1:
         return
@@ -246,13 +256,13 @@ def _check_address(address: str) -> None:
 def _answers(address: str) -> bool:
     try:
         _reach(address)
-    except OSError:  # its cluster was killed, and the note of it stayed
+    except OSError:  # The cluster was killed, and its note was left behind.
         return False
     return True
 
 
 def _reach(address: str) -> None:
-    """Raises `OSError` if nothing listens at an address `host:port`; Ray itself would try for minutes."""
+    """Raise `OSError` if nothing listens at an address `host:port`. Ray itself would retry for minutes."""
     if is_host_and_port(address):
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()

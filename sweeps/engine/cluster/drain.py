@@ -1,4 +1,4 @@
-"""Drain a node: it gets no more work, and leaves once nothing runs on it."""
+"""Draining of a node: it gets no more work, and leaves the cluster when nothing runs on it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from wgan_core.errors import UserError
 
 LOOK_S = 0.25
 ENDS_S = 60.0
-# A resource that Ray gives the head alone.
+# A resource that only the head node has.
 HEAD = "node:__internal_head__"
 
 
 def drain_node(name: str | None, deadline_s: float) -> None:
-    """Ask the cluster to give a node no more work, and wait until it has left, at most until the deadline, in seconds.
+    """Ask the cluster to drain a node, and wait until the node has left.
 
-    name: its host name, address or id; None for this one. A node leaves by itself once nothing runs on it.
+    A draining node gets no more work, and leaves by itself when nothing runs on it.
 
-    Raises `UserError` if there is no cluster, no such node, if the cluster declines, or if work is still done there at
-    the deadline.
+    Args:
+        name: host name, address or Ray id of the node; None for this node.
+        deadline_s: longest wait, in seconds.
+
+    Raises:
+        UserError: there is no cluster, no such node, the node is the head, the cluster declines, or the node has not
+            left by the deadline.
     """
     if deadline_s <= 0:
         raise UserError(f"--deadline must be a number of seconds > 0; given {deadline_s:g}: give --deadline 120")
@@ -43,13 +48,13 @@ def drain_node(name: str | None, deadline_s: float) -> None:
 
 
 def drain_here() -> None:
-    """Have the node of this process, a trial's, get no more trials; whether the cluster agrees is not waited for."""
+    """Ask the cluster to drain this process's node. Do not wait, and ignore whether the cluster accepts."""
     context = ray.get_runtime_context()
     _ask(context.gcs_address, context.get_node_id(), ENDS_S)
 
 
 def _find(name: str | None) -> tuple[str, str, str]:
-    """The cluster's address, and the node's id and what people know it by."""
+    """Return the cluster's address, the node's id, and its host name and address for messages."""
     address = running_cluster(print)
     if not address:
         raise UserError("there must be a cluster that this machine is part of; there is none: set RAY_ADDRESS")
@@ -67,14 +72,17 @@ def _find(name: str | None) -> tuple[str, str, str]:
 
 
 def _alive(address: str) -> set[str]:
-    """The ids of all nodes that have not left. Not by `ray.nodes`: what is connected by a node ends with it."""
+    """Return the ids of all nodes that have not left.
+
+    `ray.nodes` cannot tell: a driver that is connected through the draining node would end with it.
+    """
     found = cast("Any", _raylet).GcsClient(address=address).get_all_node_info()
     return {info.node_id.hex() for info in found.values() if info.state == cast("Any", gcs_pb2).GcsNodeInfo.ALIVE}
 
 
 def _ask(address: str, node_id: str, deadline_s: float) -> str:
-    """Why the cluster declines, or an empty string."""
-    # Neither has type hints. Ray declines to drain a node that is not idle for any reason but this one.
+    """Ask the cluster to drain a node. Return why it declines, or an empty string if it accepts."""
+    # Neither module has type hints. Ray drains a busy node only for this reason; for any other it declines.
     gcs, preempted = cast("Any", _raylet).GcsClient, cast("Any", autoscaler_pb2).DRAIN_NODE_REASON_PREEMPTION
     until_ms = round((time.time() + deadline_s) * 1000)
     accepted, why_not = gcs(address=address).drain_node(node_id, preempted, "sweeps drain", until_ms)

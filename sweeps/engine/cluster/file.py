@@ -1,4 +1,4 @@
-"""A cluster's file, `cluster.yaml`: what has to be filled in, and what would go wrong once machines are started."""
+"""Checks of a cluster's file, `cluster.yaml`, that find mistakes before machines start."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sweeps.engine.cluster.rights import mode_lets_others_read
 from wgan_core.errors import UserError, one_line
 
 MARK = "FILL_IN"
-# user:password@ in a URL.
+# Match user:password@ in a URL, or a password in its query.
 _PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@|[?&]password=")
 
 
 @dataclass(frozen=True)
 class Field:
-    """A value of the file: its path, such as `provider.worker_ips[0]`, its line, counted from 1, and its text."""
+    """A value in the file: its path, such as `provider.worker_ips[0]`, its line number from 1, and its text."""
 
     path: str
     line: int
@@ -27,11 +27,11 @@ class Field:
 
 
 def check_cluster_file(path: Path) -> None:
-    """Check that `ray up` could use a cluster's file, and find the files to copy from the current folder.
+    """Check that `ray up` could use a cluster's file, and copy the files that it names from the current folder.
 
     Raises:
-        UserError: names the fields that are not filled in, a password in a URL, files to copy that are not there, or a
-            token that others may read.
+        UserError: the file is missing or is no YAML mapping, a field is not filled in, a URL holds a password, a file
+            to copy is missing, or other users may read the token to copy.
     """
     fields = list(_fields(path))
     unfilled = [f"{field.path} (line {field.line})" for field in fields if MARK in field.text]
@@ -63,7 +63,7 @@ def check_cluster_file(path: Path) -> None:
 
 
 def _is_open_token(field: Field) -> bool:
-    """Return whether a field names a token that others may read: they could, too, where it is copied to."""
+    """Return whether a field names a token file that others may read. Its copy on a node would be readable too."""
     is_token = field.path.startswith("file_mounts.") and field.text.endswith("auth_token")
     return is_token and mode_lets_others_read(Path(field.text).expanduser().stat())
 
@@ -77,7 +77,7 @@ def _maker(mounted: str) -> str:
 
 
 def _fields(path: Path) -> Iterator[Field]:
-    """The scalar values of all documents. Raises `UserError` for a file that is not YAML, or no mapping."""
+    """Yield the scalar values of all documents. Raise `UserError` if a document is not a YAML mapping."""
     try:
         documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
     except OSError as error:
@@ -88,7 +88,7 @@ def _fields(path: Path) -> Iterator[Field]:
         raise UserError(f"{path} must be YAML; {one_line(error)}: mend it") from error
     if not documents or not all(isinstance(document, yaml.MappingNode) for document in documents):
         raise UserError(f"{path} must be a YAML mapping, as those in cluster/ are: make cluster.yaml FROM=ssh")
-    seen: set[int] = set()  # what is referred to by an alias stands in the file once
+    seen: set[int] = set()  # Report a node that aliases refer to only once.
     for document in documents:
         yield from _below(document, "", seen)
 

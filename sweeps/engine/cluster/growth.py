@@ -1,4 +1,4 @@
-"""What a cluster's autoscaler may add to it: kinds of nodes, as the cluster's file has them."""
+"""The nodes that a cluster's autoscaler may add, by type."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import yaml
 from wgan_core.errors import UserError, one_line
 
 VARIABLE = "WGAN_NODE_TYPES"
-# `ray up` leaves the cluster's file there, on the head.
+# `ray up` puts the cluster's file at this path in the home folder of the head.
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 
 
 @dataclass(frozen=True)
 class NodeType:
-    """Nodes of one kind: the resources of each ("CPU", "GPU" by amount), and how many there may be."""
+    """A node type: the resources of each node (amounts of "CPU" and "GPU"), and the largest number of such nodes."""
 
     resources: Mapping[str, float]
     most: int
@@ -27,7 +27,7 @@ class NodeType:
 
 @dataclass(frozen=True)
 class Growth:
-    """The kinds of workers that may come, and how many of all kinds together; None: no more than of each."""
+    """The node types that may join, and the largest number of new nodes over all types; None for no such limit."""
 
     kinds: tuple[NodeType, ...] = ()
     most: int | None = None
@@ -37,12 +37,13 @@ NONE = Growth()
 
 
 def growth() -> Growth:
-    """What may come by `$WGAN_NODE_TYPES`, in YAML, or else by the file that `ray up` left.
+    """Return the nodes that may join, from `$WGAN_NODE_TYPES` (YAML), else from the file that `ray up` left.
 
-    Both are in the form of `available_node_types`. Without kinds on a cluster that does not grow, or that does not say
-    what its nodes have.
+    Both have the form of `available_node_types` in a cluster's file. The result is empty if the cluster does not grow,
+    or its node types list no resources.
 
-    Raises `UserError` if the variable is not in that form.
+    Raises:
+        UserError: the variable does not have that form.
     """
     given = os.environ.get(VARIABLE)
     if given:
@@ -57,7 +58,7 @@ def growth() -> Growth:
         found = yaml.safe_load((Path.home() / BOOTSTRAP).read_text(encoding="utf-8"))
         return Growth(_read(found["available_node_types"]), found.get("max_workers"))
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
-        return NONE  # not a head that `ray up` made
+        return NONE  # This machine is not the head of a cluster that `ray up` started.
 
 
 def _read(kinds: Mapping[str, Any]) -> tuple[NodeType, ...]:

@@ -1,4 +1,4 @@
-"""The folders that workers import modules from, beside the installed packages."""
+"""Folders from which workers import modules, besides the installed packages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ray.job_config import JobConfig
 
 
 class ScriptJob(JobConfig):
-    """A job whose workers import from the script's folder, as the driver does.
+    """A Ray job whose workers import from the script's folder, as the driver does.
 
-    Ray would put the driver's current folder there too, in front of all packages: whatever `optuna.py` lay in the
-    folder where a person happens to stand would run.
+    Ray would also put the driver's current folder before all packages. Then a file `optuna.py` in the folder where the
+    user starts a sweep would run instead of Optuna.
     """
 
     def _serialize(self) -> str:
-        # Ray calls this once it has added its own choice. A job's working_dir is on each worker's path anyway, and the
-        # script lies in it.
+        # Ray calls this after it has added its own folders. If the job has a working_dir, the script lies in it, and
+        # Ray puts it on each worker's path by itself.
         has_folder = cast("Any", self)._runtime_env_has_working_dir()
         self._py_driver_sys_path = [] if has_folder else script_folders()
         self._cached_pb = None
@@ -27,9 +27,10 @@ class ScriptJob(JobConfig):
 
 
 def script_folders() -> list[str]:
-    """Return the folder of the script that Python was started with, from which it imports; nothing in a notebook.
+    """Return the folder from which the started script imports, in a list; an empty list in a notebook.
 
-    With `python -m a.b` it is the folder that holds the package a, unless that is where packages are installed.
+    For `python -m a.b` it is the folder that holds the package a. The list is empty if Python does not import from
+    that folder, or if it holds the installed packages.
     """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)

@@ -1,1 +1,1 @@
-"""What a person asked for: plan, search space, presets and options."""
+"""Settings of a sweep: its plan, search space, presets and command-line options."""

@@ -1,4 +1,4 @@
-"""How large a confirmation is: the number of leaders, and of seeds for each."""
+"""Size of a confirmation: the number of leaders, and the number of seeds for each leader."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from wgan_core.errors import UserError
 
 SEEDS = (2, len(string.ascii_lowercase))
-"""Fewest and most seeds of a leader. An interval needs two; the labels of its trials differ in one letter."""
+"""Fewest and most seeds per leader. An interval needs two scores. The trials' labels end with one letter, a to z."""
 
 
 @dataclass(frozen=True)
 class ConfirmationSize:
-    """Number of leaders to train again, and of seeds for each. Raises `UserError` if a number is out of range."""
+    """Number of leaders to train again, and of seeds for each leader. Raise `UserError` if one is out of range."""
 
     leaders: int
     seeds: int
@@ -29,7 +29,7 @@ class ConfirmationSize:
 
     @classmethod
     def read(cls, text: str) -> ConfirmationSize:
-        """Parse `3x3`: leaders x seeds. Raises `UserError` for any other form."""
+        """Parse leaders x seeds, such as `3x3`. Raise `UserError` for any other form."""
         found = re.fullmatch(r"(\d+)x(\d+)", text.strip())
         if found is None:
             raise UserError(

@@ -1,13 +1,13 @@
-"""Arguments that a command does not have."""
+"""The error for bad command-line arguments."""
 
 from __future__ import annotations
 
 REFUSED = 2
-"""Exit status of a command that was given something that it does not take."""
+"""Exit status for bad arguments, and for other errors that the user can mend."""
 
 
 class BadArguments(SystemExit):
-    """Arguments that a command does not have, which was said on stderr."""
+    """Bad arguments. The parser has already printed the message `said` on stderr."""
 
     def __init__(self, said: str) -> None:
         super().__init__(REFUSED)

@@ -1,4 +1,4 @@
-"""The command line of a sweep script."""
+"""Command-line options of a sweep script."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wgan_core.errors import UserError, printable, without_secrets
 from wgan_core.metrics.register import check_features
 from wgan_core.networks.pairs import PAIRS
 
-# Of a script without presets.
+# The networks of a script without presets.
 DEFAULT_NETWORKS = "mlp"
-# What `--data` says of itself, of a script of images.
+# Help of `--data` in a script for images.
 IMAGES = (
     "Parquet file or folder of images, Hugging Face layout "
     "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)"
@@ -31,18 +31,18 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What a person asked for, with every count checked.
+    """Options of a sweep, checked.
 
     Attributes:
-        max_concurrent: cohorts at the same time; 0 for as many as fit.
-        lanes: trials side by side in a process; None to choose the number.
-        precision: how training computes products; None for the structure's own.
+        max_concurrent: cohorts that train at the same time; 0 for as many as fit on the cluster.
+        lanes: trials that one process trains side by side; None to choose the number by a measurement.
+        precision: how training computes products; None for the precision that the structure names.
         execution: how a GPU carries out updates, a name in `wgan_core.backend.choices.EXECUTIONS`.
         published: critic updates of the preset's published schedule, if it has one.
-        script, arguments: the file that was run, and its arguments without those that say where things are kept.
+        script, arguments: the file that was run, and its arguments without those that say where to keep files.
         quiet, json: how the sweep reports to the terminal.
-        debug: whether an error is shown with its traceback.
-        own: the options that only this script has, by name.
+        debug: whether to print the traceback of an error.
+        own: options that only this script has, by name.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Options:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds defaults to the help, but not that of an option whose help says what happens without it."""
+    """A formatter that adds defaults to the help. If a default is None or a bool, the option's own text explains it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         said = action.default is None or isinstance(action.default, bool)
@@ -85,7 +85,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads arguments; what it refuses is one line, as any other error. The parsers of subcommands are the same."""
+    """An argument parser that prints an error as one line. Its subcommands get parsers of the same class."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=_Help, **settings)
@@ -97,7 +97,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def whole_number(text: str) -> int:
-    """The type of an argument that is a whole number."""
+    """Parse an argument that is a whole number."""
     try:
         return int(text)
     except ValueError:
@@ -105,7 +105,7 @@ def whole_number(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """The type of an argument that is a number."""
+    """Parse an argument that is a number."""
     try:
         return float(text)
     except ValueError:
@@ -113,17 +113,19 @@ def number(text: str) -> float:
 
 
 def names(text: str) -> list[str]:
-    """The type of an argument that is a list of names."""
+    """Parse an argument that is a list of names, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-# The environment is read after the arguments are, as `--help` shows their defaults: a URI may hold a password.
+# The next functions read the environment after parsing. As defaults of arguments, its URIs and their passwords would
+# appear in `--help`.
 
 
 def storage_of(given: str | None) -> str:
-    """The folder of all sweeps: the one given, else `$WGAN_STORAGE`, else `~/wgan-sweeps`.
+    """Return the folder of all sweeps: the given one, else `$WGAN_STORAGE`, else `~/wgan-sweeps`.
 
-    Raises `UserError` if an empty one is given.
+    Raises:
+        UserError: the given name is empty.
     """
     if given == "":
         raise UserError("--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps, or give a path")
@@ -131,7 +133,7 @@ def storage_of(given: str | None) -> str:
 
 
 def study_storage_of(given: str | None) -> str | None:
-    """The Optuna storage URL that was given, else `$WGAN_STUDY_STORAGE`, else None."""
+    """Return the given URL of an Optuna storage, else `$WGAN_STUDY_STORAGE`, else None."""
     return os.environ.get("WGAN_STUDY_STORAGE") if given is None else given
 
 
@@ -146,13 +148,22 @@ def parse(
     own: Callable[[argparse._ArgumentGroup], None] | None = None,
     named: Sequence[str] = (),
 ) -> Options:
-    """The options of a script whose sweep has this name and these defaults; the first of its presets is the default.
+    """Parse the command line of a sweep script.
 
-    data: the help of --data; None: the script has data of its own. own: adds options of the script's own to a group.
-    named: values of --data that are no paths, the default first. Each of the others makes the sweep another, and is
-    part of its name.
+    Args:
+        name: default name of the sweep.
+        description: text for `--help`.
+        trials, budget: default number of trials, and of critic updates per trial.
+        arguments: the command line; None for `sys.argv`.
+        presets: the script's presets by name, the default first.
+        data: help of `--data`; None if the script has data of its own, and so no such option.
+        own: adds options that only this script has to the group that it is given.
+        named: values of `--data` that are not paths, the default first. Each other value becomes part of the default
+            sweep name.
 
-    Raises `UserError` for a bad value.
+    Raises:
+        BadArguments: the parser rejects an argument.
+        UserError: an option has a bad value.
     """
     parser = Parser(prog=f"{name}.py", description=description)
     parser.set_defaults(preset="", full=False, data=None, published=None)
@@ -197,9 +208,14 @@ CHOICES = (
 
 
 def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Options:
-    """The options of a sweep that no script starts: `given` are some of `CHOICES`; the others as without arguments.
+    """Return the options of a sweep that is started without a script.
 
-    Raises `UserError` for a bad value, `TypeError` for another option.
+    Args:
+        given: values for any of `CHOICES`. The other options keep their defaults.
+
+    Raises:
+        UserError: an option has a bad value.
+        TypeError: an option is not one of `CHOICES`.
     """
     unknown = sorted(given.keys() - set(CHOICES))
     if unknown:
@@ -216,7 +232,7 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
 
 
 def add_storage(parser: argparse._ActionsContainer) -> None:
-    """The options that say where sweeps are kept; `storage_of` and `study_storage_of` say what stands for None."""
+    """Add `--storage` and `--study-storage`. `storage_of` and `study_storage_of` replace None by their defaults."""
     parser.add_argument(
         "--storage",
         help="folder of all sweeps: a local path, or a URI of a shared file system or object store "
@@ -229,13 +245,13 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
 
 
 def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return arguments without those that say where things are kept.
+    """Return the arguments without those that say where to keep files.
 
-    These may hold a password. In a folder that somebody else wrote, they would have the user's sweep read from and
-    written to where that person likes.
+    Such an argument may hold a password. In a sweep's record that somebody else wrote, it would also choose where the
+    user's sweep reads and writes.
 
     Raises:
-        BadArguments: an argument could be one of several of these.
+        BadArguments: an abbreviated option could be several of these, or an option lacks its value.
     """
     places = Parser(add_help=False)
     _add_places(places)
@@ -243,9 +259,9 @@ def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
-    """Return the arguments that a sweep keeps: no places, and `--data` with an absolute path.
+    """Return the arguments to keep in the sweep's record: no places, and `--data` with an absolute path.
 
-    named: values of --data that are no paths.
+    Values of `--data` that are in `named`, or are no existing path, stay as they are.
     """
     data = Parser(add_help=False)
     data.add_argument("--data")
@@ -258,7 +274,7 @@ def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
 
 
 def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
-    """What the preset settles where the person has not."""
+    """Fill in the options that the preset settles: budget with `--full`, published budget and default objective."""
     if given.full:
         given.budget = _published(given.preset, preset)
     given.published = preset.published_updates
@@ -266,7 +282,10 @@ def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
 
 
 def _name_of(given: argparse.Namespace, name: str, presets: Mapping[str, Preset], apart: Collection[str]) -> str:
-    """A name a search: else one would find the other, which it does not continue."""
+    """Return the default sweep name, with the options that make a different search.
+
+    Without them in the name, one search would try to continue the other, and fail.
+    """
     parts = (
         (True, name),
         (given.data in apart, given.data),
@@ -379,7 +398,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    """Nothing else may hold a password."""
+    """Add the options that say where to keep files. No other option may hold a password."""
     group = parser.add_argument_group("places")
     add_storage(group)
     group.add_argument(
@@ -398,7 +417,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def add_debug(parser: argparse._ActionsContainer) -> None:
-    """The option that `outcome` reads."""
+    """Add `--debug`, which `sweeps.engine.driver.outcome` reads."""
     parser.add_argument("--debug", action="store_true", help="show where an error arose (also: WGAN_DEBUG=1)")
 
 

@@ -1,4 +1,4 @@
-"""What was asked of a sweep, as kept in its `sweep.json`."""
+"""The plan of a sweep, and its file `sweep.json` in the sweep's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RANDOM_TRIALS = 5
 MOST_LANES = 100_000
 _METRIC = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _LEAST = {"trials": 1, "budget": 1, "seed": 0}
-_USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # what an error proposes
+_USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messages propose.
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class SweepStart:
 
     Attributes:
         script: path of the Python file; empty for a notebook.
-        arguments: options given to the script, without those that say where things are kept. The path that
-            `--data` names is absolute.
-        tracking_uri: address of its MLflow, without a password. It is shown, and never followed: whoever wrote the
-            folder chose it.
-        lanes: trials side by side in a process.
+        arguments: options given to the script, without those that say where to keep files. A path after `--data` is
+            absolute.
+        tracking_uri: address of the sweep's MLflow store, without a password. It is only shown, never opened: whoever
+            can write to the folder can choose it.
+        lanes: trials that one process trains side by side.
     """
 
     script: str = ""
@@ -52,13 +52,20 @@ class SweepStart:
 
 @dataclass(frozen=True)
 class Plan:
-    """One sweep. Everything but `id` and `trials` must be the same whenever the sweep is continued.
+    """The settings of a sweep. To continue a sweep, all of them but `id`, `trials` and `floors` must be the same.
 
-    id: tells sweeps of the same name apart where they share a server. trials: sweep trials in all.
-    budget: critic updates of a trial. objective: the metric that is minimised. protocol: how that metric
-    is measured. floors: real-against-real values of the metrics. networks_digest: of networks of a person's own.
-    pruning: whether trials are stopped early. confirms: of a confirmation, which trial of the search each of its trials
-    trains again, by number; empty for a search.
+    Attributes:
+        id: distinguishes sweeps of the same name on a shared server.
+        trials: trials in all.
+        budget: critic updates of a trial that is not stopped early.
+        objective: name of the metric to minimise.
+        data, data_digest: name and hash of the data.
+        protocol: how the objective is measured.
+        floors: value of each metric for real samples against real samples.
+        networks_digest: hash of the networks that the user registered; empty for this package's networks.
+        pruning: whether trials may be stopped early.
+        confirms: for a confirmation, the number of the search trial that each of its trials trains again; empty for a
+            search.
     """
 
     id: str
@@ -90,9 +97,10 @@ class Plan:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """The critic updates at which every trial reports: 9, 27 or 81 times, 500 or more apart where there are over 9.
+        """The critic updates at which every trial reports: 9, 27 or 81 steps, evenly spaced up to the budget.
 
-        Powers of `ETA`, so that early stopping can judge at every third part of the budget down to the first report.
+        More than 9 steps are at least `LEAST_STEP` critic updates apart. The count is a power of `ETA`, so early
+        stopping has a report at each rung: budget / 3, budget / 9, and so on.
         """
         reports = REPORTS
         while reports < MOST_REPORTS and self.budget >= reports * ETA * LEAST_STEP:
@@ -101,7 +109,7 @@ class Plan:
 
     @property
     def study_name(self) -> str:
-        """The name of its Optuna study."""
+        """The name of the sweep's Optuna study."""
         return f"{self.name}-{self.id}{'-confirm' if self.confirms else ''}"
 
     @property
@@ -110,11 +118,11 @@ class Plan:
 
     @property
     def file(self) -> str:
-        """Where in the sweep's folder it is kept."""
+        """The name of the plan's file in the sweep's folder."""
         return CONFIRM_FILE if self.confirms else FILE
 
     def label(self, number: int) -> str:
-        """What the trial of this number is called: "7"; of a confirmation "7a", "7b", if they confirm trial 7."""
+        """Return the label of a trial, such as "7". Trials that confirm trial 7 have the labels "7a", "7b" and so on."""
         if not self.confirms:
             return str(number)
         leader = self.confirms[number]
@@ -153,21 +161,21 @@ class Plan:
 
 
 BOUNDS = ("_low", "_high")
-"""Endings of the names of the metrics that hold an interval's bounds."""
+"""Suffixes of the metrics that hold the lower and the upper bound of an interval."""
 
 
 def on_test_split(metric: str) -> str:
-    """What a metric on the held-out split is called on the test split: `eval/fid` is `test/fid`."""
+    """Return the name that a metric of the validation split has on the test split: `test/fid` for `eval/fid`."""
     return f"test/{metric.removeprefix('eval/')}"
 
 
 def is_name(text: str) -> bool:
-    """Whether this can be the name of a folder, an experiment and an actor."""
+    """Return whether a text can name a folder, an MLflow experiment and a Ray actor."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text) is not None
 
 
 def check_name(name: str) -> None:
-    """Raises `UserError` unless `is_name`."""
+    """Raise `UserError` if `is_name` rejects the name."""
     if not is_name(name):
         allowed = re.sub("[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100]
         raise UserError(
@@ -177,9 +185,10 @@ def check_name(name: str) -> None:
 
 
 def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
-    """The plan of the sweep in this folder, or that of its confirmation, or None.
+    """Return the plan in a sweep's folder: `FILE` is the search's, `CONFIRM_FILE` the confirmation's; None if absent.
 
-    Raises `UserError` if it cannot be read.
+    Raises:
+        UserError: the file cannot be read, or holds no plan of this version.
     """
     try:
         return Plan.from_json(folder.json(file)["plan"]) if folder.exists(file) else None
@@ -197,13 +206,14 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
 
 
 def settle(folder: Folder, asked: Plan) -> Plan:
-    """The plan to go by: the one asked for, if it begins, continues or extends what is in the folder.
+    """Return the plan to run. A sweep that is already in the folder keeps its id and floors, and loses no trials.
 
-    Raises `UserError` that names what differs from the sweep of this name.
+    Raises:
+        UserError: `asked` differs from the sweep in the folder in anything else. The message names the differences.
     """
     found = read_plan(folder)
     if found is not None:
-        # Floors follow from data and protocol, and their last digit from the number of threads.
+        # Data and protocol determine the floors, except that the last digit depends on the number of threads.
         asked = replace(asked, id=found.id, trials=max(asked.trials, found.trials), floors=found.floors)
         differing = list(_differences(replace(found, trials=asked.trials).as_json(), asked.as_json(), ""))
         if differing:
@@ -215,16 +225,16 @@ def settle(folder: Folder, asked: Plan) -> Plan:
 
 
 def write_plan(folder: Folder, plan: Plan, started: SweepStart = SweepStart()) -> None:
-    """Keep the plan, with how it was started last and the versions it runs on."""
+    """Write the plan, how the sweep was last started, and the versions of the installed packages."""
     described = {"plan": plan.as_json(), **started.as_json(), "versions": _versions()}
     folder.write(plan.file, json.dumps(described, indent=1).encode())
 
 
 def read_started(folder: Folder) -> SweepStart:
-    """Return how the sweep in this folder was started last; empty where that was not noted.
+    """Return how the sweep in this folder was last started. Missing entries keep their defaults.
 
     Raises:
-        UserError: the file cannot be read, or notes something else.
+        UserError: the file cannot be read, or an entry has a bad value.
     """
     described = read_described(folder)
     try:
@@ -243,7 +253,7 @@ def read_started(folder: Folder) -> SweepStart:
 
 
 def read_described(folder: Folder) -> dict[str, Any]:
-    """Return all that a sweep's file says. Raises `UserError` if it cannot be read."""
+    """Return the content of a sweep's file. Raise `UserError` if it cannot be read."""
     try:
         described = folder.json(FILE)
         if isinstance(described, dict):
@@ -265,5 +275,5 @@ def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-    elif json.loads(json.dumps(before)) != json.loads(json.dumps(now)):  # a file has lists for tuples
+    elif json.loads(json.dumps(before)) != json.loads(json.dumps(now)):  # JSON turns tuples into lists.
         yield f"{path} was {before} and is {now}"

@@ -1,4 +1,4 @@
-"""Published settings by name: what a search holds fixed, what it searches, and the points that it tries first."""
+"""Presets: published settings by name, each with a search space, fixed settings and the points to try first."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from wgan_core.config import Structure
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings from which a search starts; the first preset of its space is what was published.
+    """Settings from which a search starts.
 
-    source: who published it. structure: what it holds fixed besides the shape of the data, by the names of `Structure`.
-    published_updates: critic updates of the published schedule; None where none was published. objective: the metric
-    that is minimised unless the person names one; None: the data's.
+    Attributes:
+        source: the paper or page that published the settings.
+        space: the space to search. Its first point is the published one, unless `source` says otherwise.
+        structure: fixed settings, by the names of `Structure`, without the shape of the data.
+        published_updates: critic updates of the published schedule; None if none was published.
+        objective: the metric to minimise if the user names none; None for the data's default.
     """
 
     source: str
@@ -26,9 +29,12 @@ class Preset:
     objective: str | None = None
 
     def structure_for(self, sample_shape: tuple[int, ...], networks: str | None, **of_data: Any) -> Structure:
-        """The structure for samples of this shape, with other networks than its own if named.
+        """Return the structure of all trials.
 
-        of_data: what else the data settles, by the names of `Structure`, such as `classes` and `coding`.
+        Args:
+            sample_shape: shape of one sample.
+            networks: name of the networks; None for the preset's. Other networks get their default options.
+            of_data: further settings that depend on the data, by the names of `Structure`, such as `classes`.
         """
         settings = {"networks": "mlp", **self.structure, **of_data}
         if networks is not None and networks != settings["networks"]:
@@ -68,7 +74,7 @@ TWO_RATES = Space(
 )
 CLIPPED = Space(
     ranges={"clip": Range(1e-3, 1e-1, log=True), "lr": Range(1e-6, 1e-2, log=True), **TURNS},
-    # torch's RMSProp, whose defaults the published code takes: no momentum, squares smoothed by .99.
+    # The published code uses the defaults of torch's RMSProp: no momentum, and a decay of 0.99 for squared gradients.
     fixed={"beta1": 0.0, "beta2": 0.99},
     presets=({"clip": 0.01, "lr": 5e-5, "n_critic": 5},),
 )
@@ -83,7 +89,7 @@ def _point(lr: float, beta1: float, one_minus_beta2: float, n_critic: int) -> di
     return {"lambda_gp": 10.0, "lr": lr, "n_critic": n_critic, "beta1": beta1, "one_minus_beta2": one_minus_beta2}
 
 
-# Miyato et al. 2018 (SN-GAN), table 1: settings A to F, of which C is the usual one of Radford et al. 2016.
+# Miyato et al. 2018 (SN-GAN), table 1, settings A to F. Setting C is that of Radford et al. 2016.
 SN_GAN = replace(
     WGAN_GP,
     presets=(
@@ -108,18 +114,18 @@ CONDITIONAL: Mapping[str, Preset] = {
 }
 
 MNIST: Mapping[str, Preset] = {
-    # Their script for MNIST trains for 200,000 generator updates of 5 critic updates each.
+    # The authors' script for MNIST trains for 200,000 generator updates of 5 critic updates each.
     "wgan-gp": Preset("Gulrajani et al. 2017, Algorithm 1, on the MLP pair", WGAN_GP, published_updates=1_000_000),
-    # 100 epochs of 60,000 images in batches of 64.
+    # The schedule is 100 epochs of 60,000 images in batches of 64, without the incomplete batch of each epoch.
     "mlp-blog": Preset("an MLP WGAN-GP with two learning rates, as blogs have it", TWO_RATES, published_updates=93_700),
-    # Their script trains for 200,000 generator updates.
+    # The authors' script trains for 200,000 generator updates of 5 critic updates each.
     "dcgan": Preset(
         "Gulrajani et al. 2017, the authors' script for MNIST, on the DCGAN pair",
         replace(WGAN_GP, presets=(_point(1e-4, 0.5, 0.1, 5),)),
         {"networks": "dcgan", "batch_size": 50},
         1_000_000,
     ),
-    # 100,000 generator updates.
+    # The authors' script trains for 100,000 generator updates of 5 critic updates each.
     "residual": Preset(
         "Gulrajani et al. 2017, the authors' ResNet for CIFAR-10, on the residual pair",
         replace(WGAN_GP, presets=(_point(2e-4, 0.0, 0.1, 5),)),
@@ -146,19 +152,19 @@ MNIST: Mapping[str, Preset] = {
 
 
 def _relu_nets(width: int, batch_size: int) -> dict[str, Any]:
-    """The structure of three hidden ReLU layers of this width in both nets, for two latent and any number of axes."""
+    """Return settings for an MLP pair with three hidden ReLU layers each and a latent dimension of 2."""
     hidden = {"widths": [width] * 3, "activation": "relu"}
     options = {"critic": hidden, "generator": {**hidden, "output": "linear", "batch_norm": False}}
     return {"networks": "mlp", "network_options": options, "latent_dim": 2, "batch_size": batch_size}
 
 
-# Beside images, toy data wants a small lambda.
+# Toy data needs a smaller lambda than images.
 TOY_RANGES = {"lambda_gp": Range(0.01, 10.0, log=True), "lr": RATE, **TURNS, **BETAS}
 TOY_BETAS = {"beta1": 0.5, "one_minus_beta2": 0.1}
 BLOG_POINT = {"lambda_gp": 0.2, "lr": 5e-4, "n_critic": 5, **TOY_BETAS}
 AUTHORS_POINT = {"lambda_gp": 0.1, "lr": 1e-4, "n_critic": 5, **TOY_BETAS}
 BLOG_NETS = _relu_nets(400, 512)
-# 50,000 generator updates of 5 critic updates each.
+# The schedule is 50,000 generator updates of 5 critic updates each.
 BLOG_UPDATES = 250_000
 
 GAUSSIANS: Mapping[str, Preset] = {
@@ -174,7 +180,7 @@ GAUSSIANS: Mapping[str, Preset] = {
         {"objective": "gan", **BLOG_NETS},
         BLOG_UPDATES,
     ),
-    # Their script trains for 100,000 generator updates of 5 critic updates each.
+    # The authors' script trains for 100,000 generator updates of 5 critic updates each.
     "toy": Preset(
         "Gulrajani et al. 2017, the authors' script for toy data",
         Space(TOY_RANGES, {}, (AUTHORS_POINT, BLOG_POINT)),

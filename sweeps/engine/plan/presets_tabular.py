@@ -1,4 +1,4 @@
-"""Published settings for rows of a table, by name."""
+"""Presets for the rows of a table, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABULAR: Mapping[str, Preset] = {
         _SPACE,
         {"network_options": {"critic": _HIDDEN, "generator": {**_HIDDEN, "batch_norm": False}}},
     ),
-    # 100,000 iterations of 5 critic updates each.
+    # The published schedule is 100,000 iterations of 5 critic updates each.
     "ffpred": Preset(
         "FFPred-GAN, Wan and Jones 2020: its pair, full batches, and snapshots chosen by a nearest-neighbour test",
         _SPACE,

@@ -1,4 +1,4 @@
-"""What is searched: named ranges, the presets tried first, and how a point becomes a trial's hyper-parameters."""
+"""Search spaces: ranges by name, the points to try first, and the hyper-parameters of a point."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ KNOWN = (
     *("lambda_gp", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "one_minus_beta2"),
     *("clip", "decay_updates"),
 )
-# What a space need not name: objectives without a penalty or clipping make no use of the first two.
+# Values that a space need not give. Objectives without a penalty ignore lambda_gp; those without clipping ignore clip.
 DEFAULTS = {"lambda_gp": 0.0, "clip": 0.01, "decay_updates": 0}
 
 
 @dataclass(frozen=True)
 class Range:
-    """An inclusive range; `log`: searched on a log scale; `whole`: whole numbers only."""
+    """An inclusive range. `log` searches it on a log scale, and `whole` takes whole numbers only."""
 
     low: float
     high: float
@@ -39,11 +39,17 @@ class Range:
 
 @dataclass(frozen=True)
 class Space:
-    """Ranges by hyper-parameter; `fixed` values for those not searched; `presets` tried first, in order.
+    """A search space.
 
-    `lr` stands for both learning rates and `one_minus_beta2` for 1 - beta2, so that it can be
-    searched on a log scale. Raises `UserError` if a name is unknown, a hyper-parameter has no value,
-    or a preset lies outside the ranges.
+    `lr` sets both learning rates. `one_minus_beta2` is 1 - beta2, which can be searched on a log scale.
+
+    Attributes:
+        ranges: the range of each hyper-parameter to search.
+        fixed: values of the hyper-parameters that are not searched.
+        presets: the points to try first, in this order.
+
+    Raises:
+        UserError: a name is unknown, a hyper-parameter has no value, or a preset lies outside the ranges.
     """
 
     ranges: Mapping[str, Range]
@@ -83,7 +89,11 @@ class Space:
                 )
 
     def hyper(self, point: Mapping[str, float]) -> Hyper:
-        """The hyper-parameters of a point of the space. Raises `UserError` if one is out of its range."""
+        """Return the hyper-parameters of a point.
+
+        Raises:
+            UserError: a hyper-parameter has no value, or one that `Hyper` rejects.
+        """
         values = {**DEFAULTS, **self.fixed, **point}
         try:
             return Hyper(
@@ -102,9 +112,10 @@ class Space:
             ) from error
 
     def decaying(self, updates: int) -> Space:
-        """The same with rates that fall to zero over so many critic updates.
+        """Return this space with learning rates that fall linearly to zero over `updates` critic updates.
 
-        Raises `UserError` for a space that has decay_updates already.
+        Raises:
+            UserError: the space already sets decay_updates.
         """
         if "decay_updates" in {**self.ranges, **self.fixed}:
             raise UserError("--decay sets decay_updates, which the space of this script gives itself: leave it out")
@@ -124,7 +135,7 @@ class Space:
 
 
 def check_space(space: Space, objective: str) -> None:
-    """Raises `UserError` if a space leaves out the weight of a penalty, or the bound of a clipping, that a game has."""
+    """Raise `UserError` if a space lacks lambda_gp or clip, and the objective has a penalty or clips parameters."""
     game = OBJECTIVES[objective]
     needed = {"lambda_gp": game.penalty is not None, "clip": game.clips}
     for name, is_needed in needed.items():
@@ -136,7 +147,7 @@ def check_space(space: Space, objective: str) -> None:
 
 
 def _check_range(name: str, bounds: Range) -> None:
-    """Raises `UserError` unless something lies in a range, and only what its hyper-parameter can be."""
+    """Raise `UserError` if a range is empty, is not finite, or does not suit its scale or hyper-parameter."""
     if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (bounds.log and bounds.low <= 0):
         raise UserError(
             f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
@@ -152,7 +163,7 @@ def _check_range(name: str, bounds: Range) -> None:
 
 
 def _whole(value: float) -> int:
-    """5.0 as 5; what is no whole number stays as it is, for `Hyper` to refuse."""
+    """Convert 5.0 to 5. Return other values unchanged, so that `Hyper` rejects them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value  # type: ignore[return-value]
 
 

@@ -1,8 +1,8 @@
-"""SQLite databases that somebody else may have written.
+"""Checks of SQLite databases that somebody else may have written.
 
-SQLite obeys more than the data of a file. A journal beside a database can name another file, which SQLite deletes when
-it rolls the journal back. A view in place of a table runs a query of whoever wrote it, which may never end. So each
-database file is looked at before a library opens it.
+A database can do harm when it is opened. A journal beside it can name another file, which SQLite deletes when it rolls
+the journal back. A view in place of a table runs its author's query, which may never end. So each database file is
+checked before a library opens it.
 """
 
 from __future__ import annotations
@@ -12,69 +12,103 @@ import re
 import sqlite3
 import stat
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from wgan_core.errors import UserError, one_line, quoted
+from wgan_core.errors import UserError, one_line, quoted, shortened
 
-# What ends a journal that names a super-journal (https://www.sqlite.org/fileformat2.html, section 3). Only a
-# transaction over several attached databases writes one, and a sweep has none.
+# Last bytes of a journal that names a super-journal (https://www.sqlite.org/fileformat2.html, section 3). Only a
+# transaction over several attached databases writes such a journal, and a sweep attaches none.
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 SIDECARS = ("-journal", "-wal", "-shm")
 LOCKED_S = 30.0
-# What MLflow's and Optuna's tables are made of.
-KINDS = ("table", "index")
-# MLflow's own tables with a trigger, and with a generated column. A sweep neither writes nor reads them.
-GUARDED = ("secrets", "spans")
-# Functions in a CHECK, a DEFAULT or an index that can make large values of small ones, or take endless time.
-DEAR = re.compile(
-    r"\b(zeroblob|randomblob|hex|unhex|instr|printf|replace|group_concat|quote)\b|\bformat\W*\(",
-    re.IGNORECASE,
+# Bytes of the longest value that is read. Those of MLflow and Optuna are shorter by far.
+LONGEST = 1 << 24
+# The whole of what may stand in a schema besides names, types and keys. MLflow guards its table of secrets by a trigger,
+# and has a generated column in its table of spans. A sweep neither writes nor reads these tables.
+TRIGGER = (
+    "CREATE TRIGGER prevent_secrets_aad_mutation BEFORE UPDATE ON secrets FOR EACH ROW "
+    "WHEN OLD.secret_id != NEW.secret_id OR OLD.secret_name != NEW.secret_name BEGIN SELECT RAISE(ABORT, "
+    "'secret_id and secret_name are immutable (used as AAD in encryption)'); END"
+)
+GENERATED = re.compile(r"GENERATED ALWAYS AS \(end_time_unix_nano - start_time_unix_nano\) STORED")
+CHECKED = re.compile(r"CHECK \(\s*\w{1,60}\s*(?:IN \([^()]{0,1000}\)|=\s*\d{1,9})\s*\)")
+STRING = re.compile(r"'(?:[^']|'')*'")
+BEGINS = re.compile(r"CREATE (?:TABLE|UNIQUE INDEX|INDEX) ")
+# Comments, other ways to quote a name, an operator that makes values longer, and words that begin an expression.
+EXPRESSION = re.compile(
+    r"--|/\*|\||[`\[;]|\b(?:AS|CASE|CHECK|GENERATED|GLOB|LIKE|MATCH|REGEXP|SELECT|WHERE)\b", re.IGNORECASE
+)
+# What may stand before a parenthesis: a type with its size, a key, or the name of the table with its columns.
+BEFORE = re.compile(
+    r"(?:\b(?:TABLE|REFERENCES|ON)\s+(?:\w+|\"\w+\")|\b(?:CHAR|DECIMAL|FLOAT|KEY|NUMERIC|UNIQUE|VARCHAR))\s*\("
 )
 NO_DATABASE = ("file is not a database", "unable to open database file")
 
 
 def check_database(file: Path) -> None:
-    """Refuse a SQLite file that is more than tables. Nothing happens if it is not there, or is no database.
+    """Raise an error if a SQLite file holds more than tables. A file that is missing or is no database passes.
 
     Args:
         file: the path of the database.
 
     Raises:
-        UserError: The file or one beside it is no regular file, a journal names another file, or the database has
-            views, triggers, virtual tables or generated columns.
+        UserError: the file or one of its journals is not a regular file, a journal names another file, the database
+            cannot be read, or it has views, triggers, virtual tables, generated columns or costly expressions.
     """
-    file = Path(os.path.realpath(file))  # the files beside it have the name of what a link points to
+    file = Path(os.path.realpath(file))  # SQLite names journals after the target of a link.
     _check_files(file)
     if not file.exists():
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=LOCKED_S)) as database:
+            limit(database)
             database.text_factory = lambda raw: raw.decode(errors="replace")
-            found = database.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master").fetchall()
-            odd = [name for kind, name, table, page, sql in found if not _is_plain(kind, table, page, sql)]
-            if not odd:
-                tables = [str(name) for kind, name, *_ in found if kind == "table" and name not in GUARDED]
-                odd = [name for name in tables if _has_generated(database, name)]
+            found = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
+            odd = [str(name) for name, sql in found if not _is_plain(str(name), sql)]
+            # Pages that are used twice can stand for any number of rows, and for values of any length.
+            damage = [] if odd else database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         if str(error) in NO_DATABASE:
-            return  # whoever opens it says so
+            return  # The library that opens the file reports this.
         raise UserError(
             f"a database must be free and whole to be read; {file}: {one_line(error)}: try again once nobody else uses "
             "it, or do not use it"
         ) from error
     if odd:
         raise UserError(
-            f"a database of a sweep must have tables and indices alone; {file} has {quoted(str(odd[0]))}, a view, a "
-            "trigger or the like: do not use it, as it was made to do more than hold data"
+            f"a database of a sweep must have plain tables and indices alone; {file} has {quoted(odd[0])}, which "
+            "computes something: do not use it, as it was made to do more than hold data"
         )
+    if damage and damage[0] != "ok":
+        raise UserError(
+            f"a database must be whole to be read; {file}: {shortened(str(damage[0]))}: do not use it, or restore a copy"
+        )
+
+
+def limit(database: sqlite3.Connection) -> None:
+    """Refuse values of more than 16 MiB on a connection. A file of a few kB can claim to hold values of 1 GB."""
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+
+
+@cache
+def limit_all() -> None:
+    """Apply `limit` to each SQLite connection that SQLAlchemy makes in this process, for Optuna and MLflow."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def limited(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            limit(connection)
+
+    event.listen(Engine, "connect", limited)
 
 
 def _check_files(file: Path) -> None:
     for name in ("", *SIDECARS):
         path = Path(f"{file}{name}")
-        # The database's file is not opened here: to close it would end the locks that SQLite holds on it in this
-        # process.
+        # Do not open the database's file here. Closing it would release the locks that SQLite holds in this process.
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
                 raise UserError(f"a database's files must be regular files; {path} is none: remove it")
@@ -87,14 +121,19 @@ def _check_files(file: Path) -> None:
             )
 
 
-def _is_plain(kind: object, table: object, page: object, sql: object) -> bool:
-    if kind == "trigger":
-        return table in GUARDED
-    # Views and virtual tables have no page of their own, whatever their text says.
-    return kind in KINDS and bool(page) and not DEAR.search(str(sql or ""))
+def _is_plain(name: str, sql: object) -> bool:
+    """Return whether an entry of a schema is a table or an index that computes nothing.
 
-
-def _has_generated(database: sqlite3.Connection, table: str) -> bool:
-    # A hidden column of kind 2 or 3 is worked out, by an expression of whoever made the table.
-    columns = database.execute("SELECT hidden FROM pragma_table_xinfo(?)", [table])
-    return any(hidden > 1 for (hidden,) in columns)
+    SQLite parses the text `sql`; the other columns of `sqlite_master` can lie. Only an index that SQLite makes by itself
+    has no text.
+    """
+    if sql is None:
+        return name.startswith("sqlite_autoindex_")
+    text = " ".join(str(sql).split())
+    if text.rstrip("; ") == TRIGGER:
+        return True
+    text = CHECKED.sub("", GENERATED.sub("", text))
+    text = STRING.sub("''", text)
+    if not BEGINS.match(text) or EXPRESSION.search(text):
+        return False
+    return len(BEFORE.findall(text)) == text.count("(")

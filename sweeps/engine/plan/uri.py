@@ -1,4 +1,4 @@
-"""Tracking URIs, and what MLflow reads from the environment."""
+"""Addresses of MLflow stores and databases, and the environment variables that MLflow reads."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from wgan_core.errors import UserError, shortened, without_secrets
 MLFLOW_FILE = "mlflow.db"
 
 ANSWER_S = 5.0
-"""How long a server may take to answer when it is first asked, in seconds."""
+"""Longest wait for a server's first answer, in seconds."""
 
 LONGEST = 300
-"""Characters of an error that are shown."""
+"""Largest number of characters of an error to show."""
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # The uploader tries again by itself, and looks before it creates; MLflow's own retries block for
-    # minutes and can create a run twice.
+    # The uploader retries by itself, and looks for a run before it creates one. MLflow's own retries block for minutes,
+    # and can create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -33,11 +33,11 @@ _ENVIRONMENT = {
 
 
 class MisplacedFiles(UserError):
-    """MLflow would write files to a place that the person who named the store does not expect."""
+    """An MLflow store would write files to a place that the user, who named the store, does not expect."""
 
 
 def prepare_environment() -> None:
-    """Set what MLflow reads from the environment, where the person has not, and quieten its logs."""
+    """Set the environment variables of MLflow that the user has not set, and silence its logs below warnings."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):
@@ -46,7 +46,7 @@ def prepare_environment() -> None:
 
 
 def own_tracking_uri(storage: Folder) -> str:
-    """Return the MLflow store in a storage folder. Raises `UserError` if that is an object store."""
+    """Return the URI of the MLflow database in a storage. Raise `UserError` if the storage is an object store."""
     if not storage.is_local:
         raise UserError(
             f"a sweep in an object store needs an MLflow server; {storage} is one, and none was named: give its URL "
@@ -56,17 +56,17 @@ def own_tracking_uri(storage: Folder) -> str:
 
 
 def is_http(uri: str) -> bool:
-    """Whether a tracking URI is that of a server."""
+    """Return whether a tracking URI names a server."""
     return uri.startswith(("http://", "https://"))
 
 
 def shown(uri: str) -> str:
-    """Return an address, of tracking or of a database, without the passwords that may stand in it."""
+    """Return a tracking or database URI without passwords, shortened for messages."""
     return shortened(without_secrets(uri, uri))
 
 
 def local_path(location: str) -> str | None:
-    """Return the path of a location on this machine; None for any other, and where a host stands before the path."""
+    """Return the path of a location on this machine; None for another scheme or another host."""
     parts = urlsplit(location)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return unquote(parts.path)
@@ -74,12 +74,12 @@ def local_path(location: str) -> str | None:
 
 
 def in_short(error: Exception, uri: str = "") -> str:
-    """Return all that an error says, in one line of at most 300 characters, without the passwords of an address."""
+    """Return an error's message in one line of at most `LONGEST` characters, without the passwords of `uri`."""
     return shortened(" ".join(without_secrets(str(error), uri).split()) or type(error).__name__, LONGEST)
 
 
 def answers(uri: str) -> bool:
-    """Whether a server answers anything at all within `ANSWER_S`; True for a database, which needs none."""
+    """Return whether a server answers within `ANSWER_S`; True for a database, which needs no server."""
     if not is_http(uri):
         return True
     import requests
@@ -88,17 +88,17 @@ def answers(uri: str) -> bool:
         # Only the headers: whoever runs the server chooses how long its answer is.
         requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER_S, stream=True, allow_redirects=False).close()
     except requests.exceptions.SSLError:
-        return True  # it is there; MLflow's own settings say which certificates it accepts
+        return True  # The server is there. MLflow's settings decide whether to accept its certificate.
     except requests.exceptions.RequestException:
         return False
     return True
 
 
 def database(uri: str) -> Path | None:
-    """The file of a SQLite URI, absolute; None for any other."""
+    """Return the absolute path of a SQLite URI's file; None for any other URI, and for a database in memory."""
     scheme, _, rest = uri.partition(":///")
     name, _, query = rest.partition("?")
-    if "uri=true" in query:  # then SQLite takes the name for a URI of its own
+    if "uri=true" in query:  # SQLite then reads the name as a URI.
         name = name.removeprefix("file:")
     if not scheme.startswith("sqlite") or not name or name.startswith(":memory:"):
         return None
@@ -106,16 +106,19 @@ def database(uri: str) -> Path | None:
 
 
 def make_room(uri: str) -> None:
-    """Make the folder that a SQLite database is to lie in.
+    """Create the folder of a SQLite database, and check that the database can be written. Ignore other URIs.
 
-    Raises `OSError` if no database can be written there: MLflow would try again for minutes before it said so.
+    MLflow would retry for minutes before it reported the error.
+
+    Raises:
+        OSError: the database cannot be written.
     """
     file = database(uri)
     if file is None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=file.parent):  # SQLite writes a journal beside the database
+        with tempfile.TemporaryFile(dir=file.parent):  # SQLite needs to write a journal beside the database.
             pass
         if file.exists():
             file.open("r+b").close()

@@ -1,1 +1,1 @@
-"""The search: one Optuna study over a persistent storage, asked and told by whoever trains."""
+"""Search: one Optuna study in a persistent storage, which hands out trials and records their reports."""

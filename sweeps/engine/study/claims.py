@@ -1,4 +1,4 @@
-"""Handing out trials: those that wait again, and new ones, each at a point of the space."""
+"""Assignment of trials to holders: waiting trials first, then new ones at points that the sampler draws."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ from wgan_core.config import Trial, trial_seed
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to train.
+    """A trial for a holder to train.
 
-    params: the point of the space. alone: it may end its process, so it gets no company. step: of its last report.
+    Attributes:
+        trial: Number, seed and hyper-parameters.
+        params: Point of the space.
+        alone: The trial is suspected of ending its process, so it must train alone.
+        step: Critic updates at its last report; 0 before the first.
     """
 
     trial: Trial
@@ -33,7 +37,7 @@ class Claim:
 
 
 class Claims:
-    """What each holder is given."""
+    """Assignment of a plan's trials to holders."""
 
     def __init__(self, trials: Trials, narrowing: Narrowing) -> None:
         self._trials, self._narrowing, self._plan = trials, narrowing, trials.plan
@@ -43,7 +47,14 @@ class Claims:
         return [self._claim(trial) for trial in self._trials.held(holder)]
 
     def more(self, holder: str, count: int, processes: int, before: Collection[int]) -> list[Claim]:
-        """What the holder holds beside `before`, made up to `count`."""
+        """Return trials for a holder: those that it holds outside `before`, then waiting trials, then new ones.
+
+        Args:
+            holder: The holder.
+            count: Most trials to return. A holder without trials may get fewer, see `Study.claim`.
+            processes: Number of processes that share the remaining trials.
+            before: Numbers of the trials that the holder already trains.
+        """
         had_company = count > 1 or bool(self._narrowing.told())
         count = count if before else min(self._narrowing.lanes(count), math.ceil(self._left(holder) / processes))
         running = self._trials.running()
@@ -63,14 +74,18 @@ class Claims:
         return claims
 
     def _left(self, holder: str) -> int:
-        """How many trials have not ended, but for those of other holders."""
+        """Return the number of trials that have not ended and that no other holder holds."""
         trials = self._trials.all()
         taken = [each for each in trials if each.state is TrialState.RUNNING and self._trials.is_held(each)]
         others = [each for each in taken if not self._trials.is_held(each, holder)]
         return self._plan.trials - sum(each.state.is_finished() for each in trials) - len(others)
 
     def _keep_suspicion(self, frozen: FrozenTrial, had_company: bool) -> None:
-        """Of a trial left by an older version, up to its next report; in company its faults may be a neighbour's."""
+        """Store the death record of a trial from an older version, which recorded only the number of deaths.
+
+        The record fixes the step, so that the suspicion ends at the next report. If cohorts have several lanes, a
+        neighbour may have caused the deaths, so they are not counted.
+        """
         death = death_of(frozen)
         if death is not None and DEATH not in frozen.user_attrs:
             kept = replace(death, faults=0) if had_company else death
@@ -78,7 +93,7 @@ class Claims:
 
     def _hold(self, frozen: FrozenTrial, holder: str) -> Claim:
         held_by, death = self._trials.by(holder), death_of(frozen)
-        if death is not None and death.by == held_by:  # whose next death is another
+        if death is not None and death.by == held_by:  # its next death is a new one
             self._trials.set(frozen, DEATH, replace(death, by="").as_json())
         self._trials.set(frozen, HOLDER, held_by)
         return self._claim(self._complete(frozen))
@@ -97,19 +112,19 @@ class Claims:
         study.sampler = self._sampler(number)
         if study.ask().number == number:
             return self._trials.frozen(number)
-        # Its answer was lost on the way, and Optuna has made another one beside it, which is taken up later. Before it
-        # takes parameters of this one, it has to read it with all others.
+        # The database's answer was lost, so Optuna created a second trial, which is handed out later. Read the first
+        # one with all others: Optuna accepts no parameters for a trial that it has not read in this way.
         return self._trials.all()[number]
 
     def _sampler(self, number: int) -> BaseSampler:
-        """A new sampler for every trial, seeded by its number: a search that starts again does not repeat its draws."""
+        """Return a new sampler seeded by the trial's number, so that a restarted search does not repeat its draws."""
         seed = trial_seed(self._plan.seed, number) % 2**32
         if number < len(self._plan.space.presets) + RANDOM_TRIALS:
             return RandomSampler(seed=seed)
         return TPESampler(seed=seed, n_startup_trials=1)
 
     def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
-        """The trial with all its parameters, some of which it may have: they are drawn and stored one by one."""
+        """Draw and store the parameters that the trial lacks. An interrupted call may have stored only some of them."""
         if len(frozen.params) < len(self._distributions):
             study = self._trials.study
             sampler = study.sampler = self._sampler(frozen.number)
@@ -121,7 +136,7 @@ class Claims:
                     internal = distribution.to_internal_repr(preset[name])
                     study._storage.set_trial_param(frozen._trial_id, name, internal, distribution)
                 elif name in frozen.params:
-                    # So that the next one is not the draw that this one was.
+                    # Draw and discard, so that the next parameter does not repeat this one's draw.
                     sampler.sample_independent(study, frozen, name, distribution)
                 else:
                     trial._suggest(name, distribution)
@@ -129,7 +144,7 @@ class Claims:
 
 
 def as_distribution(bounds: Range) -> BaseDistribution:
-    """A range as Optuna has it."""
+    """Convert a range to an Optuna distribution."""
     if bounds.whole:
         return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log)
     return FloatDistribution(bounds.low, bounds.high, log=bounds.log)

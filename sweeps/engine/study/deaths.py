@@ -1,9 +1,9 @@
-"""What the death of a process says about the trials that it trained.
+"""Rules for the trials of a process that died.
 
-A cohort dies as one, and which of its trials did it is not known: they wait again, together. The second time that a
-trial's process dies before its next report, the trial is suspected, and trained alone until that report. A death alone
-is the trial's own fault. If all suspects of a death got past their places alone, no trial did it: as many side by side
-are taken to be more than the memory holds, though nobody could say so.
+If a process dies, nobody knows which trial of its cohort was the cause, so all of them wait to be retried. If the
+processes of a trial die twice before its next report, the trial is suspected and trains alone until that report. A
+death while it trains alone is its own fault. If every suspect of a death got past its step alone, no trial was the
+cause. The cohort is then taken to need more memory than there is, though no out-of-memory error was seen.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from optuna.trial import FrozenTrial
 from sweeps.engine.study.attributes import DEATH, FAULTS, LOSSES
 
 MAX_FAULTS = 3
-# A trial that takes its node down with it is stopped at last.
+# Losses are limited too, because a trial may be what brings its nodes down.
 MAX_LOSSES = 10
 MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
 
 @dataclass(frozen=True)
 class Death:
-    """The last death of a trial's process, as the study keeps it of the trial.
+    """Last death of a trial's process, as the study stores it.
 
-    by: the holder that died. trials: how many it held. step: where the trial's last report stood.
-    suspected: whether it is to be trained alone until its next one. faults: its deaths alone, this one among them.
+    Attributes:
+        by: Holder that died, as "session/holder".
+        trials: Number of trials that it held.
+        step: Critic updates at the trial's last report before the death.
+        suspected: The trial must train alone until its next report.
+        faults: Deaths while the trial trained alone, this one included.
     """
 
     by: str
@@ -37,7 +41,7 @@ class Death:
     faults: int
 
     def reason(self, why: str) -> str:
-        """What a person is told; why: what the process said, if it still could."""
+        """Format the message for the user. `why` is the error that the process reported, if it could report one."""
         if self.trials == 1:
             return f"its process died {self.faults} times, the last time: {why}"
         if self.suspected:
@@ -54,14 +58,19 @@ class Death:
 
 
 def unrecorded(step: int, faults: int) -> Death:
-    """Of a trial that was left by a version which counted deaths alone: the place of the last one is not known."""
+    """Return a death record for a trial from an older version, which did not record the step of the last death."""
     return Death("", 1, step, True, faults)
 
 
 def after(before: Death | None, by: str, trials: int, step: int, faults: int) -> Death:
-    """A trial's record after its holder died, which held so many trials; of the same death it is always the same.
+    """Return a trial's record after its holder died. A second call for the same death returns the same record.
 
-    before: the record before, if there was one. faults: how often the trial had died alone.
+    Args:
+        before: Previous record, or None.
+        by: Holder that died.
+        trials: Number of trials that it held.
+        step: Critic updates at the trial's last report.
+        faults: Earlier deaths while the trial trained alone.
     """
     if before is not None and before.by == by:
         return before
@@ -70,7 +79,7 @@ def after(before: Death | None, by: str, trials: int, step: int, faults: int) ->
 
 
 def death_of(frozen: FrozenTrial) -> Death | None:
-    """The last death of the trial's process, if it had one."""
+    """Return the last death of the trial's process, or None."""
     faults = frozen.user_attrs.get(FAULTS, 0)
     if faults and DEATH not in frozen.user_attrs:
         return unrecorded(frozen.last_step or 0, faults)
@@ -78,11 +87,11 @@ def death_of(frozen: FrozenTrial) -> Death | None:
 
 
 def is_suspected(frozen: FrozenTrial) -> bool:
-    """Whether it has made no further report since the death that made it suspected."""
+    """Return whether the trial is suspected and has not reported since that death."""
     death = death_of(frozen)
     return death is not None and death.suspected and death.step == (frozen.last_step or 0)
 
 
 def has_died_out(frozen: FrozenTrial) -> bool:
-    """Whether it died as often as a trial may."""
+    """Return whether the trial has reached its limit of faults or losses."""
     return any(frozen.user_attrs.get(counted, 0) >= most for counted, most in MOST.items())

@@ -1,7 +1,7 @@
-"""Early stopping: asynchronous successive halving (Li et al., MLSys 2020) without a memory of its own.
+"""Stateless rule of asynchronous successive halving (Li et al., MLSys 2020), used for early stopping.
 
-The rule alone, which needs nothing but the values that all trials reported at the same step: so any process may ask at
-any time, a crash loses nothing, and the order in which a cohort reports changes nothing.
+The rule needs only the values that all trials reported at the same step. So any process may apply it at any time, and a
+crash loses nothing. The order in which a cohort reports does not matter.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 
 def rungs(grid: Sequence[int], eta: int) -> tuple[int, ...]:
-    """The steps of the report grid at which trials are judged: its last one over eta, eta^2, ..., never the last.
+    """Return the steps of the report grid at which trials are judged, ascending.
 
-    Where the reports are 1 to 9 and eta is 3, the rungs are the reports 1 and 3.
+    Of n reports, these are the reports n / eta, n / eta^2, ..., rounded down, and never the last. Example: with 9
+    reports and eta 3, trials are judged at the reports 1 and 3.
     """
     found = set()
     share = len(grid) / eta
@@ -24,6 +25,9 @@ def rungs(grid: Sequence[int], eta: int) -> tuple[int, ...]:
 
 
 def survives(value: float, others: Sequence[float], eta: int) -> bool:
-    """Whether a value is in the best eta-th of all values at a rung, or the best of fewer; smaller is better."""
+    """Return whether a value is in the best 1 / eta of all values at a rung, or the best of fewer than eta.
+
+    Smaller is better. NaN never survives.
+    """
     places = max(1, (len(others) + 1) // eta)
     return not math.isnan(value) and sum(other < value for other in others) < places

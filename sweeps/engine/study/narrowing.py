@@ -1,4 +1,4 @@
-"""Cohorts that had to do with fewer lanes, and those that have fewer for it."""
+"""Number of lanes of new cohorts, after cohorts ran out of memory."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from sweeps.engine.study.trials import Trials
 
 
 class Narrowing:
-    """Of this session: an earlier one may have had less memory, or more."""
+    """Reductions of lanes in this session. Earlier sessions do not count: their memory may have differed."""
 
     def __init__(self, trials: Trials) -> None:
         self._trials, self._study = trials, trials.study
 
     def narrow(self, holder: str, lanes: int, said: str) -> None:
-        """A cohort goes on with so many lanes. said: tells a person. To say the same again does nothing."""
+        """Record that a cohort goes on with fewer lanes, and a message for the user. A repeated call does nothing."""
         told = [self._trials.session, holder, lanes, said]
         before = self._study.user_attrs.get(NARROWED, [])
         if told not in before:
             self._study.set_user_attr(NARROWED, [*before, told])
 
     def told(self) -> list[tuple[str, int, str]]:
-        """Holder, lanes and what is told, in order."""
+        """Return holder, lanes and message of each reduction, oldest first."""
         every = self._study.user_attrs.get(NARROWED, [])
         return [told for session, *told in every if session == self._trials.session]
 
     def lanes(self, most: int) -> int:
-        """How many lanes a new cohort has: `most`, or as few as one has had to do with."""
+        """Return the lanes of a new cohort: `most`, or the smallest lane count that any cohort was reduced to."""
         return min([most, *(lanes for _, lanes, _ in self.told())])
 
     def weigh(self, holder: str, death: Death) -> None:
-        """Have fewer lanes if a cohort dies of which each suspect of the death before got past its place alone.
+        """Halve the lanes if a cohort dies again although every suspect of the last death got past its step alone.
 
-        A process that the system kills for want of memory cannot say so, and would be filled and killed again for ever.
+        The system kills a process that takes too much memory without an error that the process could report. With the
+        same number of lanes, the next process would be killed too, without end.
         """
         if death.trials == 1:
             return
@@ -50,15 +51,15 @@ class Narrowing:
             self._study.set_user_attr(SUSPECTS, {**kept, str(width): [self._trials.session, suspects]})
 
     def _got_past(self, number: int, step: int) -> bool:
-        """Whether a suspect of that step has made a further report, or has ended without a death alone."""
+        """Return whether a suspect has reported after `step`, or has ended without a death of its own."""
         frozen = self._trials.frozen(number)
         return (frozen.last_step or 0) > step or (frozen.state.is_finished() and not frozen.user_attrs.get(FAULTS))
 
 
 def width_for(trials: int, most: int) -> int:
-    """The lanes on which so many trials, at most `most`, are trained: the next power of two, or `most` if that is less.
+    """Return the lanes for a number of trials: the next power of two, or `most` if that is less.
 
-    It depends on nothing else, so that a sweep that was interrupted goes on as it would have; and it takes few values,
-    as another number of lanes may cost a new compilation or capture.
+    The result depends on nothing else, so an interrupted sweep goes on with the same lanes. Powers of two keep the
+    number of different results small, because each may need a new compilation or graph capture.
     """
     return min(1 << max(0, trials - 1).bit_length(), most)

@@ -1,4 +1,4 @@
-"""Waiting for a database server that is away: being restarted, or cut off for a while."""
+"""Retries while a database server is unreachable, for example during a restart."""
 
 from __future__ import annotations
 
@@ -13,28 +13,32 @@ from wgan_core.errors import one_line
 
 LONGEST_S = 600.0
 PAUSE_S = 0.5
-# SQLSTATE of a server that cannot be reached, ends, or is not ready yet (PostgreSQL, appendix A). Without any, the
-# driver could not connect, or was cut off.
+# SQLSTATE of a server that cannot be reached, shuts down, or is not ready yet (PostgreSQL, appendix A). An error with no
+# SQLSTATE means that the database driver could not connect or was cut off.
 _AWAY = ("08", "57P")
-# What PostgreSQL says of a connection that it refuses for good, which has no SQLSTATE when it is made.
+# Messages of PostgreSQL for a connection that it will always refuse. These errors have no SQLSTATE at connection time.
 _NOT_AWAY = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 
 Result = TypeVar("Result")
 
 
 class Patience:
-    """Does things again while a database is away, for so long in all since it was last there.
+    """Retries of database calls while the server is away, for at most `LONGEST_S` seconds since the first failure.
 
-    What is done again may have been done before: its commit can have arrived, and the answer been lost.
+    A retried call may already have succeeded: the commit can arrive although its answer is lost.
     """
 
     def __init__(self, place: str) -> None:
-        """`place` names the database in the error, without its password."""
+        """Take `place`, the name of the database for error messages, without its password."""
         self._place = place
         self._since: float | None = None
 
     def wait(self, act: Callable[[], Result]) -> Result:
-        """What `act` returns. Raises what it raises, and `ConnectionError` if the database stays away."""
+        """Call `act` until the database answers, and return its result.
+
+        Raises:
+            ConnectionError: The database stayed away for too long. Any other error of `act` is raised as it is.
+        """
         while True:
             try:
                 result = act()
@@ -55,7 +59,7 @@ class Patience:
 
 
 def _away(error: BaseException | None) -> BaseException | None:
-    """What the driver of the database said, if it is that the server is away; else None."""
+    """Return the database driver's error if it says that the server is away, and None otherwise."""
     while error is not None:
         if isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
             state: str | None = getattr(error.orig, "sqlstate", None)

@@ -1,7 +1,7 @@
-"""Early stopping as Optuna asks for it, by the rule of `halving`.
+"""Optuna pruner that applies the rule of `halving`.
 
-Optuna's own halving stores each verdict in the trial and depends on the order in which a cohort reports; this looks
-only at the values that all trials of the study reported at the same step.
+Optuna's own successive halving stores each verdict in the trial and depends on the order in which a cohort reports.
+This pruner looks only at the values that all trials of the study reported at the same step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sweeps.engine.study.halving import rungs, survives
 
 
 class HalvingPruner(optuna.pruners.BasePruner):
-    """`survives` at each of `rungs`, over the intermediate values of all trials of the study."""
+    """Pruner that applies `survives` to the intermediate values of all trials at each of `rungs`."""
 
     def __init__(self, grid: Sequence[int], eta: int) -> None:
         self._rungs, self._eta = rungs(grid, eta), eta

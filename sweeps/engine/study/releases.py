@@ -1,4 +1,4 @@
-"""Trials whose holder is gone: they wait again, or have died too often."""
+"""Release of trials whose holder is gone: they wait again, or fail if they died too often."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeps.engine.study.trials import Trials
 
 @dataclass(frozen=True)
 class Released:
-    """A trial whose process ended after `step` critic updates; `has_failed`: it died too often."""
+    """A trial whose process ended. `step` counts critic updates; `has_failed` says that it died too often."""
 
     number: int
     step: int
@@ -24,7 +24,7 @@ class Released:
 
 @dataclass(frozen=True)
 class Release:
-    """What is told of a trial, its faults or losses then, and the record of the death if it was one."""
+    """A trial to release, and its new number of faults or losses. `death` is None unless the process itself died."""
 
     told: Released
     times: int
@@ -32,13 +32,20 @@ class Release:
 
 
 class Releases:
-    """In steps that can each be done again."""
+    """Steps of a release. Each step can be repeated without harm."""
 
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
 
     def due(self, holder: str, counted: str, count: int, why: str) -> list[Release]:
-        """Of each trial that the holder holds. counted: faults or losses; count: how many more, 0 or 1."""
+        """Compute the release of each trial that a holder holds, without writing anything.
+
+        Args:
+            holder: The holder that is gone.
+            counted: Attribute to count up: `FAULTS` or `LOSSES`.
+            count: Increment, 0 or 1.
+            why: Reason that the process gave, if it could give one.
+        """
         held = self._trials.held(holder)
         found = []
         for frozen in held:
@@ -59,19 +66,19 @@ class Releases:
         self._trials.set(self._trials.frozen(number), DEATH, death.as_json())
 
     def carry_out(self, release: Release, counted: str) -> None:
-        """The trial waits again, or ends."""
+        """Let a trial wait again, or end it if it died too often."""
         frozen = self._trials.frozen(release.told.number)
         if frozen.state.is_finished():
             return
         if frozen.user_attrs.get(counted, 0) != release.times:
             self._trials.set(frozen, counted, release.times)
-        if release.told.has_failed:  # and stays held: let go before its end, it could be handed out once more
+        if release.told.has_failed:  # keep its holder: a trial without one could be handed out before its end
             self._trials.end(frozen, TrialState.FAIL, release.told.reason)
         else:
             self._trials.set(frozen, HOLDER, "")
 
     def ended(self, holder: str) -> list[Released]:
-        """Those that this holder's death has ended, also where who told of it died before it was heard."""
+        """Return the trials that failed with this holder, including those of an earlier call whose answer was lost."""
         return [
             Released(each.number, each.last_step or 0, each.user_attrs[REASON], has_failed=True)
             for each in self._trials.all()

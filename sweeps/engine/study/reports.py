@@ -1,4 +1,4 @@
-"""What holders tell of their trials: reports, which are judged, and ends."""
+"""Records of holders about their trials: reports, which the pruner judges, and ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeps.engine.study.trials import Trials
 
 
 class Reports:
-    """Those of all trials."""
+    """Writer of the reports and ends of all trials."""
 
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
@@ -19,7 +19,7 @@ class Reports:
     def totals(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
     ) -> dict[int, float]:
-        """Seconds of training, with those of this report, of each trial for which it is new."""
+        """Return the new total training time in seconds of each trial whose report is not recorded yet."""
         trials = {number: self._trials.fenced(holder, number) for number in values}
         return {
             number: trial.user_attrs.get(SECONDS, 0.0) + seconds.get(number, 0.0)
@@ -28,11 +28,11 @@ class Reports:
         }
 
     def record(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
-        """Record all, with their seconds, before any is judged; whether each trial is to be stopped."""
+        """Record all reports, then judge each trial. Return by number whether the pruner stops it."""
         for number, total in totals.items():
             step, value = values[number]
             frozen = self._trials.frozen(number)
-            # Before the value, without which it counts as not reported yet.
+            # Write the seconds first: the report counts as recorded once its value is there.
             self._trials.set(frozen, SECONDS, total)
             self._trials.study._storage.set_trial_intermediate_value(frozen._trial_id, step, float(value))
         return {number: self._verdict(self._trials.frozen(number), step) for number, (step, _) in values.items()}
@@ -47,7 +47,7 @@ class Reports:
         return judged[str(step)]
 
     def finish(self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None) -> None:
-        """End a trial, unless this has ended it already."""
+        """End a trial, unless an earlier identical call has ended it."""
         told = self._trials.frozen(number)
         is_told = told.state.name == state and told.user_attrs.get(REASON) == reason
         if is_told and self._trials.is_held(told, holder):

@@ -1,4 +1,4 @@
-"""How the trials of a sweep stand, for whoever looks."""
+"""Read-only summary of each trial of a sweep."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 @dataclass(frozen=True)
 class Row:
-    """How a trial of the sweep stands. `value` is its best, at `best_step`; NaN and 0 before its first report.
+    """Current state of one trial.
 
-    label: what its plan calls it. session: that of the driver which last handed it out; empty if it was given back.
-    test: of a confirming trial that is complete, what its best checkpoint scores on the test split, by metric.
+    Attributes:
+        label: Name of the trial in its plan, such as "7" or "7a".
+        value: Best value of the objective; NaN before the first report.
+        best_step: Critic updates at the best value; 0 before the first report.
+        step: Critic updates at the last report.
+        seconds: Training time in seconds.
+        session: Session of the driver that last handed the trial out; empty if it was given back.
+        test: Scores of the best checkpoint on the test split by metric, for a completed confirming trial.
     """
 
     number: int
@@ -38,7 +44,7 @@ class Row:
 
 
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
-    """How each trial of a plan stands, from storage alone. Raises `UserError` if the study is not there."""
+    """Read the rows of all trials of a plan from storage. Raises `UserError` if the study cannot be read."""
     trials = read_trials(plan.study_name, storage_url)[: plan.trials]
     try:
         if any(trial.number < 0 for trial in trials):
@@ -69,18 +75,18 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
 
 
 def _number(value: object) -> float:
-    """Return a number that the study keeps. Raises `TypeError` for anything else: others may have written it."""
+    """Return a number from the study. Raises `TypeError` for anything else, as other programs may have written it."""
     if not isinstance(value, int | float):
         raise TypeError(f"a trial's numbers must be numbers; given {quoted(str(value))}")
     return float(value)
 
 
 def best(frozen: FrozenTrial) -> tuple[int, float]:
-    """Step and value of the best report so far; (0, NaN) before the first."""
+    """Return step and value of the best report so far; (0, NaN) before the first report."""
     reports = frozen.intermediate_values.items()
     return min(reports, key=lambda item: (math.isnan(item[1]), item[1], item[0]), default=(0, math.nan))
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """Best first; trials without a value last."""
+    """Sort rows by value, best first; trials without a value come last."""
     return sorted(rows, key=lambda each: (math.isnan(each.value), each.value, each.number))

@@ -1,4 +1,4 @@
-"""The study's storage, opened."""
+"""Access to the Optuna storage of a study."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Iterator
 
 import optuna
 
-from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.sqlite_file import check_database, limit_all
 from sweeps.engine.plan.uri import database, shown
 from wgan_core.errors import UserError, without_secrets
 
 
 def open_study(name: str, storage_url: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
-    """The study of this name, made if it is not there. Raises `UserError` if the storage cannot be opened."""
+    """Open the study of this name, or create it. Raises `UserError` if the storage cannot be opened."""
     with _opening(storage_url):
         return optuna.create_study(study_name=name, storage=_storage(storage_url), pruner=pruner, load_if_exists=True)
 
 
 def read_trials(name: str, storage_url: str) -> list[optuna.trial.FrozenTrial]:
-    """All trials of the study of this name. Raises `UserError` if it is not there."""
+    """Read all trials of the study of this name. Raises `UserError` if it does not exist or cannot be read."""
     with _opening(storage_url):
         return optuna.load_study(study_name=name, storage=_storage(storage_url)).get_trials()
 
 
 def place(storage_url: str) -> str:
-    """Where the storage is, without a password."""
+    """Return the address of the storage, without a user name or password."""
     return shown(storage_url).split("@")[-1]
 
 
@@ -33,7 +33,8 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     file = database(url)
     if file is not None:
         check_database(file)
-    # A connection to a server may have been cut since it was last used: it is tried first, and made anew.
+        limit_all()
+    # Test each connection before use: the server may have cut it, and SQLAlchemy then opens a new one.
     return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 

@@ -1,11 +1,11 @@
-"""The study, as it is asked and told by whoever trains.
+"""Ray actor around the Optuna study, which all cohorts of a sweep share.
 
-The study is the truth of a sweep. Every trial it has asked is COMPLETE, PRUNED or FAIL in the end;
-until then it is held by one cohort, or waits to be held again. One object of this class serves all
-cohorts (as a Ray actor), so its methods need no locks.
+The study is the authoritative state of a sweep. Every trial that it creates ends as COMPLETE, PRUNED or FAIL. Until
+then one holder holds the trial, or the trial waits for a holder. One actor serves all cohorts, so its methods need no
+locks.
 
-Where the storage is a server that goes away, each method waits for it and is then done again. So each first reads what
-it starts from and then writes, and to write once more what has arrived already changes nothing.
+If the storage is a server and the server goes away, each method waits and is then retried. A retry may repeat writes
+that already arrived. So each method first reads all that it needs, and repeating its writes changes nothing.
 """
 
 from __future__ import annotations
@@ -30,12 +30,18 @@ from sweeps.engine.study.trials import Trials
 
 
 class Study:
-    """Asks, reports, prunes and tells the trials of a plan."""
+    """Study of a plan: hands out its trials, records and judges their reports, and ends them."""
 
     def __init__(self, plan_json: Mapping[str, Any], storage_url: str, session: str) -> None:
-        """`session` names the driver: what an earlier one held waits to be held again.
+        """Open the study of a plan. Trials that holders of an earlier session held wait for a new holder.
 
-        Raises `UserError` if the storage cannot be opened; every method raises `ConnectionError` if it stays away.
+        Args:
+            plan_json: The plan, as `Plan.as_json` writes it.
+            storage_url: URL of the Optuna storage.
+            session: Name of the driver's session.
+
+        Raises:
+            UserError: The storage cannot be opened. Later, every method raises `ConnectionError` if it stays away.
         """
         plan = Plan.from_json(plan_json)
         self._patience = Patience(place(storage_url))
@@ -48,36 +54,50 @@ class Study:
         self._reports, self._releases = Reports(self._trials), Releases(self._trials)
 
     def claim(self, holder: str, count: int, processes: int = 1) -> list[Claim]:
-        """Up to `count` trials for this holder: interrupted ones first, then new ones; empty if none waits now.
+        """Hand out up to `count` trials: interrupted ones first, then new ones. Return an empty list if none waits.
 
-        A trial that is suspected (`deaths`) is handed out alone, and to a holder that has no other, so that no
-        neighbour suffers. A holder that has none gets no more than `lanes` says, and than its share where the trials
-        that are left are for so many processes.
+        A suspected trial (`deaths`) goes alone to a holder without other trials, so that it cannot end the training of
+        neighbours. A holder without trials gets at most `lanes` trials, and at most its share of the remaining ones.
+
+        Args:
+            holder: The holder that asks.
+            count: Most trials to hand out.
+            processes: Number of processes that share the remaining trials.
         """
         before = {claim.trial.number for claim in self.held(holder)}
         return self._patience.wait(lambda: self._claims.more(holder, count, processes, before))
 
     def began(self, holder: str, node: str) -> list[Claim]:
-        """The trials of this holder, which says on which node its process is."""
+        """Record on which node the holder runs, and return its trials."""
         self._nodes[holder] = node
         return self.held(holder)
 
     def held(self, holder: str) -> list[Claim]:
-        """The unfinished trials of this holder."""
+        """Return the unfinished trials of this holder."""
         return self._patience.wait(lambda: self._claims.held(holder))
 
     def check(self, holder: str, numbers: Sequence[int]) -> None:
-        """Raises `PermissionError` if the holder no longer holds one of these trials."""
+        """Raise `PermissionError` if the holder no longer holds one of these trials."""
         self._patience.wait(lambda: [self._trials.fenced(holder, number) for number in numbers])
 
     def report(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
     ) -> dict[int, bool]:
-        """Record (step, value) by trial number, all before any is judged; whether each is to be stopped.
+        """Record the reports of several trials, then judge each trial.
 
-        `seconds` of training by trial number are added up. A value already recorded is left as it is, and so
-        is its verdict: a trial that resumes does not meet those that reported since. Raises `PermissionError`
-        if the holder no longer holds a trial.
+        A recorded value and its verdict stay as they are. So a resumed trial is not judged against trials that
+        reported later.
+
+        Args:
+            holder: The holder that reports.
+            values: Step in critic updates and value of the objective, by trial number.
+            seconds: Training time since the last report, by trial number.
+
+        Returns:
+            True for each trial that must stop, by trial number.
+
+        Raises:
+            PermissionError: The holder no longer holds one of the trials.
         """
         totals = self._patience.wait(lambda: self._reports.totals(holder, values, seconds))
         return self._patience.wait(lambda: self._reports.record(values, totals))
@@ -85,18 +105,18 @@ class Study:
     def finish(
         self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None = None
     ) -> None:
-        """End a trial: COMPLETE with its best value, PRUNED, or FAIL. Raises `PermissionError` as `report` does.
+        """End a trial as COMPLETE with its best value, PRUNED or FAIL. A repeated call does nothing.
 
-        test: what a confirming trial scores on the test split. To say the same again does nothing.
+        `test` holds a confirming trial's scores on the test split. Raises `PermissionError` as `report` does.
         """
         self._patience.wait(lambda: self._reports.finish(holder, number, state, reason, test))
 
     def note(self, holder: str, reason: str, leaves: bool = False) -> None:
-        """Why this holder's process is about to end, if it can still say so; `leaves`: by no fault of its trials."""
+        """Record why this holder's process is about to end. `leaves` says that its trials are not at fault."""
         self._notes[holder] = reason, leaves
 
     def hand_back(self, holder: str, numbers: Collection[int]) -> None:
-        """Those of these trials that the holder still holds wait again, without a fault."""
+        """Let the given trials wait again, without a fault. Ignore trials that the holder no longer holds."""
         self._patience.wait(lambda: self._hand_back(holder, numbers))
 
     def _hand_back(self, holder: str, numbers: Collection[int]) -> None:
@@ -105,9 +125,9 @@ class Study:
                 self._trials.set(frozen, HOLDER, "")
 
     def narrow(self, holder: str, lanes: int, said: str) -> list[Claim]:
-        """A cohort ran out of memory and goes on with so many lanes, as does each that this session starts from now on.
+        """Reduce a cohort that ran out of memory to `lanes` lanes, and all later cohorts of this session as well.
 
-        said: tells a person. Returns the trials that the holder goes on with; those beyond its lanes wait again.
+        `said` is a message for the user. Return the trials that the holder keeps; its other trials wait again.
         """
         self._patience.wait(lambda: self._narrowing.narrow(holder, lanes, said))
         held = self.held(holder)
@@ -115,18 +135,26 @@ class Study:
         return held[:lanes]
 
     def lanes(self, most: int) -> int:
-        """How many lanes a new cohort has: `most`, or as few as one of this session has had to do with."""
+        """Return the lanes of a new cohort: `most`, or the smallest lane count that a cohort of this session has."""
         return self._patience.wait(lambda: self._narrowing.lanes(most))
 
     def said(self) -> list[str]:
-        """What this session's cohorts have told of themselves, in order."""
+        """Return the messages about reduced cohorts of this session, oldest first."""
         return self._patience.wait(lambda: [said for _, _, said in self._narrowing.told()])
 
     def release(self, holder: str, died: bool, lost: Collection[str] = ()) -> list[Released]:
-        """What the holder still holds waits again, or FAILs if its process died for the third time with it alone.
+        """Let the holder's unfinished trials wait again, or end them as FAIL if they died too often.
 
-        lost: nodes that were lost since it was handed out. A trial that was on one of them, or of which it is not known
-        where it was, has a loss, of which it may have more than of deaths: as a rule it is not to blame.
+        If the process ran on a lost node, its trials count a loss instead of a fault. If its node is not known and any
+        node was lost, they count a loss too. More losses than faults are allowed, because a trial rarely causes a loss.
+
+        Args:
+            holder: The holder whose Tune trial has ended.
+            died: The Tune trial ended with an error.
+            lost: Ids of the nodes lost since the trials were handed out.
+
+        Returns:
+            The released trials and the failed trials of this holder, by number.
         """
         why, leaves = self._notes.pop(holder, ("killed, or out of memory", False))
         node = self._nodes.pop(holder, None)
@@ -134,7 +162,8 @@ class Study:
         counted = LOSSES if is_lost else FAULTS
         count = int(died and not leaves)
         found = self._patience.wait(lambda: self._releases.due(holder, counted, count, why))
-        # Before any waits again: done again by another process, this finds how many there were of those that it left.
+        # Record all deaths before any trial waits again. If the actor restarts in between and retries, the records still
+        # hold how many trials died together.
         for each in found:
             if each.death is not None:
                 self._patience.wait(partial(self._releases.record_death, each.told.number, each.death))
@@ -147,10 +176,10 @@ class Study:
         return [told[number] for number in sorted(told)]
 
     def is_done(self) -> bool:
-        """Whether all trials have been asked and have ended."""
+        """Return whether all trials of the plan exist and have ended."""
         trials = self._patience.wait(self._trials.all)
         return len(trials) >= self._trials.plan.trials and all(trial.state.is_finished() for trial in trials)
 
     def rows(self) -> list[Row]:
-        """How each trial stands, by number."""
+        """Return the row of each trial, in order of number."""
         return self._patience.wait(lambda: [row(trial, self._trials.plan) for trial in self._trials.all()])

@@ -1,6 +1,6 @@
-"""The trials of a plan as the study's storage has them: read, held and ended.
+"""Access to the trials of a plan in the study's storage.
 
-Nothing here waits for a storage that is away: `Study` does, and then does again what it was about.
+Nothing here waits for a storage that is away: `Study` waits and then retries the call.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from sweeps.engine.study.rows import best
 
 
 class Trials:
-    """Those of a plan, for the driver of one session."""
+    """Trials of a plan, seen from one driver session."""
 
     def __init__(self, plan: Plan, session: str, study: optuna.Study) -> None:
         self.plan, self.session, self.study = plan, session, study
 
     def all(self) -> list[FrozenTrial]:
-        """Those of the plan: where a database went away, there may be one more."""
+        """Return the plan's trials, without the surplus trial that a lost database connection can leave."""
         return self.study.get_trials(deepcopy=False)[: self.plan.trials]
 
     def running(self) -> list[FrozenTrial]:
         return [trial for trial in self.all() if trial.state is TrialState.RUNNING]
 
     def held(self, holder: str) -> list[FrozenTrial]:
-        """The unfinished ones of this holder."""
+        """Return the unfinished trials of this holder."""
         return [trial for trial in self.running() if self.is_held(trial, holder)]
 
     def frozen(self, number: int) -> FrozenTrial:
-        # Not out of all of them: of those that have not ended, each would be read from the database again.
+        # Read only this trial: `get_trials` would read every unfinished trial from the database again.
         storage = self.study._storage
         return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
 
     def fenced(self, holder: str, number: int) -> FrozenTrial:
-        """Raises `PermissionError` if the holder does not hold it, or no longer."""
+        """Return a trial that the holder holds. Raises `PermissionError` if the holder does not hold it any more."""
         frozen = self.frozen(number)
         if frozen.state.is_finished() or not self.is_held(frozen, holder):
             label = self.plan.label(number)
@@ -46,11 +46,11 @@ class Trials:
         return frozen
 
     def by(self, holder: str) -> str:
-        """The holder of this session, as the study keeps it."""
+        """Return the holder's name as the study stores it, with this session."""
         return f"{self.session}/{holder}"
 
     def is_held(self, frozen: FrozenTrial, holder: str | None = None) -> bool:
-        """Whether this session's holder holds it; None: whoever of this session."""
+        """Return whether this holder holds the trial; for None, whether any holder of this session does."""
         held_by: str = frozen.user_attrs.get(HOLDER, "")
         return held_by == self.by(holder) if holder is not None else held_by.startswith(f"{self.session}/")
 
@@ -58,10 +58,10 @@ class Trials:
         self.study._storage.set_trial_user_attr(frozen._trial_id, attribute, value)
 
     def end(self, frozen: FrozenTrial, state: TrialState, reason: str) -> None:
-        """COMPLETE with its best value, or another state without one."""
+        """End a trial: as COMPLETE with its best value, or in another state without a value."""
         self.set(frozen, REASON, reason)
         self.study.tell(self.open(frozen), best(frozen)[1] if state is TrialState.COMPLETE else None, state)
 
     def open(self, frozen: FrozenTrial) -> optuna.Trial:
-        """The trial as one that can be asked and told."""
+        """Return the trial as an Optuna trial that accepts parameters and an end."""
         return optuna.Trial(self.study, frozen._trial_id)

@@ -1,1 +1,1 @@
-"""What a person, or a program, is told while a sweep runs."""
+"""Output for people and programs while a sweep runs."""

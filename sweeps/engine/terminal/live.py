@@ -32,15 +32,22 @@ GAP = 2
 LEAST_BAR, MOST_BAR = 10, 40
 DONE, BAR = "updates", "progress"
 BEST = "bold green"
-# What goes where there is no room, in this order, before the settings from the right.
+# Columns to drop if the terminal is narrow, in this order. After them go the hyper-parameters, from the right.
 DISPENSABLE = ("x floor", DONE)
-# Lines for the trials, however much there is to say above them: an empty one, titles, two trials, how many more.
+# Lines reserved for the trials: an empty line, the titles, two trials, and the number of further trials.
 TRIALS = 5
 
 
 @dataclass(frozen=True)
 class Screen:
-    """A view, `since_s` seconds after it was had. problem: why there is no newer one, if it cannot be found out."""
+    """A view of the trials as it is drawn on the terminal.
+
+    Attributes:
+        view: The latest view.
+        since_s: Age of the view in seconds.
+        use: Usage of the cluster, if known.
+        problem: Why there is no newer view, or empty.
+    """
 
     view: View
     since_s: float = 0.0
@@ -48,13 +55,13 @@ class Screen:
     problem: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # The last line stays empty, so that what a terminal echoes of Ctrl-C breaks no other; and there is one more
-        # below, as what has scrolled away could not be erased.
+        # The last line stays empty, so that the terminal's echo of Ctrl-C breaks no other line. One more line stays free
+        # below it, because rich cannot erase lines that have scrolled away.
         width, height = options.max_width, options.max_height - 2
         running = self.view.running
         head = self._head(width)[: max(2, height - TRIALS) if running else height]
         yield from head
-        room = height - len(head) - 2  # an empty line, and the titles
+        room = height - len(head) - 2  # Subtract an empty line and the titles.
         if running and room >= 1:
             shown = running if len(running) <= room else running[: room - 1]
             yield Text()
@@ -108,7 +115,7 @@ def _number(rate: float) -> str:
 
 
 def _flow(parts: Sequence[Text], width: int) -> list[Text]:
-    """The parts, in as few lines as they fit into, none of which is torn apart."""
+    """Arrange the parts in as few lines as possible, without breaking a part across lines."""
     lines: list[Text] = []
     for part in parts:
         if lines and lines[-1].cell_len + GAP + part.cell_len <= width:
@@ -125,7 +132,7 @@ def _cut(line: Text, width: int) -> Text:
 
 
 def _table(view: View, rows: Sequence[Row], width: int) -> Table:
-    """Those trials, with a bar each and as many of the leaderboard's columns as there is room for."""
+    """Return a table of the trials, each with a bar and as many of the leaderboard's columns as fit."""
     found = [_row(view, row) for row in rows]
     titles = ["trial", BAR, DONE, "score", "x floor", *(title for title in COLUMNS if title in header(view.plan))]
     widths = {
@@ -156,12 +163,12 @@ def _row(view: View, row: Row) -> dict[str, str]:
     return {**its, BAR: "", DONE: f"{row.step}/{view.plan.budget}"}
 
 
-# rich names fonts that a browser would fetch from the net.
+# rich's SVG names fonts that a browser would download.
 FONTS = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
 
 def svg(view: View, use: Use | None = None, width: int = 100, height: int = 20) -> str:
-    """SVG of what a terminal of so many columns and lines shows; it needs nothing but a font of equal widths."""
+    """Return the view as an SVG of a terminal with `width` columns and `height` lines. It downloads no fonts."""
     console = Console(
         file=io.StringIO(), record=True, width=width, height=height, force_terminal=True, color_system="truecolor"
     )
@@ -173,10 +180,13 @@ DRAWN_EVERY_S = 1.0
 
 
 class LiveView(Plain):
-    """While a stage lasts, what is said goes above the view; when it is over, one line stays of it."""
+    """A reporter that draws a live view during a stage, with messages above it. After the stage, one line remains.
+
+    Args:
+        use: Returns the current usage of the cluster, or None.
+    """
 
     def __init__(self, use: Callable[[], Use | None]) -> None:
-        """use: how much of the cluster is in use now."""
         super().__init__()
         self._use = use
         self._screen: Screen | None = None
@@ -188,7 +198,7 @@ class LiveView(Plain):
         if self._console is None:
             super().say(text)
         else:
-            # The terminal breaks long lines, so that a path copied from it is whole.
+            # The terminal wraps long lines, not rich, so that a copied path has no line break.
             with suppress(OSError):
                 self._console.print(printable(text, KEPT), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
@@ -200,7 +210,7 @@ class LiveView(Plain):
             get_renderable=self._drawn,
             auto_refresh=False,
             transient=True,
-            redirect_stderr=told.isatty(),  # else what was sent to a file would come here
+            redirect_stderr=told.isatty(),  # If stderr goes to a file, it must stay there.
             vertical_overflow="crop",
         )
         self._stack.enter_context(_started(drawn, console))
@@ -228,7 +238,7 @@ class LiveView(Plain):
 
 
 class _InTurn(Console):
-    """What one thread prints or draws is written before another begins; with rich alone two may draw the view twice."""
+    """A console that only one thread at a time prints or draws on. With rich alone, two threads may draw the view twice."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -248,9 +258,9 @@ class _InTurn(Console):
 
 @contextmanager
 def _started(drawn: Live, console: Console) -> Iterator[None]:
-    """Draw every second, in a thread, for as long as there is a terminal: one that has gone ends no sweep.
+    """Redraw the view every second in a thread while the block runs. A closed terminal must not end the sweep.
 
-    The console is always taken before the lock that the view itself has.
+    To avoid a deadlock, each thread locks the console before the lock inside `Live`.
     """
     stopping = threading.Event()
 
@@ -275,7 +285,10 @@ def _started(drawn: Live, console: Console) -> Iterator[None]:
 
 @contextmanager
 def _handlers_to(before: TextIO, stream: TextIO) -> Iterator[None]:
-    """Have the handlers of `logging` that write to a stream write to another instead: they keep what they found."""
+    """Redirect all logging handlers from one stream to another while the block runs.
+
+    A handler keeps the stream that it was created with, so replacing `sys.stderr` alone does not redirect it.
+    """
     loggers = [logging.getLogger(), *map(logging.getLogger, tuple(logging.root.manager.loggerDict))]
     moved = [
         handler

@@ -19,7 +19,7 @@ from sweeps.engine.terminal.voice import Ending, Reporter
 
 
 class Plain(Reporter):
-    """One line now and then, and the leaderboard at the end."""
+    """A reporter that prints a line now and then, and the leaderboard at the end."""
 
     def __init__(self) -> None:
         self._seldom = Throttle()
@@ -51,10 +51,13 @@ class Plain(Reporter):
 
 
 class Quiet(Reporter):
-    """The best checkpoint's path at the end, for `$(...)`; nothing if the sweep was interrupted or has no best."""
+    """A reporter that prints only the best checkpoint's path at the end, for use as `$(...)`.
+
+    It prints nothing if the sweep was interrupted or has no best trial.
+    """
 
     def __init__(self) -> None:
-        # Only errors are to be heard of libraries too, by all of this process.
+        # Silence the warnings of libraries too, in the whole process.
         logging.disable(logging.WARNING)
         warnings.simplefilter("ignore")
 
@@ -65,9 +68,10 @@ class Quiet(Reporter):
 
 
 class JsonLines(Reporter):
-    """The field `event` says what a line is: started, progress, trial, message, finished or error.
+    """A reporter that prints one JSON object per line.
 
-    `started` comes once a stage, `finished` once, at the end. What is not known, or not finite, is null.
+    The field `event` names the kind of line: started, progress, trial, message, finished or error. Each stage begins
+    with `started`. The sweep ends with `finished`. Unknown and non-finite values are null.
     """
 
     def __init__(self) -> None:
@@ -152,7 +156,7 @@ def _put(event: str, **fields: Any) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """The same without NaN and infinities, which JSON has not."""
+    """Replace NaN and infinities, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -160,12 +164,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# What TERM says of a terminal whose cursor cannot be moved.
+# Values of TERM for terminals whose cursor cannot be moved.
 NO_CURSOR = ("", "dumb", "unknown")
 
 
 def voice_for(quiet: bool, json: bool) -> Reporter:
-    """As asked for, else a live view where somebody sits at a terminal that can show one, else plain lines."""
+    """Return the requested reporter. By default, return a live view on a capable terminal, else plain lines."""
     if json:
         return JsonLines()
     if quiet:
@@ -181,5 +185,5 @@ def voice_for(quiet: bool, json: bool) -> Reporter:
 def _is_watched() -> bool:
     if not sys.stdout.isatty() or os.environ.get("TERM", "") in NO_CURSOR:
         return False
-    # `ray submit` gives its program a terminal even if its own output goes to a file; that one has no size.
+    # `ray submit` gives its program a terminal even if its own output goes to a file. That terminal has no size.
     return os.get_terminal_size(sys.stdout.fileno()).columns > 0

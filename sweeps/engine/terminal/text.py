@@ -1,4 +1,4 @@
-"""Text that any terminal can show, and where it goes."""
+"""Safe printing of text on any terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATIN = {"λ": "l", "β": "b", "━": "-", "╸": "-", "╺": "-"}
 
 
 def spell_out() -> None:
-    """Have stdout and stderr write what they cannot encode as a letter like it, or `?`, instead of failing."""
+    """Make stdout and stderr replace letters that they cannot encode by similar letters or `?`, instead of failing."""
     codecs.register_error(NAME, _latin)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
@@ -27,13 +27,13 @@ def spell_out() -> None:
 
 @contextmanager
 def escaped() -> Iterator[None]:
-    """Have stdout and stderr write control characters out, as `\\x1b`: a name or a reason may hold some."""
+    """Make stdout and stderr escape control characters, such as `\\x1b`, which a name or a reason may hold."""
     with redirect_stdout(cast("TextIO", _Escaped(sys.stdout))), redirect_stderr(cast("TextIO", _Escaped(sys.stderr))):
         yield
 
 
 class _Escaped:
-    """A stream in front of another."""
+    """A stream that escapes control characters and writes to another stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -53,9 +53,9 @@ def _latin(error: UnicodeError) -> tuple[str, int]:
 
 
 def put(text: str) -> None:
-    """Print at once, with control characters written out.
+    """Print a text at once, with control characters escaped.
 
-    A reader that has gone, as `head` or a terminal that is closed, ends no sweep.
+    If the reader is gone (`head`, a closed terminal), the sweep continues without output.
     """
     try:
         print(printable(text, KEPT), flush=True)
@@ -64,7 +64,7 @@ def put(text: str) -> None:
 
 
 def fall_silent() -> None:
-    """Send what is printed from now on nowhere, and what Python itself flushes at its end."""
+    """Discard everything printed to stdout from now on, including Python's own flush at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

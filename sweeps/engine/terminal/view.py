@@ -1,4 +1,4 @@
-"""How the trials of a plan stand, as lines of text."""
+"""The state of a plan's trials, its estimated time left, and both as lines of text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from sweeps.engine.study.rows import ENDED, Row
 
 @dataclass(frozen=True)
 class View:
-    """The trials of a plan after so many seconds. session: that of the driver, which holds the trials that run."""
+    """The state of a plan's trials at one time.
+
+    Attributes:
+        plan: The plan of the stage.
+        rows: The trials.
+        elapsed_s: Seconds since the stage began.
+        pace: The speed and the time left.
+        session: Id of this driver's session. Its trials are running; those of earlier sessions are not.
+    """
 
     plan: Plan
     rows: Sequence[Row]
@@ -29,12 +37,12 @@ class View:
 
     @cached_property
     def running(self) -> list[Row]:
-        """Those handed out to a process, or on their way to one, by number."""
+        """The trials of this session that a process trains or will get, by number."""
         return [row for row in self.rows if row.state == "RUNNING" and row.session == self.session]
 
     @property
     def waiting(self) -> int:
-        """Trials that nobody trains: interrupted, or not begun yet."""
+        """The number of trials that are interrupted or have not begun."""
         return self.plan.trials - len(self.ended) - len(self.running)
 
     @cached_property
@@ -42,46 +50,58 @@ class View:
         return best_row(self.rows)
 
     def count(self, state: str) -> int:
-        """How many trials are in a state of Optuna's."""
+        """Return how many trials are in an Optuna state."""
         return sum(row.state == state for row in self.rows)
 
 
-USUAL_LENGTH = 0.3  # of the budget: what a trial lasts on average where two of three are stopped at each third
+# Expected mean length of a trial, as a share of the budget, if two of three trials are stopped at each rung.
+USUAL_LENGTH = 0.3
 WINDOW_S = 60.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds left, 0 once all trials have ended; critic updates per second of late; None where not known yet."""
+    """The speed of a stage; each value is None while it is unknown.
+
+    Attributes:
+        left_s: Estimated seconds left; 0 once all trials have ended.
+        updates_per_s: Recent critic updates per second, over all trials.
+    """
 
     left_s: float | None
     updates_per_s: float | None
 
 
 class Estimate:
-    """Follows the trials of a plan from one look to the next."""
+    """An estimator of speed and time left that follows the trials of a plan over time."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        # When, in seconds, the sum of critic updates over all trials changed, and to what: the first was done before.
+        # Times in seconds at which the sum of critic updates over all trials changed, and the new sums. The first sum was
+        # reached before this stage began.
         self._changes: list[tuple[float, int]] = []
 
     def look(self, rows: Sequence[Row], elapsed_s: float) -> Pace:
-        """What follows from these trials, so many seconds after the beginning, and from all the looks before."""
+        """Return the pace that follows from the trials now and from all earlier calls.
+
+        Args:
+            rows: The trials now.
+            elapsed_s: Seconds since the stage began.
+        """
         done = sum(row.step for row in rows)
         if not self._changes or done != self._changes[-1][1]:
             self._changes.append((elapsed_s, done))
         return Pace(self._left(rows, done, elapsed_s), self._of_late(elapsed_s))
 
     def _left(self, rows: Sequence[Row], done: int, elapsed_s: float) -> float | None:
-        """From the pace so far and the mean length of the trials that ended."""
+        """Estimate the seconds left from the speed so far and the mean length of the trials that ended."""
         ended = [row for row in rows if row.state in ENDED]
         if len(ended) == self._plan.trials:
             return 0.0
         pace = (done - self._changes[0][1]) / elapsed_s if elapsed_s > 0 else 0.0
         if pace <= 0:
             return None
-        # As if two trials had ended at the usual length before, so that the first to end do not decide alone.
+        # Count two imaginary trials of the expected length, so that the first trials to end do not decide alone.
         expected = USUAL_LENGTH if self._plan.pruning else 1.0
         usual = (sum(row.step for row in ended) + 2 * expected * self._plan.budget) / (len(ended) + 2)
         open_updates = sum(self._open(row.step, usual) for row in rows if row not in ended)
@@ -89,17 +109,17 @@ class Estimate:
         return open_updates / pace
 
     def _open(self, step: int, usual: float) -> float:
-        """Updates a running trial has before it: one beyond the usual length has survived, and may go on to the end."""
+        """Estimate the updates left of a trial. One longer than usual has survived pruning, and may reach the end."""
         return max(usual - step, (self._plan.budget - step) / 2)
 
     def _of_late(self, now_s: float) -> float | None:
-        """Over the last minute, or back to the report before the last where that was longer ago."""
+        """Return the updates per second over the last minute, or since the last change before that minute."""
         last_s, done = self._changes[-1]
         before = [change for change in self._changes[:-1] if change[0] <= now_s - WINDOW_S]
         since_s, since = before[-1] if before else self._changes[0]
         if done <= since:
             return None
-        # Between two reports nothing changes, and the pace holds until the next one is overdue.
+        # The sum changes only at reports. The speed stays constant until the next report is overdue.
         return (done - since) / max(last_s - since_s, now_s - last_s)
 
 
@@ -107,7 +127,7 @@ SHOWN = 8
 
 
 def line(view: View) -> str:
-    """All of it in one line."""
+    """Format the whole view as one line."""
     parts = [f"{clock(view.elapsed_s)}  {len(view.ended)} of {view.plan.trials} trials ended"]
     if view.running:
         shown = [f"{row.label} ({row.step / view.plan.budget:.0%})" for row in view.running[:SHOWN]]
@@ -120,7 +140,7 @@ def line(view: View) -> str:
 
 
 def left(view: View) -> str:
-    """The time left."""
+    """Format the time left."""
     if len(view.ended) == view.plan.trials:
         return "all trials have ended"
     left_s = view.pace.left_s
@@ -128,31 +148,35 @@ def left(view: View) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds; without the hours where there are none."""
+    """Format seconds as H:MM:SS, or as M:SS below one hour."""
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def not_known(why: str) -> str:
-    """What is said where the trials cannot be asked for now."""
+    """Format the message that the trials cannot be read now."""
     return f"  progress is not known now: {why}"
 
 
 LINE_EVERY_S = 15.0
-# Even if nothing has changed, so that it is not taken to hang.
+# Longest time without a line. Even if nothing has changed, a line shows that the sweep does not hang.
 AT_LEAST_EVERY_S = 300.0
 
 
 class Throttle:
-    """Every 15 s if something has changed, and every five minutes if not."""
+    """A limiter of progress lines: one every 15 s if something has changed, else one every five minutes."""
 
     def __init__(self) -> None:
         self._told_s = -math.inf
         self._told: object = ()
 
     def is_due(self, view: View | None) -> bool:
-        """Whether to tell now; if so, the next time counts from here. None: there is no view."""
+        """Return whether a line is due now. If so, restart the wait.
+
+        Args:
+            view: The current view, or None if it is unknown.
+        """
         now_s, stands = time.monotonic(), _stands(view)
         since_s = now_s - self._told_s
         if since_s < LINE_EVERY_S or (since_s < AT_LEAST_EVERY_S and stands == self._told):

@@ -1,4 +1,4 @@
-"""What a sweep tells, whoever listens."""
+"""The interface of all reporters, and the final results that they report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sweeps.engine.terminal.view import View
 
 @dataclass(frozen=True)
 class Ending:
-    """What a sweep came to.
+    """The end of a sweep.
 
     Attributes:
-        results: how it stands.
-        seconds: how long it took.
-        done: whether all trials have ended; else it was interrupted.
-        ui_command: the command that shows its runs, or the address of the server that does.
-        link: the page of its trials on that server; empty where a command shows them.
+        results: The sweep's results.
+        seconds: Duration in seconds.
+        done: Whether all trials have ended; otherwise the sweep was interrupted.
+        ui_command: The command that shows the sweep's runs, or the URL of the MLflow server.
+        link: URL of the trials on that server; empty if `ui_command` is a command.
     """
 
     results: Results
@@ -30,7 +30,7 @@ class Ending:
     link: str
 
     def text(self) -> str:
-        """The leaderboard, and where to look further."""
+        """Format the leaderboard, the best checkpoint, and where to see the runs."""
         plan, rows = self.results.plan, self.results.rows
         floor = f"real against real {plan.floor:.4g}"
         lines = [f"\n{plan.name}: {plan.objective} on held-out data, {floor}; {self.seconds:.0f} s\n"]
@@ -45,31 +45,32 @@ class Ending:
 
 
 class Reporter:
-    """Tells a sweep to nobody. A sweep has one stage or several, each from `began` to `ended`, and one end.
+    """A listener to a sweep's progress. This base class ignores all events.
 
-    `say` may be called by any thread at any time, the other methods by one at a time.
+    A sweep has one or more stages, each from `began` to `ended`, and one end: `finished` or `failed`. Any thread may
+    call `say` at any time. The other methods are called by one thread at a time.
     """
 
     def say(self, text: str) -> None:
-        """A message for a person."""
+        """Report a message for a person."""
 
     def began(self, plan: Plan) -> None:
-        """A stage begins, whose trials this plan names."""
+        """Report that the stage with this plan begins."""
 
     def shows(self, view: View) -> None:
-        """How the stage stands, every few seconds."""
+        """Report the state of the stage; called every few seconds."""
 
     def not_known(self, why: str) -> None:
-        """How it stands cannot be found out now."""
+        """Report that the state of the stage cannot be read now, and why."""
 
     def trial_ended(self, row: Row) -> None:
-        """A trial has ended since the last view."""
+        """Report that a trial has ended since the last view."""
 
     def ended(self, view: View | None) -> None:
-        """The stage is over, and stands so; None if that is not known."""
+        """Report that the stage is over, with its final state, or None if that is unknown."""
 
     def finished(self, ending: Ending) -> None:
-        """The sweep is over."""
+        """Report that the sweep is over."""
 
     def failed(self, message: str) -> None:
-        """It ends with an error, which a person reads on stderr."""
+        """Report that the sweep ends with an error. The error also goes to stderr, for a person."""

@@ -1,4 +1,4 @@
-"""Looks how the trials of a stage stand, again and again, and has it told."""
+"""A thread that reads the state of a stage's trials every two seconds and reports it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ REFRESH_S = 2.0
 
 
 class Watch:
-    """A stage of a sweep, for as long as the block lasts, watched by a thread.
+    """A context manager that reports the progress of a stage, in a thread, while its block runs.
 
-    session: the driver's, by which a trial that runs is told from one that an earlier driver has left. said: what the
-    session's cohorts have told of themselves so far, in order.
+    Args:
+        voice: The reporter.
+        plan: Plan of the stage.
+        rows: Returns the trials.
+        session: Id of the driver's session. It tells running trials from trials that an earlier driver has left.
+        said: Returns all messages of the session's cohorts so far, in order.
     """
 
     def __init__(
@@ -33,7 +37,7 @@ class Watch:
         self._voice, self._plan, self._rows, self._session = voice, plan, rows, session
         self._said, self._passed_on = said, 0
         self._estimate = Estimate(plan)
-        # Of the trials, by number, those whose end has been told, or came before; None before the first look.
+        # Numbers of the trials whose end is reported or came before this stage; None before the first look.
         self._over: set[int] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -51,7 +55,7 @@ class Watch:
             self._stopping.set()
             self._thread.join()
             view = self._look()
-        finally:  # a second interrupt must not leave a terminal as the view has set it
+        finally:  # Even after a second Ctrl-C, the live view must restore the terminal.
             self._voice.ended(view)
 
     def _run(self) -> None:
@@ -63,10 +67,10 @@ class Watch:
             self._voice.shows(view)
 
     def _look(self) -> View | None:
-        """What stands now, with the ends of trials told; None, and why, if it cannot be found out."""
+        """Read the trials and report messages and ended trials. If that fails, report why and return None."""
         try:
             rows, said = list(self._rows()), self._said()
-        except Exception as error:  # what cannot be shown now must not end the sweep
+        except Exception as error:  # A failed reading must not end the sweep.
             self._voice.not_known(one_line(error))
             return None
         for text in said[self._passed_on :]:

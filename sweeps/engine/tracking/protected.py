@@ -133,7 +133,7 @@ def _is_foreign(scope: Message, headers: dict[str, str]) -> bool:
     """Return whether a page of another server sent the request.
 
     A page on another port of the same host is foreign too, although browsers call it the same site and send the cookie.
-    Any page may link to this server's first page, which holds nothing of the sweep.
+    Any page may link to this server's first page, which is the same for everyone.
     """
     opens_page = scope["path"] == "/" and scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "document"
     is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")

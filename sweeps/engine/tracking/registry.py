@@ -1,9 +1,9 @@
-"""A sweep's generator as a version of a registered model in MLflow, under an alias.
+"""Promotion of a sweep's generator to a version of an MLflow registered model, under an alias.
 
     checkpoint -> model of the trial's run (LoggedModel) -> version of the registered model <- alias
 
-Each step looks for what an earlier attempt has left and goes on from there, so it can be done again at any time. An
-alias moves; nothing is deleted.
+Each step first looks for the result of an earlier attempt and reuses it, so a promotion can be repeated at any time. An
+alias moves to another version, but no version is deleted.
 """
 
 from __future__ import annotations
@@ -33,13 +33,19 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _LONGEST_PROTOCOL = 2_000
-# What tells one checkpoint from another.
+# Tags that together identify a checkpoint.
 _IDENTITY = ("sweep.id", "trial.number", "best.critic_updates", "generator.sha256")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint to promote: `described` is what `Results.as_json` says of its trial, `versions` what it ran on."""
+    """A checkpoint to promote.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        described: Its trial, as `Results.as_json` describes it.
+        versions: Versions of the software that trained it.
+    """
 
     checkpoint: Checkpoint
     described: Mapping[str, Any]
@@ -48,7 +54,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Promotion:
-    """Which version an alias names, which one it named before, if any, and whether the version is a new one."""
+    """The result of a promotion.
+
+    Attributes:
+        version: Number of the version that the alias now names.
+        before: Number of the version that the alias named before, if any.
+        is_new: Whether the promotion created the version.
+    """
 
     version: str
     before: str | None
@@ -56,7 +68,7 @@ class Promotion:
 
 
 def check_model_name(name: str) -> None:
-    """Raises `UserError` for a name that MLflow does not take, or that must be quoted in its addresses."""
+    """Raise `UserError` for a model name that MLflow refuses, or that must be quoted in its URLs."""
     if not is_name(name):
         raise UserError(
             "--model must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given "
@@ -65,7 +77,7 @@ def check_model_name(name: str) -> None:
 
 
 def check_alias(alias: str) -> None:
-    """Raises `UserError` for an alias that MLflow does not take."""
+    """Raise `UserError` for an alias that MLflow refuses."""
     reserved = alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias)
     if reserved or not re.fullmatch(r"[\w-]{1,255}", alias):
         raise UserError(
@@ -75,9 +87,16 @@ def check_alias(alias: str) -> None:
 
 
 def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Promotion:
-    """Make the checkpoint a version of the model `name`, unless it is one, and have the alias name that version.
+    """Register the checkpoint as a version of a model, unless it already is one, and set the alias to that version.
 
-    Raises `UserError` if the trial has no run in this store, or if MLflow refuses or breaks off.
+    Args:
+        record: The sweep in its MLflow store.
+        candidate: The checkpoint.
+        name: Name of the registered model, which is created if it is missing.
+        alias: Alias for the version.
+
+    Raises:
+        UserError: The trial has no run in this store, or MLflow raises an error.
     """
     with said_in_one_line(record.uri):
         run_id = record.trial_run(candidate.described["trial"])
@@ -87,7 +106,7 @@ def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Prom
         same = (each for each in versions if _is_same(each.tags, tags) and each.source == model.artifact_location)
         found = next(same, None)
         version = found or _new_version(record, name, run_id, tags, model)
-        if not version.description:  # a new one, or one that an earlier attempt had no time for
+        if not version.description:  # The version is new, or an earlier attempt was interrupted.
             said = description(record, candidate, name, str(version.version))
             record.client.update_model_version(name, version.version, said)
         before = aliases.get(alias)
@@ -98,7 +117,7 @@ def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Prom
 
 
 def usage(checkpoint: Checkpoint, uri: str) -> str:
-    """How to load a model at `models:/...` and draw 64 samples, in Python."""
+    """Return Python code that loads the model at the URI `models:/...` and draws 64 samples."""
     structure = checkpoint.structure
     z = f'rng.standard_normal((64, {structure.latent_dim}), dtype="{structure.dtype}")'
     inputs = f'{{"z": {z}, "labels": rng.integers({structure.classes}, size=64)}}' if structure.classes else z
@@ -112,7 +131,7 @@ def usage(checkpoint: Checkpoint, uri: str) -> str:
 
 
 def description(record: Record, candidate: Candidate, name: str, version: str) -> str:
-    """What a version says of itself, in Markdown."""
+    """Return the description of a model version in Markdown."""
     plan, described = record.plan, candidate.described
     hyper = candidate.checkpoint.trial.hyper.as_json()
     settings = ", ".join(f"{key} {value:.4g}" for key, value in hyper.items())
@@ -126,7 +145,7 @@ def description(record: Record, candidate: Candidate, name: str, version: str) -
 
 
 def _confirmed(described: Mapping[str, Any]) -> str:
-    """What the runs of a confirmed winner's setting score on the test split, as a paragraph; empty of any other."""
+    """Return a paragraph with the test scores of a confirmed winner's runs; empty for an unconfirmed trial."""
     test = described.get("test")
     if test is None:
         return ""
@@ -137,7 +156,7 @@ def _confirmed(described: Mapping[str, Any]) -> str:
 def _tags(record: Record, candidate: Candidate) -> dict[str, str]:
     plan, described, checkpoint = record.plan, candidate.described, candidate.checkpoint
     protocol = json.dumps(dict(plan.protocol), sort_keys=True)
-    if len(protocol) > _LONGEST_PROTOCOL:  # the model's files have the whole
+    if len(protocol) > _LONGEST_PROTOCOL:  # The model's files hold the full protocol.
         protocol = f"sha256 {hashlib.sha256(protocol.encode()).hexdigest()}"
     weights = save({name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()})
     return {
@@ -162,7 +181,7 @@ def _is_same(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def _model(record: Record, name: str) -> dict[str, str]:
-    """The aliases of the registered model, which is made if it is not there: the version's number, by alias."""
+    """Return the registered model's version numbers by alias. Create the model if it is missing."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -182,13 +201,13 @@ def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], m
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     client = record.client
-    # Not `models:/<id>`: that a database's client would look up in the process's own store, whichever that is. Nor does
-    # a database keep the model's id.
+    # `models:/<id>` would not do as source: a database's client looks it up in the process's default store. A database
+    # does not keep the model's id either, so a tag holds the model's URI.
     source, tags = model.artifact_location, {**tags, "model.uri": model.model_uri}
     version = client.create_model_version(
         name, source, run_id, tags=tags, model_id=model.model_id, await_creation_for=0
     )
-    # A server does this itself; from it the model's page knows its versions.
+    # The model's page reads its versions from this tag. A server sets the tag itself, a database's client does not.
     known = json.loads(client.get_logged_model(model.model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
     said = {"name": name, "version": str(version.version)}
     if all({**each, "version": str(each["version"])} != said for each in known):
@@ -197,10 +216,9 @@ def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], m
 
 
 def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[str, str]) -> LoggedModel:
-    """Return the model of the trial's run that holds this checkpoint as MLflow serves it, found or made.
+    """Find or create the model of the trial's run that holds this checkpoint.
 
-    Its files are written anew in any case: the store may have come from somebody else, and to load a model is to run
-    its code.
+    The model's files are always rewritten. Loading a model runs its code, and the store may come from a stranger.
     """
     client, checkpoint = record.client, candidate.checkpoint
     made = client.search_logged_models([record.experiment_id], f"source_run_id = '{run_id}'")
@@ -236,11 +254,11 @@ def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[
 
 
 def _join(record: Record, run_id: str, model_id: str, step: int) -> None:
-    """Make the model an output of the run, and give it the point of the run's curve."""
+    """Link the model to the run as its output, and log the run's score at `step` to the model."""
     client, objective = record.client, record.plan.objective
     join_model(client, run_id, model_id, step)
     for point in client.get_metric_history(run_id, objective):
-        if point.step == step:  # the very point: the curve does not get a second one
+        if point.step == step:  # Reuse the existing point, so that the curve has no second one.
             client.log_metric(
                 run_id, objective, point.value, point.timestamp, step, synchronous=True, model_id=model_id
             )

@@ -1,4 +1,4 @@
-"""The code that a promoted model brings along to where it is served, where this package need not be."""
+"""Code that a promoted model carries to the serving machine, where this package need not be installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Generator:
-    """What `mlflow.pyfunc` calls: noise, and labels where the generator is told classes, to samples."""
+    """A generator as `mlflow.pyfunc` calls it. It turns noise, and labels if it has classes, into samples."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -20,7 +20,16 @@ class Generator:
     def predict(
         self, data: np.ndarray | Mapping[str, np.ndarray], params: Mapping[str, Any] | None = None
     ) -> np.ndarray:
-        """Samples (N, ...) from z (N, Z), drawn from N(0, 1); from `{"z": z, "labels": int64 (N,)}` of classes."""
+        """Return samples.
+
+        Args:
+            data: Noise z from N(0, 1), shape (N, latent_dim). If the generator has classes, a mapping of `z` to the
+                noise and of `labels` to int64 classes, shape (N,).
+            params: Unused; MLflow passes it.
+
+        Returns:
+            Samples, shape (N, *sample_shape).
+        """
         import numpy as np
         import torch
 
@@ -30,9 +39,12 @@ class Generator:
 
 
 def _load_pyfunc(path: str) -> Generator:
-    """What `mlflow.pyfunc.load_model` asks for; `path` is `data/program` in the model's folder.
+    """Load the generator for `mlflow.pyfunc.load_model`.
 
-    By MLflow's own loader: where pickles are not allowed it looks into the program before torch does.
+    Use MLflow's own loader: if pickles are not allowed, it checks the program before torch opens it.
+
+    Args:
+        path: The folder `data/program` inside the model's folder.
     """
     import mlflow.pytorch
 

@@ -1,7 +1,8 @@
-"""MLflow's server on this machine, for one person who looks at a store, for as long as they look."""
+"""A local MLflow server that shows a store to one person until they stop it."""
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import secrets
@@ -24,15 +25,15 @@ from sweeps.engine.plan.uri import database, shown
 from sweeps.engine.tracking.protected import APP, KEY, NAME, ROOT, proof_of
 from wgan_core.errors import HIDDEN, UserError, without_secrets
 
-HOST, PORT = "127.0.0.1", 5000
+HOST, HOST6, PORT = "127.0.0.1", "::1", 5000
 _PORTS_TRIED = 100
 _START_S, _END_S, _PAUSE_S = 120.0, 5.0, 0.1
 _LINES, _LONGEST = 3, 400
-# What the server gets of this process's environment: no credentials, and no settings of MLflow or uvicorn, some of
-# which read files or fetch URLs.
+# Environment variables that the server inherits. They hold no credentials of cloud services. They hold no settings of
+# uvicorn and few of MLflow, as some of those read files or fetch URLs.
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 _KEPT_PREFIXES = ("LC_", "PYTHON", "PG", "MYSQL_", "ODBC", "KRB5", "MLFLOW_SQLALCHEMYSTORE_")
-# What PostgreSQL's client looks for in the home folder, by the variable that names the file.
+# Files that PostgreSQL's client reads in the home folder, by the environment variable that overrides each path.
 _OF_POSTGRESQL = {
     "PGPASSFILE": ".pgpass",
     "PGSERVICEFILE": ".pg_service.conf",
@@ -41,22 +42,26 @@ _OF_POSTGRESQL = {
     "PGSSLKEY": ".postgresql/postgresql.key",
 }
 _SETTINGS = {
-    "PYTHONSAFEPATH": "1",  # keeps the current folder off the path of children too
-    # Jobs alone take seven processes and 1.8 GB.
+    "PYTHONSAFEPATH": "1",  # Keeps the current folder out of sys.path, in child processes too.
+    # MLflow's jobs alone would take seven processes and 1.8 GB.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS": "false",
     "MLFLOW_ENABLE_AI_GATEWAY": "false",
-    "MLFLOW_MODEL_CATALOG_URI": "",  # fetches nothing
-    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "none",  # sends nothing to addresses that the database names
+    "MLFLOW_MODEL_CATALOG_URI": "",  # Prevents downloads.
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "none",  # Prevents requests to URLs from the database.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-# Ctrl-C, a plain `kill`, and the closing of the terminal.
+# Signals of Ctrl-C, of a plain `kill`, and of a closed terminal.
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def choose_port(given: int | None) -> int:
-    """The port given, else the first from 5000 on that is free. Raises `UserError` if it is taken, or is no port."""
+    """Return the given port, or without one the first free port from 5000 on.
+
+    Raises:
+        UserError: The given port is taken or is no valid port, or no port is free.
+    """
     if given is None:
         for port in range(PORT, PORT + _PORTS_TRIED):
             if _is_free(port):
@@ -72,13 +77,13 @@ def choose_port(given: int | None) -> int:
 def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
     """Serve the store at `uri` until a person ends this process.
 
-    The server and all that it starts end with it. Each start has a new key, without which the server refuses
-    requests, and a new host name below `localhost`. Browsers resolve such a name to the loopback.
+    The server and its child processes end with this process. Each start has a new key, and the server refuses requests
+    without it. Each start also has a new host name below `localhost`, which browsers resolve to the loopback address.
 
     Args:
         uri: Tracking URI of a database.
         port: Free port of this machine.
-        ready: Gets the server's address for browsers and its key, once the server answers.
+        ready: Called with the server's URL for browsers and its key, once the server answers.
 
     Raises:
         UserError: The server does not start, or ends by itself.
@@ -89,7 +94,13 @@ def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
             "`make .venv`, or install the project again"
         )
     key, name = secrets.token_urlsafe(32), f"{secrets.token_hex(16)}.localhost"
+    try:
+        # Browsers try IPv6 first. Another user who listened there would get the key.
+        held = _held(HOST6, port)
+    except OSError as error:
+        raise UserError(f"--port must be free on {HOST6}; {port} is taken: give another") from error
     with (
+        held,
         tempfile.TemporaryDirectory(prefix="sweeps-") as empty,
         tempfile.TemporaryFile("w+", errors="replace") as log,
         _asked_to_end() as asked,
@@ -116,24 +127,24 @@ def serve(uri: str, port: int, ready: Callable[[str, str], None]) -> None:
 
 
 def with_key(link: str, key: str) -> str:
-    """Return a link to a page of the server that carries the key."""
+    """Add the key to a link to a page of the server."""
     page, _, place = link.partition("#")
     return f"{page}?{urlencode({'key': key})}#{place}"
 
 
 def _start(uri: str, port: int, key: str, name: str, empty: str, log: IO[str]) -> subprocess.Popen[bytes]:
-    """Start the server in the folder `empty`, so that nothing in the current folder is imported or read."""
+    """Start the server in the folder `empty`, so that it imports and reads nothing from the current folder."""
     file = database(uri)
-    # Where experiments that are made by hand put their files.
+    # Experiments that a person creates on the page put their files here.
     artifacts = (Path.cwd() if file is None else file.parent) / "mlartifacts"
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--app-name", APP, "--workers", "1"]
     command += ["--host", HOST, "--port", str(port), "--artifacts-destination", str(artifacts)]
-    command += ["--uvicorn-opts", "--no-access-log"]  # lines of it would hold the link's key
-    # In place of MLflow's own list, which lacks the name. Any port: it may be that of a tunnel.
+    command += ["--uvicorn-opts", "--no-access-log"]  # Access log lines would show the link's key.
+    # MLflow's own list of hosts lacks the name. Allow any port, as the request may come through a tunnel.
     allowed = [pattern for host in ("localhost", HOST, name) for pattern in (host, f"{host}:*")] + ["[[]::1]:*"]
     env = {
         **_environment(empty),
-        # Everyone on this machine can read the command line, but not the environment.
+        # Other users of this machine can read the command line, but not the environment.
         "MLFLOW_BACKEND_STORE_URI": uri if file is None else _absolute(uri, file),
         KEY: key,
         NAME: name,
@@ -141,18 +152,18 @@ def _start(uri: str, port: int, key: str, name: str, empty: str, log: IO[str]) -
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{name},http://{name}:*",
         ROOT: "" if file is None else str(file.parent.resolve()),
     }
-    # In a group of its own, which ends as a whole; Ctrl-C reaches this process alone.
+    # The server gets a process group of its own, so that `_end` ends all of it and Ctrl-C reaches only this process.
     return subprocess.Popen(
         command, cwd=empty, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
 
 
 def _environment(home: str) -> dict[str, str]:
-    """Return the environment of a server whose home folder is `home`: MLflow reads credentials in a home folder."""
+    """Return the server's environment. Its home folder is `home`, so that MLflow finds no credentials there."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
     files = {name: Path.home() / file for name, file in _OF_POSTGRESQL.items()}
     found = {name: str(file) for name, file in files.items() if file.is_file()}
-    # Python looks there for packages that were installed with `pip install --user`.
+    # Packages that were installed with `pip install --user` lie below PYTHONUSERBASE.
     return {"PYTHONUSERBASE": site.getuserbase(), **found, **kept, **_SETTINGS, "HOME": home}
 
 
@@ -166,9 +177,9 @@ def _absolute(uri: str, file: Path) -> str:
 
 @contextmanager
 def _asked_to_end() -> Iterator[list[int]]:
-    """Signals to end are noted in the list, and do nothing else: no process is left behind half-started."""
+    """Collect termination signals in a list instead of acting on them, so that no half-started process is left."""
     asked: list[int] = []
-    # What is ignored stays so, as under nohup.
+    # Ignored signals stay ignored, as under nohup.
     noted = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda given, _: asked.append(given)) for number in noted}
     try:
@@ -183,7 +194,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_END_S)
-    with suppress(ProcessLookupError):  # whoever of the group is left
+    with suppress(ProcessLookupError):  # Kill the rest of the group.
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -196,7 +207,7 @@ def _check_lives(process: subprocess.Popen[bytes], uri: str, key: str, log: IO[s
 
 
 def _last(log: IO[str], uri: str, key: str) -> str:
-    """The last lines that the server said, on one."""
+    """Join the last lines of the server's log into one, without secrets."""
     log.seek(0)
     lines = [line.strip() for line in log if line.strip()][-_LINES:]
     said = without_secrets("; ".join(lines), uri).replace(key, HIDDEN) or "it said nothing"
@@ -204,7 +215,7 @@ def _last(log: IO[str], uri: str, key: str) -> str:
 
 
 def _answers(port: int, key: str) -> bool:
-    """Return whether the server with this key answers: another user may have taken the port meanwhile."""
+    """Return whether the server with this key answers. Another user's server may have taken the port."""
     connection = HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/health")
@@ -216,18 +227,40 @@ def _answers(port: int, key: str) -> bool:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # connections that were closed just now do not count
-        try:
-            tried.bind((HOST, port))
-        except OSError:
-            return False
+    try:
+        _held(HOST, port).close()
+        _held(HOST6, port).close()
+    except OSError:
+        return False
     return True
 
 
+def _held(host: str, port: int) -> socket.socket:
+    """Return a socket that holds a port without listening: nobody else can listen there, and connections are refused.
+
+    Raises:
+        OSError: The port is taken, or belongs to the system.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        held = socket.socket(family)
+    except OSError:  # A machine without IPv6. Nobody can listen there.
+        return socket.socket()
+    try:
+        # Connections that were closed just now do not count as taking the port.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        held.bind((host, port))
+    except OSError as error:
+        held.close()
+        if family == socket.AF_INET6 and error.errno == errno.EADDRNOTAVAIL:  # IPv6 without a loopback
+            return socket.socket()
+        raise
+    return held
+
+
 def program_beside(name: str) -> str | None:
-    """The path of a program that is installed beside this Python, which need not be on the path; None if it is not."""
+    """Return the path of a program installed beside this Python, or None. The program need not be on PATH."""
     path = Path(sys.executable).with_name(name)
     return str(path) if path.exists() else None

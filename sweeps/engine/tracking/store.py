@@ -1,8 +1,8 @@
-"""What a sweep asks of MLflow: its experiment, the sweep's run, the trials' runs, their points and tags.
+"""A sweep's requests to MLflow: its experiment, the sweep's run, the trials' runs, their points and tags.
 
-Every call names its run (MLflow's active run is another in each thread), waits for its answer and
-may be repeated: a run is looked up by its tags before it is made, and a point written twice is one.
-MLflow is imported when a `Store` is made, not with this module: it takes seconds.
+Every call names its run, because MLflow's active run differs between threads. Every call waits for its answer and may
+be repeated: a run is searched by its tags before it is created, and MLflow keeps a repeated point only once.
+Importing MLflow takes seconds, so it is imported when a `Store` is made, not with this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from sweeps.engine.plan.sqlite_file import check_database
+from sweeps.engine.plan.sqlite_file import check_database, limit_all
 from sweeps.engine.plan.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
 from sweeps.engine.storage.layout import parts
 from sweeps.engine.tracking.note import role_of
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _PAGES_S = 60.0
 Point: TypeAlias = tuple[str, float, int, int]
-"""Name, value, time in milliseconds, step: all four make a point's identity."""
+"""A metric's name, value, time in milliseconds since 1970, and step. All four identify the point."""
 
 
 class ServerUnreachable(UserError):
-    """The tracking server does not answer, or does not let us in; it may do so later."""
+    """The tracking server does not answer or refuses access. A later attempt may succeed."""
 
 
 class ExperimentDeleted(UserError):
@@ -43,7 +43,7 @@ class ExperimentDeleted(UserError):
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What MLflow has of a run; `metrics` are the values at the largest step."""
+    """A run in MLflow. `metrics` holds each metric's value at its largest step."""
 
     run_id: str
     status: str
@@ -55,10 +55,15 @@ class StoredRun:
 class Store:
     """One sweep in one MLflow store.
 
+    Args:
+        uri: Tracking URI of the store.
+        sweep: The sweep's name, which is also the experiment's name.
+        sweep_id: Tells the sweep's runs from the runs of other sweeps with the same name.
+
     Raises:
-        ServerUnreachable: the server is away or refuses us.
-        ExperimentDeleted: the experiment is in MLflow's trash.
-        Exception: whatever MLflow raises for a URI that it cannot open.
+        ServerUnreachable: The server does not answer or refuses access.
+        ExperimentDeleted: The experiment is in MLflow's trash.
+        Exception: MLflow cannot open the URI.
     """
 
     def __init__(self, uri: str, sweep: str, sweep_id: str) -> None:
@@ -71,7 +76,7 @@ class Store:
         experiment = self.client.get_experiment_by_name(self._sweep)
         if experiment is None:
             file = database(uri)
-            # Next to the database: by default artifacts go to the folder the command was run in.
+            # Keep artifacts beside the database. MLflow's default would be the current folder.
             at = None if file is None else (file.parent / "mlartifacts" / self._sweep).as_uri()
             return str(self.client.create_experiment(self._sweep, artifact_location=at))
         if experiment.lifecycle_stage == "deleted":
@@ -91,7 +96,7 @@ class Store:
         return found.run_id
 
     def _find(self, condition: str) -> StoredRun | None:
-        """The oldest run of this sweep that meets a condition."""
+        """Return the oldest run of this sweep that meets a condition, or None."""
         own = f"tags.`sweep.id` = '{self._sweep_id}' AND {condition}"
         runs = self.client.search_runs([self.experiment_id], own, max_results=1, order_by=["attributes.start_time ASC"])
         return next(map(_stored, runs), None)
@@ -100,15 +105,15 @@ class Store:
         return {"sweep.name": self._sweep, "sweep.id": self._sweep_id, "sweep.role": role}
 
     def run(self, run_id: str) -> StoredRun:
-        """One run as it stands."""
+        """Return one run in its current state."""
         return _stored(self.client.get_run(run_id))
 
     def trial_run(self, label: str) -> StoredRun | None:
-        """A trial's run, if there is one that is not deleted."""
+        """Return a trial's run, or None if there is none or it is deleted."""
         return self._find(f"tags.`trial.number` = '{label}'")
 
     def trial_runs(self) -> dict[str, StoredRun]:
-        """All runs of the sweep's trials by run id, deleted ones too."""
+        """Return all runs of the sweep's trials by run id, including deleted runs."""
         from mlflow.entities import ViewType
 
         wanted = f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` != 'sweep'"
@@ -120,7 +125,7 @@ class Store:
         return {run.run_id: run for run in map(_stored, found)}
 
     def create_trial_run(self, label: str, name: str, started_ms: int) -> str:
-        """A new run for a trial, below the sweep's own."""
+        """Create a run for a trial as a child of the sweep's run, and return its id."""
         tags = {
             **self._tags(role_of(label)),
             "trial.number": label,
@@ -140,7 +145,7 @@ class Store:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write points, params and tags in as few requests as MLflow's limits allow; it cuts values too long for it."""
+        """Write points, params and tags to a run in as few requests as possible. MLflow cuts overlong values."""
         from mlflow.entities import Metric, Param, RunTag
 
         self.client.log_batch(
@@ -152,11 +157,11 @@ class Store:
         )
 
     def tag_experiment(self, key: str, value: str) -> None:
-        """Set a tag of the experiment, of at most 5,000 characters."""
+        """Set a tag of the experiment. Its value may have at most 5,000 characters."""
         self.client.set_experiment_tag(self.experiment_id, key, value)
 
     def put(self, run_id: str, files: Mapping[str, bytes], to: str | None = None) -> None:
-        """Make files artifacts of a run, below `to`; one of the same name is replaced."""
+        """Upload files, by name, as artifacts of a run below `to`. Replace files of the same name."""
         with TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
@@ -164,15 +169,15 @@ class Store:
             self.client.log_artifacts(run_id, folder, to)
 
     def set_running(self, run_id: str) -> None:
-        """Say that a run goes on, which may have been said to have ended."""
+        """Set a run's status to RUNNING, even if it has ended."""
         self.client.update_run(run_id, status="RUNNING")
 
     def terminate(self, run_id: str, status: str, ended_ms: int | None = None) -> None:
-        """Say that a run has ended: FINISHED, KILLED or FAILED; now, or at a time in milliseconds."""
+        """End a run with status FINISHED, KILLED or FAILED, now or at a time in milliseconds since 1970."""
         self.client.set_terminated(run_id, status, ended_ms)
 
     def points_stored(self, run_id: str, keys: Iterable[str]) -> dict[str, int]:
-        """How many points MLflow has of some metrics of a run: one request each."""
+        """Return how many points MLflow has of each metric of a run. Each metric takes one request."""
         return {key: len(self.client.get_metric_history(run_id, key)) for key in keys}
 
 
@@ -201,7 +206,7 @@ def pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
 
 
 def join_model(client: MlflowClient, run_id: str, model_id: str, step: int) -> None:
-    """Make a model an output of a run; MLflow refuses to be told twice."""
+    """Link a model to a run as its output, unless it is linked already: MLflow refuses a second link."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run_id).outputs
@@ -215,9 +220,11 @@ def _stored(run: Run) -> StoredRun:
 
 
 def connect(uri: str) -> Client:
-    """A client of an MLflow store, which changes nothing of it, but sets up a new database.
+    """Connect to an MLflow store. If the URI names a database that does not exist, create it.
 
-    Raises `ServerUnreachable` if the server is away or refuses us, and whatever MLflow raises for a bad URI.
+    Raises:
+        ServerUnreachable: The server does not answer or refuses access.
+        Exception: MLflow cannot open the URI.
     """
     prepare_environment()
     if not answers(uri):
@@ -233,6 +240,7 @@ def connect(uri: str) -> Client:
     file = database(uri)
     if file is not None:
         check_database(file)
+        limit_all()
     client = Client(uri)
     try:
         client.search_experiments(max_results=1)

@@ -1,8 +1,8 @@
-"""The view of a sweep's trials that its link opens in MLflow: the best ten with their scores, curves and samples.
+"""The MLflow view that a sweep's link opens: the ten best trials with their scores, curves and samples.
 
-MLflow keeps a page's columns, order and charts as a tag of the experiment, and opens a page so if the address names
-the tag. The format is its own and described nowhere (here that of 3.17): a browser test guards it, and where the tag
-cannot be written, or is not understood, the plain address still filters and sorts.
+MLflow keeps a page's columns, order and charts in a tag of the experiment. A URL that names the tag opens the page in
+that state. The format of the tag is undocumented; this module writes that of MLflow 3.17, and a browser test checks it.
+If the tag cannot be written or understood, the plain URL still filters and sorts.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ from sweeps.engine.tracking.note import LOG10, ON_LOG_AXIS, best_key, log_key
 
 VIEW_TAG = "mlflow.sharedViewState."
 
-# As the hyper-parameters of a trial are called in MLflow, in the order of their columns.
+# MLflow's names of the hyper-parameters, in the order of their columns.
 _COLUMNS = ("lambda_gp", "clip", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "decay_updates")
 _OF_SPACE = {"one_minus_beta2": "beta2"}
-# MLflow's own sections, folded up: what it charts by itself goes into the one of its name.
+# MLflow's own sections, which the view folds up. MLflow puts its automatic charts into the section of their name.
 _FOLDED = ("best", "eval", "train", "samples", "film", "Model metrics", "System metrics")
-# Pixels. Two charts side by side stay legible on a screen 1,280 wide; both rows are within 900.
+# Pixels. Two charts side by side stay legible on a screen 1,280 pixels wide; both rows fit into 900 pixels of height.
 _CHART_HEIGHT, _SAMPLES_HEIGHT, _TRAINING_HEIGHT = 240, 280, 300
 _NAME_WIDTH, _WHEN_WIDTH, _SCORE_WIDTH, _COLUMN_WIDTH = 165, 120, 130, 84
 _SCORES, _SAMPLES, _TRAINING = "ten best trials", "their samples", "their training"
 
 
 def searched(description: Mapping[str, Any]) -> list[str]:
-    """The hyper-parameters that a sweep searches, as MLflow has them; `description`: the plan as JSON."""
+    """Return the hyper-parameters that a sweep searches, by their MLflow names.
+
+    Args:
+        description: The sweep's plan as JSON.
+    """
     space = description.get("space")
     ranges = space.get("ranges", {}) if isinstance(space, Mapping) else {}
     names = {_OF_SPACE.get(name, name) for name in ranges}
@@ -39,9 +43,9 @@ def searched(description: Mapping[str, Any]) -> list[str]:
 
 
 def plain_link(base: str, experiment_id: str, sweep_id: str, objective: str) -> str:
-    """The trials of a sweep, best first, as MLflow shows them to anyone: collapsed charts, and no columns."""
+    """Return the URL of a sweep's trials, best first, on MLflow's default page: collapsed charts and no columns."""
     query = {
-        "workflowType": "machine_learning",  # otherwise MLflow opens its page for language models
+        "workflowType": "machine_learning",  # Otherwise MLflow opens its page for language models.
         "compareRunsMode": "CHART",
         "searchFilter": _filter(sweep_id),
         "orderByKey": _metric(best_key(objective)),
@@ -51,7 +55,7 @@ def plain_link(base: str, experiment_id: str, sweep_id: str, objective: str) -> 
 
 
 def view_link(base: str, experiment_id: str, sweep_id: str) -> str:
-    """The view; the address must not filter or sort by itself, or MLflow would take no notice of the view."""
+    """Return the URL of the view. It must not filter or sort by itself, or MLflow would ignore the view."""
     query = {"workflowType": "machine_learning", "compareRunsMode": "CHART", "viewStateShareKey": sweep_id}
     return _link(base, experiment_id, query)
 
@@ -65,10 +69,16 @@ def view(
     images: Sequence[str],
     scores: Sequence[str] = (),
 ) -> str:
-    """The value of the tag `VIEW_TAG` and the sweep's id.
+    """Return the value of the experiment tag that holds the view. The tag's name is `VIEW_TAG` and the sweep's id.
 
-    has_floor: whether the score has a logarithm beside it, as `note.log_key` says. params: those that were
-    searched. images: the keys of the images to show. scores: metrics with columns of their own beside the objective's.
+    Args:
+        sweep: The sweep's name.
+        sweep_id: The sweep's id.
+        objective: Name of the objective metric.
+        has_floor: Whether the runs have the metric `note.log_key`, which needs a positive floor.
+        params: The searched hyper-parameters.
+        images: Keys of the images to show.
+        scores: Metrics that get columns beside the objective's columns.
     """
     state = {
         "searchFilter": _filter(sweep_id),
@@ -78,7 +88,7 @@ def view(
         "runsHiddenMode": "FIRST_10_RUNS",
         "compareRunCharts": _charts(objective, has_floor, params, images),
         "compareRunSections": _sections(),
-        "isAccordionReordered": True,  # or MLflow would sort the sections by name
+        "isAccordionReordered": True,  # Otherwise MLflow sorts the sections by name.
     }
     packed = base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode()
     now_ms = time.time_ns() // 1_000_000
@@ -86,7 +96,7 @@ def view(
 
 
 def _columns(objective: str, params: Sequence[str], scores: Sequence[str]) -> dict[str, Any]:
-    """Of the table: scores first, then what was searched."""
+    """Return the table's columns: scores first, then the searched hyper-parameters."""
     metrics = [_metric(key) for key in (best_key(objective), *scores, objective)]
     columns = [*metrics, *(f"params.`{name}`" for name in params), "tags.`trial.state`"]
     name, when = "attributes.`Run Name`", "runDateAndNestInfo"

@@ -100,7 +100,7 @@ class Follower:
 
     @contextmanager
     def _leaving(self) -> Iterator[None]:
-        """Leave the group on an error if this is a CPU, so that the leader's collective call fails at once.
+        """Leave the group if the block fails on a CPU, so that the leader's collective call fails at once.
 
         On a GPU, leaving would wait for the other ranks. There the leader learns of the error from `RankGroup._watch`.
         """
@@ -116,7 +116,7 @@ class RankGroup:
     """Leader's view of the ranks of one trial. A trial on one GPU or on the CPU has no followers."""
 
     def __init__(self, ranks: Ranks, followers: Sequence[ActorHandle[Any]], tell: Callable[[str], None]) -> None:
-        """Take the leader's ranks, its followers, and `tell`, which receives the reason before this process kills itself."""
+        """Take the ranks, the followers, and `tell`, which receives the reason before this process kills itself."""
         self.ranks, self._followers, self._tell = ranks, followers, tell
 
     def machine(self, device: torch.device) -> str:
@@ -150,7 +150,7 @@ class RankGroup:
             thread.join()
 
     def _watch(self, asked: Sequence[ray.ObjectRef[Any]], done: threading.Event) -> None:
-        """Kill this process if a follower has failed and the leader does not notice: on a GPU it would wait for ever."""
+        """Kill this process if a follower has failed and the leader does not notice: on a GPU it would hang."""
         while not done.wait(POLL_S):
             if (cause := _cause(asked, within_s=0)) is not None and not done.wait(GRACE_S):
                 self._tell(one_line(cause))

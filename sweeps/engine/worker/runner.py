@@ -51,7 +51,7 @@ class Work:
         lanes: Most trials of a cohort.
         threads: CPU threads of each process.
         gpu_share: GPUs of each trial. It may be a fraction.
-        inventory: Software that the driver has; a worker's must match.
+        inventory: Versions and code digests of the driver, which each worker must match.
         execution: Execution mode of updates on a GPU.
         pair: The user's own networks, or None. Workers know only the built-in ones.
     """

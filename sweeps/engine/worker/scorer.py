@@ -26,17 +26,7 @@ COLUMNS = 8
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Data of one trial at a report step.
-
-    Attributes:
-        report: Training means and counts since the last report step.
-        seconds: Training time of the trial so far.
-        kept: The trial's folder.
-        state: Training state to save.
-        samples: Generated samples (N, ...) to score.
-        labels: Class labels (N,) that the samples were generated for, or None.
-        shown: Generated samples for the picture.
-    """
+    """One trial at a report step, with `samples` (N, ...) of classes `labels` (N,) to score, and `shown` to picture."""
 
     report: Report
     seconds: float
@@ -60,17 +50,7 @@ class Scorer:
         device: torch.device,
         threads: int,
     ) -> None:
-        """Store the arguments.
-
-        Args:
-            plan: The plan of the trials.
-            evaluator: Scorer on the validation split.
-            test: Scorer on the test split, or None.
-            data: Training samples (M, ...) on `device`.
-            labels: Class labels (M,) of the training samples on `device`, or None.
-            device: Device that trains.
-            threads: CPU threads for scoring.
-        """
+        """Take the training `data` and `labels` on `device`, and `test`, which scores on the test split if given."""
         self._plan, self._evaluator, self._test = plan, evaluator, test
         self._data, self._device, self._threads = data, device, threads
         self._labels = None if labels is None else labels.cpu()
