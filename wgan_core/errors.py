@@ -82,7 +82,7 @@ def without_secrets(text: str, uri: str = "") -> str:
 
 
 def _passwords(uri: str) -> list[str]:
-    """Return every possible password before the host of an address, with any characters."""
+    """Return every part of an address that may be a password, whatever characters it has."""
     rest = uri.partition("://")[2] or uri
     host, found = re.split(r"[/?#]", rest, maxsplit=1)[0], []
     if "@" in host:

@@ -20,12 +20,29 @@ fail() {
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "PYTHON must be Python 3.11 or newer; $PYTHON is not: set PYTHON to the interpreter of the server's environment"
 
-# The server's folder, which `setup` has made.
+# Runs the script again as the owner of the server's folder, if root runs it, and ends with its status. Root must follow
+# no link, setting or module of a folder that somebody else may write to. The folder `lent` is the owner's meanwhile.
+run_as_owner() {
+    local owner group status=0
+    owner=$(stat --format=%u "$folder") group=$(stat --format=%g "$folder")
+    if [ "$(id -u)" != 0 ] || [ "$owner" = 0 ]; then return; fi
+    if [ -n "${lent:-}" ]; then chown --no-dereference "$owner:$group" "$lent"; fi
+    (cd / && setpriv --reuid="$owner" --regid="$group" --clear-groups -- "$here/${0##*/}" "$@") || status=$?
+    if [ -n "${lent:-}" ]; then chown --no-dereference 0:0 "$lent"; fi
+    exit "$status"
+}
+
+# The server's folder, which `setup` has made. All arguments of the script.
 open_folder() {
     folder=${1:-}
     [ -n "$folder" ] && [ -f "$folder/server.env" ] ||
         fail "the first argument must be a folder that setup has made; given '$folder': run $here/setup $folder"
     folder=$(cd "$folder" && pwd)
+    run_as_owner "$folder" "${@:2}"
+    read_settings
+}
+
+read_settings() {
     read_env "$folder/server.env"
     read_env "$folder/settings.env"
 }
@@ -36,6 +53,10 @@ read_env() {
     while read -r line || [ -n "$line" ]; do
         case "$line" in '' | '#'*) continue ;; esac
         name=${line%%=*} value=${line#*=}
+        # Nothing that changes how programs start, such as LD_PRELOAD.
+        [[ $name =~ ^((MLFLOW|AWS|AZURE|GOOGLE|GCLOUD)_[A-Z0-9_]+|DATABASE_SERVER)$ ]] ||
+            fail "a setting must be named MLFLOW_..., AWS_..., AZURE_..., GOOGLE_... or GCLOUD_...; $1 has" \
+                "'${name:0:60}': remove the line, or set it in the server's environment"
         if [ -z "${!name+set}" ]; then export "$name=$value"; fi
     done <"$1"
 }
@@ -58,7 +79,6 @@ query() {
 # Backup, restore and clean-up exclude each other: what one reads, another deletes.
 lock() {
     exec 9>"$folder/lock"
-    give_to_owner "$folder/lock"
     flock --nonblock 9 || fail "one backup, restore or clean-up at a time: wait for the other one on $folder"
 }
 
@@ -89,9 +109,4 @@ set_account() {
     # What MLflow says while it starts is of no use here.
     MLFLOW_AUTH_CONFIG_PATH=$folder/basic_auth.ini PYTHONWARNINGS=ignore MLFLOW_LOGGING_LEVEL=WARNING \
         "$PYTHON" "$here/account.py" "$@"
-}
-
-# Files that root makes belong to whom the folder belongs.
-give_to_owner() {
-    if [ "$(id -u)" = 0 ]; then chown --reference="$folder" "$@"; fi
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -80,3 +82,48 @@ def test_an_older_python_is_refused(run: Run, tmp_path: Path) -> None:
     said = run("backup", tmp_path / "backup", PYTHON=false)
     assert (said.returncode, said.stderr.count("\n")) == (2, 1)
     assert "PYTHON must be Python 3.11 or newer" in said.stderr
+
+
+STUB = """#!/bin/sh
+exit 0
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("attack", ["link", "setting", "variable"])
+def test_root_obeys_nothing_in_the_services_folder(attack: str) -> None:
+    """The scripts run as the folder's owner, so neither its links nor its settings have root's rights."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as above:
+        top = Path(above)
+        top.chmod(0o755)
+        server, programs, private = top / "server", top / "programs", top / "private"
+        for each in (server / "artifacts", programs):
+            each.mkdir(parents=True)
+        private.write_text("root's")
+        private.chmod(0o600)
+        for name in ("python", "psql", "pg_dump"):
+            (programs / name).write_text(STUB)
+            (programs / name).chmod(0o755)
+        scripts = shutil.copytree(SCRIPTS, top / "scripts")
+        (server / "server.env").write_text("DATABASE_SERVER=127.0.0.1:1\n")
+        settings = (SCRIPTS / "settings.env").read_text().replace("@FOLDER@", str(server))
+        ran = top / "ran"
+        if attack == "setting":
+            settings += f"x[$(id -u >{ran}; echo 0)]=1\n"
+        elif attack == "variable":
+            settings += "LD_PRELOAD=/tmp/evil.so\n"
+        else:
+            (server / "lock").symlink_to(private)
+        (server / "settings.env").write_text(settings)
+        for path in (server, *server.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+        env = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": str(programs / "python")}
+        done = subprocess.run(
+            [scripts / "backup", server, top / "copy"], env=env, cwd="/", capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode != 0
+        assert private.read_text() == "root's"
+        assert private.stat().st_uid == 0
+        assert not ran.exists()
+        assert (top / "copy").stat().st_uid == 0

@@ -26,7 +26,7 @@ Program = Callable[[], None]
 
 
 class ProgramRecorder:
-    """A maker of a device's programs. A GPU records them; other devices run the plain functions."""
+    """Recorder of programs for one device. A GPU records them; other devices run the plain functions."""
 
     def __init__(self, device: torch.device, is_captured: bool = True) -> None:
         self._records = is_captured and device.type == "cuda"

@@ -1,7 +1,7 @@
 """Linear layers by oneDNN, on CPUs where it is faster than torch's own choice.
 
 For float32 matrices, torch's CPU builds use MKL, which uses only 256-bit instructions on AMD processors. PyTorch also
-ships oneDNN, for convolutions. This library uses these processors' 512-bit instructions, at about twice the rate
+ships oneDNN, for convolutions. Its kernels use these processors' 512-bit instructions, at about twice the rate
 (docs/log.md). Modules stay plain `nn.Linear`; inside `with OneDnnLinear():` oneDNN computes their products and those of
 their first and second derivatives.
 """

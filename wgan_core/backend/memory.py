@@ -10,7 +10,7 @@ import torch
 
 from wgan_core.errors import one_line
 
-# Messages of a `RuntimeError` from torch on a CPU, and from CUDA's libraries when they cannot allocate memory.
+# Parts of `RuntimeError` messages, from torch on a CPU, and from CUDA's libraries when they cannot allocate memory.
 _SAID = ("out of memory", "can't allocate memory", "not enough memory", "_ALLOC_FAILED")
 # Match the message without the advice and addresses around it.
 _CORE = re.compile(r"(CUDA out of memory|DefaultCPUAllocator: .*?memory).*?[Tt]ried to allocate [\d.]+ ?\w+")

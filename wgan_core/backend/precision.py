@@ -3,9 +3,9 @@
 Everything else stays in the structure's dtype: parameters, moments, averages, losses and penalties. So do the samples
 that a generator draws for evaluation. A comparison of precisions therefore shows their effect on training alone.
 
-This module does not use `torch.autocast`. Under vmap, autocast leaves convolutions in float32 (torch 2.13). It gives
+This module does not use `torch.autocast`. Under vmap, autocast leaves convolutions in float32. It gives
 linear layers float32 or bfloat16 outputs, depending on whether they have a bias, and batch normalisation refuses
-bfloat16. A lane would thus differ from the same trial alone. Its cache of cast weights would also have to be off, for
+bfloat16 (torch 2.13). A lane would thus differ from the same trial alone. Its cache of casts must be off as well, for
 two reasons. Parameters are updated in place, and a cast made during CUDA graph capture lives in the graph's memory.
 """
 

@@ -37,7 +37,7 @@ def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) ->
 def spread(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
     """Apply a function to each item on several CPU threads of this process. Return the results in order.
 
-    Several items run at a time, each on one thread. A single item, or a single thread, runs without a pool.
+    Several items run at a time, each on one thread. A single item may use all threads.
 
     Raises:
         Exception: The error of the first item, in order, whose call failed.

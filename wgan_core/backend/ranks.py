@@ -1,7 +1,7 @@
 """Ranks: R processes that train one trial together, data-parallel, each on its part of every batch.
 
 Each rank holds the whole state, draws whole batches and takes its part of them. Gradients and quantities are averaged
-over the ranks, so all ranks make the same update. For a single process, the functions of this module change nothing.
+over the ranks, so all ranks make the same update. For a single process, the methods of `Ranks` change nothing.
 """
 
 from __future__ import annotations

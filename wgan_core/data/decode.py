@@ -1,4 +1,4 @@
-"""Encoded image files to one array of pixels; every image must be like the first."""
+"""Decoding of image files to one array of pixels. All images must match the first in size and mode."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wgan_core.errors import UserError, shortened
 
 CHANNELS = {"L": 1, "RGB": 3}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""Formats that data may have. Pillow's other decoders are for files that no data set has, and some start programs."""
+"""Formats that data may have. No data set has the formats of Pillow's other decoders, and some start programs."""
 
 
 @dataclass
 class Reference:
-    """What the first image was like; shared by all files of a data set."""
+    """Mode, size and place of a data set's first image, shared by all its files."""
 
     mode: str = ""
     size: tuple[int, int] = (0, 0)
@@ -32,8 +32,9 @@ class Reference:
 def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memory: Memory) -> NDArray[np.uint8]:
     """Decode the N images of one file to pixels, uint8 (N, C, H, W).
 
-    Raises `UserError`, naming the row, for an image that cannot be decoded, is neither grey nor RGB, is larger than
-    `IMAGE_PIXELS`, or is of another size or mode than the first; and if all of them take more memory than they may.
+    Raises:
+        UserError: An image cannot be decoded, is neither grey nor RGB, has more than `IMAGE_PIXELS` pixels, or differs
+            from the first in size or mode; the message names its row. Or the images exceed the memory account.
     """
     if len(encoded) == 0:
         raise UserError(f"{file} must hold images; it has no rows; drop the file or write it again")
@@ -44,7 +45,7 @@ def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memo
             image = opened(content.as_py(), where, reference)
             if pixels is None:
                 shape = (len(encoded), CHANNELS[reference.mode], *image.size[::-1])
-                # Once as they are read, and once as they are split.
+                # The pixels are in memory twice: as read here, and again in the splits.
                 memory.take(max(2 * math.prod(shape), IMAGE_BYTES * len(encoded)), f"{_counted(shape)} of {file}")
                 pixels = np.empty(shape, np.uint8)
             pixels[row] = decode(image, where).transpose(2, 0, 1)
@@ -53,12 +54,12 @@ def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memo
 
 
 def _counted(shape: tuple[int, ...]) -> str:
-    """Return the words for images of shape (N, C, H, W)."""
+    """Describe images of shape (N, C, H, W) for an error message."""
     return f"{shape[0]:,} images of {shape[3]}x{shape[2]} pixels"
 
 
 def opened(content: bytes | None, where: str, reference: Reference) -> Image.Image:
-    """Open one encoded image, which is like the first one, without decoding it."""
+    """Open one encoded image without decoding it. Raise `UserError` unless it matches the first image."""
     if content is None:
         raise UserError(f"every image must hold its own bytes; {where} has none; embed the files in the table")
     try:
@@ -70,7 +71,7 @@ def opened(content: bytes | None, where: str, reference: Reference) -> Image.Ima
 
 
 def decode(image: Image.Image, where: str) -> NDArray[np.uint8]:
-    """Decode an opened image to pixels (H, W, C)."""
+    """Decode an opened image to pixels, uint8 (H, W, C). Raise `UserError` if it is broken."""
     try:
         load(image)
     except UnreadableImage as error:
@@ -88,7 +89,7 @@ def _refusal(where: str, error: UnreadableImage) -> UserError:
 
 
 def check_like_first(image: Image.Image, where: str, reference: Reference) -> None:
-    """Raise `UserError` unless an opened image has the size and the mode of the first."""
+    """Raise `UserError` unless an opened image has the size and mode of the first, which sets the reference."""
     mode = "L" if image.mode == "1" else image.mode
     if mode not in CHANNELS:
         raise UserError(

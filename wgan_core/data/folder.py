@@ -1,9 +1,9 @@
 """A folder that may be a local path, a shared file system or an object store.
 
-Everything a sweep keeps goes through this class, so nothing depends on appending, renaming or
-locking, which an object store cannot do.
+A sweep reads and writes all its files through `Folder`. An object store cannot append, rename or lock, so `Folder`
+offers none of these.
 
-A folder may have been written by somebody else. So below the path that the user named, names are plain, no link is
+Somebody else may have written a folder. So below the path that the user named, names must be plain, no link is
 followed, and only regular files are read.
 """
 
@@ -24,28 +24,28 @@ from pyarrow import fs
 from wgan_core.errors import UserError, without_secrets
 
 MOST_BYTES = 2**33
-"""Largest file that is read, in bytes; a checkpoint of two networks is far smaller."""
+"""Largest file that is read, in bytes. A checkpoint of two networks is far smaller."""
 
 MOST_JSON_BYTES = 2**24
 """Largest JSON file that is read, in bytes."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without O_NONBLOCK, opening a named pipe waits for its other end.
+# Without O_NONBLOCK, opening a named pipe blocks until another process opens its other end.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class TooLarge(UserError):
-    """A file has more bytes than its reader takes."""
+    """Error for a file with more bytes than its reader accepts."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder in a pyarrow file system; `folder / "name"` is one below it.
+    """A folder in a pyarrow file system; `folder / "name"` is a folder below it.
 
     Attributes:
-        filesystem: the file system.
-        path: where the folder is in it.
-        root: the path that the user named, which may be a link; below it no link is followed. By default `path`.
+        filesystem: The file system.
+        path: The path of the folder in the file system.
+        root: The path that the user named, by default `path`. It may be a link, but no link below it is followed.
     """
 
     filesystem: fs.FileSystem
@@ -60,7 +60,7 @@ class Folder:
         """Return the folder at a local path or at a URI (`file://`, `s3://`, `gs://`, `hdfs://`).
 
         Raises:
-            UserError: the URI is of no file system that pyarrow knows.
+            UserError: No file system of pyarrow supports the URI.
         """
         text = os.fspath(uri)
         try:
@@ -84,18 +84,18 @@ class Folder:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file whole: a reader sees the old content or the new, never a part.
+        """Write a file atomically: a reader sees the old content or the new, never a part.
 
-        An object store shows a file when it is closed. A local one shows it while it is written,
-        so there it is written under a name that `names` leaves out, brought to the disk, and then moved.
-        A root that is not there yet is made for this user alone.
+        An object store shows a file only when it is closed. A local file system shows a file while it is written. So
+        a local file is written under a name that `names` leaves out, flushed to disk, and then renamed. A local root
+        that does not exist is created with access for this user only.
         """
         if not self.is_local:
             self.filesystem.create_dir(self.path, recursive=True)
             with self.filesystem.open_output_stream(f"{self.path}/{_plain(name)}") as stream:
                 stream.write(content)
             return
-        # No process id: on another host, or in another container, it may be another process's.
+        # A process id is not unique across hosts and containers, so the name has a UUID.
         part = f".{_plain(name)}.{uuid.uuid4().hex}.part"
         with self._opened(make=True) as folder:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder), "wb") as file:
@@ -108,8 +108,8 @@ class Folder:
         """Return the content of a file.
 
         Raises:
-            FileNotFoundError: it is not there.
-            UserError: it is a link, not a regular file, or larger than `most` bytes.
+            FileNotFoundError: The file does not exist.
+            UserError: The file is a link, not a regular file, or larger than `most` bytes.
         """
         where = f"{self.path}/{_plain(name)}"
         if not self.is_local:
@@ -126,12 +126,12 @@ class Folder:
                 return opened.read()
 
     def json(self, name: str) -> Any:
-        """Return what a JSON file holds.
+        """Return the parsed content of a JSON file.
 
         Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it is not JSON, or nested too deeply to be read.
-            UserError: as `read` raises it, and for more than 16 MiB.
+            FileNotFoundError: The file does not exist.
+            ValueError: The content is not JSON, or is nested too deeply.
+            UserError: The file is a link, not a regular file, or larger than `MOST_JSON_BYTES`.
         """
         try:
             return json.loads(self.read(name, MOST_JSON_BYTES))
@@ -139,7 +139,7 @@ class Folder:
             raise ValueError(f"{self.path}/{name} is nested too deeply") from None
 
     def exists(self, name: str) -> bool:
-        """Return whether a file or folder of this name is there. Raises `UserError` for a link."""
+        """Return whether a file or folder of this name exists. Raise `UserError` for a link."""
         if not self.is_local:
             return self.filesystem.get_file_info(f"{self.path}/{_plain(name)}").type != fs.FileType.NotFound
         try:
@@ -149,7 +149,7 @@ class Folder:
             return False
 
     def names(self) -> list[str]:
-        """Names of the files and folders directly in this one, sorted; empty if it is not there."""
+        """Return the sorted names of files and folders in this folder, without hidden ones; [] if it does not exist."""
         if not self.is_local:
             selector = fs.FileSelector(self.path, allow_not_found=True)
             found = [info.base_name for info in self.filesystem.get_file_info(selector)]
@@ -162,10 +162,12 @@ class Folder:
         return sorted(name for name in found if not name.startswith("."))
 
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it. Nothing happens if it is not there.
+        """Delete a file, or a folder with all its content, if it exists.
+
+        A link inside the deleted folder is deleted too, and its target stays.
 
         Raises:
-            UserError: it is a link. A link inside a folder is deleted, and what it points to stays.
+            UserError: The name is a link, or the folder is nested too deeply.
         """
         if not self.is_local:
             target = f"{self.path}/{_plain(name)}"
@@ -191,15 +193,15 @@ class Folder:
             return
 
     def file(self, name: str) -> str:
-        """Return the path of a local file for a library that opens it itself. Raises `UserError` for a link."""
+        """Return the path of a local file for a library that opens it itself. Raise `UserError` for a link."""
         self.exists(name)
         return f"{self.path}/{name}"
 
     @contextmanager
     def _opened(self, make: bool = False) -> Iterator[int]:
-        """Give a descriptor of this folder, reached from the root one name at a time.
+        """Yield a descriptor of this folder, opened from the root one name at a time.
 
-        make: make what is not there.
+        If `make` is true, create missing folders.
         """
         if make:
             os.makedirs(self.root, mode=0o700, exist_ok=True)
@@ -221,11 +223,11 @@ class Folder:
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(name, dir_fd=folder)
-            # A link that was put there since is not followed either.
+            # O_NOFOLLOW also refuses a link that was created after `_refuse_link` looked.
             return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
 
     def _mode(self, name: str, folder: int) -> int | None:
-        """Return the type and rights of what has this name; None if nothing has. Raises `UserError` for a link."""
+        """Return the mode of a file or folder, or None if it does not exist. Raise `UserError` for a link."""
         self._refuse_link(name, folder)
         try:
             return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
@@ -235,7 +237,7 @@ class Folder:
     def _refuse_link(self, name: str, folder: int, path: str | None = None) -> None:
         try:
             mode = os.stat(_plain(name), dir_fd=folder, follow_symlinks=False).st_mode
-        except OSError:  # whatever is done next says so
+        except OSError:  # the caller's next operation reports the error
             return
         if stat.S_ISLNK(mode):
             raise UserError(
@@ -245,7 +247,7 @@ class Folder:
 
 
 def _plain(name: str) -> str:
-    """Return a name. Raises `UserError` for one that leads elsewhere."""
+    """Return the name. Raise `UserError` if it could lead outside the folder."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise UserError(
             f"a name in a folder must be plain, without '/' and not '..'; given {name!r}: mend the file that says so"
@@ -260,7 +262,7 @@ def _check_size(where: str, size: int, most: int) -> None:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Have an error of the operating system name the whole path."""
+    """Put the whole path into errors of the operating system."""
     try:
         yield
     except OSError as error:

@@ -1,10 +1,10 @@
-"""Images from files that may come from strangers.
+"""Image files that may come from strangers.
 
-Pillow has decoders for 50 formats; one starts Ghostscript. So each caller names the formats that it takes. An image is
-opened first, which reads its header, and decoded only once its size is known to be small enough.
+Pillow has decoders for 50 formats, and one starts Ghostscript. So each caller names the formats that it accepts.
+`open_header` reads only the header. `load` decodes the image once its size is known to be small enough.
 
-Pillow parses headers in Python, and some of its parsers take time that grows with the square of the file. So
-`open_header` bounds the parts of a file, and drops metadata that changes no pixel, before Pillow sees the file.
+Pillow parses headers in Python, and some parsers take time quadratic in the file's size. So `open_header` bounds the
+number of parts of a file, and drops metadata that changes no pixel, before Pillow reads the file.
 """
 
 from __future__ import annotations
@@ -19,56 +19,56 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 PICTURE_PIXELS = 64_000_000
-"""Most pixels of a picture that a sweep's folder holds: 64 samples of 998 x 998 pixels in a grid."""
+"""Most pixels of a picture in a sweep's folder: a grid of 64 samples of 998 x 998 pixels."""
 
 SCANS = 64
-"""Most scans of a JPEG file. Each is decoded for all pixels; encoders make about ten."""
+"""Most scans of a JPEG file. Each scan is decoded for all pixels; encoders write about ten scans."""
 
 FREE_BYTES, PIXEL_BYTES = 1 << 20, 16
-"""Most bytes of an encoded image: so many, for its metadata, and so many for each pixel; raw pixels take at most 8."""
+"""Most bytes of an encoded image: `FREE_BYTES`, for metadata, plus `PIXEL_BYTES` per pixel. Raw ones take up to 8."""
 
 SEGMENTS = 256
 """Most segments of a JPEG before its first scan. A colour profile of 1 MB takes 16."""
 
 CHUNKS, CHUNK_PIXELS = 256, 64
-"""Most chunks of a PNG up to the end of its first frame: so many, and one for so many pixels."""
+"""Most chunks of a PNG up to the end of its first frame: `CHUNKS`, and one more for every `CHUNK_PIXELS` pixels."""
 
 EXTENSIONS, BLOCKS = 256, 8_192
 """Most extensions of a GIF before its first frame, and most blocks of up to 255 bytes in all of them."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Pillow decompresses up to 64 MB of a PNG's texts, and its colour profile. None of them changes a pixel.
+# Pillow decompresses up to 64 MB of texts in a PNG, and the colour profile. None of these chunks changes a pixel.
 PNG_DROPPED = frozenset((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf"))
 
 JPEG_START = b"\xff\xd8\xff"
 START_OF_SCAN, END_OF_IMAGE, COMMENT = 0xDA, 0xD9, 0xFE
-# The markers that Pillow takes for bare, so that it parses the bytes behind them; libjpeg refuses most of them.
+# Markers that Pillow treats as bare: it reads no length, and parses the next bytes. libjpeg refuses most of them.
 BARE = frozenset((0x01, 0xC8, *range(0xD0, 0xD9), *range(0xF0, 0xFE)))
-# Applications' segments but APP0 (JFIF) and APP14 (Adobe): the decoder finds the colour space in these two.
+# Application segments and comments. APP0 (JFIF) and APP14 (Adobe) stay: the decoder finds the colour space in them.
 JPEG_DROPPED = frozenset((*range(0xE1, 0xEE), 0xEF, COMMENT))
-# As Pillow and libjpeg find the next marker: a zero after 0xFF is none, and further bytes 0xFF are padding.
+# Pillow and libjpeg find the next marker so: 0xFF before a zero is no marker, and repeated 0xFF bytes are padding.
 _MARKER = re.compile(rb"\xff([\x01-\xfe])")
 
 GIF_STARTS = (b"GIF87a", b"GIF89a")
 GRAPHIC_CONTROL = b"!\xf9"
 _GIF_BLOCK = re.compile(rb"[!,;]")
 
-# Formats whose files often have more frames than the first, which are not decoded.
+# Formats whose files often have more than one frame. Only the first frame is decoded.
 MOVING = ("GIF", "WEBP")
 
 
 class UnreadableImage(ValueError):
-    """An image that is not decoded, and why."""
+    """Error that says why an image is not decoded."""
 
 
 def open_png(content: bytes) -> Image.Image | None:
-    """Return a PNG picture as RGB; None if it is none, is not whole, or has more than `PICTURE_PIXELS`."""
+    """Return a PNG picture as RGB, or None if it is not a whole PNG or has more than `PICTURE_PIXELS` pixels."""
     try:
-        # Of a PNG the size is known before Pillow sees it, so Pillow has nothing to warn of.
+        # `open_header` checks a PNG's size before Pillow reads it, so Pillow has no large image to warn of.
         image = open_header(content, ("PNG",), PICTURE_PIXELS)
         load(image)
         return image.convert("RGB")
-    except Exception:  # Pillow raises whatever its parsers stumble over
+    except Exception:  # Pillow's parsers raise exceptions of many types
         return None
 
 
@@ -76,12 +76,12 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
     """Open an image without decoding it.
 
     Args:
-        content: the file.
-        formats: Pillow's names of the formats that may be.
-        most_pixels: width times height at most.
+        content: The encoded image.
+        formats: The accepted formats, by Pillow's names.
+        most_pixels: The largest accepted product of width and height.
 
     Raises:
-        UnreadableImage: It is of another format, broken, too large, or of too many parts.
+        UnreadableImage: The image is of another format, is broken or too large, or has too many parts.
     """
     _check_bytes(len(content), FREE_BYTES + PIXEL_BYTES * most_pixels)
     if content.startswith(PNG_SIGNATURE):
@@ -94,7 +94,7 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
         image = Image.open(io.BytesIO(content), formats=formats)
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"it is no whole {', '.join(formats)} file") from error
-    except Exception as error:  # Pillow raises whatever its parsers stumble over
+    except Exception as error:  # Pillow's parsers raise exceptions of many types
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
     _check_size(image.width, image.height, most_pixels)
     if image.format not in MOVING:
@@ -107,7 +107,7 @@ def load(image: Image.Image) -> None:
     was = image.mode, image.size
     try:
         image.load()
-    except Exception as error:  # as above
+    except Exception as error:  # Pillow's decoders raise exceptions of many types
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
     if (image.mode, image.size) != was:
         raise UnreadableImage(f"its header says {was}, its content is {image.mode, image.size}")
@@ -115,9 +115,9 @@ def load(image: Image.Image) -> None:
 
 @contextmanager
 def bombs_raise() -> Iterator[None]:
-    """Let Pillow raise where it would warn of a large image, as `open_header` then refuses it in its own words.
+    """Turn Pillow's warnings of large images into exceptions, which `open_header` converts to `UnreadableImage`.
 
-    Not in `open_header` itself, as it takes a third of the time of opening a small image.
+    `open_header` does not do so itself, because this takes a third of the time of opening a small image.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -135,7 +135,7 @@ def _check_bytes(count: int, most: int) -> None:
 
 
 def _shortened_png(content: bytes, most_pixels: int) -> bytes:
-    """Return a PNG file up to the end of its first frame, without `PNG_DROPPED`."""
+    """Return a PNG file up to the end of its first frame, without the chunks in `PNG_DROPPED`."""
     width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
     _check_size(width, height, most_pixels)
     left = most = CHUNKS + width * height // CHUNK_PIXELS
@@ -157,20 +157,20 @@ def _shortened_png(content: bytes, most_pixels: int) -> bytes:
 
 
 def _shortened_jpeg(content: bytes) -> bytes:
-    """Return a JPEG file without `JPEG_DROPPED` before its first scan, nor bytes between its segments."""
+    """Return a JPEG file without `JPEG_DROPPED` segments and without stray bytes before its first scan."""
     kept, at = [content[:2]], 2
     for _ in range(SEGMENTS):
         found = _MARKER.search(content, at)
         if found is None:
             break
         start, at, marker = found.start(), found.end(), content[found.end() - 1]
-        if marker == END_OF_IMAGE:  # Pillow would parse on
+        if marker == END_OF_IMAGE:  # Pillow would parse the bytes behind it too
             break
         if marker == START_OF_SCAN:
             kept.append(content[start:])
             break
         if marker not in BARE:
-            # The length counts its own two bytes; Pillow and libjpeg take less for two.
+            # The length counts its own two bytes. Pillow and libjpeg treat a smaller length as two.
             at += max(int.from_bytes(content[at : at + 2], "big"), 2)
         if marker not in JPEG_DROPPED:
             kept.append(content[start:at])
@@ -183,7 +183,7 @@ def _shortened_jpeg(content: bytes) -> bytes:
 
 
 def _shortened_gif(content: bytes) -> bytes:
-    """Return a GIF file without comments and applications' blocks before its first frame."""
+    """Return a GIF file without extensions before its first frame, except graphic control extensions."""
     flags = content[10] if len(content) > 10 else 0
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     if content[at : at + 1] == b",":
@@ -204,7 +204,7 @@ def _shortened_gif(content: bytes) -> bytes:
             blocks += 1
             size = content[at] if at < len(content) else 0
             at += 1 + size
-        # Where the first block is empty, Pillow takes the bytes behind it for another.
+        # Drop an extension whose first block is empty: Pillow would read the next bytes as another block.
         if content.startswith(GRAPHIC_CONTROL, start) and at > start + 3:
             kept.append(content[start:at])
     return b"".join(kept)

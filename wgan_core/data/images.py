@@ -1,4 +1,4 @@
-"""Any table of images in the Hugging Face layout: Parquet with a column `image` of encoded files."""
+"""Tables of images in the Hugging Face layout: Parquet with a column `image` of encoded files."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ from wgan_core.errors import UserError, listed, shortened
 
 
 def load_images(path: str | Path) -> Dataset:
-    """The images of a Parquet file, or of all Parquet files in a folder and below: uint8 (N, C, H, W), C 1 or 3.
+    """Load the images of a Parquet file or folder, uint8 (N, C, H, W), C 1 or 3.
 
-    A table has a column `image`, a struct with `bytes` (an encoded PNG, JPEG, WebP, BMP or GIF) as Hugging Face
-    `datasets` writes it, and may have an integer column `label`. Files whose names begin with `train`,
-    `validation` or `test` are those splits, and a held-out split that is not there is taken from
-    `train`, a tenth of it. Otherwise all rows are shuffled (a constant seed) and split 80/10/10. With
-    labels it is a tenth of each class, rounded down: a class of fewer than ten images is in training alone.
+    The column `image` is a struct as Hugging Face `datasets` writes it. Its field `bytes` holds an encoded PNG, JPEG,
+    WebP, BMP or GIF. A table may have an integer column `label`.
 
-    Raises `UserError` for a path that leads nowhere, a file that is not Parquet, a table without images, a row
-    that cannot be decoded, images of different sizes or modes, too few rows, and more data than
-    `wgan_core.data.limits` lets in.
+    Files whose names begin with `train`, `validation` or `test` form these splits. A held-out split without files is a
+    tenth of `train`. Otherwise all rows are shuffled with a constant seed and split 80/10/10. If there are labels, a
+    tenth of each class is held out, rounded down. A class of fewer than ten images is then in training only.
+
+    Args:
+        path: A Parquet file, or a folder with Parquet files in it or below.
+
+    Raises:
+        UserError: The path does not exist, a file is not Parquet, or the data exceeds `wgan_core.data.limits`. A table
+            has no images, an image cannot be decoded, or images differ in size or mode. A split has too few rows.
     """
     given = located(path)
     reference = Reference()
@@ -48,13 +52,13 @@ def load_images(path: str | Path) -> Dataset:
     with sound(given):
         for name, file in split_names(files):
             parts.setdefault(name, []).append(read_images(file, reference, memory))
-    # Popped, so that the images are in memory twice at most.
+    # `pop` frees the parts of a split once they are joined, so the images are in memory at most twice.
     found = {name: joined(parts.pop(name), given) for name in list(parts)}
     strata = next(found[name].labels for name in ("all", "train") if name in found)
     chosen = allot({name: len(split) for name, split in found.items()}, strata)
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
     splits = {name: taken(found[part], rows) for name, (part, rows) in chosen.items()}
-    # The prefix keeps a file called mnist.parquet apart from MNIST itself, which has metrics of its own.
+    # The prefix distinguishes a file named mnist.parquet from MNIST itself, which has metrics of its own.
     train, validation, test = (splits[name] for name in SPLITS)
     return Dataset.of(f"images:{given.stem}", train, validation, test)
 
@@ -85,18 +89,18 @@ def read_images(file: Path, reference: Reference, memory: Memory) -> Split:
 
 
 def holds_files(kind: pa.DataType) -> bool:
-    """Whether a column of this type is a struct with a field `bytes` that holds bytes."""
+    """Return whether a column of this type is a struct with a field `bytes` of binary (or of no values)."""
     index = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
     if index < 0:
         return False
     held = kind.field(index).type
-    # Null is the type of a field that is empty in every row: `decode` says what to do about those.
+    # A field that is empty in every row has type null. `decode_rows` then reports the missing bytes.
     kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
     return any(is_kind(held) for is_kind in (*kinds, pa.types.is_null))
 
 
 def read_labels(table: pa.Table, file: Path) -> NDArray[np.int64] | None:
-    """Return the classes of the rows, if there are any."""
+    """Return the class of each row, (N,), or None if there is no column `label`."""
     if "label" not in table.column_names:
         return None
     column = table.column("label")
@@ -110,7 +114,7 @@ def read_labels(table: pa.Table, file: Path) -> NDArray[np.int64] | None:
 
 
 def joined(parts: list[Split], given: Path) -> Split:
-    """The splits of several files as one."""
+    """Concatenate the splits of several files."""
     if len(parts) == 1:
         return parts[0]
     labels = [part.labels for part in parts if part.labels is not None]

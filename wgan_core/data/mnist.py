@@ -1,4 +1,4 @@
-"""MNIST, fetched once into a cache folder: `python -m wgan_core.data.mnist` fetches it ahead of time."""
+"""MNIST, fetched once into a cache folder. `python -m wgan_core.data.mnist` fetches it ahead of time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CACHED = "mnist.parquet"
 TRAIN_FILE_ROWS, TEST_ROWS, VALIDATION_ROWS = 60_000, 10_000, 10_000
 SIDE = 28
 SPLIT_SEED = 20_171_107
-# The cache file is not compressed. Its folder may be shared, or be another's.
+# Most bytes of the cache file, which is not compressed. Other users may write to its folder.
 CACHE_BYTES = 64_000_000
 CACHE_SCHEMA = pa.schema([("image", pa.binary(SIDE * SIDE)), ("label", pa.uint8())])
 
@@ -33,25 +33,26 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def cache_folder() -> Path:
-    """Where fetched data is kept: `WGAN_DATA`, else `wgan-sweeps` in the user's cache folder."""
+    """Return the folder for fetched data: `$WGAN_DATA`, or else `wgan-sweeps` in the user's cache folder."""
     if given := os.environ.get("WGAN_DATA"):
         return Path(given).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "wgan-sweeps"
 
 
 def load_mnist(cache: Path | None = None, sources: Sequence[Source] = SOURCES) -> Dataset:
-    """MNIST: 50,000 images to train, 10,000 to validate, 10,000 to test, uint8 (N, 1, 28, 28), labels 0 to 9.
+    """Load MNIST, uint8 (N, 1, 28, 28), labels 0 to 9: 50,000 images to train, 10,000 to validate, 10,000 to test.
 
-    Train and validation are a fixed shuffle of the official training set (PCG64, a constant seed), the
-    test split is the official one in its order. The first call fetches the files into `cache`; later
-    ones read them from there and check them, and a damaged cache is fetched again with a message.
+    The training and validation splits are a fixed shuffle of the official training set (PCG64, a constant seed). The
+    test split is the official one in its order. The first call fetches the files into `cache`. Later calls read and
+    check them. A damaged cache is fetched again with a message.
 
-    Raises `UserError` if the files cannot be fetched or the cache folder cannot be written.
+    Raises:
+        UserError: The files cannot be fetched, or the cache folder cannot be written.
     """
     images, labels = cached_arrays(cache or cache_folder(), sources)
     order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(TRAIN_FILE_ROWS)
     held_out, learned = order[:VALIDATION_ROWS], order[VALIDATION_ROWS:]
-    official_test = np.arange(TRAIN_FILE_ROWS, len(images))  # an index copies; a slice would stay on the mapped file
+    official_test = np.arange(TRAIN_FILE_ROWS, len(images))  # indexing copies, while a slice would keep the file mapped
     return Dataset.of(
         "mnist",
         train=Split(images[learned], labels[learned].astype(np.int64)),
@@ -61,7 +62,7 @@ def load_mnist(cache: Path | None = None, sources: Sequence[Source] = SOURCES) -
 
 
 def cached_arrays(cache: Path, sources: Sequence[Source]) -> Arrays:
-    """All 70,000 images (70000, 1, 28, 28) and labels (70000,), from the cache, or fetched into it."""
+    """Return all images (70000, 1, 28, 28) and labels (70000,) from the cache; fetch them first if necessary."""
     path = cache / CACHED
     if path.is_file():
         try:
@@ -80,9 +81,9 @@ def cached_arrays(cache: Path, sources: Sequence[Source]) -> Arrays:
 
 
 def to_parquet(files: dict[str, bytes]) -> bytes:
-    """The four IDX files as one table of 70,000 rows, the training set first.
+    """Convert the four IDX files to one Parquet table of 70,000 rows, the training set first.
 
-    Uncompressed and without dictionaries: reading is then a copy, and loading happens once per process.
+    The table is neither compressed nor dictionary-encoded, so that each process reads it by a plain copy.
     """
     pixels = files["train-images-idx3-ubyte"][16:] + files["t10k-images-idx3-ubyte"][16:]
     digits = files["train-labels-idx1-ubyte"][8:] + files["t10k-labels-idx1-ubyte"][8:]
@@ -97,7 +98,7 @@ def to_parquet(files: dict[str, bytes]) -> bytes:
 
 
 def read_cache(path: Path) -> Arrays:
-    """The images and labels of a cache file. Raises `UserError` if it is not whole."""
+    """Return the images and labels of a cache file. Raise `UserError` if it is damaged or changed."""
     remedy = "delete the file and it will be fetched again"
     try:
         if path.stat().st_size > CACHE_BYTES:
@@ -118,7 +119,7 @@ def read_cache(path: Path) -> Arrays:
 
 
 def buffer_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """The bytes of a column of fixed width, without a copy."""
+    """Return the bytes of a fixed-width column without copying them."""
     array = column.chunk(0)
     width = array.type.bit_width // 8
     data: NDArray[Any] = np.frombuffer(array.buffers()[1], np.uint8)
@@ -126,7 +127,7 @@ def buffer_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
 
 
 def changed_files(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[str]:
-    """Names of the official files that these arrays do not give back byte by byte."""
+    """Return the names of the official files that these arrays do not reproduce byte for byte."""
     if images.shape != (TRAIN_FILE_ROWS + TEST_ROWS, 1, SIDE, SIDE) or labels.shape != images.shape[:1]:
         return list(SHA256)
     train, test = slice(0, TRAIN_FILE_ROWS), slice(TRAIN_FILE_ROWS, None)
@@ -140,7 +141,7 @@ def changed_files(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> list[
 
 
 def idx_digest(array: NDArray[np.uint8]) -> str:
-    """SHA-256 of the IDX file that holds this array: `SHA256` then checks the cache as it checks a download."""
+    """Return the SHA-256 of the IDX file that holds this array, to check the cache like a download."""
     sizes = (array.shape[0], SIDE, SIDE) if array.ndim > 1 else array.shape
     sha = hashlib.sha256(struct.pack(f">I{len(sizes)}I", 0x0800 + len(sizes), *sizes))
     sha.update(np.ascontiguousarray(array).data)

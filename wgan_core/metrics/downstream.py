@@ -45,13 +45,13 @@ class Outcome:
     """The scores of one classifier on the real test split, over all draws.
 
     Attributes:
-        classifier: name of the classifier.
+        classifier: Name of the classifier.
         training: "real" for real rows; "topped up" for real and generated rows; "replaced" for generated rows in place
             of the real rows of their classes.
-        rows: number of rows that the classifier was trained on.
-        generated: number of generated rows among them.
-        means: mean of each of `METRICS` over the draws.
-        sds: standard deviation of each of `METRICS` over the draws. If the training is "real", draws differ only in the
+        rows: Number of rows that the classifier was trained on.
+        generated: Number of generated rows among them.
+        means: Mean of each of `METRICS` over the draws.
+        sds: Standard deviation of each of `METRICS` over the draws. If the training is "real", draws differ only in the
             classifier's seed.
     """
 
@@ -68,12 +68,13 @@ class Problem:
     """A classification task: to predict a row's class, or whether a row is of the positive class.
 
     Attributes:
-        coding: the columns of the classifier's features.
-        label: name of the column of the class.
-        positive: the positive class; None for a task with all classes.
-        target: the number of each class. With a positive class, its number is 1 and that of any other class is 0.
-        train: real training rows.
-        test: real test rows.
+        coding: The columns of the classifier's features.
+        label: Name of the column of the class.
+        positive: The positive class; None for a task with all classes.
+        target: Class index of each label value: 1 for the positive class and 0 for others. Without a positive class,
+            indices count the sorted label values.
+        train: Real training rows.
+        test: Real test rows.
     """
 
     coding: Coding
@@ -88,11 +89,11 @@ class Problem:
         """Make the classification task of a trained generator.
 
         Args:
-            splits: the real rows of all classes, under "train" and "test".
-            coding: the generator's coding. It names the label and the categorical columns.
+            splits: The real rows of all classes, under "train" and "test".
+            coding: The generator's coding. It names the label and the categorical columns.
 
         Raises:
-            UserError: the generator was trained without a label, a split has only one class, or a row cannot be
+            UserError: The generator was trained without a label, a split has only one class, or a row cannot be
                 encoded.
         """
         if not coding.label:
@@ -116,7 +117,7 @@ class Problem:
         return cls(features, coding.label, coding.positive, target, train, test)
 
     def rows(self, table: pa.Table, where: str) -> Rows:
-        """Encode real or generated rows for a classifier. Errors call them by the name `where`."""
+        """Encode real or generated rows, which errors call `where`. Raises `UserError` for an unknown class."""
         labels = table[self.label].to_pylist()
         unknown = next((value for value in labels if value not in self.target and self.positive is None), None)
         if unknown is not None:
@@ -132,7 +133,7 @@ class Problem:
         training rows.
 
         Raises:
-            UserError: the positive class is large enough already.
+            UserError: The positive class is large enough already.
         """
         if self.positive is None:
             return len(self.train.classes)
@@ -160,11 +161,11 @@ def downstream(problem: Problem, draw: Draw, count: int, draws: int = DRAWS, see
     The test split is never trained on. Columns are standardised by the real training split.
 
     Args:
-        problem: the classification task.
-        draw: generates rows.
-        count: number of generated rows that top up the real rows.
-        draws: number of draws of generated rows. Each classifier is trained once for each draw.
-        seed: seed of the first draw and its classifiers. Each further draw takes the next whole number.
+        problem: The classification task.
+        draw: Generates rows.
+        count: Number of generated rows that top up the real rows.
+        draws: Number of draws of generated rows. Each classifier is trained once for each draw.
+        seed: Seed of the first draw and its classifiers. Each further draw takes the next whole number.
     """
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -197,7 +198,7 @@ def _classifiers(seed: int) -> dict[str, Any]:
 
 
 def _probabilities(model: Any, rows: Rows, problem: Problem) -> NDArray[np.float64]:
-    """Return the probabilities (test rows, classes) of a fitted model; 0 for a class that has no training rows."""
+    """Fit a model and return its probabilities (test rows, classes); 0 for a class that has no training rows."""
     found = np.zeros((len(problem.test.classes), max(problem.target.values()) + 1))
     seen = np.unique(rows.classes)
     if len(seen) == 1:  # a generator may have lost all classes but one
@@ -209,7 +210,7 @@ def _probabilities(model: Any, rows: Rows, problem: Problem) -> NDArray[np.float
 
 
 def _scores(probabilities: NDArray[np.float64], problem: Problem) -> dict[str, float]:
-    """Return `METRICS`. Those of single classes are of the positive class or, without one, means over test classes."""
+    """Return `METRICS`. F1, ROC AUC and average precision are of the positive class, else means over test classes."""
     from sklearn import metrics
 
     truth, said = problem.test.classes, probabilities.argmax(axis=1)

@@ -56,18 +56,19 @@ class Evaluator:
     have the same score in every process, up to float32 rounding, for any number of threads.
 
     Attributes:
-        names: full names of the metrics, the preferred objective first.
-        sample_size: number of samples in a score, in `draws` equal parts. FID depends on this number, so it is fixed.
-        draws: number of draws in a score, each as large as the real side. It is above one only for scarce data.
-        sample_shape: shape of one sample.
-        pixels: whether samples are images. Generated images are rounded to the 256 levels of real ones before scoring.
-        coding: the columns that a sample's entries code, for tables and sequences. Generated rows are then rounded as
+        names: Full names of the metrics, the preferred objective first.
+        sample_size: Number of generated samples in a score, in `draws` equal parts. FID depends on this number, so it
+            is fixed.
+        draws: Number of draws in a score, each as large as the real side. It is above one only for scarce data.
+        sample_shape: Shape of one sample.
+        pixels: Whether samples are images. Generated images are rounded to the 256 levels of real ones before scoring.
+        coding: The columns that a sample's entries code, for tables and sequences. Generated rows are then rounded as
             on export before scoring.
-        references: the held-out side of the metrics.
-        own: declarations of the user's own metrics.
-        floors: scores, by full name, of real training samples in place of generated ones. If a generator reaches the
+        references: The held-out side of the metrics.
+        own: Declarations of the user's own metrics.
+        floors: Scores, by full name, of real training samples in place of generated ones. If a generator reaches the
             floor of a metric, that metric cannot tell its samples from the data.
-        protocol: all that a score depends on besides the samples, as values that JSON has.
+        protocol: All that a score depends on besides the samples, as values that JSON has.
     """
 
     names: tuple[str, ...]
@@ -100,26 +101,26 @@ class Evaluator:
         - FID and KID on digit features suit MNIST only.
         - The exact W1, on at most 2,048 samples a side, suits data of two axes.
         - The counts of modes suit the mixtures of `data.toy`.
-        - The nearest-neighbour test suits tables and sequences. It is the preferred objective if the score takes fewer
-          than 500 real rows.
+        - The nearest-neighbour test suits tables and sequences. It is preferred to sliced Wasserstein if the score
+          takes fewer than 500 real rows.
 
         If the held-out or the training split is smaller than `sample_size`, both sides take the size of the smaller
         split. If that size is at most 500, several draws of the generated side are scored.
 
         Args:
-            dataset: the data, with its training split and held-out splits.
-            split: the held-out split.
-            names: full or short names of the metrics; None for all metrics that suit the data.
-            sample_size: largest number of samples a side.
+            dataset: The data, with its training split and held-out splits.
+            split: The held-out split.
+            names: Full or short names of the metrics; None for all metrics that suit the data.
+            sample_size: Largest number of samples a side.
             features: `inception` or the name of a registered feature extractor (`metrics.features`). FID on these
                 features is then preferred, and `fid` and `kid` mean the distances on these features.
-            classes: number of classes that the networks are given; 0 without labels. With classes, distances within
+            classes: Number of classes that the networks are given; 0 without labels. With classes, distances within
                 classes are preferred: a distance between all samples does not show whether a generator heeds the class.
-            own: the user's own metrics, which are preferred to all others.
+            own: The user's own metrics, which are preferred to all others.
 
         Raises:
-            UserError: a metric is unknown or does not suit the data, there are too few samples, a feature extractor
-                cannot be used, or one of the user's own metrics fails on real samples.
+            UserError: A metric is unknown or does not suit the data. Samples are too few. A feature extractor cannot be
+                used. One of the user's own metrics fails on real samples.
         """
         held_out = {"validation": dataset.validation, "test": dataset.test}[split]
         size = min(sample_size, len(held_out), len(dataset.train))
@@ -168,7 +169,7 @@ class Evaluator:
         """Return the full name of the default objective.
 
         Raises:
-            UserError: every measured metric is for diagnosis only.
+            UserError: Every measured metric is for diagnosis only.
         """
         known = specs.known_metrics(self.names, self.own)
         if found := next((name for name in self.names if known[name].can_be_objective), None):
@@ -182,14 +183,14 @@ class Evaluator:
 
         Args:
             samples: `sample_size` samples as a network returns them; images in [-1, 1].
-            labels: the classes (sample_size,) that the samples were asked for. Scores of single classes are then added
+            labels: The classes (sample_size,) that the samples were asked for. Scores of single classes are then added
                 under `class/<class>/...`, in the order of the classes.
 
         Returns:
             The scores. If any value of the samples is not finite, every metric is NaN.
 
         Raises:
-            UserError: the samples have another number or shape.
+            UserError: The samples have another number or shape.
         """
         wanted = (self.sample_size, *self.sample_shape)
         if tuple(samples.shape) != wanted:
@@ -215,12 +216,12 @@ def extractors_of(dataset: Dataset, features: str | None, real: Tensor) -> tuple
     """Return the extractors that suit the data: first the one that `--features` names, then the digit classifier.
 
     Args:
-        dataset: the data.
-        features: the value of `--features`.
-        real: real samples, on which a registered extractor is tried.
+        dataset: The data.
+        features: The value of `--features`.
+        real: Real samples, on which a registered extractor is tried.
 
     Raises:
-        UserError: the data has no images, or the named extractor cannot be used.
+        UserError: The data has no images, or the named extractor cannot be used.
     """
     extractors: list[Extractor] = []
     if features is not None:
@@ -250,11 +251,11 @@ def suited_to(
     """Return the full names of the metrics that suit the data, the preferred objective first.
 
     Args:
-        dataset: the data.
-        size: number of real samples in a score.
-        extractors: the feature extractors that suit the data.
-        classes: number of classes that the networks are given; 0 without labels.
-        own: the user's own metrics.
+        dataset: The data.
+        size: Number of real samples in a score.
+        extractors: The feature extractors that suit the data.
+        classes: Number of classes that the networks are given; 0 without labels.
+        own: The user's own metrics.
     """
     two_sample, accuracies = ((specs.C2ST_NAME,), specs.ACCURACY_NAMES) if dataset.coding is not None else ((), ())
     digits = any(isinstance(extractor, DigitFeatures) for extractor in extractors)
@@ -263,7 +264,7 @@ def suited_to(
         *(specs.intra_fid_name(extractor.label) for extractor in extractors if classes),
         *((specs.INTRA_SLICED_NAME,) if classes and not extractors else ()),
         *(name for extractor in extractors for name in names_on(extractor)),
-        # In many dimensions W1 between two samples of the same law is nearly as large as between any two.
+        # In many dimensions, W1 between two sets from one distribution is nearly as large as between any two sets.
         *((specs.W1_NAME,) if dataset.sample_shape == PLANE else ()),
         *(two_sample if size < FEW else ()),
         specs.SLICED_NAME,

@@ -33,7 +33,7 @@ FEW = 3
 BATCH_TOLERANCE = 1e-3
 # With a fixed seed, a factory that draws its weights makes the same network at each start of a sweep.
 SEED = 0
-# Inception's first activations take about 10 MB an image.
+# Inception's first activations take about 10 MB an image, so its batches are smaller.
 INCEPTION_BATCH = 25
 
 
@@ -74,11 +74,11 @@ class NetworkFeatures:
     """A network in evaluation mode, on the CPU and without gradients. It is pickled with its weights.
 
     Attributes:
-        name: the name that `--features` gives.
+        name: The name that `--features` gives.
         digest: SHA-256, in hexadecimal, that identifies the features.
-        stated: the return value of `protocol`.
-        network: the network.
-        batch: largest number of images in one call of the network.
+        stated: The return value of `protocol`.
+        network: The network.
+        batch: Largest number of images in one call of the network.
     """
 
     name: str
@@ -94,7 +94,7 @@ class NetworkFeatures:
     @torch.no_grad()
     def features(self, values: Tensor) -> Tensor:
         images = values.detach().to("cpu", torch.float32)
-        # Parts are equal, so that no rest is a single image: many networks squeeze away a batch axis of length 1.
+        # Equal parts avoid a last part of one image, whose batch axis many networks would squeeze away.
         parts = images.tensor_split(math.ceil(len(images) / self.batch))
         # The network gets a copy, because it may change its input in place.
         return torch.cat([self.network(part.clone()).to(torch.float32) for part in parts])
@@ -107,11 +107,11 @@ def load_features(name: str, images: Tensor) -> NetworkFeatures:
     """Return the extractor that `--features` names.
 
     Args:
-        name: a registered name, or `inception`.
-        images: real images (N, C, H, W) of the data, on which a registered network is tried.
+        name: A registered name, or `inception`.
+        images: Real images (N, C, H, W) of the data, on which a registered network is tried.
 
     Raises:
-        UserError: the name is unknown, the network cannot be made or loaded, or its features cannot be used.
+        UserError: The name is unknown, the network cannot be made or loaded, or its features cannot be used.
     """
     check_features(name)
     if name == INCEPTION:
@@ -147,7 +147,7 @@ def _made(name: str, factory: Factory) -> NetworkFeatures:
     """Make a registered network once per process, so that validation and test split share one network.
 
     Raises:
-        UserError: the factory fails, or does not return a network that can be copied.
+        UserError: The factory fails, or does not return a network that can be copied.
     """
     try:
         with torch.random.fork_rng(devices=[]):
@@ -258,9 +258,9 @@ def _check_output(many: Tensor, few: Tensor, name: str) -> None:
     """Raise `UserError` unless features are finite and do not depend on the other images of the batch.
 
     Args:
-        many: features (250, D) of a batch.
-        few: features (3, D) of the first images of that batch, computed without the others.
-        name: the extractor's name, for errors.
+        many: Features (250, D) of a batch.
+        few: Features (3, D) of the first images of that batch, computed without the others.
+        name: The extractor's name, for errors.
     """
     for features in (many, few):
         require_finite(features, name)

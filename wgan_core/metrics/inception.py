@@ -59,12 +59,12 @@ def read_inception(path: Path, sha256: str, size: int) -> Inception:
     """Load the network with the weights in a file, once per process.
 
     Args:
-        path: a state dict of torch-fidelity's network, as torch.save writes it.
+        path: A state dict of torch-fidelity's network, as torch.save writes it.
         sha256: SHA-256 of that file, in hexadecimal.
-        size: size of that file, in bytes.
+        size: Size of that file, in bytes.
 
     Raises:
-        UserError: the file is missing, its size or SHA-256 differs, or torch-fidelity cannot be imported.
+        UserError: The file is missing, its size or SHA-256 differs, or torch-fidelity cannot be imported.
     """
     data = read_verified(path, sha256, size)
     network = _network_class()(NAME, [LAYER], feature_extractor_weights_path=io.BytesIO(data))

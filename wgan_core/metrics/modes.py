@@ -20,9 +20,9 @@ def mode_counts(samples: Tensor, centres: Tensor, sd: float) -> Tensor:
     """Count the samples of high quality nearest to each mode: int64 (M,).
 
     Args:
-        samples: samples (N, D).
-        centres: centres (M, D) of the modes.
-        sd: standard deviation of each mode on each axis, in units of the samples.
+        samples: Samples (N, D).
+        centres: Centres (M, D) of the modes.
+        sd: Standard deviation of each mode on each axis, in units of the samples.
     """
     distances, nearest = torch.cdist(samples.double(), centres.double()).min(dim=1)
     return torch.bincount(nearest[distances <= WITHIN_SD * sd], minlength=len(centres))

@@ -64,9 +64,9 @@ def check_objective(name: str, available: Collection[str], own: Sequence[MetricS
     """Raise `UserError` unless a sweep may minimise this metric.
 
     Args:
-        name: full or short name of the metric.
-        available: full names of the metrics that are measured on the sweep's data (`Evaluator.names`).
-        own: the user's own metrics.
+        name: Full or short name of the metric.
+        available: Full names of the metrics that are measured on the sweep's data (`Evaluator.names`).
+        own: The user's own metrics.
     """
     full = full_name(name, available, own)
     specs = declared(available, own)

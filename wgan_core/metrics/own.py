@@ -20,14 +20,14 @@ class OwnMetric:
     """A metric that the user's script defines. A smaller score is better.
 
     Attributes:
-        name: at most 40 lower-case letters, digits and `_`, the first a letter. The full name is `eval/<name>`.
-        measure: takes real samples and equally many generated samples, each (N, ...) as a network sees them, and
+        name: At most 40 lower-case letters, digits and `_`, the first a letter. The full name is `eval/<name>`.
+        measure: Takes real samples and equally many generated samples, each (N, ...) as a network sees them, and
             returns the score. It must draw random numbers from a constant seed only, so that the same samples score the
             same in every process. Several threads may call it at once, so it must change no shared state.
-        meaning: one sentence that says what is measured, with its unit.
+        meaning: One sentence that says what is measured, with its unit.
 
     Raises:
-        UserError: the name has another form, or is that of a shipped metric.
+        UserError: The name has another form, or is that of a shipped metric.
     """
 
     name: str

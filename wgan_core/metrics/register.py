@@ -28,10 +28,10 @@ def register_features(name: str, factory: Callable[[], nn.Module]) -> None:
 
     Args:
         name: 1 to 20 lower-case letters, digits and `_`, the first a letter. The metrics' names contain it.
-        factory: returns the network with its weights.
+        factory: Returns the network with its weights.
 
     Raises:
-        UserError: the name has another form, or belongs to a shipped network or to another factory.
+        UserError: The name has another form, or belongs to a shipped network or to another factory.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name):
         raise UserError(

@@ -21,12 +21,12 @@ class MetricSpec:
     """One reported quantity.
 
     Attributes:
-        name: the full name, `eval/...` or `train/...`.
-        meaning: one sentence that says what is measured, with its unit.
-        direction: whether a smaller value is better ("minimize"), a larger one ("maximize") or neither ("none").
-        depends_on: dependencies of the value besides the samples.
-        source: the publication.
-        blind_to: properties of samples that a metric for diagnosis does not see; "" for other metrics.
+        name: The full name, `eval/...` or `train/...`.
+        meaning: One sentence that says what is measured, with its unit.
+        direction: Whether a smaller value is better ("minimize"), a larger one ("maximize") or neither ("none").
+        depends_on: Dependencies of the value besides the samples.
+        source: The publication.
+        blind_to: Properties of samples that a metric for diagnosis does not see; "" for other metrics.
     """
 
     name: str
@@ -212,9 +212,9 @@ def feature_specs(label: str, features: str, extractor: str) -> tuple[MetricSpec
     """Return the declarations of FID and KID on an extractor's features.
 
     Args:
-        label: the extractor's label in the names of metrics.
-        features: a description of the features, for the meaning.
-        extractor: a description of the extractor, for `depends_on`.
+        label: The extractor's label in the names of metrics.
+        features: A description of the features, for the meaning.
+        extractor: A description of the extractor, for `depends_on`.
     """
     fid = MetricSpec(
         fid_name(label),
@@ -252,8 +252,8 @@ def known_metrics(measured: Collection[str] = (), own: Sequence[MetricSpec] = ()
     of two-dimensional data, of tables and sequences, and of classes.
 
     Args:
-        measured: full names of the measured metrics, such as `Evaluator.names`.
-        own: the user's own metrics.
+        measured: Full names of the measured metrics, such as `Evaluator.names`.
+        own: The user's own metrics.
     """
     label = own_label(measured)
     extractors = [(digits_label(), f"{FEATURES} features of the shipped digit classifier", "digit classifier")]

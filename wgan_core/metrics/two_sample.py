@@ -11,14 +11,14 @@ def nearest_neighbour_accuracies(real: Tensor, fake: Tensor) -> tuple[float, flo
 
     For a perfect generator, both accuracies tend to 0.5. If both are far above 0.5, real and fake samples can be told
     apart. If the accuracy is low on real and high on fake samples, fake samples crowd in few places. The mean of both
-    accuracies can hide that. Equally near neighbours, such as equal rows, share one vote. Time and memory grow with N^2.
+    can hide that. Equally near neighbours, such as equal rows, share one vote. Time and memory grow with N^2.
 
     Args:
-        real: real samples (N, D).
-        fake: fake samples (N, D).
+        real: Real samples (N, D).
+        fake: Fake samples (N, D).
 
     Raises:
-        ValueError: the shapes differ. With unequal numbers of samples, neither accuracy would tend to 0.5.
+        ValueError: The shapes differ. With unequal numbers of samples, neither accuracy would tend to 0.5.
     """
     if real.shape != fake.shape:
         raise ValueError(f"both must have one shape (N, D): given {tuple(real.shape)} and {tuple(fake.shape)}")

@@ -1,1 +1,1 @@
-"""Networks over lanes: a module per lane, layers, conditioning and the shipped pairs."""
+"""Networks over lanes, their layers and label conditioning, and the shipped pairs of critic and generator."""

@@ -1,8 +1,7 @@
-"""Batch normalisation of a batch that lies on several ranks: by the statistics of all of it.
+"""Batch normalisation by the statistics of a whole batch that is split over several ranks.
 
-torch's own `SyncBatchNorm` takes tensors on GPUs only.
-
-    N samples on this rank, R ranks, C channels
+torch's own `SyncBatchNorm` takes tensors on GPUs only. In shapes, N is the number of samples on this rank, R of ranks
+and C of channels.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from wgan_core.errors import UserError
 
 
 class _Shared(_BatchNorm):
-    """As the layer it stands for, with its names of parameters and buffers."""
+    """A batch normalisation over all ranks, with the parameter and buffer names of the layer that it replaces."""
 
     def __init__(self, layer: _BatchNorm, ranks: Ranks) -> None:
         super().__init__(
@@ -30,10 +29,10 @@ class _Shared(_BatchNorm):
         self._ranks = ranks
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Nothing: the layer it stands for has checked that when the networks were tried."""
+        """Skip the check: the replaced layer made it when the networks were first tried."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) -> (N, C, ...). In evaluation mode each rank is by itself."""
+        """Normalise (N, C, ...) -> (N, C, ...) over all ranks. In evaluation mode, use no other rank."""
         if not self.training:
             return super().forward(input)
         held = input if self.weight is None else self.weight
@@ -50,23 +49,24 @@ class _Shared(_BatchNorm):
         return torch.addcmul(self.bias.view(shape), centred, scale.view(shape)).to(input.dtype)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Variance, not corrected, and mean of the whole batch, (C,) each.
+        """Return the uncorrected variance (C,) and the mean (C,) of the whole batch.
 
-        From those of equal parts, as Chan et al. 1979 join them: a mean of squares less a squared mean would cancel.
+        All ranks hold equally many samples, and their moments are combined as in Chan et al. 1979. A mean of squares
+        minus a squared mean would lose digits by cancellation.
         """
         variances, means = self._ranks.gather(torch.stack(torch.var_mean(x, _but_channels(x), correction=0))).unbind(1)
         mean = means.mean(0)
         return (variances + (means - mean).square()).mean(0), mean
 
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """The running statistics, of the variance that is corrected for the whole batch's size, as torch has them."""
+        """Update the running statistics as torch does: the variance is corrected for the size of the whole batch."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         running = torch.stack([self.running_mean, self.running_var])
         seen = torch.stack([mean, variance * (count / (count - 1))]).to(running.dtype)
-        # Without a momentum torch keeps the plain average.
+        # Without a momentum, torch keeps the plain average.
         share = 1 / self.num_batches_tracked.to(running.dtype) if self.momentum is None else self.momentum
         after = running + share * (seen - running)
         self.running_mean.copy_(after[0])
@@ -74,7 +74,10 @@ class _Shared(_BatchNorm):
 
 
 def over_ranks(module: nn.Module, ranks: Ranks) -> nn.Module:
-    """The module, changed in place, with each batch normalisation over all ranks and its tensors nowhere (meta)."""
+    """Replace each batch normalisation by one over all ranks, on the meta device, and return the module.
+
+    The module is changed in place. With a single rank, it is returned unchanged.
+    """
     if ranks.size == 1:
         return module
     made = {layer: _Shared(layer, ranks) for layer in module.modules() if isinstance(layer, _BatchNorm)}
@@ -86,7 +89,7 @@ def over_ranks(module: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 def check_over_ranks(module: nn.Module) -> None:
-    """Raises `UserError` if a layer normalises over the batch in a way of its own, as `over_ranks` would not see it."""
+    """Raise `UserError` if a batch normalisation has its own forward, which `over_ranks` would ignore."""
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm) and type(layer).forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
             raise UserError(

@@ -1,7 +1,4 @@
-"""Networks that are told a class (Mirza and Osindero 2014): a code of the label goes in beside the sample or the noise.
-
-N samples in a batch, E the length of a label's code
-"""
+"""Networks with labels (Mirza and Osindero 2014): a label's code is appended to the sample or to the noise."""
 
 from __future__ import annotations
 
@@ -15,10 +12,11 @@ from wgan_core.config import Structure
 
 
 class Conditional(nn.Module):
-    """A network of wider input, given x (N, ...) and labels (N,) in [0, classes).
+    """A network that takes x (N, ...) and labels (N,) in [0, classes), around an inner network of wider input.
 
-    The code is one-hot, or learnt where `embedding` gives its length. It is appended to vectors as further entries, and
-    to images and sequences as further channels, constant over all positions; `flat`: to the flattened sample.
+    If `embedding` is above 0, a label's code is a learnt embedding of that length; otherwise it is one-hot. The code is
+    appended to vectors as further entries. It is appended to images and sequences as further channels, constant over
+    all positions. If `flat` is set, samples are flattened first.
     """
 
     def __init__(self, inner: nn.Module, classes: int, embedding: int, flat: bool) -> None:
@@ -40,7 +38,7 @@ class Conditional(nn.Module):
 
 
 def widened(structure: Structure, flat: bool) -> tuple[Structure, Structure]:
-    """What the critic and the generator inside a `Conditional` are built for: input that has the code beside it."""
+    """Return the structures of the critic and the generator inside a `Conditional`, with input sizes plus the code."""
     length = structure.label_embedding or structure.classes
     shape = structure.sample_shape
     seen = (math.prod(shape) + length,) if flat else (shape[0] + length, *shape[1:])

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from wgan_core.data.coding import Coding
 
-# Layers with weights; those of the normalisations start at one and stay out of what draws weights.
+# Layers whose weights `normal_weights` draws. Normalisation layers are left out, because their weights start at one.
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 class LeakyReLU(nn.Module):
-    """x where x > 0, else slope * x, for a slope in [0, 1]; as a product with a constant.
+    """A leaky ReLU that costs nothing in a double backward: x where x > 0, else slope * x, for a slope in [0, 1].
 
-    The second derivative is zero almost everywhere. torch's own activation propagates that zero
-    through the whole network in a double backward, at the price of a real gradient; a product with
-    a constant does not. That product is the derivative of torch's own, which is one operation.
+    The second derivative is zero almost everywhere. In a double backward, torch's own activation propagates that zero
+    through the whole network, at the price of a real gradient. A product of x with a constant does not. `forward` takes
+    that product in one operation, the derivative of torch's own activation.
     """
 
     def __init__(self, slope: float = 0.2) -> None:
@@ -32,7 +32,7 @@ class LeakyReLU(nn.Module):
 
 
 class Reshape(nn.Module):
-    """(N, ...) -> (N, *shape)."""
+    """A reshape of each sample: (N, ...) -> (N, *shape)."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Reshape(nn.Module):
         return x.reshape(x.shape[0], *self.shape)
 
 
-# After hidden layers, by name. Each has the derivatives that a gradient penalty takes.
+# Activations of hidden layers, by name. Each supports the double backward of a gradient penalty.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "leaky_relu": LeakyReLU,
     "relu": partial(LeakyReLU, 0.0),
@@ -54,22 +54,23 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
 }
 
-# After a generator's last layer, by name: for data in [-1, 1], and for data without bounds.
+# Activations of a generator's last layer, by name: tanh for data in [-1, 1], linear for data without bounds.
 OUTPUTS: Mapping[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "linear": nn.Identity}
 
 
 def layer_norm(channels: int) -> nn.Module:
-    """Normalisation of (N, channels, ...) over all but the batch, with a scale and a shift a channel.
+    """Make a layer normalisation of (N, channels, ...) over all axes but the batch, with a scale and shift per channel.
 
-    What the code of Gulrajani et al. 2017 has as layer normalisation (Ba et al. 2016) after convolutions: one group.
+    The code of Gulrajani et al. 2017 uses this form of layer normalisation (Ba et al. 2016) after convolutions. In
+    torch it is a group normalisation with one group.
     """
     return nn.GroupNorm(1, channels)
 
 
 def normal_weights(module: nn.Module, sd: float | None) -> nn.Module:
-    """The module, its linear and convolutional weights drawn anew from N(0, sd^2) and their biases zero.
+    """Draw linear and convolutional weights anew from N(0, sd^2), set their biases to zero, and return the module.
 
-    None: as torch has drawn them.
+    If `sd` is None, keep torch's own draws.
     """
     for layer in module.modules():
         if sd is not None and isinstance(layer, _WEIGHTED):
@@ -80,10 +81,11 @@ def normal_weights(module: nn.Module, sd: float | None) -> nn.Module:
 
 
 class Categorical(nn.Module):
-    """A generator whose entries of each categorical column are made shares of one, by a softmax: one-hot in the limit.
+    """A generator with a softmax over the entries of each categorical column.
 
-    A linear layer has no such bound, and a critic would tell its samples from one-hot ones by that alone (Gulrajani et
-    al. 2017, section 5.2, on discrete samples).
+    The entries of a column are above 0 and sum to 1; in the limit they are one-hot. The outputs of a linear layer have
+    no such bound. A critic could tell them from one-hot codes by that alone (Gulrajani et al. 2017, section 5.2, on
+    discrete samples).
     """
 
     def __init__(self, inner: nn.Module, coding: Coding) -> None:

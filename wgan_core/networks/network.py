@@ -76,8 +76,8 @@ class Network:
         """Move the module to the meta device.
 
         Args:
-            module: the network.
-            precision: precision of products in training, as in `Structure`. Evaluation uses float32 products.
+            module: The network.
+            precision: Precision of products in training, as in `Structure`. Evaluation uses float32 products.
         """
         self._module, self._precision = module.to("meta"), precision
         # Operations of one lane, by the shape of its input.
@@ -89,11 +89,11 @@ class Network:
         """Return the outputs (K, N, ...), and the buffers after the call as new tensors.
 
         Args:
-            parameters: the parameters of all lanes by name, each (K, ...).
-            buffers: the buffers of all lanes by name, each (K, ...).
-            x: inputs (K, N, ...).
-            labels: classes (K, N), if the module takes labels.
-            training: whether the module is in training mode.
+            parameters: The parameters of all lanes by name, each (K, ...).
+            buffers: The buffers of all lanes by name, each (K, ...).
+            x: Inputs (K, N, ...).
+            labels: Classes (K, N), if the module takes labels.
+            training: Whether the module is in training mode.
         """
         self._module.train(training)
         inputs = (x,) if labels is None else (x, labels)
@@ -165,8 +165,8 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
     """Build the critic and the generator of a structure, initialised from torch's global random generator.
 
     Raises:
-        UserError: the pair or an option is unknown, the pair does not take samples of this shape, the critic has batch
-            normalisation, or a layer draws random numbers.
+        UserError: The pair or an option is unknown. The pair does not take samples of this shape. The critic has batch
+            normalisation. A layer draws random numbers.
     """
     pair = PAIRS.get(structure.networks)
     if pair is None:

@@ -1,4 +1,4 @@
-"""Samples as pictures: images in a grid, points over real ones, sequences as lines, tables column by column."""
+"""Pictures of samples: image grids, scatter plots, line plots of sequences and histograms of table columns."""
 
 from __future__ import annotations
 
@@ -19,23 +19,38 @@ __all__ = ["BLUE", "GREY", "SIDE", "grid_png", "is_image", "lines", "samples_in_
 PLANE = (2,)
 SEQUENCE_AXES = 2
 REAL_ROWS = 4_000
-# What a picture shows of each side: as many images or rows as can be told apart, and a cloud of points.
+# Most samples in a picture: as many images or rows as can be told apart, and more for plots and histograms.
 IMAGES, POINTS = 64, 2_000
 
 
 def samples_in_picture(sample_shape: tuple[int, ...], coding: Coding | None = None) -> int:
-    """How many samples of this shape make a picture; coding: how they are rows of a table or sequences, if they are."""
+    """Return the number of generated samples that fill a picture.
+
+    Args:
+        sample_shape: The shape of one sample.
+        coding: The columns of tables or sequences; None for other data.
+    """
     if len(sample_shape) == SEQUENCE_AXES:
         return sequences_in_picture(sample_shape[0])
     return IMAGES if coding is None and sample_shape != PLANE else POINTS
 
 
 def samples_png(samples: Tensor, real: Tensor, columns: int | None = None, coding: Coding | None = None) -> bytes:
-    """A PNG of generated samples (N, ...) as suits their shape; real: the data (M, ...) that they are to be like.
+    """Draw generated samples as a PNG that suits their shape.
 
-    Images (N, 1 or 3, H, W) in [-1, 1] stand in a grid, as `grid_png` has it. On axes that depend on the real data
-    only: rows of a table (N, D), if their coding is given, as the spread of each column; points (N, 2) over real
-    points; and sequences (N, C, L) as lines beside real ones. Anything else is rows of grey beside real rows.
+    - Images (N, 1 or 3, H, W) in [-1, 1] form a grid.
+    - Table rows (N, D) with a coding become histograms of their columns.
+    - Points (N, 2) are drawn over real points.
+    - Sequences (N, C, L) are lines beside real sequences.
+    - Other samples are rows of grey beside real rows.
+
+    The axes depend on the real data only.
+
+    Args:
+        samples: Generated samples (N, ...), as the generator returns them.
+        real: Real samples (M, ...), as the data set stores them.
+        columns: Images or sequences beside each other; None chooses.
+        coding: The columns of tables or sequences; None for other data.
     """
     shape = tuple(samples.shape[1:])
     if is_image(shape):

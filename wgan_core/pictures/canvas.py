@@ -1,4 +1,4 @@
-"""What all pictures share: colours, sizes, and pixels as a PNG."""
+"""Colours, sizes and functions that all pictures share."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 
 GAP = 2
 SIDE = 400
-MARGIN = 0.08  # of the real data's range, on each side of it
+MARGIN = 0.08  # on each side of an axis, as a share of the real data's range
 WHITE, GREY, FRAME, BLUE = (255, 255, 255), (205, 205, 205), (120, 120, 120), (0, 90, 200)
 
 Pixels = NDArray[np.uint8]
 
 
 def png(pixels: Pixels) -> bytes:
-    """Pixels (H, W) or (H, W, 3) as a PNG."""
+    """Encode pixels (H, W) or (H, W, 3) as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def spread(values: Tensor, count: int) -> Tensor:
-    """At most so many of the values (M, ...), evenly spread, as they may be sorted."""
+    """Return at most `count` of the values (M, ...), at even distances because the values may be sorted."""
     count = min(count, len(values))
     return values[torch.arange(count, device=values.device) * len(values) // count]

@@ -1,4 +1,4 @@
-"""Rows of a table, a panel a column: how the real values are spread, grey, and the generated ones, a blue outline."""
+"""Histograms of table columns, a panel each: real values as grey bars, generated ones as a blue outline."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from wgan_core.data.coding import Coding, Column
 from wgan_core.pictures.canvas import BLUE, FRAME, GREY, WHITE, Pixels
 
 SHOWN, ACROSS = 16, 4
-# Pixels: of a panel, of the words above and below it, and between panels.
+# In pixels: width and height of a panel, height of the words above and below it, and space between panels.
 WIDTH, HEIGHT, WORDS, SPACE = 200, 80, 15, 14
 BINS = 25
-ROOM = 1.4  # the height of a panel, in that of its highest real bar
+ROOM = 1.4  # height of a panel, divided by the height of its highest real bar
 
 Numbers = NDArray[np.float64]
 
 
 def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:
-    """Pixels (H, W, 3) of the first 16 columns of generated rows (N, D) and of real ones (M, D).
+    """Draw histograms of the first 16 columns of generated rows (N, D) and real rows (M, D) as pixels (H, W, 3).
 
-    A bar is the share of the rows in a bin, or with a value. The axes are those of the real rows: a generated value
-    outside is counted at the edge, and what is not finite is not drawn.
+    A bar is the share of rows in a bin or with a category. The axes span the real rows. A generated value outside
+    counts in the bin at the edge. Generated rows with a value that is not finite are left out.
     """
     columns = coding.columns[:SHOWN]
     known, made = coding.decode(real), coding.decode(samples[samples.isfinite().all(dim=1)])
@@ -50,7 +50,7 @@ def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:
 
 
 def _shares(column: Column, real: Sequence[Any], made: Sequence[Any]) -> tuple[str, str, tuple[Numbers, Numbers]]:
-    """What stands at both ends of a column's axis, and the real and the generated shares of its bins."""
+    """Return the texts at both ends of a column's axis, and the real and the generated shares of its bins."""
     if column.values:
         edges = np.arange(len(column.values) + 1) - 0.5
         places = {value: place for place, value in enumerate(column.values)}
@@ -68,7 +68,7 @@ def _shares(column: Column, real: Sequence[Any], made: Sequence[Any]) -> tuple[s
 
 
 def _panel(drawing: ImageDraw.ImageDraw, left: int, top: int, real: Numbers, made: Numbers) -> None:
-    """Bars of the real shares, (B,), and the outline of the generated ones, on a height that the real ones settle."""
+    """Draw real shares (B,) as bars and generated shares (B,) as an outline. The real shares set the scale."""
     edges = np.rint(left + WIDTH * np.arange(len(real) + 1) / len(real)).astype(int)
     bottom = top + HEIGHT
     ends = [np.rint(bottom - HEIGHT * np.clip(side / (ROOM * real.max()), 0, 1)).astype(int) for side in (real, made)]
@@ -83,7 +83,7 @@ def _panel(drawing: ImageDraw.ImageDraw, left: int, top: int, real: Numbers, mad
 
 
 def _fitting(drawing: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """The text in ASCII, which any font has, cut so that it is no wider."""
+    """Return the text in ASCII, which any font has, cut to a width in pixels."""
     text = text.encode("ascii", "replace").decode()
     while drawing.textlength(text) > width:
         text = f"{text.removesuffix('...')[:-1]}..."

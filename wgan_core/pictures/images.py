@@ -1,4 +1,4 @@
-"""Images in a grid."""
+"""Grids of images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from wgan_core.pictures.canvas import GAP, png
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether samples of this shape are images, grey or colour."""
+    """Return whether samples of this shape are grey or colour images."""
     return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def grid_png(samples: Tensor, columns: int | None = None) -> bytes:
-    """A PNG of images (N, C, H, W) in [-1, 1], C 1 or 3, row by row; as near to a square as N allows.
+    """Draw images (N, C, H, W) in [-1, 1], C 1 or 3, row by row as a PNG.
 
-    Raises `UserError` for samples that are not images.
+    If `columns` is None, the grid has about as many rows as columns.
+
+    Raises:
+        UserError: The samples are not images.
     """
     if not is_image(tuple(samples.shape[1:])):
         raise UserError(f"a picture needs samples of shape (N, 1 or 3, height, width); given {tuple(samples.shape)}")

@@ -1,8 +1,8 @@
-"""Sequences as lines: generated ones, blue, beside real ones, grey.
+"""Line plots of generated sequences, in blue, beside real sequences, in grey.
 
-Drawn larger and averaged, which makes them smooth.
+Lines are drawn larger and then averaged, which makes them smooth.
 
-    N sequences, C channels, L steps
+Shapes: N sequences, C channels, L steps.
 """
 
 from __future__ import annotations
@@ -17,26 +17,36 @@ from torch import Tensor
 
 from wgan_core.pictures.canvas import BLUE, FRAME, MARGIN, WHITE, Pixels, spread
 
-# Pixels: of a panel, which holds a sequence, and of a channel in it; between panels, between the two halves, and above.
+# In pixels: a panel's width and least height, and the least height of each channel in it.
 WIDTH, ALONE, STACKED = 120, 64, 30
+# In pixels: the space between panels, between the two halves, and above the panels.
 SPACE, APART, HEAD = 8, 28, 20
 COLUMNS, HEIGHT = 4, 480
-FINE = 3  # pixels are drawn so many times smaller, and averaged
+FINE = 3  # lines are drawn so many times larger, and then averaged
 REAL, EDGE = (90, 90, 90), (225, 225, 225)
 
 Numbers = NDArray[np.float64]
 
 
 def sequences_in_picture(channels: int) -> int:
-    """How many generated sequences of so many channels fill a picture: whole rows of `COLUMNS`."""
+    """Return the number of generated sequences that fill a picture, in whole rows of `COLUMNS`."""
     return COLUMNS * max(1, HEIGHT // (_panel_height(channels) + SPACE))
 
 
 def lines(samples: Tensor, real: Tensor, columns: int | None = None) -> Pixels:
-    """Pixels (H, W, 3) of generated sequences (N, C, L) on the left and as many real ones (M, C, L) on the right.
+    """Draw generated sequences (N, C, L) on the left and as many real ones (M, C, L) on the right.
 
-    A panel is a sequence, its channels under each other. The axis of a channel is the range of the real ones, which
-    stands in the first panel; a step outside it is drawn on its edge, one that is not finite not at all.
+    A panel shows one sequence, with its channels below each other. A channel's axis is the range of all real values
+    with a margin; the first panel states it. A step outside the axis is drawn on its edge. A step that is not finite
+    is not drawn.
+
+    Args:
+        samples: Generated sequences.
+        real: Real sequences, standardised.
+        columns: The number of panels beside each other in each half.
+
+    Returns:
+        Pixels (H, W, 3).
     """
     known, made = real.cpu().double().numpy(), samples.detach().cpu().double().numpy()
     columns = min(columns or COLUMNS, len(made))
@@ -66,7 +76,7 @@ def _panel_height(channels: int) -> int:
 def _panel(
     drawing: ImageDraw.ImageDraw, at: tuple[int, int], tall: int, shares: Numbers, colour: tuple[int, ...]
 ) -> None:
-    """Draw one sequence (C, L), in shares of each channel's axis, in a frame whose upper left corner is `at`."""
+    """Draw one sequence (C, L), as shares of each channel's axis, in a frame whose upper left corner is `at`."""
     left, top = at
     box = [FINE * left, FINE * top, FINE * (left + WIDTH) - 1, FINE * (top + tall) - 1]
     drawing.rectangle(box, outline=EDGE, width=FINE)
@@ -82,7 +92,7 @@ def _panel(
 
 
 def _finite_runs(values: Numbers) -> Iterator[slice]:
-    """The stretches of at least two steps without one that is not finite."""
+    """Yield the stretches of at least two consecutive finite values."""
     ends = np.flatnonzero(~np.isfinite(values))
     for start, end in zip([0, *(ends + 1)], [*ends, len(values)], strict=True):
         if end - start > 1:
@@ -90,7 +100,7 @@ def _finite_runs(values: Numbers) -> Iterator[slice]:
 
 
 def _words(drawing: ImageDraw.ImageDraw, half: int, tall: int, low: Numbers, high: Numbers) -> None:
-    """Which half is which, and the axis of each channel in the first panel."""
+    """Write the title of each half, and the range of each channel's axis in the first panel."""
     drawing.text((SPACE, 4), "generated", fill=BLUE)
     drawing.text((SPACE + half + APART, 4), "real", fill=REAL)
     for channel, (least, most) in enumerate(zip(low, high, strict=True)):

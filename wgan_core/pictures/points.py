@@ -1,4 +1,4 @@
-"""Points in the plane over real points."""
+"""Scatter plots of generated points over real points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from wgan_core.pictures.canvas import BLUE, FRAME, GREY, MARGIN, SIDE, WHITE, Pi
 
 @dataclass(frozen=True)
 class Axes:
-    """Where a point lies in a square picture: least and greatest value on each axis, (2,)."""
+    """Axes of a square picture.
+
+    Attributes:
+        low, high: The least and the greatest value on each axis, (2,).
+        side: The picture's side, in pixels.
+    """
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -22,13 +27,16 @@ class Axes:
 
     @classmethod
     def around(cls, real: NDArray[np.float64], side: int) -> Axes:
-        """Axes that hold all real points (M, 2), with a margin."""
+        """Return axes that span all real points (M, 2), with a margin."""
         low, high = real.min(axis=0), real.max(axis=0)
         margin = MARGIN * np.where(high > low, high - low, 1.0)
         return cls(low - margin, high + margin, side)
 
     def pixels(self, points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column, (N,) each, of points (N, 2); the second axis points up, what lies outside is on the edge."""
+        """Return the pixel row and column of each finite point of (N, 2).
+
+        The second axis points up. A point outside the axes lies on the edge.
+        """
         found = points[np.isfinite(points).all(axis=1)]
         share = np.clip((found - self.low) / (self.high - self.low), 0.0, 1.0)
         column, height = np.rint(share * (self.side - 3)).astype(np.int64).T + 1
@@ -36,10 +44,10 @@ class Axes:
 
 
 def scatter(samples: Tensor, real: Tensor, side: int = SIDE) -> Pixels:
-    """Pixels (side, side, 3) of generated points (N, 2), blue, over real ones (M, 2), grey.
+    """Draw generated points (N, 2), blue, over real points (M, 2), grey, as pixels (side, side, 3).
 
-    The axes are the range of the real points; a generated point outside is drawn on the edge, one that is not finite
-    not at all. The range stands in the corners.
+    The axes span the real points, and the corners state their range. A generated point outside is drawn on the edge. A
+    point that is not finite is not drawn.
     """
     known = real.detach().cpu().double().numpy()
     axes = Axes.around(known, side)
@@ -52,7 +60,7 @@ def scatter(samples: Tensor, real: Tensor, side: int = SIDE) -> Pixels:
 
 
 def framed(canvas: Pixels, axes: Axes) -> Pixels:
-    """The canvas with a frame and, in the lower left and upper right corner, the point that is there."""
+    """Add a frame, and write the coordinates of the lower left and upper right corners into them."""
     image = Image.fromarray(canvas)
     drawing, last = ImageDraw.Draw(image), axes.side - 1
     drawing.rectangle((0, 0, last, last), outline=FRAME)

@@ -1,4 +1,4 @@
-"""Samples of any shape as rows of grey beside real rows."""
+"""Rows of grey pixels for samples of any shape, beside real rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from wgan_core.pictures.canvas import GAP, SIDE, Pixels
 
 
 def stripes(samples: Tensor, real: Tensor) -> Pixels:
-    """Pixels (H, W) of rows in grey, a sample a row: generated ones (N, ...) on the left, real ones (M, ...) beside.
+    """Draw each sample as a row of grey: generated (N, ...) on the left, real (M, ...) on the right, as pixels (H, W).
 
-    Each column goes from black at the least to white at the greatest real value in it.
+    Each column ranges from black at its least real value to white at its greatest.
     """
     known = real.flatten(1).float().numpy()
     low, high = known.min(axis=0), known.max(axis=0)

@@ -64,7 +64,7 @@ def _divisor(batch: int, ranks: int) -> int:
 
 @contextmanager
 def _told(what: str, remedy: str) -> Iterator[None]:
-    """Turn any other error into a `UserError` that says what must hold. A user's own code may raise any error."""
+    """Turn any error but a `UserError`, as a user's own code may raise, into a `UserError` that says what must hold."""
     try:
         yield
     except UserError:

@@ -139,15 +139,9 @@ class Step:
     def _whole(
         self, names: Iterable[str], gradients: Sequence[Tensor], quantities: Tensors
     ) -> tuple[list[Tensor], Tensors]:
-        """Average gradients and quantities of this rank's part of a batch over all ranks.
+        """Average one rank's gradients, of parameters of these names, and its quantities over all ranks.
 
-        Args:
-            names: Names of the parameters, in the order of `gradients`.
-            gradients: Gradients from this rank's part.
-            quantities: Quantities (K,) from this rank's part, by name.
-
-        Returns:
-            The gradients and the quantities of the whole batch.
+        The results are the gradients and quantities of the whole batch.
         """
         own = dict(zip(names, gradients, strict=True))
         # All ranks need the same order, and files return parameters in any order.

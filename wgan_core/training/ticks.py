@@ -27,14 +27,9 @@ class Ticks:
     """State, batches and updates of K lanes. Any lane may be vacant: it is computed too, and its results are discarded.
 
     Args:
-        step: The structure's updates.
-        structure: The structure of all trials.
-        data: Real samples (M, ...), on `device`.
-        labels: Labels (M,) of the data.
+        data, labels: Real samples (M, ...), on `device`, and their labels (M,).
         start: A state of K lanes. `put` overwrites its values; only its shapes matter.
-        device: The training device.
         is_captured: Whether a GPU records ticks as CUDA graphs.
-        ranks: Ranks of the trial.
     """
 
     def __init__(
@@ -59,8 +54,8 @@ class Ticks:
         self._draw_for_generator = recorder.program(
             lambda: batches.for_generator.fill(lanes.generator_updates()), can_repeat=True
         )
-        # Number of critic updates that the drawn block still covers, and each lane's generator count at which the
-        # generators' block starts, by lane index; None if nothing is drawn.
+        # `_critic_drawn` counts the critic updates that the drawn block still covers. `_generator_drawn` has, by lane
+        # index, the generator count at which the generators' block starts; None if nothing is drawn.
         self._critic_drawn = 0
         self._generator_drawn: dict[int, int] | None = None
 

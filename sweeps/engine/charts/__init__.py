@@ -1,8 +1,9 @@
-"""Charts of a sweep: each a function of its `Facts` that returns a Plotly figure.
+"""Charts of a sweep. Each is a function that takes the sweep's `Facts` and returns a Plotly figure.
 
-Most trials of a sweep are stopped early, and scores after different numbers of critic updates do not compare. So what
-compares hyper-parameters (importance, slices, pairs) takes the score at one step that nearly all trials reached,
-`Facts.equal_step`; what follows the search (best so far, curves) shows each score at the step where it was reported.
+Most trials of a sweep are stopped early, and scores after different numbers of critic updates are not comparable.
+Charts that compare hyper-parameters (importance, slices, pairs) therefore use the score at one step that nearly all
+trials reached, `Facts.equal_step`. Charts of the search's course (best so far, curves) show each score at the step
+where it was reported.
 
 In a notebook:
 

@@ -1,4 +1,4 @@
-"""Trials at one equal step, as an Optuna study in memory, and what it says of the hyper-parameters."""
+"""An in-memory Optuna study of the trials at one equal step, and the importance of the hyper-parameters."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from sweeps.engine.plan.space import Range
 from sweeps.engine.study.claims import as_distribution
 
 LEAST_TRIALS = 4
-# Optuna takes 64. The report is made again and again, and shows shares in whole per cent.
+# Optuna's default is 64 trees. The report is redrawn often and shows whole per cents, so fewer trees are enough.
 TREES = 24
 
 
 @dataclass(frozen=True)
 class Point:
-    """A trial at the equal step: its searched hyper-parameters and its score; `score` is None if it is left out."""
+    """A trial at the equal step: its hyper-parameters and its score. A trial whose score is None is left out."""
 
     params: Mapping[str, float]
     score: float | None
 
 
 def equal_study(ranges: Mapping[str, Range], points: Sequence[Point]) -> optuna.Study:
-    """A study of these points, all COMPLETE but those without a score, so that the numbers of trials stay.
+    """Return an in-memory study of the points.
 
-    Distributions have the space's log flags, which Optuna's charts take their axes from.
+    Points without a score become FAIL trials, all others COMPLETE, so every trial keeps its number. The distributions
+    keep the log flags of the ranges, as Optuna's charts choose their axes by them.
     """
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it says that it made a study
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Suppress Optuna's message that it created a study.
     study = optuna.create_study()
     optuna.logging.set_verbosity(verbosity)
     distributions = {name: as_distribution(bounds) for name, bounds in ranges.items()}
@@ -45,11 +46,13 @@ def equal_study(ranges: Mapping[str, Range], points: Sequence[Point]) -> optuna.
 
 
 def importances(ranges: Mapping[str, Range], points: Sequence[Point]) -> dict[str, float]:
-    """Share of each hyper-parameter in the variance of the score: fANOVA (Hutter et al. 2014), largest first.
+    """Return each hyper-parameter's share in the variance of the score, largest first (fANOVA, Hutter et al. 2014).
 
-    The forest is given a hyper-parameter as the space searches it, its logarithm if on a log scale: fANOVA weighs equal
-    lengths equally, and of [1e-5, 1e-2] nine tenths lie above 1e-3. Empty for fewer than `LEAST_TRIALS` trials, and
-    where the forest finds no difference.
+    The forest gets the logarithm of each hyper-parameter that is searched on a log scale. fANOVA weighs equal lengths
+    equally, and without the logarithm nine tenths of [1e-5, 1e-2] would lie above 1e-3.
+
+    Returns:
+        Shares by name. Empty for fewer than `LEAST_TRIALS` trials, and if the forest finds no difference.
     """
     known = [point for point in points if point.score is not None]
     if len(known) < LEAST_TRIALS or not ranges:
@@ -62,17 +65,17 @@ def importances(ranges: Mapping[str, Range], points: Sequence[Point]) -> dict[st
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=0)
     try:
         found = optuna.importance.get_param_importances(equal_study(straight, scaled), evaluator=evaluator)
-    except RuntimeError:  # no variance at all
+    except RuntimeError:  # The scores have no variance.
         return {}
     shares = {name: float(share) for name, share in found.items()}
     return shares if all(map(math.isfinite, shares.values())) else {}
 
 
 def ends(bounds: Range) -> tuple[float, float]:
-    """A range's ends on the scale that it is searched on."""
+    """Return both ends of a range on its search scale (see `on_scale`)."""
     return on_scale(bounds, bounds.low), on_scale(bounds, bounds.high)
 
 
 def on_scale(bounds: Range, value: float) -> float:
-    """A value as its range is searched: the logarithm to base 10 on a log scale."""
+    """Return a value on its range's search scale: log10 of the value for a log scale, else the value itself."""
     return math.log10(value) if bounds.log else float(value)

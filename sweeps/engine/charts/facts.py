@@ -1,4 +1,4 @@
-"""What the charts are drawn from: a plan, its trials and what they reported."""
+"""Data of the charts: a plan, its trials, and the values that follow from their reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABELS |= {"beta1": "β1", "beta2": "β2", "one_minus_beta2": "1 − β2", "deca
 
 @dataclass(frozen=True)
 class Facts:
-    """A sweep as it stands; `histories` by trial number."""
+    """The state of a sweep. `histories` holds the trials' records by trial number."""
 
     plan: Plan
     rows: Sequence[Row]
@@ -38,7 +38,7 @@ class Facts:
 
     @cached_property
     def best_first(self) -> list[Row]:
-        """The trials that have a score which is a finite number."""
+        """The trials with a finite score, best first."""
         return [row for row in sort_rows(self.rows) if math.isfinite(row.value)]
 
     @cached_property
@@ -48,19 +48,19 @@ class Facts:
 
     @cached_property
     def curves(self) -> dict[int, dict[int, float]]:
-        """Of each trial critic updates -> score."""
+        """The scores by trial number and critic updates."""
         return {number: history.curve(self.plan.objective) for number, history in self.histories.items()}
 
     @cached_property
     def is_log(self) -> bool:
-        """Whether all scores are above zero, so that a log axis shows them."""
+        """True if all scores are positive, so that a log axis can show them."""
         return all(value > 0 for curve in self.curves.values() for value in curve.values())
 
     @cached_property
     def equal_step(self) -> int:
-        """The latest step with the scores of nine in ten of the trials that have any; 0 where there is none.
+        """The latest step at which at least 90 % of the trials with scores reported one; 0 if there are no scores.
 
-        If no step has those of so many, that with the most.
+        If no step has so many scores, the latest step with the largest number of scores.
         """
         scored = [curve for curve in self.curves.values() if curve]
         counts: dict[int, int] = {}
@@ -72,7 +72,7 @@ class Facts:
 
     @cached_property
     def equal(self) -> dict[int, float]:
-        """Trial number -> its score at the equal step, of all that have it and their hyper-parameters whole."""
+        """The scores at the equal step by trial number, of trials with complete hyper-parameters."""
         return {
             row.number: self.curves[row.number][self.equal_step]
             for row in self.rows
@@ -80,29 +80,32 @@ class Facts:
         }
 
     def is_whole(self, row: Row) -> bool:
-        """Whether it has all its hyper-parameters: a sweep killed while it asked leaves a trial with a part."""
+        """Return whether a trial has all its hyper-parameters. A sweep killed in `ask` leaves an incomplete trial."""
         return row.params.keys() == self.plan.space.ranges.keys()
 
     def scaled(self, score: float) -> float:
-        """A score as its axis has it: the logarithm to base 10 on a log axis."""
+        """Return a score on the scale of its axis: log10 of the score for a log axis, else the score itself."""
         return math.log10(score) if self.is_log else score
 
     @cached_property
     def study(self) -> optuna.Study:
-        """The trials at the equal step, valued by their score there; the rest FAIL."""
+        """An Optuna study with the scores at the equal step. Trials without such a score are FAIL."""
         return equal_study(self.searched, [Point(row.params, self.equal.get(row.number)) for row in self.rows])
 
     @cached_property
     def importances(self) -> dict[str, float]:
-        """Share of each hyper-parameter in the variance of the score at the equal step; of its logarithm if above zero.
+        """Each hyper-parameter's share in the variance of the score at the equal step.
 
-        Empty where there are too few trials to say.
+        The variance is that of log10 of the score if all scores are positive. Empty if there are too few trials.
         """
         return importances(self.searched, self._points)
 
     @cached_property
     def forest(self) -> Forest | None:
-        """A random forest of the score at the equal step, of its logarithm if above zero; None for too few trials."""
+        """A random forest of the score at the equal step, or None if there are too few trials.
+
+        It predicts log10 of the score if all scores are positive.
+        """
         return fitted(self.searched, self._points)
 
     @property
@@ -112,17 +115,17 @@ class Facts:
 
     @property
     def by_importance(self) -> list[str]:
-        """The hyper-parameters that are searched, the most important first if that is known."""
+        """The searched hyper-parameters, the most important first if that is known."""
         return list(self.importances) or list(self.searched)
 
     @property
     def wanted(self) -> int:
-        """How many trials a statement about each hyper-parameter asks for."""
+        """The number of trials that are needed to judge all searched hyper-parameters."""
         return WANTED_PER_HYPER_PARAMETER * len(self.searched)
 
     @property
     def caution(self) -> str:
-        """A warning where the trials are too few to say which hyper-parameter matters; empty where they are enough."""
+        """A warning that too few trials show which hyper-parameter matters; empty if they are enough."""
         if len(self.equal) >= self.wanted:
             return ""
         return (
@@ -137,15 +140,15 @@ class Facts:
 
 
 def read_facts(results: Results) -> Facts:
-    """The facts of a sweep. Raises `UserError` if its trials' records cannot be read."""
+    """Read the facts of a sweep. Raise `UserError` if its trials' records cannot be read."""
     return Facts(results.plan, results.rows, read_histories(results.folder, results.rows))
 
 
 def label(name: str) -> str:
-    """A hyper-parameter's name on an axis."""
+    """Return a hyper-parameter's name for an axis."""
     return LABELS.get(name, name)
 
 
 def settings(row: Row) -> str:
-    """A trial's searched hyper-parameters in one line."""
+    """Format a trial's searched hyper-parameters as one line."""
     return ", ".join(f"{label(name)} {value:.4g}" for name, value in row.params.items())

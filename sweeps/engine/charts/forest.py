@@ -1,4 +1,4 @@
-"""A random forest of the score over the hyper-parameters, to see two of them at once."""
+"""A random forest that predicts the score from the hyper-parameters, to show the joint effect of two of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from sweeps.engine.charts.equal import LEAST_TRIALS, Point, on_scale
 from sweeps.engine.plan.space import Range
 
 TREES = 100
-# From so many trials on a leaf holds three of them: single ones are noise.
+# From this number of trials on, a leaf holds at least three trials, because single trials are noise.
 MANY = 50
-# Over whose other hyper-parameters a prediction is averaged; more change little and cost time.
+# About how many trials a prediction is averaged over. More trials change little and cost time.
 AVERAGED_OVER = 60
 
 
 @dataclass(frozen=True)
 class Forest:
-    """A random forest of the scaled score at the equal step over the scaled hyper-parameters `names`.
+    """A random forest that predicts the scaled score at the equal step from the scaled hyper-parameters.
 
-    points (n, names): the trials it was fitted to. trust: R² on the trials that a tree was not fitted to; at most 0
-    where it knows no more than the mean.
+    Attributes:
+        names: Names of the hyper-parameters.
+        points: Scaled hyper-parameters of the trials that it was fitted to, shape (trials, names).
+        model: The fitted forest.
+        trust: Out-of-bag R². At most 0 if the forest predicts no better than the mean.
     """
 
     names: list[str]
@@ -33,9 +36,16 @@ class Forest:
     trust: float
 
     def surface(self, pair: tuple[str, str], over: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Its prediction on the grid of a pair, averaged over the other hyper-parameters of the trials.
+        """Return the partial dependence of the score on two hyper-parameters (Friedman 2001, section 8.2).
 
-        That is partial dependence (Friedman 2001, section 8.2). (second, first).
+        Each prediction is averaged over the other hyper-parameters of the trials.
+
+        Args:
+            pair: Names of the first and the second hyper-parameter.
+            over: The scaled values of each of the two, by name.
+
+        Returns:
+            Scaled scores, shape (values of the second, values of the first).
         """
         step = max(1, len(self.points) // AVERAGED_OVER)
         background = self.points[::step]
@@ -48,7 +58,7 @@ class Forest:
 
 
 def fitted(ranges: Mapping[str, Range], points: Sequence[Point]) -> Forest | None:
-    """The forest of these points; None where there are too few of them, or fewer than two hyper-parameters."""
+    """Fit a forest to the points. Return None for too few points or fewer than two hyper-parameters."""
     names = list(ranges)
     known = [(point.params, point.score) for point in points if point.score is not None]
     if len(known) < LEAST_TRIALS or len(names) < 2:

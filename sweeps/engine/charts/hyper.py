@@ -1,4 +1,4 @@
-"""Which hyper-parameters matter and which values are good: all at the one step that nearly all trials reached."""
+"""Charts of which hyper-parameters matter and which values are good, by the score at the equal step."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FEW = "too few trials to say, or no difference between them"
 
 
 def parallel_coordinates(facts: Facts) -> go.Figure:
-    """A line a trial through its hyper-parameters, its score at the equal step and its best; coloured by the former.
+    """Draw one line per trial through its hyper-parameters, its score at the equal step and its best score.
 
-    An axis of what is searched on a log scale is one too, and so is the score's where all are above zero. To drag along
-    an axis keeps the lines that pass there.
+    The colour is the score at the equal step. Hyper-parameters that are searched on a log scale have log axes, and so
+    do the scores if all are positive. If a person drags along an axis, only the lines through that interval stay.
     """
     rows = [row for row in facts.rows if row.number in facts.equal]
     if not rows:
@@ -51,7 +51,7 @@ def parallel_coordinates(facts: Facts) -> go.Figure:
 
 
 def importance(facts: Facts) -> go.Figure:
-    """Each hyper-parameter's share in the variance of the score at the equal step."""
+    """Draw each hyper-parameter's share in the variance of the score at the equal step as a bar."""
     shares = facts.importances
     if not shares:
         return blank(FEW)
@@ -73,12 +73,12 @@ def importance(facts: Facts) -> go.Figure:
 
 
 def slices(facts: Facts) -> go.Figure:
-    """The score at the equal step against each hyper-parameter; the best trial is ringed."""
+    """Draw the score at the equal step against each hyper-parameter, with a ring around the best trial."""
     if not facts.equal or not facts.searched:
         return blank(NOTHING if facts.searched else "nothing is searched")
     names = facts.by_importance
     figure = optuna.visualization.plot_slice(facts.study, params=names, target_name=facts.score_label)
-    # Optuna puts the panels in the order of the names' letters.
+    # Optuna sorts the panels by name.
     for place, name in enumerate(sorted(names)):
         figure.data[place].update(
             marker={
@@ -112,7 +112,7 @@ def _ring(figure: go.Figure, facts: Facts, names: list[str]) -> None:
 
 def _axis(title: str, values: list[float], is_log: bool, bounds: Range | None = None) -> dict[str, object]:
     low, high = ends(bounds) if bounds else (min(values), max(values))
-    if math.isclose(low, high):  # an axis must have some length
+    if math.isclose(low, high):  # An axis must have a length above zero.
         low, high = low - 0.5, high + 0.5
     if is_log:
         positions, texts = ticks(low, high)

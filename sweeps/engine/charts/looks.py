@@ -1,4 +1,4 @@
-"""What all charts have in common: colours that read on light and on dark, a transparent ground, axes."""
+"""Common style of the charts: axes, a transparent background, and colours for light and dark pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from sweeps.engine.charts.facts import Facts, label
 
 STATES = {"COMPLETE": "#2f9e44", "PRUNED": "#868e96", "FAIL": "#e03131", "RUNNING": "#1c7ed6", "WAITING": "#f08c00"}
-# From the best to the poorest: none of them is lost on white or on black, or to the colour-blind.
+# From the best score to the worst. All colours are visible on white and on black, and to colour-blind people.
 SCALE = ["#e8590c", "#f2a93b", "#b5b08a", "#6fa8b5", "#3f74a8"]
 LINES = ["#e8590c", "#1c7ed6", "#2f9e44", "#ae3ec9", "#f08c00", "#0c8599", "#d6336c", "#7048e8", "#74b816", "#a0705a"]
 MOST_TICKS, MOST_ROUND = 10, 6
@@ -32,12 +32,12 @@ _TEMPLATE = go.layout.Template(
 
 
 def finish(figure: go.Figure, height: int = 420) -> go.Figure:
-    """A chart in the common looks; `height` in pixels."""
+    """Apply the common style to a chart. `height` is in pixels."""
     return figure.update_layout(template=_TEMPLATE, height=height, title=None, width=None, autosize=True)
 
 
 def blank(reason: str) -> go.Figure:
-    """In place of a chart that there is nothing for yet: why."""
+    """Return an empty chart that shows the reason why there is no data yet."""
     figure = go.Figure()
     figure.add_annotation(text=reason, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
@@ -45,14 +45,14 @@ def blank(reason: str) -> go.Figure:
 
 
 def score_axis(facts: Facts) -> dict[str, Any]:
-    """The axis of the score: on a log scale where all scores are above zero."""
-    # With a format, a label between two powers of ten is the number and not its first digit alone.
+    """Return the settings of the score's axis, with a log scale if all scores are positive."""
+    # Without a format, Plotly shows only the first digit of labels between two powers of ten.
     kind = {"type": "log", "tickformat": ".3~g"} if facts.is_log else {"type": "linear"}
     return {"title": {"text": facts.score_label}, **kind}
 
 
 def hyper_axis(facts: Facts, name: str) -> dict[str, Any]:
-    """The axis of a hyper-parameter: on a log scale where the space searches it on one."""
+    """Return the settings of a hyper-parameter's axis, with a log scale if it is searched on one."""
     bounds = facts.searched[name]
     axis: dict[str, Any] = {"title": {"text": label(name)}, "type": "log" if bounds.log else "linear"}
     if bounds.log:
@@ -65,7 +65,15 @@ def hyper_axis(facts: Facts, name: str) -> dict[str, Any]:
 
 
 def ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Positions, on an axis of logarithms to base 10 from low to high, of round numbers, and these."""
+    """Choose ticks at round numbers for an axis that shows log10 of a value.
+
+    Args:
+        low: The axis' lower end, as log10 of the value.
+        high: The axis' upper end, as log10 of the value.
+
+    Returns:
+        The ticks' positions, and their texts.
+    """
     for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         decades = range(math.floor(low), math.ceil(high) + 1)
         found = [digit * 10.0**decade for decade in decades for digit in digits]
@@ -76,7 +84,7 @@ def ticks(low: float, high: float) -> tuple[list[float], list[str]]:
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two ends, at most about six."""
+    """Return about six round numbers at most between two ends."""
     step = 10.0 ** math.floor(math.log10(high - low))
     step *= next(part for part in (0.2, 0.25, 0.5, 1, 2) if (high - low) / (part * step) <= MOST_ROUND)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -84,7 +92,7 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 
 def score_bar(facts: Facts, scaled: list[float]) -> dict[str, Any]:
-    """The colour bar of scores that are on their axis' scale."""
+    """Return the settings of a colour bar for scores on the scale of their axis (see `Facts.scaled`)."""
     bar: dict[str, Any] = {"title": {"text": facts.score_label}, "thickness": 12, "outlinewidth": 0}
     bar["title"]["side"] = "right"
     if facts.is_log and scaled:
@@ -93,5 +101,5 @@ def score_bar(facts: Facts, scaled: list[float]) -> dict[str, Any]:
 
 
 def scale() -> list[tuple[float, str]]:
-    """The colour scale as Plotly has it: low scores, the best, first."""
+    """Return the colour scale in Plotly's form. Low scores, which are the best, come first."""
     return [(place / (len(SCALE) - 1), colour) for place, colour in enumerate(SCALE)]

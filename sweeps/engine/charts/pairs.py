@@ -1,4 +1,4 @@
-"""How two hyper-parameters act together: what a random forest fitted to the trials predicts, and the trials."""
+"""Charts of the joint effect of two hyper-parameters: the trials, over the predictions of a random forest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = f"fewer than {LEAST_TRIALS} trials, or fewer than two hyper-parameters tha
 
 
 def interactions(facts: Facts) -> go.Figure:
-    """The predicted score over each two of the four most important hyper-parameters, with the trials."""
+    """Draw the predicted score over each pair of the four most important hyper-parameters, with the trials."""
     forest = facts.forest
     if forest is None:
         return blank(FEW)
@@ -45,7 +45,7 @@ def interactions(facts: Facts) -> go.Figure:
 
 
 def map_of_two(facts: Facts) -> go.Figure:
-    """The score at the equal step over λ and the learning rate, or over the two most important hyper-parameters."""
+    """Draw the score at the equal step over two hyper-parameters (see `mapped`)."""
     rows = _rows(facts)
     if len(facts.searched) < 2 or not rows:
         return blank(FEW)
@@ -66,7 +66,10 @@ def map_of_two(facts: Facts) -> go.Figure:
 
 
 def mapped(facts: Facts) -> tuple[str, str]:
-    """The two hyper-parameters of the map: λ and the (critic's) learning rate where both are searched."""
+    """Return the map's two hyper-parameters.
+
+    They are λ and the learning rate (or the critic's rate) if both are searched, else the two most important ones.
+    """
     rate = next((name for name in ("lr", "lr_critic") if name in facts.searched), None)
     if rate is not None and "lambda_gp" in facts.searched:
         return "lambda_gp", rate
@@ -109,6 +112,6 @@ def _coloured(figure: go.Figure, facts: Facts, height: int) -> go.Figure:
 
 
 def _span(facts: Facts, name: str) -> list[float]:
-    """An axis' ends, on its scale, with room for what lies on them."""
+    """Return an axis' ends on its scale, with a margin for points that lie on the ends."""
     low, high = ends(facts.searched[name])
     return [low - 0.04 * (high - low), high + 0.04 * (high - low)]

@@ -1,4 +1,4 @@
-"""How the search went: the best score so far, each trial's scores, its other metrics, and when each was trained."""
+"""Charts of the search's course: the best score so far, each trial's scores, other metrics, and the timeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTHING = "no trial has a score yet"
 
 
 def best_so_far(facts: Facts) -> go.Figure:
-    """The lowest score against the critic updates of all trials together, in the order in which they reported."""
+    """Draw the lowest score so far against the summed critic updates of all trials, in the order of the reports."""
     reports = in_order(facts)
     if not reports:
         return blank(NOTHING)
@@ -51,7 +51,7 @@ def best_so_far(facts: Facts) -> go.Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """A trial's report with a score; spent: critic updates of all trials together by then."""
+    """A trial's report with a score. `spent` is the sum of critic updates over all trials by then."""
 
     number: int
     critic_updates: int
@@ -60,7 +60,7 @@ class Report:
 
 
 def in_order(facts: Facts) -> list[Report]:
-    """The reports that have a score, in the order of their times; what the others cost is counted too."""
+    """Return the reports with a score in order of time. `spent` also counts the updates of reports without one."""
     reports = sorted(
         (step.timestamp_ms, number, step.critic_updates, before)
         for number, history in facts.histories.items()
@@ -76,7 +76,7 @@ def in_order(facts: Facts) -> list[Report]:
 
 
 def curves(facts: Facts) -> go.Figure:
-    """The score of every trial over its critic updates: the ten best by name, the others by state, faintly."""
+    """Draw every trial's score over its critic updates: the ten best by name, the others faintly, by state."""
     if not facts.best_first:
         return blank(NOTHING)
     leaders = facts.best_first[:LEADERS]
@@ -84,7 +84,7 @@ def curves(facts: Facts) -> go.Figure:
     figure = go.Figure()
     for state, colour in STATES.items():
         others = [row for row in facts.rows if row.state == state and row.number not in named]
-        # A gap after each trial; as arrays, which take a tenth of the room of lists of texts.
+        # NaN makes a gap after each trial. Arrays take a tenth of the space of lists of texts.
         points = [
             point
             for row in others
@@ -120,10 +120,10 @@ def curves(facts: Facts) -> go.Figure:
 
 
 def metrics(facts: Facts) -> go.Figure:
-    """Every metric of the five best trials over critic updates, one metric at a time, chosen from a list."""
+    """Draw a metric of the five best trials over critic updates, with a menu to choose the metric."""
     leaders = facts.best_first[:WITH_METRICS]
     names = sorted({name for row in leaders for name in facts.histories[row.number].last})
-    # The losses and norms are what a person looks at here: the score has a chart of its own.
+    # Start with the critic's estimate of the distance, because the score has a chart of its own.
     first = "train/wasserstein_estimate" if "train/wasserstein_estimate" in names else next(iter(names), "")
     if not first:
         return blank(NOTHING)
@@ -155,7 +155,7 @@ def metrics(facts: Facts) -> go.Figure:
         "y": 1.22,
         "yanchor": "bottom",
         "bgcolor": "#eef0f3",
-        "font": {"color": "#1f2328"},  # Plotly paints what is chosen white, whatever the page is
+        "font": {"color": "#1f2328"},  # Plotly paints the chosen entry white, even on a dark page.
         "bordercolor": GREY,
     }
     figure.update_layout(
@@ -169,7 +169,7 @@ def metrics(facts: Facts) -> go.Figure:
 
 
 def timeline(facts: Facts) -> go.Figure:
-    """When each trial was trained, from its start to its end or its last record, in the colour of its state."""
+    """Draw when each trial was trained, from its start to its end or its last record, coloured by its state."""
     spans = {number: span for number, history in facts.histories.items() if (span := history.span_ms)}
     if not spans:
         return blank("no trial has begun yet")
@@ -179,7 +179,7 @@ def timeline(facts: Facts) -> go.Figure:
         if rows:
             figure.add_bar(
                 base=[_time(spans[row.number][0]) for row in rows],
-                # A bar of no length would not be seen.
+                # A bar of length zero would be invisible.
                 x=[max(spans[row.number][1] - spans[row.number][0], 1) for row in rows],
                 y=[row.number for row in rows],
                 orientation="h",
@@ -200,7 +200,13 @@ def timeline(facts: Facts) -> go.Figure:
 
 
 def add_floor(figure: go.Figure, facts: Facts, between: tuple[int, int]) -> None:
-    """A line at what real samples score against real ones, unless a log axis cannot show it."""
+    """Draw a line at the floor, unless a log axis cannot show it.
+
+    Args:
+        figure: The chart.
+        facts: The sweep.
+        between: The line's ends on the x axis.
+    """
     floor = facts.plan.floor
     if math.isfinite(floor) and (floor > 0 or not facts.is_log):
         line = {"color": GREY, "dash": "dash", "width": 1.5}

@@ -74,7 +74,7 @@ def _find(name: str | None) -> tuple[str, str, str]:
 def _alive(address: str) -> set[str]:
     """Return the ids of all nodes that have not left.
 
-    `ray.nodes` cannot tell: a driver that is connected through the draining node would end with it.
+    `ray.nodes` needs a connected driver. A driver that is connected through the draining node ends with that node.
     """
     found = cast("Any", _raylet).GcsClient(address=address).get_all_node_info()
     return {info.node_id.hex() for info in found.values() if info.state == cast("Any", gcs_pb2).GcsNodeInfo.ALIVE}

@@ -19,7 +19,7 @@ BOOTSTRAP = "ray_bootstrap_config.yaml"
 
 @dataclass(frozen=True)
 class NodeType:
-    """A node type: the resources of each node (amounts of "CPU" and "GPU"), and the largest number of such nodes."""
+    """A node type: the resources of each node (amounts of "CPU" and "GPU"), and the most nodes of this type."""
 
     resources: Mapping[str, float]
     most: int
@@ -27,7 +27,7 @@ class NodeType:
 
 @dataclass(frozen=True)
 class Growth:
-    """The node types that may join, and the largest number of new nodes over all types; None for no such limit."""
+    """The types of workers that may join, and the most workers of all types together; None for no such limit."""
 
     kinds: tuple[NodeType, ...] = ()
     most: int | None = None

@@ -1,4 +1,4 @@
-"""A Ray of one sweep's own on this machine: other users neither reach it nor read its files."""
+"""A private Ray cluster on this machine for one sweep: other users can neither connect to it nor read its files."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ from wgan_core.errors import UserError, one_line
 
 LOOPBACK = "127.0.0.1"
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-# In bytes, of the paths of Unix sockets, by Linux; and of what Ray adds to its folder.
+# Linux limits the path of a Unix socket to this many bytes.
 LONGEST_SOCKET = 107
+# The longest path of a socket that Ray appends to its folder.
 RAYS_OWN = "/session_2026-11-29_20-42-56_998366_4194304/sockets/plasma_store"
-# `mkdtemp` puts eight characters behind the prefix. Ray opens its own folder to everyone, so it is one below.
+# `mkdtemp` adds eight characters to the prefix. Ray makes its own folder accessible to everyone, so Ray gets a folder
+# inside the private one.
 PREFIX, BELOW = "ray", "/r"
 
 
 @contextmanager
 def private_ray() -> Iterator[dict[str, Any]]:
-    """Prepare this machine for a Ray that is this user's alone; yield what `ray.init` needs for it.
+    """Prepare a private folder and a token for a local Ray. At the end, delete its files and restore the environment.
 
-    Its files are deleted at the end, and the environment is as it was.
+    Yields:
+        Arguments for `ray.init`.
 
     Raises:
-        UserError: if the folder for Ray's files, or the token that the person named, is open to others.
+        UserError: other users could change the folder for Ray's files, or read the token that the user named.
     """
     with _private_folder(check_local()) as folder, _token():
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": f"{folder}{BELOW}"}
@@ -45,8 +48,8 @@ def private_ray() -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def on_loopback() -> Iterator[None]:
-    """Let `ray.init` take the loopback for its address, which it else replaces by one that others reach."""
-    # Ray's own constant, by which it does so on macOS. Were it gone, `what_listens` would say so.
+    """Make `ray.init` keep the loopback address. Otherwise Ray replaces it by an address that others can reach."""
+    # Ray sets this constant on macOS to keep the loopback. If a later Ray ignores it, `what_listens` raises an error.
     before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -59,10 +62,10 @@ def what_listens(folder: str) -> str:
     """Return the message that says where a local Ray listens.
 
     Args:
-        folder: Ray's own, below the private one.
+        folder: Ray's own folder, inside the private one.
 
     Raises:
-        UserError: if it listens anywhere but on the loopback.
+        UserError: Ray listens on another address than the loopback.
     """
     addresses = {each["NodeManagerAddress"] for each in cast("list[dict[str, Any]]", ray.nodes())}
     if not all(ipaddress.ip_address(each).is_loopback for each in addresses):
@@ -74,12 +77,13 @@ def what_listens(folder: str) -> str:
 
 
 def check_local() -> Path:
-    """Return the folder in which a local Ray would have its private one.
+    """Return the folder in which a local Ray creates its private folder.
 
-    It is the system's own if another one, which nobody named to Ray, has too long a path.
+    It is the system's temporary folder, or RAY_TMPDIR. If the temporary folder has too long a path, it is /tmp.
 
     Raises:
-        UserError: if other users could change the folder, or read the token that the person named.
+        UserError: the folder cannot be created, other users could change it, its path is too long for a socket, or
+            other users may read the token that the user named.
     """
     folder = temp_folder().absolute()
     if _socket_length(folder) > LONGEST_SOCKET and not os.environ.get("RAY_TMPDIR"):
@@ -109,7 +113,7 @@ def check_local() -> Path:
 
 
 def _socket_length(folder: Path) -> int:
-    """Return the length of the longest path of a socket below a folder, in bytes."""
+    """Return the length of the longest socket path that Ray would use in a folder, in bytes."""
     return len(os.fsencode(folder / f"{PREFIX}12345678")) + len(BELOW) + len(RAYS_OWN)
 
 
@@ -133,7 +137,7 @@ def _check_named_token() -> None:
 
 @contextmanager
 def _private_folder(above: Path) -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix=PREFIX, dir=above)  # of mode 0700
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=above)  # `mkdtemp` sets mode 0700.
     try:
         yield folder
     finally:
@@ -142,9 +146,9 @@ def _private_folder(above: Path) -> Iterator[str]:
 
 @contextmanager
 def _token() -> Iterator[None]:
-    """Have Ray ask for a token: the one that the person named in the environment, else a new one in memory alone.
+    """Make Ray require a token: the one that the user named in the environment, else a new one, only in memory.
 
-    Never that of ~/.ray/auth_token, which opens a cluster, and which Ray itself writes for all to read.
+    The token in ~/.ray/auth_token is not used. It gives access to a cluster, and Ray writes that file readable by all.
     """
     before = {name: os.environ.get(name) for name in (MODE, TOKEN)}
     os.environ[MODE] = "token"
@@ -159,7 +163,7 @@ def _token() -> Iterator[None]:
 
 
 def restore(before: dict[str, str | None]) -> None:
-    """Put variables of the environment back to these values; None for one that was not set."""
+    """Set environment variables to these values. None removes a variable."""
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)
@@ -168,7 +172,7 @@ def restore(before: dict[str, str | None]) -> None:
 
 
 def _read_anew() -> None:
-    """Have Ray's compiled part read the environment again; it does so only once by itself."""
+    """Make Ray's compiled part read the environment again. By itself, it reads the environment only once."""
     raylet = cast("Any", _raylet)
     raylet.Config.initialize("")
     raylet.AuthenticationTokenLoader.instance().reset_cache()

@@ -1,4 +1,4 @@
-"""The nodes of a cluster: what each has, asked by a task on it, and whether that is what this one has."""
+"""Nodes of a cluster: their resources, and whether their packages and code are the driver's."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from wgan_core.errors import UserError, one_line
 Answer = TypeVar("Answer")
 
 WITHIN_S = 60.0
-"""How long a node may take to start a process and answer, in seconds."""
+"""Longest time for a node to start a process and answer, in seconds."""
 
-# What computes a trial's numbers, or reads and writes them.
+# Packages that compute a trial's numbers, or read and write them.
 PACKAGES = (
     "wgan-sweeps",
     "torch",
@@ -33,7 +33,7 @@ PACKAGES = (
     "pillow",
     "ray",
 )
-# Their files too: two wheels of one version may differ.
+# For these packages, the files are compared too: two wheels of the same version may differ.
 OWN = ("wgan_core", "sweeps")
 NONE = "none"
 AGAIN = "`make wheel`, then `ray up -y` again, which installs it on every node"
@@ -42,7 +42,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Node:
-    """One that is alive: Ray's id of it, what people know it by, and its resources."""
+    """A node that is alive: its Ray id, host name, address and resources."""
 
     id: str
     host: str
@@ -55,13 +55,13 @@ class Node:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """What came instead of a node's answer."""
+    """The reason why a node did not answer."""
 
     reason: str
 
 
 def alive() -> list[Node]:
-    """The nodes of the cluster that this process has joined, by name."""
+    """Return the live nodes of the cluster that this process has joined, sorted by host name."""
     nodes = [
         Node(each["NodeID"], each["NodeManagerHostname"], each["NodeManagerAddress"], each["Resources"])
         for each in cast("list[dict[str, Any]]", ray.nodes())
@@ -71,7 +71,7 @@ def alive() -> list[Node]:
 
 
 def working() -> list[Node]:
-    """Those of them that take work: not draining."""
+    """Return the live nodes that accept work, which are those that are not draining."""
     leaving = draining_nodes()
     return [node for node in alive() if node.id not in leaving]
 
@@ -79,11 +79,16 @@ def working() -> list[Node]:
 def ask_each(
     nodes: Sequence[Node], question: Callable[..., Answer], *arguments: Any, within_s: float = WITHIN_S
 ) -> list[tuple[Node, Answer | NoAnswer]]:
-    """What a function returns on each node.
+    """Run a function on each node, and return the nodes with its results.
 
-    It takes no CPU, so that a node that is full answers too; one that is dead, stopped or raises gives `NoAnswer`.
+    The task requests no CPU, so a fully occupied node answers too. A node gives `NoAnswer` if it is dead, too slow, or
+    if the function raises an error.
+
+    Args:
+        question: the function, called with `arguments`.
+        within_s: longest wait for all nodes together, in seconds.
     """
-    if not nodes:  # Ray would start, if there were none to ask
+    if not nodes:  # Calling Ray here would start a cluster.
         return []
     task: Any = ray.remote(num_cpus=0, max_retries=0)(question)
     asked = [
@@ -110,7 +115,7 @@ def _given_up(reference: Any, within_s: float) -> NoAnswer:
 
 
 def check_same(nodes: Sequence[Node]) -> None:
-    """Raises `UserError` if a node does not answer, or has other versions or other code than this process."""
+    """Raise `UserError` if a node does not answer, or has other versions or other code than this process."""
     here, found = inventory(), ask_inventory(nodes)
     silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, NoAnswer)]
     if silent:
@@ -131,7 +136,7 @@ class NodeMismatch(UserError):
 
 
 def check_here(drivers: dict[str, str]) -> None:
-    """For a node that joined later: raises `NodeMismatch` if it has other than what the driver's `inventory` says."""
+    """Raise `NodeMismatch` if this node, which may have joined later, differs from the driver's `inventory`."""
     unlike = differences(inventory(), drivers)
     if unlike:
         host = socket.gethostname()
@@ -140,17 +145,17 @@ def check_here(drivers: dict[str, str]) -> None:
 
 @cache
 def inventory() -> dict[str, str]:
-    """What this process would train with: versions, and digests of the code, by name; `none` for what is not there."""
+    """Return this process's package versions and code hashes by name. A missing package has the value "none"."""
     return _inventory()(PACKAGES, OWN)
 
 
 def ask_inventory(nodes: Sequence[Node]) -> list[tuple[Node, dict[str, str] | NoAnswer]]:
-    """The same of each node."""
+    """Return the `inventory` of each node, or why it did not answer."""
     return ask_each(nodes, _inventory(), PACKAGES, OWN)
 
 
 def differences(there: dict[str, str], here: dict[str, str]) -> list[str]:
-    """What a node has otherwise than this one."""
+    """Return a message for each version or hash of a node that differs from this one's."""
     return [
         f"no {what} (here {ours})" if there.get(what, NONE) == NONE else f"{what} {there[what]} (here {ours})"
         for what, ours in here.items()
@@ -164,7 +169,7 @@ def _some(said: Sequence[str]) -> str:
 
 
 def _inventory() -> Callable[[tuple[str, ...], tuple[str, ...]], dict[str, str]]:
-    """The function that looks, made here so that it travels by value: a node may not have this module."""
+    """Return the function that takes the inventory. It is nested, so pickled by value: a node may lack this module."""
 
     def look(packages: tuple[str, ...], own: tuple[str, ...]) -> dict[str, str]:
         import hashlib
@@ -172,11 +177,11 @@ def _inventory() -> Callable[[tuple[str, ...], tuple[str, ...]], dict[str, str]]
         from importlib import metadata, util
         from pathlib import Path
 
-        # Ray itself wants the same x.y.z, unless it was told to be content with x.y, with which functions travel.
+        # Ray itself compares x.y.z, unless it was told to accept the same x.y. Pickled functions need the same x.y.
         found = {"Python": ".".join(platform.python_version_tuple()[:2])}
         for name in packages:
             try:
-                # Not its local part: torch for CUDA and torch for the CPU are of one version.
+                # Drop the local part (+cu130, +cpu): builds of torch for CUDA and for CPUs may be mixed.
                 found[name] = metadata.version(name).partition("+")[0]
             except metadata.PackageNotFoundError:
                 found[name] = "none"

@@ -1,4 +1,4 @@
-"""The note that `ray start` leaves of its cluster. Every user of a machine can leave one, so it may be a trap."""
+"""The file in which `ray start` notes its cluster. Any user of a machine can write one, so it may be a trap."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NAME = "ray_current_cluster"
 LONGEST = 300
-"""Bytes of a note that are read: an address is shorter."""
-# The state of a socket that listens, in /proc/net/tcp.
+"""Bytes of a note to read. An address is shorter."""
+# The state of a listening socket in /proc/net/tcp.
 LISTENS = "0A"
 
 
 @dataclass(frozen=True)
 class ClusterNote:
-    """What a note says.
+    """The content of a note, and whether to trust it.
 
     Attributes:
-        path: where the note lies.
-        address: of the cluster, as host:port.
-        distrust: why this user must not follow the note; empty if there is no reason.
+        path: path of the note.
+        address: address of the cluster, host:port; empty if the note is not trusted or not readable.
+        distrust: why this user must not follow the note; empty if it can be trusted.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class ClusterNote:
     distrust: str = ""
 
     def line(self) -> str:
-        """Return the message that the note is ignored, and why."""
+        """Return the message that says why the note is ignored."""
         return (
             f"the cluster noted in {self.path} is ignored, as {self.distrust}: "
             "set RAY_ADDRESS to join it, or RAY_ADDRESS=local to hear no more of it"
@@ -51,23 +51,23 @@ class ClusterNote:
 
 
 def temp_folder() -> Path:
-    """Return the folder below which Ray keeps its own."""
+    """Return the folder in which Ray creates its own folder."""
     return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
 
 
 def read_note() -> ClusterNote | None:
-    """Return the note of this machine; None if there is none."""
+    """Return this machine's note; None if there is none, or it is empty."""
     path = temp_folder() / "ray" / NAME
     try:
-        # Without waiting, as it could be a pipe; and not what a link points to.
+        # The file could be a pipe, so do not block. It could be a link, so do not follow it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return ClusterNote(path, "", f"it cannot be read ({error.strerror})")
     try:
-        # The status is the opened file's, so that nobody can put another in its place in between. No file object is
-        # made of the descriptor, as Python makes none of a folder's.
+        # Check the opened file, not its path: another user could replace the file between the check and the reading.
+        # Read from the descriptor, because Python makes no file object from the descriptor of a folder.
         distrust = _distrust(path, os.fstat(descriptor))
         text = b"" if distrust else os.read(descriptor, LONGEST)
     except OSError as error:
@@ -89,10 +89,10 @@ def is_host_and_port(address: str) -> bool:
 
 
 def _distrust(path: Path, status: os.stat_result) -> str:
-    """Return why a note may be another user's; empty if it is not.
+    """Return why another user may have written a note; empty if none can have.
 
-    Ray lets everyone write to its folder, so others can delete a note, and put one of their own there. They cannot give
-    it to this user or to root.
+    Ray lets everyone write to its folder, so others can replace a note by their own. They cannot make this user or root
+    the owner of their note.
     """
     folder = path.parent.lstat()
     if not stat.S_ISREG(status.st_mode):
@@ -109,9 +109,9 @@ def _distrust(path: Path, status: os.stat_result) -> str:
 
 
 def _foreign_listener(address: str) -> str:
-    """Return that another user listens at an address of this machine; empty if nobody does, or it is elsewhere.
+    """Return a message if another user listens at an address of this machine; else an empty string.
 
-    A cluster may be gone, and its note stay: then anybody can listen there.
+    The note of a cluster may outlive the cluster. Then any user can listen at the address in it.
     """
     host, _, port = address.rpartition(":")
     with suppress(OSError, ValueError):
@@ -126,7 +126,7 @@ def _foreign_listener(address: str) -> str:
 
 
 def _addresses() -> set[Address]:
-    """Return the addresses of this machine."""
+    """Return the IP addresses of this machine."""
     families = (socket.AF_INET, socket.AF_INET6)
     return {
         _plain(each.address)
@@ -143,7 +143,7 @@ def _plain(text: str) -> Address:
 
 
 def _listening(port: int) -> Iterator[tuple[int, Address]]:
-    """Yield the user and the address of each socket that listens at a port of this machine, where Linux tells that."""
+    """Yield the user id and the address of each socket that listens at a port. Only Linux tells; else yield nothing."""
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -154,7 +154,7 @@ def _listening(port: int) -> Iterator[tuple[int, Address]]:
 
 
 def _bytes(words: str) -> bytes:
-    """Return an address of /proc/net/tcp as bytes: it is written in words of four, in the machine's own order."""
+    """Return an address of /proc/net/tcp as bytes. The file has words of four bytes in the machine's byte order."""
     raw = bytes.fromhex(words)
     if sys.byteorder == "big":
         return raw

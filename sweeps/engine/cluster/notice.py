@@ -1,4 +1,4 @@
-"""Whether the node of this process is about to leave the cluster, which Ray calls draining."""
+"""Notice that this process's node is draining, which means that it is about to leave the cluster."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ POLL_S = 1.0
 
 
 def draining_nodes() -> set[str]:
-    """The ids of the nodes that take no more work. Raises `RuntimeError` if the cluster does not answer."""
-    # Ray has no public call for it; its own training library asks in this way.
+    """Return the ids of the nodes that accept no more work. Raise `RuntimeError` if the cluster does not answer."""
+    # Ray has no public function for this. Ray Train makes the same call.
     return set(state.get_draining_nodes())
 
 
 class Notice:
-    """Watches, from a thread, whether the node of this process is draining; `given` costs nothing to ask."""
+    """A thread that checks every `POLL_S` seconds whether this process's node is draining. `given` returns at once."""
 
     def __init__(self) -> None:
         self._node = ray.get_runtime_context().get_node_id()
@@ -40,7 +40,7 @@ class Notice:
             try:
                 if self._node in draining_nodes():
                     self._given.set()
-            except Exception:  # the cluster may answer the next time
+            except Exception:  # The cluster may answer next time.
                 pass
             if self._stopping.wait(POLL_S):
                 return

@@ -1,4 +1,4 @@
-"""What each process of a sweep takes, and how many fit on a cluster, as it is and as it may become."""
+"""Resources of each process of a sweep, and the number of processes that fit on a cluster now and after it grows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from sweeps.engine.cluster.growth import NONE, Growth
 from wgan_core.errors import UserError
 
 Resources = Mapping[str, float]
-"""A node's: "CPU" and "GPU" by amount."""
-# Processes that are asked for before their nodes are there; as many again as fit by then, where that is more.
+"""Resources of a node: the amounts of "CPU" and "GPU"."""
+# Processes that may wait for nodes to join. If more processes than this fit already, as many may wait as fit.
 AHEAD = 8
 
 
 @dataclass(frozen=True)
 class Placement:
-    """CPUs and GPUs of each process; how many may run at once, 0 for as many as fit; what the cluster may grow by."""
+    """Resources of a sweep's processes.
+
+    Attributes:
+        cpus_per_trial: CPUs of a process.
+        gpus_per_trial: GPUs of a process: a fraction of one, or several, over which each batch is divided.
+        max_concurrent: most processes at the same time; 0 for as many as fit.
+        growth: nodes that may join the cluster.
+    """
 
     cpus_per_trial: float
     gpus_per_trial: float
@@ -25,42 +32,42 @@ class Placement:
 
     @property
     def threads(self) -> int:
-        """CPU threads of each process."""
+        """Number of CPU threads of each rank's process."""
         return max(1, int(self.cpus_per_trial / self.ranks))
 
     @property
     def ranks(self) -> int:
-        """Over how many GPUs a trial is trained, each with a process of its own; without any, 1."""
+        """Number of GPUs over which each batch is divided, with one process per GPU; 1 for at most one GPU."""
         return ranks_of(self.gpus_per_trial)
 
     def bundles(self) -> list[dict[str, float]]:
-        """What a trial takes, on one node: its first process with all its CPUs, then one a further GPU."""
+        """Return the resource bundles on one node: all CPUs and the first GPU, then one bundle per further GPU."""
         first = {"CPU": self.cpus_per_trial, "GPU": min(1.0, self.gpus_per_trial)}
         return [first] + [{"GPU": 1.0}] * (self.ranks - 1)
 
     def room(self, nodes: Sequence[Resources]) -> int:
-        """How many processes to have at once, those that wait for a node to come among them.
+        """Return the number of processes to have at once, including those that wait for a node to join.
 
-        A trial that waits was asked for without knowing what its predecessors came to. So no more of them wait than
-        it takes for the cluster to double.
+        The sampler chose a waiting trial before it knew the results of the running ones. So at most as many processes
+        wait as fit now, or `AHEAD` if fewer fit.
         """
         fitting = self.fitting(nodes)
         room = min(max(fitting, self._grown(nodes)), fitting + max(fitting, AHEAD))
         return min(room, self.max_concurrent or room)
 
     def line(self, nodes: Sequence[Resources]) -> str:
-        """What a person is told of it."""
+        """Return the message that describes the placement to the user."""
         share = f"{self.cpus_per_trial:g} CPU" + (f" and {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else "")
         now, room = self.fitting(nodes), self.room(nodes)
         waits = f", {now} until nodes have come" if now < room else ""
         return f"nodes: {len(nodes)}; processes at a time: {room}, with {share} each{waits}"
 
     def fitting(self, nodes: Sequence[Resources]) -> int:
-        """How many processes fit on these nodes."""
+        """Return the number of processes that fit on these nodes."""
         return sum(self._fitting(node) for node in nodes)
 
     def _grown(self, nodes: Sequence[Resources]) -> int:
-        """How many fit on all the nodes that may come, and on those that are of no such kind, as the head."""
+        """Return the number of processes that fit once all workers have joined, on these and on nodes of other types."""
         kinds = [_size(kind.resources) for kind in self.growth.kinds]
         left, found = self.growth.most, self.fitting([node for node in nodes if _size(node) not in kinds])
         for kind in sorted(self.growth.kinds, key=lambda kind: self._fitting(kind.resources), reverse=True):
@@ -78,7 +85,7 @@ class Placement:
 
 
 def ranks_of(gpus_per_trial: float | None) -> int:
-    """The number of processes that train a trial together; None for the GPUs is at most one."""
+    """Return the number of processes that train a trial together. None stands for at most one GPU."""
     return max(1, int(gpus_per_trial or 0))
 
 
@@ -89,12 +96,18 @@ def placement(
     nodes: Sequence[Resources],
     growth: Growth = NONE,
 ) -> Placement:
-    """The placement on a cluster of these nodes.
+    """Return the placement of a sweep's processes on a cluster.
 
-    None for the GPUs is one where nodes have or will have any. None for the CPUs is one, and where trials train on GPUs
-    an even share of a node's: the many trials on a GPU are scored on CPUs, several at a time.
+    Args:
+        cpus_per_trial: CPUs of a process. None is one CPU. If trials train on GPUs, None is an even share of a node's
+            CPUs, because the many trials on a GPU are scored on CPUs, several at a time.
+        gpus_per_trial: GPUs of a process. None is one GPU if any node has or will have GPUs, else 0.
+        max_concurrent: most processes at the same time; 0 for as many as fit.
+        nodes: resources of the nodes that are there.
+        growth: nodes that may join.
 
-    Raises `UserError` if not even one trial fits on a node that there is or may be.
+    Raises:
+        UserError: no node that is there or may join has room for one process.
     """
     kinds = [*nodes, *(kind.resources for kind in growth.kinds)]
     has_gpus = any(kind.get("GPU", 0.0) for kind in kinds)
@@ -111,17 +124,17 @@ def placement(
 
 
 def _cpus_beside(gpus_per_trial: float, kinds: Sequence[Resources]) -> float:
-    """CPUs of each process where every GPU of these nodes has its processes, and on the least of them."""
+    """Return the CPUs per process if all GPUs are in use, on the node with the fewest per process; at least 1."""
     processes = [(_by_gpu(gpus_per_trial, int(kind.get("GPU", 0.0))), kind) for kind in kinds] if gpus_per_trial else []
     shares = [kind.get("CPU", 0.0) // count for count, kind in processes if count]
     return max(1.0, min(shares, default=1.0))
 
 
 def _by_gpu(gpus_per_trial: float, gpus: int) -> int:
-    """How many processes so many GPUs take, of one node."""
+    """Return the number of processes that fit on the GPUs of one node."""
     if gpus_per_trial > 1:
         return gpus // int(gpus_per_trial)
-    # A fraction of a GPU never straddles two.
+    # Ray never splits a fraction of a GPU over two GPUs.
     return gpus * _times(gpus_per_trial, 1.0)
 
 
@@ -130,5 +143,5 @@ def _size(node: Resources) -> tuple[float, float]:
 
 
 def _times(share: float, whole: float) -> int:
-    """How often a share fits. Not `whole // share`: 0.2 in binary is a little more than a fifth, so 1 // 0.2 is 4."""
+    """Return how often a share fits. `whole // share` is wrong: 0.2 in binary is above a fifth, so 1 // 0.2 is 4."""
     return int(whole / share + 1e-9)

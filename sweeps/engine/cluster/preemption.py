@@ -1,4 +1,4 @@
-"""A cloud's notice that it is about to take a machine back, as the machine itself can read it."""
+"""A cloud's notice, on its metadata server, that it is about to take this machine back."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where a cloud's machine asks about itself. deadline_s: how long it has from the notice, in seconds."""
+    """A cloud's metadata server.
+
+    Attributes:
+        metadata: URL of the server.
+        path: path of the notice.
+        headers: headers of the request.
+        token_path: path to request a token from first; empty if none is needed.
+        token_header: header that carries the token.
+        says: answer, in upper case, that means a notice. If it is empty, any answer but an HTTP error is a notice.
+        deadline_s: time from the notice until the machine stops, in seconds.
+    """
 
     metadata: str
     path: str
     headers: tuple[tuple[str, str], ...]
-    # Where a token is to be fetched first, and the header that carries it.
     token_path: str
     token_header: str
-    # What is answered when there is a notice; empty: anything but that there is nothing at that path.
     says: str
     deadline_s: float
 
@@ -51,7 +59,7 @@ CLOUDS = {
 
 
 def wait_for_notice(cloud: Cloud, metadata: str | None = None) -> None:
-    """Return once the cloud has said that it takes this machine back; `metadata`: another address of its server."""
+    """Wait until the cloud announces that it takes this machine back. `metadata` replaces the server's usual URL."""
     while not _is_announced(cloud, metadata or cloud.metadata):
         time.sleep(POLL_S)
 
@@ -63,13 +71,13 @@ def _is_announced(cloud: Cloud, metadata: str) -> bool:
             lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
             headers[cloud.token_header] = _ask(metadata + cloud.token_path, "PUT", lifetime)
         answer = _ask(metadata + cloud.path, "GET", headers)
-    except OSError:  # nothing at that path, which is the usual case; or no answer this time
+    except OSError:  # Usually the path does not exist, as there is no notice. Or the server did not answer this time.
         return False
     return not cloud.says or answer.strip().upper() == cloud.says
 
 
 def _ask(url: str, method: str, headers: dict[str, str]) -> str:
     asked = urllib.request.Request(url, method=method, headers=headers)
-    # Never through a proxy: what answers there is not this machine's own server.
+    # Use no proxy: it would reach a server that knows nothing of this machine.
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=ANSWER_S) as answer:
         return answer.read().decode()

@@ -1,4 +1,4 @@
-"""Rights on this machine's files: what users other than this one and root may read or change."""
+"""Permissions of files on this machine: what users other than this one and root ("others") may read or change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def belongs_to_us(status: os.stat_result) -> bool:
 
 
 def owner(status: os.stat_result) -> str:
-    """Return the name of a file's user, or the number of one without a name."""
+    """Return the name of a file's owner, or the user id if the owner has no name."""
     try:
         return pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
@@ -44,13 +44,13 @@ def others_may_write(path: Path) -> bool:
 
 
 def others_may_replace(entry: Path) -> bool:
-    """Return whether others may put something else in the place of a folder's entry. A sticky folder prevents that."""
+    """Return whether others may replace an entry of a folder. The sticky bit of the folder prevents it."""
     status = entry.parent.stat()
     return others_may_write(entry.parent) and not status.st_mode & stat.S_ISVTX
 
 
 def _others_reach(path: Path) -> bool:
-    """Return whether every folder above a path lets others through."""
+    """Return whether others can pass each folder above a path. A folder of another user counts as passable."""
     return all(
         _lets_others(folder, stat.S_IXGRP, stat.S_IXOTH) or not belongs_to_us(folder) for folder in _folders(path)
     )
@@ -65,7 +65,7 @@ def _lets_others(status: os.stat_result, group: int, other: int) -> bool:
 
 
 def _is_group_of_one(status: os.stat_result) -> bool:
-    """Return whether the group is the one that many systems give each user, with nobody else in it."""
+    """Return whether the group has the user's name and no other member. Many systems create such a group per user."""
     try:
         group, user = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""How much of a cluster is in use, for a person who watches."""
+"""Current usage of a cluster, for the live view."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,n
 
 @dataclass(frozen=True)
 class Gpu:
-    """What its driver measures: the share of the last moments in which it computed, and memory in GiB."""
+    """Measurements of a GPU by its driver.
+
+    Attributes:
+        busy: share of the last sample period in which a kernel ran, 0 to 1.
+        used_gib, gib: used and total memory, in GiB.
+    """
 
     busy: float
     used_gib: float
@@ -30,7 +35,14 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Use:
-    """Nodes, CPUs and GPUs of a cluster, and how many of them are allotted; `here`: the GPUs of this node, measured."""
+    """Usage of a cluster.
+
+    Attributes:
+        nodes: number of live nodes.
+        cpus, gpus: numbers of CPUs and GPUs.
+        cpus_used, gpus_used: numbers that Ray has allotted to tasks and actors.
+        here: measurements of this node's GPUs.
+    """
 
     nodes: int
     cpus: float
@@ -41,7 +53,11 @@ class Use:
 
 
 class ClusterUse:
-    """Asks Ray, and of the GPUs of this node their driver; not other nodes, which a question would keep from going."""
+    """A monitor of the cluster's usage.
+
+    It asks Ray for the cluster, and the GPU driver for this node. It runs no tasks on other nodes, because a task would
+    keep an idle node from being removed.
+    """
 
     def __init__(self) -> None:
         self._use: Use | None = None
@@ -49,8 +65,8 @@ class ClusterUse:
         self._measured_s = -math.inf
 
     def now(self) -> Use | None:
-        """As it is; as it was if the cluster does not answer, None if it never has."""
-        if not ray.is_initialized():  # Ray would start, if it were asked
+        """Return the current usage. If Ray does not answer, return the last known usage; None if there is none."""
+        if not ray.is_initialized():  # A call to Ray would start a cluster.
             return self._use
         with suppress(RuntimeError, OSError, ray.exceptions.RayError):
             there, free = ray.cluster_resources(), ray.available_resources()
@@ -66,7 +82,7 @@ class ClusterUse:
 
 
 def measured() -> list[Gpu]:
-    """The GPUs of this machine, by NVIDIA's own command; none where that is not there, or does not say."""
+    """Measure this machine's GPUs with `nvidia-smi`. Return none if the command is missing or fails."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []

@@ -1,1 +1,1 @@
-"""What `sweeps doctor` looks at: one module for each thing that a sweep leans on."""
+"""Checks of `sweeps doctor`, one module for each thing that a sweep depends on."""

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what came of it."""
+"""Results of the checks of `sweeps doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ CheckStatus: TypeAlias = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True)
 class Check:
-    """what: in one word. found: what was seen, and where. remedy: what to do; empty if it is ok."""
+    """The result of a check.
+
+    Attributes:
+        what: the checked thing, in one word.
+        found: what the check found, and where.
+        remedy: what the user should do; empty if the state is "ok".
+    """
 
     what: str
     state: CheckStatus
@@ -32,7 +38,7 @@ def failed(what: str, found: str, remedy: str) -> list[Check]:
 
 
 def unless(worse: Sequence[Check], what: str, found: str) -> list[Check]:
-    """What was found wrong, node by node; if nothing was, that all is well."""
+    """Return the problems. If there are none, return one check with the state "ok"."""
     return list(worse) or ok(what, found)
 
 

@@ -1,4 +1,4 @@
-"""The cluster as a whole: its version, its token, its dashboard, and whether its nodes are alike."""
+"""Checks of the whole cluster: token, dashboard, and equal versions on all nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANSWER_S = 2.0
 
 
 def check_token(machines: Sequence[ObservedMachine]) -> list[Check]:
-    """Check that every node asks for a token, by how its processes were started, and that it keeps the token secret."""
+    """Check that Ray was started with a token on every node, and that other users cannot read the token files."""
     files = check_token_files({each.name: each.machine.open_tokens for each in machines})
     without = [each.name for each in machines if each.machine.auth_mode.lower() != "token"]
     if not without:
@@ -31,7 +31,12 @@ def check_token(machines: Sequence[ObservedMachine]) -> list[Check]:
 
 
 def check_dashboard(address: str, heads: Sequence[str]) -> list[Check]:
-    """address: where the dashboard says that it listens. heads: addresses by which others reach its machine."""
+    """Check that other machines cannot reach the dashboard.
+
+    Args:
+        address: host:port at which the dashboard says that it listens; empty if there is no dashboard.
+        heads: addresses of the head, on which the dashboard might answer too.
+    """
     if not address:
         return ok("dashboard", "none")
     host, _, port = address.rpartition(":")
@@ -46,7 +51,7 @@ def check_dashboard(address: str, heads: Sequence[str]) -> list[Check]:
 
 
 def check_versions(nodes: Sequence[Node]) -> list[Check]:
-    """Whether each node has what this process has."""
+    """Check that each node has the package versions and the code of this process."""
     here, worse = inventory(), list[Check]()
     for node, there in ask_inventory(nodes):
         if isinstance(there, NoAnswer):

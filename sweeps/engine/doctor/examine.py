@@ -1,4 +1,4 @@
-"""All checks, in the order in which one leans on another."""
+"""All checks of `sweeps doctor`. Later checks depend on earlier ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from wgan_core.errors import UserError
 
 
 def examine(storage: str, tracking_uri: str | None, study_storage: str | None) -> Iterator[Check]:
-    """What is found, as it is found; of the cluster that a script would join here, else of this machine alone."""
+    """Run all checks, and yield each result at once.
+
+    They check the cluster that a script would join here. If there is none, they check this machine.
+    """
     folder = Folder.at(storage)
     try:
         address = running_cluster()
@@ -66,5 +69,5 @@ def _alone(folder: Folder) -> Iterator[Check]:
 
 
 def _heads(nodes: list[Node]) -> list[str]:
-    """Addresses of the node that Ray marks as the head."""
+    """Return the addresses of the nodes that Ray marks as the head."""
     return [node.address for node in nodes if "node:__internal_head__" in node.resources]

@@ -1,4 +1,4 @@
-"""Each machine for itself: its GPUs, its room for Ray's files, how many files it may open, and its clock."""
+"""Checks of each machine: GPUs, disk space for Ray's files, shared memory, limit of open files, and clock."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sweeps.engine.cluster.note import temp_folder
 from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
 from sweeps.engine.doctor.sharing import open_session, open_tokens
 
-# Ray says of fewer that they are too few, and ends tasks on a node whose disk is fuller than that.
+# Ray warns if a process may open fewer files than this. It stops work on a node whose disk is fuller than DISK_FULL.
 FILES_LEAST, DISK_FULL, DISK_NEARLY_FULL = 8192, 0.95, 0.90
-# A driver's lease of a sweep is stale after 60 s by another machine's clock.
+# A driver's lease of a sweep expires after 60 s, as measured by another machine's clock.
 SKEW_WARNING_S, SKEW_FAILED_S = 1.0, 30.0
 ROUNDS = 3
 SHARED_MEMORY = Path("/dev/shm")
@@ -29,13 +29,19 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine has. Sizes are in bytes.
+    """The state of a machine. Sizes are in bytes.
 
     Attributes:
-        gpus: name and memory of each that torch sees.
-        driver: the version of the GPUs' driver, empty if it is not known.
+        auth_mode: the value of RAY_AUTH_MODE with which Ray was started.
+        torch: version of torch.
+        gpus: name and memory of each GPU that torch sees.
+        driver: version of the GPU driver; empty if it is not known.
+        folder: the folder in which Ray keeps its files.
+        free, size: free and total space on the disk of `folder`.
+        shared_memory: size of /dev/shm; 0 if there is none.
+        files: how many files a process may open; -1 for no limit.
         open_tokens: files with Ray's token that other users of the machine may read.
-        open_session: the folder of its Ray's files, if other users may write there; else empty.
+        open_session: the folder of Ray's session if other users may write there; else empty.
     """
 
     auth_mode: str
@@ -53,7 +59,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class ObservedMachine:
-    """A machine, what it is called, and how many GPUs and bytes of memory for objects Ray declares for it."""
+    """A machine of the cluster, and the resources that Ray declares for it.
+
+    Attributes:
+        declared_gpus: number of GPUs.
+        object_store: memory for Ray's objects, in bytes.
+    """
 
     name: str
     machine: Machine
@@ -62,8 +73,8 @@ class ObservedMachine:
 
 
 def look() -> Machine:
-    """This machine, as a process of Ray's on it finds it."""
-    # Ray makes its folder there, below which its sessions lie.
+    """Return the state of this machine, as a worker process sees it."""
+    # Ray creates its own folder, with its sessions, in this folder.
     folder = temp_folder()
     disk = shutil.disk_usage(folder)
     return Machine(
@@ -82,12 +93,12 @@ def look() -> Machine:
 
 
 def clock() -> float:
-    """Seconds since 1970 by this machine's clock."""
+    """Return the time by this machine's clock, in seconds since 1970."""
     return time.time()
 
 
 def seen(nodes: Sequence[Node]) -> tuple[list[ObservedMachine], list[Check]]:
-    """The machines of a cluster, and those that do not answer."""
+    """Return the state of each machine of a cluster, and a failed check for each node that does not answer."""
     machines, silent = [], []
     for node, answer in ask_each(nodes, look):
         if isinstance(answer, NoAnswer):
@@ -100,7 +111,7 @@ def seen(nodes: Sequence[Node]) -> tuple[list[ObservedMachine], list[Check]]:
 
 
 def check_machines(machines: Sequence[ObservedMachine]) -> list[Check]:
-    """GPUs, disk, shared memory and open files."""
+    """Check GPUs, disk space, shared memory and the limit of open files."""
     return [
         *_gpus(machines),
         *unless([each for one in machines for each in _disk(one)], "disk", _least_room(machines)),
@@ -110,7 +121,7 @@ def check_machines(machines: Sequence[ObservedMachine]) -> list[Check]:
 
 
 def check_clocks(nodes: Sequence[Node]) -> list[Check]:
-    """How far each node's clock is from this one's."""
+    """Check how far each node's clock is from this machine's clock."""
     nearest: dict[Node, tuple[float, float]] = {}
     for node in nodes:
         for _ in range(ROUNDS):
@@ -119,14 +130,19 @@ def check_clocks(nodes: Sequence[Node]) -> list[Check]:
             ended = time.time()
             if isinstance(there, NoAnswer):
                 break
-            # The answer was given somewhere on the way, so this is known to half the way only.
+            # The node read its clock at some time between `began` and `ended`, so the skew may be off by half of that.
             half = (ended - began) / 2
             nearest[node] = min((half, there - (began + ended) / 2), nearest.get(node, (half + 1, 0.0)))
     return skews({str(node): (skew, half) for node, (half, skew) in nearest.items()})
 
 
 def skews(clocks: dict[str, tuple[float, float]]) -> list[Check]:
-    """clocks: of each node, how far it is ahead of this one's, and how far that may be wrong; in seconds."""
+    """Judge the measured skews of clocks.
+
+    Args:
+        clocks: for each node's name, how far its clock is ahead of this one's, and the largest error of that; in
+            seconds.
+    """
     worse, most = [], 0.0
     for name, (skew, wrong) in clocks.items():
         certain, most = abs(skew) - wrong, max(most, abs(skew) + wrong)

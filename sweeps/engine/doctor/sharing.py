@@ -1,4 +1,4 @@
-"""A machine that several users share: what others could read of Ray, change, or leave as a trap."""
+"""Checks for machines that several users share: files of Ray that other users can read, change or forge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wgan_core.errors import UserError
 
 
 def check_own_ray() -> list[Check]:
-    """Check, without starting it, that a Ray of a sweep's own would be this user's alone."""
+    """Check that a local Ray would be private to this user, without starting it."""
     try:
         folder = check_local()
     except UserError as error:
@@ -29,7 +29,7 @@ def check_own_ray() -> list[Check]:
 
 
 def check_note() -> list[Check]:
-    """Warn of a note of a cluster that another user may have left here."""
+    """Warn if another user may have written the note of `ray start` on this machine."""
     note = read_note()
     if note is None or not note.distrust:
         return []
@@ -41,7 +41,7 @@ def _remedy(path: Path) -> str:
 
 
 def check_token_files(machines: Mapping[str, Sequence[str]]) -> list[Check]:
-    """Warn of files with Ray's token that others may read, by the names of their machines."""
+    """Warn of each file with Ray's token that other users may read. `machines` has those files by machine name."""
     return [
         each
         for name, files in machines.items()
@@ -55,7 +55,7 @@ def check_token_files(machines: Mapping[str, Sequence[str]]) -> list[Check]:
 
 
 def check_sessions(machines: Mapping[str, str]) -> list[Check]:
-    """Check that others may not write to the folders of Ray's files, by the names of their machines."""
+    """Warn of each session folder of Ray that other users may write to. `machines` has that folder by machine name."""
     found = [
         each
         for name, folder in machines.items()
@@ -70,7 +70,7 @@ def check_sessions(machines: Mapping[str, str]) -> list[Check]:
 
 
 def open_tokens() -> list[str]:
-    """Return the files of this user with Ray's token that others may read."""
+    """Return those of this user's files with Ray's token that other users may read."""
     files = [os.environ.get(TOKEN_PATH), "~/.ray/auth_token"]
     found = []
     for file in dict.fromkeys(str(Path(each).expanduser()) for each in files if each):
@@ -81,7 +81,7 @@ def open_tokens() -> list[str]:
 
 
 def open_session() -> str:
-    """Return the folder of the files of this node's Ray if others may write there; else an empty text."""
+    """Return the folder of Ray's session on this node if other users may write there; else an empty string."""
     if not ray.is_initialized():
         return ""
     own = ray.get_runtime_context().get_node_id()

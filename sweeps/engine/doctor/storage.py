@@ -1,4 +1,4 @@
-"""Whether all nodes see one storage: each writes what this one reads, and reads what this one writes."""
+"""Check that all nodes share the storage: each node must read this node's file, and this node must read theirs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.", "lustre", "ceph", "
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a node read and wrote. Errors are empty if there was none; `free` is in bytes, None if it has no limit."""
+    """The outcome of reading and writing the storage on a node.
+
+    Attributes:
+        not_read: error of reading the driver's file; empty if there was none.
+        written: name of the file that the node wrote.
+        not_written: error of writing it; empty if there was none.
+        free: free space in bytes; None if it is not known, as for an object store.
+    """
 
     not_read: str
     written: str
@@ -32,7 +39,7 @@ class Exchange:
 
 
 def check_storage(folder: Folder, nodes: Sequence[Node]) -> list[Check]:
-    """nodes: those of the cluster; none for this machine alone."""
+    """Check the storage from this machine and from each of `nodes`. Empty `nodes` check this machine alone."""
     mark = _name()
     try:
         folder.write(mark, mark.encode())
@@ -55,7 +62,7 @@ def check_storage(folder: Folder, nodes: Sequence[Node]) -> list[Check]:
 
 
 def exchange(folder: Folder, mark: str) -> Exchange:
-    """On a node: read what the driver wrote, and write what it is to read."""
+    """Read the driver's file `mark`, and write a file for the driver to read. This runs on a node."""
     not_read, written, not_written = "", _name(), ""
     try:
         if folder.read(mark) != mark.encode():
@@ -77,7 +84,7 @@ def _judged(folder: Folder, node: Node, answer: Exchange | NoAnswer) -> list[Che
     if isinstance(answer, NoAnswer):
         return failed("storage", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
     not_seen = "" if answer.not_written else _take(folder, answer.written)
-    if not_seen:  # it lies where that node alone sees it
+    if not_seen:  # Only that node sees its file, so it must delete the file itself.
         ask_each([node], _take, folder, answer.written)
     if answer.not_read:
         return failed("storage", f"{node} does not see what is in {folder} here: {answer.not_read}", SHARE)
@@ -89,7 +96,7 @@ def _judged(folder: Folder, node: Node, answer: Exchange | NoAnswer) -> list[Che
 
 
 def _take(folder: Folder, name: str) -> str:
-    """Read what was written under a name, and delete it; what is wrong with it, empty if nothing is."""
+    """Read a file of `exchange`, and delete it. Return what is wrong with it; empty if nothing is."""
     try:
         content = folder.read(name)
         folder.delete(name)
@@ -105,7 +112,7 @@ def _room(where: str, free: int | None) -> list[Check]:
 
 
 def _writers(folder: Folder) -> list[Check]:
-    """Warn of a storage that other users of this machine may change."""
+    """Warn if other users of this machine may write to the storage."""
     if not folder.is_local or not others_may_write(Path(folder.path)):
         return []
     return warning(
@@ -116,7 +123,7 @@ def _writers(folder: Folder) -> list[Check]:
 
 
 def _file_system(folder: Folder) -> list[Check]:
-    """What SQLite needs of the file system that a sweep's databases lie on, unless servers are named."""
+    """Warn of a network file system, on which the locks of SQLite's databases are not reliable."""
     kind = network_file_system(folder)
     if not kind:
         return []
@@ -128,7 +135,7 @@ def _file_system(folder: Folder) -> list[Check]:
 
 
 def network_file_system(folder: Folder) -> str:
-    """The type of the network file system that a local folder is on; empty if it is on none."""
+    """Return the type of the network file system that holds a local folder; empty for any other folder."""
     if not folder.is_local:
         return ""
     mounts = {each.mountpoint: each.fstype for each in psutil.disk_partitions(all=True)}

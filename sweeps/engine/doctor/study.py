@@ -1,4 +1,4 @@
-"""The database of the search: whether it is there, and its tables are those of this Optuna."""
+"""Check of the Optuna storage: the database must answer, and have the tables of the installed Optuna."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHER = "check --study-storage (or WGAN_STUDY_STORAGE)"
 
 
 def check_study(url: str | None, storage: Folder) -> list[Check]:
-    """url: what was asked for; None stands for a file in each sweep's folder, as it does for a sweep."""
+    """Check the Optuna storage at a URL. None stands for the database file in each sweep's folder."""
     if not url:
         if storage.is_local:
             return ok("study", f"study.db in each sweep's folder of {storage}")
@@ -32,10 +32,10 @@ def check_study(url: str | None, storage: Folder) -> list[Check]:
         if file is not None:
             check_database(file)
         made = sqlalchemy.make_url(url)
-        if made.host:  # else the database's driver tries for minutes
+        if made.host:  # Otherwise the database's driver retries for minutes.
             socket.create_connection((made.host, made.port or _port(made.drivername)), timeout=ANSWER_S).close()
         return _opened(url)
-    except Exception as error:  # of whichever driver the URL names
+    except Exception as error:  # Each database's driver has errors of its own.
         return failed("study", f"{shown(url)}: {without_secrets(one_line(error), url)}", OTHER)
 
 
@@ -47,7 +47,7 @@ def _opened(url: str) -> list[Check]:
         engine.dispose()
     if not {"studies", "version_info", "alembic_version"} <= tables:
         return ok("study", f"{shown(url)} is there; the first sweep makes its tables")
-    # Optuna's own check: its tables are there, so it writes nothing.
+    # Optuna checks the version of its tables here. They exist, so it writes nothing.
     count = len(optuna.storages.RDBStorage(url, skip_table_creation=True).get_all_studies())
     return ok("study", f"{shown(url)}, {count} sweeps, tables of Optuna {optuna.__version__}")
 

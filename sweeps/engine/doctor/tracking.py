@@ -1,4 +1,4 @@
-"""The MLflow store: whether it is there, lets us in, and takes us for who we are."""
+"""Check of the MLflow store: it must answer, and accept this user's credentials."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from wgan_core.errors import one_line, without_secrets
 OTHER = "check --tracking-uri (or MLFLOW_TRACKING_URI)"
 
 
-_VERSION_BYTES = 100  # longer than any version; whoever runs the server chooses the length of its answer
+_VERSION_BYTES = 100  # Longer than any version. A server can send an answer of any length, so only this much is read.
 
 
 def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
-    """uri: what was asked for; None stands for a file in the storage, as it does for a sweep."""
+    """Check the MLflow store at a URI. None stands for the database file in the storage."""
     if not uri and not storage.is_local:
         return failed("tracking", f"an object store, {storage}, holds no database", "name a server with --tracking-uri")
     uri = uri or own_tracking_uri(storage)
@@ -70,7 +70,7 @@ def _asked(uri: str) -> list[Check]:
         if error.get_http_status_code() in (401, 403):
             return failed("tracking", f"{shown(uri)} refuses {_credentials()}", REMEDY)
         return failed("tracking", f"{shown(uri)}: {said}", OTHER)
-    except Exception as error:  # of a database's driver, of requests
+    except Exception as error:  # Database drivers and requests have errors of their own.
         return failed("tracking", f"{shown(uri)}: {without_secrets(one_line(error), uri)}", OTHER)
     return _version(uri) if is_http(uri) else ok("tracking", shown(uri))
 
@@ -82,7 +82,7 @@ REMEDY = (
 
 
 def _credentials() -> str:
-    """Who MLflow's client says that it is, and where it has that from; no secret."""
+    """Return whose credentials MLflow's client sends, and where it found them, without the secrets."""
     from mlflow.utils.credentials import read_mlflow_creds
 
     if os.environ.get("MLFLOW_TRACKING_TOKEN"):
@@ -105,7 +105,7 @@ def _version(uri: str) -> list[Check]:
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
         there = ""
     here = mlflow.__version__
-    if not there[:1].isdecimal():  # behind a proxy that asks for a password
+    if not there[:1].isdecimal():  # A proxy that asks for a password answered instead.
         return ok("tracking", f"{shown(uri)} lets us in; its version is not told")
     if there.split(".")[:2] == here.split(".")[:2]:
         return ok("tracking", f"{shown(uri)} lets us in, MLflow {there}")

@@ -33,8 +33,8 @@ def most_lanes(trials: int, presets: int, processes: int) -> int:
 
     All lanes are filled before any trial has reported. Presets and random points lose nothing by that, because they
     do not depend on reports. The sampler draws the other trials of this first batch as if at random. So the first
-    batch is at most a third of all trials, or the presets and random points if they are more. At the first report, early
-    stopping frees two thirds of the lanes. The sampler knows the first reports when it refills these lanes.
+    batch is at most a third of all trials, or the presets and random points if they are more. At the first report,
+    early stopping frees two thirds of the lanes. The sampler knows the first reports when it refills these lanes.
 
     Args:
         trials: Number of trials of the sweep.

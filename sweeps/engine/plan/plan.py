@@ -122,7 +122,7 @@ class Plan:
         return CONFIRM_FILE if self.confirms else FILE
 
     def label(self, number: int) -> str:
-        """Return the label of a trial, such as "7". Trials that confirm trial 7 have the labels "7a", "7b" and so on."""
+        """Return the label of a trial, such as "7". The trials that confirm trial 7 are "7a", "7b" and so on."""
         if not self.confirms:
             return str(number)
         leader = self.confirms[number]

@@ -23,10 +23,10 @@ from wgan_core.errors import UserError, one_line, quoted, shortened
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 SIDECARS = ("-journal", "-wal", "-shm")
 LOCKED_S = 30.0
-# Bytes of the longest value that is read. Those of MLflow and Optuna are shorter by far.
+# Longest value to read, in bytes. The values of MLflow and Optuna are far shorter.
 LONGEST = 1 << 24
-# The whole of what may stand in a schema besides names, types and keys. MLflow guards its table of secrets by a trigger,
-# and has a generated column in its table of spans. A sweep neither writes nor reads these tables.
+# All that a schema may have besides names, types and keys. MLflow has a trigger on its table of secrets and a generated
+# column in its table of spans. A sweep neither writes nor reads these tables.
 TRIGGER = (
     "CREATE TRIGGER prevent_secrets_aad_mutation BEFORE UPDATE ON secrets FOR EACH ROW "
     "WHEN OLD.secret_id != NEW.secret_id OR OLD.secret_name != NEW.secret_name BEGIN SELECT RAISE(ABORT, "
@@ -36,11 +36,11 @@ GENERATED = re.compile(r"GENERATED ALWAYS AS \(end_time_unix_nano - start_time_u
 CHECKED = re.compile(r"CHECK \(\s*\w{1,60}\s*(?:IN \([^()]{0,1000}\)|=\s*\d{1,9})\s*\)")
 STRING = re.compile(r"'(?:[^']|'')*'")
 BEGINS = re.compile(r"CREATE (?:TABLE|UNIQUE INDEX|INDEX) ")
-# Comments, other ways to quote a name, an operator that makes values longer, and words that begin an expression.
+# Matches comments, other quotes of names, the operator || that makes values longer, and words that begin an expression.
 EXPRESSION = re.compile(
     r"--|/\*|\||[`\[;]|\b(?:AS|CASE|CHECK|GENERATED|GLOB|LIKE|MATCH|REGEXP|SELECT|WHERE)\b", re.IGNORECASE
 )
-# What may stand before a parenthesis: a type with its size, a key, or the name of the table with its columns.
+# Matches all that may precede a parenthesis: a type with its size, a key, or a table's name with its columns.
 BEFORE = re.compile(
     r"(?:\b(?:TABLE|REFERENCES|ON)\s+(?:\w+|\"\w+\")|\b(?:CHAR|DECIMAL|FLOAT|KEY|NUMERIC|UNIQUE|VARCHAR))\s*\("
 )
@@ -48,14 +48,14 @@ NO_DATABASE = ("file is not a database", "unable to open database file")
 
 
 def check_database(file: Path) -> None:
-    """Raise an error if a SQLite file holds more than tables. A file that is missing or is no database passes.
+    """Raise an error if a SQLite file holds more than plain tables. A file that is missing or is no database passes.
 
     Args:
         file: the path of the database.
 
     Raises:
-        UserError: the file or one of its journals is not a regular file, a journal names another file, the database
-            cannot be read, or it has views, triggers, virtual tables, generated columns or costly expressions.
+        UserError: the file or one of its journals is not a regular file, a journal names another file, the database is
+            locked or damaged, or it has views, triggers, virtual tables or expressions other than MLflow's own.
     """
     file = Path(os.path.realpath(file))  # SQLite names journals after the target of a link.
     _check_files(file)
@@ -67,7 +67,7 @@ def check_database(file: Path) -> None:
             database.text_factory = lambda raw: raw.decode(errors="replace")
             found = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
             odd = [str(name) for name, sql in found if not _is_plain(str(name), sql)]
-            # Pages that are used twice can stand for any number of rows, and for values of any length.
+            # A damaged file may use a page twice, and so claim any number of rows, or values of any length.
             damage = [] if odd else database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         if str(error) in NO_DATABASE:
@@ -88,7 +88,7 @@ def check_database(file: Path) -> None:
 
 
 def limit(database: sqlite3.Connection) -> None:
-    """Refuse values of more than 16 MiB on a connection. A file of a few kB can claim to hold values of 1 GB."""
+    """Make a connection refuse values over 16 MiB. A file of a few kB can claim to hold values of 1 GB."""
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
 
 
@@ -124,8 +124,8 @@ def _check_files(file: Path) -> None:
 def _is_plain(name: str, sql: object) -> bool:
     """Return whether an entry of a schema is a table or an index that computes nothing.
 
-    SQLite parses the text `sql`; the other columns of `sqlite_master` can lie. Only an index that SQLite makes by itself
-    has no text.
+    SQLite obeys only the text `sql`, so the other columns of `sqlite_master` can be wrong. The text is None only for an
+    index that SQLite creates by itself.
     """
     if sql is None:
         return name.startswith("sqlite_autoindex_")

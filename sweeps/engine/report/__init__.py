@@ -1,1 +1,1 @@
-"""A sweep's report: one page that needs nothing else, a table of its trials, and what its winner was trained with."""
+"""A sweep's report: a self-contained page, a table of its trials, and the configuration of its winner."""

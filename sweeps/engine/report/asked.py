@@ -1,4 +1,4 @@
-"""What was asked of a sweep and what it ran on, as lines of text by title."""
+"""A sweep's plan and the versions and machines that it ran on, as texts by title."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeps.engine.results.results import Results
 
 
 def asked(results: Results) -> dict[str, str]:
-    """What the plan says, by title."""
+    """Return the plan as texts by title."""
     plan = results.plan
     stop = "stopped early: at a third, a ninth, … of the budget only the best third goes on" if plan.pruning else "none"
     ranges = [
@@ -39,7 +39,12 @@ def asked(results: Results) -> dict[str, str]:
 
 
 def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
-    """Versions, machines and where it is tracked, as far as `sweep.json` and the records say."""
+    """Return versions, machines and the MLflow store as texts by title, where they are recorded.
+
+    Args:
+        described: Content of `sweep.json`.
+        facts: The sweep and its trials' records.
+    """
     told = {name: str(version) for name, version in described.get("versions", {}).items()}
     machines = sorted({history.machine for history in facts.histories.values() if history.machine})
     if machines:
@@ -56,7 +61,7 @@ def _text(value: Any) -> str:
 
 
 def _lines(value: Any, path: str) -> Iterator[str]:
-    """`a.b: 1` for {"a": {"b": 1}}."""
+    """Yield one line per value with its dotted path: `a.b: 1` for {"a": {"b": 1}}."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from _lines(each, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,4 @@
-"""What is needed to train the winner again, as JSON."""
+"""The configuration to train the winner again, as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from wgan_core.config import trial_seed
 
 
 def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[str, Any]:
-    """Of one of its trials: `hyper`, `structure` as `Hyper(**...)`, `Structure.from_json` take them; NaN is null."""
+    """Return the configuration of a trial of a sweep.
+
+    `Hyper(**...)` takes the entry `hyper`, and `Structure.from_json` takes the entry `structure`. NaN becomes None.
+
+    Args:
+        results: The sweep's results.
+        row: The trial.
+        versions: Versions of the software that trained it.
+    """
     plan = results.plan_of(row)
     described = {
         "sweep": plan.name,
@@ -40,7 +48,7 @@ def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[st
 
 
 def finite(value: Any) -> Any:
-    """The same with None for each number that JSON does not have."""
+    """Replace NaN and infinities, which JSON lacks, by None."""
     match value:
         case dict():
             return {key: finite(each) for key, each in value.items()}

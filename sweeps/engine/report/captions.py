@@ -1,4 +1,4 @@
-"""The charts of the page, in order, and what each shows and how it is read."""
+"""The charts of the page, in order, with captions that explain how to read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from sweeps.engine.charts.facts import Facts, label
 
 @dataclass(frozen=True)
 class Chart:
-    """A section of the page. caption: one or two sentences; caution: a warning, or empty; wide: scrolls on a phone."""
+    """A section of the page.
+
+    Attributes:
+        key: Id of the section.
+        title: Its title.
+        caption: One or two sentences that explain the chart.
+        figure: The chart.
+        caution: A warning, or empty.
+        wide: Whether a narrow screen scrolls the chart instead of shrinking it.
+    """
 
     key: str
     title: str
@@ -23,13 +32,13 @@ class Chart:
 
 
 def charts_of(facts: Facts) -> dict[str, Chart]:
-    """All charts, by key."""
+    """Return all charts by key."""
     drawn = [make(facts) for make in (_best_so_far, _parallel, _importance, _pairs, _slices, _map, _timeline, _curves)]
     return {chart.key: chart for chart in (*drawn, _metrics(facts))}
 
 
 def _at(facts: Facts) -> str:
-    """Which score it is, and of how many trials."""
+    """Describe the score at the equal step and the number of trials that have it."""
     if not facts.equal:
         return "the score at the last step that nearly all trials reached (none has a score yet)"
     return (

@@ -1,4 +1,4 @@
-"""What speaks for the winner and what against it, in sentences that a person may check in the charts."""
+"""Findings for and against the winner, as sentences that a person can check in the charts."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from sweeps.engine.charts.facts import Facts, label
 from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
 from sweeps.engine.study.rows import ENDED, Row
 
-# Two scores that are closer than this, relatively, are a tie until fresh seeds tell them apart.
+# Two scores with a smaller relative difference are a tie until fresh seeds tell them apart.
 TIE = 0.05
+# A value within this share of its range's length lies at the end of the range.
 EDGE = 0.05
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence; `asks`: whether it asks something of the person."""
+    """A sentence about the sweep. `asks` says whether the person should act on it."""
 
     text: str
     asks: bool = False
 
 
 def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Finding]:
-    """Of a sweep with a winner: how sure it is, and what to try next; empty of one without.
+    """Return how sure the winner is and what to try next; empty if the sweep has no winner.
 
-    The winner is the leader whose settings are confirmed, if any are.
+    If any settings are confirmed, the winner is the leader with the best confirmed settings.
     """
     winner = None if confirmation is None else confirmation.winner
     best = facts.best if winner is None else winner.leader
@@ -51,7 +52,7 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
 
 
 def _confirmed(confirmation: Confirmation, winner: ConfirmedSetting) -> list[Finding]:
-    """Of the winner's runs with fresh seeds, of those of the next best setting, and of what leads and has none."""
+    """Return findings on the confirmed winner, on the next best setting, and on an unconfirmed leader."""
     said = f"Trained again with {len(winner.complete)} fresh seeds, the settings of trial {winner.leader.label} score"
     found = [Finding(f"{said} {winner}.", asks=bool(winner.failed))]
     assert winner.validation is not None
@@ -80,7 +81,7 @@ def _ended(facts: Facts) -> Finding:
 
 
 def _preset(facts: Facts, best: Row) -> Finding | None:
-    """The first preset is what was published."""
+    """Compare the best trial with the first preset, which holds published settings."""
     first = facts.rows[0]
     if not facts.plan.space.presets or first.number != 0 or first not in facts.best_first:
         return None
@@ -119,7 +120,7 @@ def _edges(facts: Facts, best: Row) -> list[Finding]:
     for name, bounds in facts.searched.items() if facts.is_whole(best) else ():
         low, high = ends(bounds)
         place = (on_scale(bounds, best.params[name]) - low) / (high - low)
-        # Of a few whole numbers, and of what cannot be below zero, an end is a value like any other.
+        # Skip ranges that need no widening: those of a few whole numbers, and a lower end at zero.
         if (bounds.whole and bounds.high - bounds.low < 10) or (place < EDGE and bounds.low == 0):
             continue
         if min(place, 1 - place) < EDGE:
@@ -145,7 +146,7 @@ def _course(facts: Facts, best: Row) -> list[Finding]:
 
 
 def _few(facts: Facts) -> list[Finding]:
-    """Of all trials, not of those that reached the equal step: that is the caution of the charts."""
+    """Warn of too few trials with a score. The charts' caution counts only trials that reached the equal step."""
     count, wanted = len(facts.best_first), facts.wanted
     if count >= wanted:
         return []

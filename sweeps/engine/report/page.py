@@ -1,4 +1,4 @@
-"""The page: everything that is known of a sweep in one HTML file that loads nothing from elsewhere."""
+"""The report's page: one HTML file with all facts about a sweep, which loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,19 @@ WIDTH, WIDE = 280, 560
 
 @dataclass(frozen=True)
 class Card:
-    """A trial as the page shows it. cells: its settings by title; picture: a `data:` address, or empty."""
+    """A trial as the page shows it.
+
+    Attributes:
+        row: The trial.
+        cells: Its hyper-parameters as texts, by title.
+        score: Its best score.
+        ratio: Its score divided by the floor.
+        at_equal: Its score at the equal step.
+        generator_updates: Its generator updates.
+        seconds: Its seconds of training.
+        checkpoint: Path of its best checkpoint, or empty.
+        picture: Its samples as a `data:` URL, or empty.
+    """
 
     row: Row
     cells: dict[str, str]
@@ -54,7 +66,13 @@ class Card:
 
 
 def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
-    """The HTML. `described` is what `sweep.json` holds."""
+    """Return the page as HTML.
+
+    Args:
+        results: The sweep's results.
+        facts: The sweep and its trials' records.
+        described: Content of `sweep.json`.
+    """
     environment = Environment(
         loader=PackageLoader("sweeps.engine.report"),
         autoescape=True,
@@ -106,7 +124,7 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
 
 
 def mark(sweep_id: str) -> str:
-    """What tells a report of this sweep from any other file."""
+    """Return the text that identifies a file as a report of this sweep."""
     return f"wgan-sweeps report of sweep {sweep_id}"
 
 
@@ -127,7 +145,7 @@ def _card(results: Results, facts: Facts, row: Row, history: History, width: int
 
 
 def _frames(results: Results, best: Row, history: History) -> list[tuple[int, str]]:
-    """Critic updates and picture: how the winner's samples came about."""
+    """Return the winner's samples in the course of training, as pairs of critic updates and picture."""
     steps = [step.critic_updates for step in history.steps if step.image]
     every = max(1, math.ceil(len(steps) / FRAMES))
     chosen = steps[::-1][::every][::-1]
@@ -136,7 +154,7 @@ def _frames(results: Results, best: Row, history: History) -> list[tuple[int, st
 
 
 def _inputs(results: Results) -> tuple[str, str]:
-    """What the exported generator takes, and the shape of what it gives."""
+    """Return Python code of inputs for 64 samples of the exported generator, and the output's shape."""
     structure = results.plan.structure
     taken = f"torch.randn(64, {structure.latent_dim})"
     if structure.classes:
@@ -145,7 +163,7 @@ def _inputs(results: Results) -> tuple[str, str]:
 
 
 def _where(results: Results) -> str:
-    """What a command needs beside the sweep's name to find it."""
+    """Return the `--storage` option that a command needs to find the sweep, or an empty text."""
     name = results.plan.name
     if sweep_folder(storage_of(None), name) == results.folder:
         return ""
@@ -153,33 +171,33 @@ def _where(results: Results) -> str:
 
 
 def _open_where(results: Results) -> str:
-    """The same for `Sweep.open`."""
+    """Return the storage argument that `Sweep.open` needs to find the sweep, or an empty text."""
     storage = _where(results).removeprefix(" --storage ")
     return f", {shlex.split(storage)[0]!r}" if storage else ""
 
 
 def _records(tracked: Sequence[Tracked]) -> tuple[int, int]:
-    """How many records there are, and how many of them MLflow has."""
+    """Return the number of records, and how many of them MLflow has."""
     recorded = sum(each.recorded for each in tracked)
     return recorded, recorded - sum(len(each.waiting) for each in tracked)
 
 
 def _json(figure: Any) -> str:
-    """A figure as JSON that may stand in a script: Plotly writes "<" and "/" as escapes."""
+    """Return a figure as JSON that is safe inside a script element, because Plotly escapes "<" and "/"."""
     return str(figure.to_json())
 
 
 def short(value: float | None) -> str:
-    """A number in four digits; a dash where there is none."""
+    """Format a number with four significant digits, or a dash if it is missing."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
 def whole(value: float | None) -> str:
-    """A whole number with its thousands apart; a dash where there is none."""
+    """Format a whole number with separated thousands, or a dash if it is missing."""
     return "–" if value is None or not math.isfinite(value) else f"{int(value):,}"
 
 
 def time_of(history: History) -> str:
-    """When a trial last gave a sign, UTC; a dash before its first."""
+    """Format the UTC time of a trial's last record, or a dash if it has none."""
     span = history.span_ms
     return "–" if span is None else datetime.fromtimestamp(span[1] / 1000, UTC).strftime("%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""Pictures of samples, small enough to stand in a page by the dozen."""
+"""Sample pictures, small enough to embed dozens of them in a page."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from sweeps.engine.storage.layout import MOST_PICTURE, SAMPLES, sample_name, tri
 from wgan_core.data.folder import Folder
 from wgan_core.data.image_files import open_png
 
-# A file of fewer bytes stands in the page as it is.
+# A file of at most this size is embedded unchanged.
 SMALL_BYTES = 24_000
 QUALITY = 82
 
 
 def picture(sweep: Folder, label: str, critic_updates: int, width: int) -> str:
-    """A `data:` address of a trial's samples after so many critic updates, at most `width` pixels wide.
+    """Return a trial's samples as a `data:` URL, or an empty text if there is no readable PNG.
 
-    Empty where there is no PNG picture that can be read.
+    Args:
+        sweep: The sweep's folder.
+        label: The trial's label.
+        critic_updates: Critic updates after which the samples were drawn.
+        width: Largest width in pixels.
     """
     try:
         content = (trial_folder(sweep, label) / SAMPLES).read(sample_name(critic_updates), MOST_PICTURE)

@@ -1,4 +1,4 @@
-"""How the leading trials rank at equal critic updates, at equal generator updates and at equal seconds of training."""
+"""Ranks of the leading trials at equal critic updates, equal generator updates and equal seconds of training."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ MEASURES: dict[str, Callable[[ReportRecord], float]] = {
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure of what a trial cost. budget: the smallest total among the trials compared.
+    """A measure of a trial's cost, and the trials' ranks at equal cost.
 
-    scores: the best that each trial had reported by then, NaN where nothing; ranks: 1 is the lowest score, equal ones
-    share a rank, None where there is no score. Both by trial number.
+    Attributes:
+        name: Name of the measure.
+        budget: The smallest total cost among the compared trials.
+        scores: Each trial's best score within the budget, by trial number; NaN if it has none.
+        ranks: Each trial's rank, by trial number. 1 is the lowest score, equal scores share a rank, and None means no
+            score.
     """
 
     name: str
@@ -34,21 +38,21 @@ class Measure:
 
     @property
     def order(self) -> list[int]:
-        """The trials, the lowest score first."""
+        """The trials' numbers, lowest score first."""
         ranked = {number: rank for number, rank in self.ranks.items() if rank is not None}
         return sorted(ranked, key=lambda number: (ranked[number], number))
 
 
 @dataclass(frozen=True)
 class TrialRanks:
-    """The trials compared, by their final scores, and the measures that all of them reported."""
+    """The compared trials, by their final scores, and the measures that all of them reported."""
 
     trials: list[Row]
     measures: list[Measure]
 
     @property
     def statement(self) -> str:
-        """Whether the order depends on what is held equal, in a sentence."""
+        """A sentence that says whether the order differs between the measures."""
         if len(self.trials) < 2 or not self.measures:
             return "There are not yet two trials to compare."
         leaders: dict[int, list[str]] = {}
@@ -69,12 +73,12 @@ class TrialRanks:
 
 
 def ranks(facts: Facts) -> TrialRanks:
-    """The ten best of those trained for the whole budget; of all that have a score, if fewer than two were."""
+    """Rank the ten best complete trials. If fewer than two are complete, rank the ten best of all with a score."""
     whole = [row for row in facts.best_first if row.state == "COMPLETE"]
     compared = (whole if len(whole) > 1 else facts.best_first)[:LEADERS]
     histories = [facts.histories[row.number] for row in compared]
     measures = [_measure(facts, name, of, histories) for name, of in MEASURES.items()]
-    # A trial that had not reported by then would count as the worst, which is not known.
+    # Skip measures at which a trial has no score within the budget. Its rank would be unknown, not the worst.
     known = [each for each in measures if each.scores and all(map(math.isfinite, each.scores.values()))]
     return TrialRanks(compared, [measure for measure in known if math.isfinite(measure.budget)])
 

@@ -1,4 +1,4 @@
-"""Whether all that the trials recorded has arrived in MLflow."""
+"""A comparison of the trials' records with their uploads to MLflow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from wgan_core.errors import one_line
 
 @dataclass(frozen=True)
 class Tracked:
-    """One trial's records. recorded: how many it wrote; waiting: names of those that MLflow does not have yet.
+    """The upload of one trial's records.
 
-    missing: files that a record names and that were not there; dropped: values that MLflow could not be given, by
-    metric; problem: why its note cannot be read.
+    Attributes:
+        label: The trial's label.
+        run_id: Its MLflow run, if it has one.
+        recorded: Number of its records.
+        waiting: Names of the records that MLflow does not have yet.
+        missing: Files that could not be read or uploaded.
+        dropped: Number of values that were not uploaded because they are not finite, by metric.
+        problem: Why the trial's upload cursor cannot be read, or empty.
     """
 
     label: str
@@ -33,7 +39,12 @@ class Tracked:
 
 
 def read_tracked(folder: Folder, history: History) -> Tracked:
-    """How far a trial has come in MLflow, by its own note of it."""
+    """Return how far a trial's upload has come, according to its upload cursor.
+
+    Args:
+        folder: The sweep's folder.
+        history: The trial's records.
+    """
     label, names = history.label, list(history.segments)
     try:
         note = read_note(trial_folder(folder, label))

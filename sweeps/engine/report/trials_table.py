@@ -28,18 +28,23 @@ _RESULTS = (
 
 
 def trials_parquet(results: Results, facts: Facts) -> bytes:
-    """`trials_table` as a file."""
+    """Return the content of a Parquet file with `trials_table`."""
     sink = pa.BufferOutputStream()
     pq.write_table(trials_table(results, facts), sink)
     return sink.getvalue().to_pybytes()
 
 
 def trials_table(results: Results, facts: Facts) -> pa.Table:
-    """A row a trial, by number, those that confirm leaders last; null where there is no value.
+    """Return a table with one row per trial, by number. Trials that confirm leaders come last; null means no value.
 
-    Its columns: trial, state, which trial it confirms, the hyper-parameters (those searched, and those that follow from
-    them, such as lr_critic), results, each metric at the last report, `last/<metric>`, and at the best,
-    `best/<metric>`, and what the best scores on the test split, `test/<metric>`.
+    The columns, in order:
+
+    - the trial, its state, and the trial that it confirms;
+    - the hyper-parameters, both searched and derived ones such as lr_critic;
+    - the results;
+    - `last/<metric>`: each metric at the last report;
+    - `best/<metric>`: each metric at the best report;
+    - `test/<metric>`: scores of the best checkpoint on the test split.
     """
     again = () if results.confirmation is None else results.confirmation.rows
     histories = [*(facts.histories[row.number] for row in facts.rows), *read_histories(results.folder, again).values()]

@@ -1,4 +1,4 @@
-"""Writing the report of a sweep beside what it is about."""
+"""Functions that write a sweep's report into the sweep's folder or to a file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ _HEAD_BYTES = 2_000
 
 
 def write_report(results: Results) -> Folder:
-    """Write `sweep.html`, `trials.parquet` and, once a trial has a score, `best_config.json`; the folder they are in.
+    """Write `sweep.html`, `trials.parquet` and, once a trial has a score, `best_config.json`. Replace earlier files.
 
-    What was there is written anew. Raises `UserError` if the trials' records cannot be read, or nothing be written.
+    Returns:
+        The folder of the files.
+
+    Raises:
+        UserError: The trials' records cannot be read, or the files cannot be written.
     """
     facts, about = read_facts(results), read_described(results.folder)
     target = results.folder / REPORT
@@ -46,7 +50,12 @@ def write_report(results: Results) -> Folder:
 
 
 def write_page(results: Results, out: Path) -> None:
-    """Write the page alone to a file. Raises `UserError` if there is one that is no report of this sweep."""
+    """Write only the page to a file.
+
+    Raises:
+        UserError: The file exists and is no report of this sweep, or it cannot be written, or the trials' records
+            cannot be read.
+    """
     _check_free(out, results.plan.id)
     text = page(results, read_facts(results), read_described(results.folder))
     try:

@@ -1,1 +1,1 @@
-"""A sweep read back from storage: results, leaderboard, confirmation and status."""
+"""Results, leaderboard, confirmation and status of a sweep, read from its storage."""

@@ -1,11 +1,12 @@
-"""The leaders of a search trained again with fresh seeds: what is asked, and what came of it.
+"""Confirmation of a search: its leaders (best trials) are trained again with fresh seeds.
 
-The best of many trials owes part of its score to luck: of its seed, and of the samples that it was chosen by. Its
-settings are worth what they score when they are trained again. So the leaders of a search get new seeds, each run's
-checkpoint is chosen on the validation split as before, and is scored once on the test split, with other noise.
+The best of many trials owes part of its score to luck: its seed, and the samples that it was chosen by. Training the
+same settings again shows their true score. So a confirmation trains the leaders of a search with new seeds. Each run
+chooses its checkpoint on the validation split, as the search does. That checkpoint is scored once on the test split,
+with other noise.
 
-A confirmation is a plan of its own whose points are given, one a trial. It has an Optuna study beside the search's,
-which it leaves as it is; its trials lie among those of the search.
+A confirmation is a plan of its own with one given point per trial. It has its own Optuna study and does not change the
+search's. Its trials' folders lie beside those of the search.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from sweeps.engine.plan.plan import BOUNDS, Plan, on_test_split
 from sweeps.engine.study.rows import ENDED, Row, sort_rows
 from wgan_core.config import trial_seed
 
-# No trial of a search has this number, from which the seed of the confirmation is drawn.
+# Trial number from which the seed of the confirmation is derived. No trial of a search has this number.
 SEED_NUMBER = 2**62
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of some runs' scores and its 95 % interval, Student's t; without bounds (NaN) for a single run."""
+    """Mean of the runs' scores with its 95 % confidence interval (Student's t). A single run has NaN bounds."""
 
     mean: float
     low: float
@@ -36,7 +37,7 @@ class Interval:
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> Interval:
-        """Of at least one score."""
+        """Compute the interval of one or more scores."""
         from scipy.special import stdtrit
 
         count = len(scores)
@@ -63,9 +64,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class ConfirmedSetting:
-    """A leader of the search and its runs with fresh seeds, of which `asked` were asked for in all.
+    """Settings of one leader of the search, and their runs with fresh seeds.
 
-    validation, test: of the runs that are complete; None while there are none.
+    Attributes:
+        leader: Trial of the search.
+        asked: Number of planned runs.
+        runs: Runs that exist so far.
+        validation: Scores of the completed runs on the validation split; None without any.
+        test: Scores of the completed runs on the test split; None without any.
     """
 
     leader: Row
@@ -84,11 +90,11 @@ class ConfirmedSetting:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough runs have ended for an interval."""
+        """Return whether enough runs have ended for an interval."""
         return sum(run.state in ENDED for run in self.runs) >= SEEDS[0]
 
     def __str__(self) -> str:
-        """What the runs score, in words."""
+        """Format the scores of the runs, and the number of failed runs."""
         said = f"{self.validation} on the validation split"
         if self.test is not None:
             said += f", {self.test} on the test split"
@@ -97,7 +103,7 @@ class ConfirmedSetting:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A confirmation as it stands: its plan, its trials, and the search's trials that it confirms."""
+    """Current state of a confirmation: its plan, the rows of its trials, and the rows of all the search's trials."""
 
     plan: Plan
     rows: list[Row]
@@ -109,10 +115,10 @@ class Confirmation:
 
     @property
     def settings(self) -> list[ConfirmedSetting]:
-        """The leaders: those with fewer failed runs first, of these that with the least mean on the validation split.
+        """Return the confirmed settings: fewest failed runs first, then lowest mean on the validation split.
 
-        Settings that fail for one seed in three do not hold, whatever the others score. By the validation split, so
-        that the scores on the test split stay of no choice's making.
+        Failures count first, because settings that fail for one seed in three are not reliable. The order ignores the
+        test split, so that no choice biases the test scores. Settings without a completed run come last.
         """
         found = [self._confirmed(leader) for leader in dict.fromkeys(self.plan.confirms)]
         none = [each for each in found if each.validation is None]
@@ -121,17 +127,17 @@ class Confirmation:
 
     @property
     def winner(self) -> ConfirmedSetting | None:
-        """The first of the settings that are known; None before there is one, or if none has a run that is complete."""
+        """Return the first settings with enough ended runs and at least one completed run; None if there are none."""
         return next((each for each in self.settings if each.is_known and each.complete), None)
 
     @property
     def best(self) -> Row | None:
-        """The best run of the winner."""
+        """Return the best run of the winner, or None without a winner."""
         return None if self.winner is None else sort_rows(self.winner.complete)[0]
 
     @property
     def ahead(self) -> Row | None:
-        """The trial that leads the search, if it is not confirmed: the search was extended since."""
+        """Return the best trial of the search if it is not confirmed, as after an extended search; otherwise None."""
         leader = next((row for row in sort_rows(self.searched) if math.isfinite(row.value)), None)
         return None if leader is None or leader.number in self.plan.confirms else leader
 
@@ -149,7 +155,7 @@ class Confirmation:
 
 
 def confirmed_metrics(confirmation: Confirmation | None) -> dict[str, dict[str, float]]:
-    """By the label of each confirmed trial, its means and their bounds as MLflow's metrics."""
+    """Return the means and interval bounds of each confirmed trial as MLflow metrics, by the trial's label."""
     if confirmation is None:
         return {}
     objective = confirmation.plan.objective
@@ -165,7 +171,7 @@ def confirmed_metrics(confirmation: Confirmation | None) -> dict[str, dict[str, 
 
 
 def confirmed_line(confirmation: Confirmation | None) -> str:
-    """How sure the best is, in one line; empty where nothing is confirmed."""
+    """Format the winner's means and intervals in one line; empty if nothing is confirmed."""
     if confirmation is None or confirmation.winner is None:
         return ""
     best = confirmation.winner
@@ -180,10 +186,15 @@ def plan_confirmation(
     protocol: Mapping[str, Any],
     floors: Mapping[str, float],
 ) -> Plan:
-    """What is to be trained so that the leaders of a search have as many runs as asked for.
+    """Plan the runs that give each leader of a search the requested number of seeds.
 
-    rows: the search's. found: an earlier confirmation, whose trials stay; the leaders may have been others then.
-    protocol, floors: of the test split.
+    Args:
+        search: Plan of the search.
+        rows: Rows of the search's trials.
+        asked: Number of leaders, and of seeds for each.
+        found: Plan of an earlier confirmation, or None. Its trials stay, even if its leaders were other trials.
+        protocol: Protocol of scores on the test split.
+        floors: Floor of each metric on the test split.
     """
     leaders = [row.number for row in sort_rows(rows) if not math.isnan(row.value)][: asked.leaders]
     confirms = list(found.confirms) if found is not None else []

@@ -1,4 +1,4 @@
-"""A sweep's trials as a table, best first."""
+"""Table of a sweep's trials, best first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from wgan_core.data.folder import Folder
 from wgan_core.errors import printable
 from wgan_core.training.checkpoint import folder_name
 
-# What a column shows of a trial's hyper-parameters, and the names of which a space gives one to have the column.
+# By column title: the function that formats a trial's hyper-parameters, and the names of hyper-parameters. The table
+# has the column if the space names at least one of them.
 COLUMNS: Mapping[str, tuple[Callable[[Hyper], str], frozenset[str]]] = {
     "λ": (lambda hyper: f"{hyper.lambda_gp:.3g}", frozenset({"lambda_gp"})),
     "clip": (lambda hyper: f"{hyper.clip:.3g}", frozenset({"clip"})),
@@ -26,30 +27,30 @@ COLUMNS: Mapping[str, tuple[Callable[[Hyper], str], frozenset[str]]] = {
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """The trial with the lowest score; None before the first score."""
+    """Return the trial with the lowest score; None before the first score."""
     return next((row for row in sort_rows(rows) if math.isfinite(row.value)), None)
 
 
 def checkpoint_of(folder: Folder, row: Row) -> Folder:
-    """Where the best checkpoint of a trial is."""
+    """Return the folder of a trial's best checkpoint."""
     return trial_folder(folder, row.label) / CHECKPOINTS / folder_name(row.best_step)
 
 
 def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
-    """The table, and below it why failed trials failed."""
+    """Format the table of a plan's trials, followed by the reason of each failed trial."""
     lines = [header(plan), *(cells(plan, row) for row in sort_rows(rows))]
     failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
     return "\n".join([*table(lines), *failed])
 
 
 def standings(plan: Plan, rows: Sequence[Row], confirmation: Confirmation | None) -> str:
-    """The leaderboard of a search, and below it what the confirmation of its leaders says so far."""
+    """Format the leaderboard of a search, followed by the table of its confirmation if there is one."""
     board = leaderboard(plan, rows)
     return board if confirmation is None else f"{board}\n\n{confirmation_table(confirmation)}"
 
 
 def confirmation_table(confirmation: Confirmation) -> str:
-    """Early and confirmed scores of the leaders side by side, that with the best validation mean first."""
+    """Format the search scores and the confirmed scores of the leaders, in the order of `Confirmation.settings`."""
     settings = confirmation.settings
     lines = [("trial", "early score", "validation", "test", "complete", "runs")]
     lines += [
@@ -74,18 +75,18 @@ def confirmation_table(confirmation: Confirmation) -> str:
 
 
 def header(plan: Plan) -> tuple[str, ...]:
-    """The titles of the table's columns."""
+    """Return the titles of the table's columns."""
     return ("trial", *hyper_titles(plan), "score", "floor", "x floor", "state", "updates")
 
 
 def hyper_titles(plan: Plan) -> list[str]:
-    """The titles of the hyper-parameters' columns."""
+    """Return the titles of the hyper-parameter columns."""
     named = {*plan.space.ranges, *plan.space.fixed}
     return [title for title, (_, names) in COLUMNS.items() if names & named]
 
 
 def cells(plan: Plan, row: Row) -> tuple[str, ...]:
-    """What the table has of a trial, below those titles."""
+    """Return a trial's cells, in the order of `header`."""
     known = not math.isnan(row.value)
     return (
         row.label,
@@ -99,8 +100,8 @@ def cells(plan: Plan, row: Row) -> tuple[str, ...]:
 
 
 def hyper_cells(plan: Plan, row: Row) -> list[str]:
-    """A trial's hyper-parameters, in the order of `hyper_titles`."""
-    # A sweep that was killed while it asked for a trial leaves one with a part of its parameters.
+    """Return a trial's hyper-parameter cells, in the order of `hyper_titles`."""
+    # If a sweep is killed while it creates a trial, that trial has only some of its parameters.
     if row.params.keys() != plan.space.ranges.keys():
         return [""] * len(hyper_titles(plan))
     hyper = plan.space.hyper(row.params)
@@ -112,7 +113,7 @@ def _rates(hyper: Hyper) -> str:
 
 
 def table(lines: Sequence[Sequence[str]], align: Callable[[str, int], str] = str.rjust) -> list[str]:
-    """Return lines whose cells stand in columns, with a rule below the first one, the header."""
+    """Align cells in columns and return the lines of text, with a rule below the header line."""
     lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(align(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -1,4 +1,4 @@
-"""A sweep's results, read from its storage alone."""
+"""Results of a sweep, read from its storage alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUDY_FILE = "study.db"
 
 @dataclass(frozen=True)
 class Results:
-    """A sweep as it stands; `rows` are the trials of its search."""
+    """Current state of a sweep. `rows` holds the trials of its search, without those of the confirmation."""
 
     folder: Folder
     plan: Plan
@@ -35,25 +35,25 @@ class Results:
 
     @property
     def all_rows(self) -> list[Row]:
-        """The trials of the search, and those that confirm its leaders."""
+        """Return the trials of the search, then the trials of the confirmation."""
         return [*self.rows, *(self.confirmation.rows if self.confirmation is not None else ())]
 
     @property
     def best_so_far(self) -> Row | None:
-        """The best run of the best confirmed setting; if nothing is confirmed, the best trial; None before a score."""
+        """Return the best run of the confirmation's winner, else the search's best trial, or None before any score."""
         confirmed = self.confirmation.best if self.confirmation is not None else None
         return confirmed or best_row(self.rows)
 
     @property
     def best(self) -> Row:
-        """`best_so_far`. Raises `UserError` if no trial has a score yet."""
+        """Return `best_so_far`. Raises `UserError` if no trial has a score yet."""
         row = self.best_so_far
         if row is None:
             raise UserError(f"no trial of {self.plan.name!r} has a score yet: wait for its first report")
         return row
 
     def row(self, label: str) -> Row:
-        """A trial that has a score. Raises `UserError` if none is called so."""
+        """Return the trial with this label. Raises `UserError` if there is none or it has no score."""
         scored = {row.label: row for row in self.all_rows if not math.isnan(row.value)}
         if label not in scored:
             raise UserError(
@@ -63,13 +63,13 @@ class Results:
         return scored[label]
 
     def best_as_json(self) -> dict[str, Any]:
-        """As `as_json`, of the best trial."""
+        """Return `as_json` of the best trial."""
         return self.as_json(self.best)
 
     def as_json(self, row: Row) -> dict[str, Any]:
-        """trial, params, objective, value, floor, checkpoint, run_id, model_uri of a trial that has a score.
+        """Describe a trial that has a score: trial, params, objective, value, floor, checkpoint, run_id, model_uri.
 
-        Of the best, where it was confirmed, also what the runs of its setting score on both splits.
+        For a run of the confirmation's winner, add the items of `confirmed_as_json`.
         """
         try:
             tracked = read_note(trial_folder(self.folder, row.label))
@@ -90,12 +90,12 @@ class Results:
         }
 
     def plan_of(self, row: Row) -> Plan:
-        """The plan that one of its trials is of: the search's, or the confirmation's."""
+        """Return the plan of a trial: that of the search or that of the confirmation."""
         is_searched = self.confirmation is None or row.label == self.plan.label(row.number)
         return self.plan if self.confirmation is None or is_searched else self.confirmation.plan
 
     def confirmed_as_json(self, row: Row) -> dict[str, Any]:
-        """Which trial a run of the best confirmed setting repeats, and the means of its runs; else empty."""
+        """Return the trial that a run of the winner repeats, and the scores of all such runs; else an empty dict."""
         setting = None if self.confirmation is None else self.confirmation.winner
         if setting is None or row.label not in {run.label for run in setting.runs}:
             return {}
@@ -109,11 +109,20 @@ class Results:
 
 
 def open_results(storage: str | None, name: str, study_storage: str | None = None) -> Results:
-    """The sweep of this name; None stands for the places that the scripts take. Raises `UserError` if there is none."""
+    """Read the results of a sweep.
+
+    Args:
+        storage: Storage folder; None for the default of the scripts.
+        name: Name of the sweep.
+        study_storage: URL of the Optuna storage; None for the default of the scripts.
+
+    Raises:
+        UserError: There is no such sweep, or its study cannot be read.
+    """
     folder, plan = open_plan(storage, name)
     url = study_url(folder, study_storage_of(study_storage))
     file = database(url)
-    if file is not None and not file.is_file():  # Optuna would make an empty one
+    if file is not None and not file.is_file():  # otherwise Optuna would create an empty file
         raise UserError(
             f"a sweep's Optuna study must be there; {file} is not: check --storage, or give the sweep's --study-storage"
         )
@@ -122,7 +131,7 @@ def open_results(storage: str | None, name: str, study_storage: str | None = Non
 
 
 def open_plan(storage: str | None, name: str) -> tuple[Folder, Plan]:
-    """The folder of the sweep of this name, and what was asked of it. Raises `UserError` if there is none."""
+    """Return the folder and the plan of a sweep. Raises `UserError` if there is no sweep of this name."""
     storage = storage_of(storage)
     folder = sweep_folder(storage, name) if is_name(name) else None
     plan = None if folder is None else read_plan(folder)
@@ -135,18 +144,18 @@ def open_plan(storage: str | None, name: str) -> tuple[Folder, Plan]:
 
 
 def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Confirmation | None:
-    """How the confirmation of a sweep's leaders stands, if there is one; `searched` are the search's trials.
+    """Read the confirmation of a sweep, or return None if there is none.
 
-    Raises `UserError` if it cannot be read.
+    `searched` holds the rows of the search's trials. Raises `UserError` if the confirmation cannot be read.
     """
     plan = read_plan(folder, CONFIRM_FILE)
     return None if plan is None else Confirmation(plan, read_rows(plan, url), searched)
 
 
 def study_url(folder: Folder, given: str | None) -> str:
-    """The Optuna storage: the one given, else a SQLite file in the sweep's folder.
+    """Return the URL of the Optuna storage: the given one, else a SQLite file in the sweep's folder.
 
-    Raises `UserError` if the folder is of an object store, which cannot hold a SQLite file.
+    Raises `UserError` if none is given and the folder is in an object store, which cannot hold a SQLite file.
     """
     if given:
         return given
@@ -156,13 +165,14 @@ def study_url(folder: Folder, given: str | None) -> str:
 
 
 def tracking_uri_of(folder: Folder, given: str | None) -> str:
-    """Return where the sweep in this folder is recorded.
+    """Return the MLflow address of the sweep in this folder.
 
-    It is the address given, else `$MLFLOW_TRACKING_URI`, else mlflow.db in the storage folder. An address that the
-    folder notes is never followed: whoever wrote the folder chose it, and would be sent the user's credentials.
+    It is the given address, else `$MLFLOW_TRACKING_URI`, else mlflow.db in the storage folder. The function never
+    follows an address that is written in the folder. The author of the folder chose that address, and its server would
+    receive the user's credentials.
 
     Raises:
-        UserError: the sweep was recorded elsewhere, or its storage is an object store, and no address was given.
+        UserError: No address was given, and the sweep was recorded elsewhere or its storage is an object store.
     """
     asked = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
     if asked:
@@ -179,7 +189,7 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
 
 
 def _holds_sweep(storage: Folder, name: str) -> bool:
-    """Return whether there is a sweep. A link counts as one, so that whoever opens it learns why it cannot be."""
+    """Return whether a folder holds a sweep. A link counts as one, so that opening it raises an error that says why."""
     try:
         return (storage / name).exists(PLAN_FILE)
     except UserError:
@@ -189,7 +199,7 @@ def _holds_sweep(storage: Folder, name: str) -> bool:
 
 
 def known_sweeps(storage: Folder) -> list[str]:
-    """The names of the sweeps in a storage. Raises `UserError` if it cannot be read."""
+    """Return the names of the sweeps in a storage folder. Raises `UserError` if the folder cannot be read."""
     try:
         return [name for name in storage.names() if is_name(name) and _holds_sweep(storage, name)]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What each trial of a sweep does, and who runs the sweep: read from its storage alone."""
+"""Status of a sweep, its trials and its driver, read from the sweep's storage alone."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ Does: TypeAlias = Literal["training", "waiting", "ended"]
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """One trial. Times are seconds since 1970, UTC.
+    """Status of one trial.
 
-    state: as Optuna names it. does: "waiting" is a trial that was begun or asked for and that nobody trains now.
-    score: of its last report, after `critic_updates`; None before the first, and where it is not finite.
-    last_sign: when it last wrote a record: its start, a report or its end.
+    Attributes:
+        state: Optuna's name of the trial's state.
+        does: "training", "ended", or "waiting" for a trial that exists but that nobody trains now.
+        critic_updates: Critic updates at the last report.
+        score: Score of the last report; None before the first report or if it is not finite.
+        best: Best score; None before the first.
+        last_sign: Time of the last record (start, report or end), in seconds since 1970, UTC.
     """
 
     label: str
@@ -40,9 +44,14 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A sweep as it stands at the time `now`; `trials` are those asked for so far, of `asked` in all.
+    """Status of a sweep, with the trials of its confirmation.
 
-    Those that confirm its leaders are among them.
+    Attributes:
+        asked: Number of planned trials.
+        budget: Critic updates of a complete trial.
+        now: Time of the status, in seconds since 1970, UTC.
+        driver: Driver that holds the sweep, or None.
+        trials: Trials that exist so far.
     """
 
     name: str
@@ -58,7 +67,7 @@ class Status:
         return self.count("ended")
 
     def count(self, does: Does) -> int:
-        """How many trials do this."""
+        """Return the number of trials with this activity."""
         return sum(trial.does == does for trial in self.trials)
 
     def as_json(self) -> dict[str, Any]:
@@ -66,7 +75,7 @@ class Status:
 
 
 def read_status(results: Results) -> Status:
-    """How a sweep stands. Raises `UserError` if what its trials wrote cannot be read."""
+    """Read the status of a sweep. Raises `UserError` if the records of its trials cannot be read."""
     folder, plan = results.folder, results.plan
     confirming = 0 if results.confirmation is None else results.confirmation.plan.trials
     try:
@@ -97,12 +106,12 @@ def _does(row: Row, driver: Driver | None, has_begun: bool) -> Does:
     if row.state not in ("RUNNING", "WAITING"):
         return "ended"
     held = driver is not None and driver.may_live and row.session == driver.session
-    # A trial that was handed out and has written nothing waits for a node to come.
+    # A trial that was handed out and has no record yet is waiting for a node.
     return "training" if held and has_begun else "waiting"
 
 
 def _last(spool: Spool, objective: str) -> tuple[float | None, float | None]:
-    """Time of the last record, and the score of the last report."""
+    """Return the time of the last record and the score of the last report; None for what is missing."""
     last_sign, score = None, None
     for name in reversed(spool.segments()):
         match spool.read(name):
@@ -120,7 +129,7 @@ def _finite(value: float) -> float | None:
 
 
 def ago(seconds: float) -> str:
-    """So long ago, in words."""
+    """Format a duration as a time in the past, such as "5 min ago"."""
     whole = max(0, round(seconds))  # another machine's clock may be ahead
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if whole >= 2 * length:

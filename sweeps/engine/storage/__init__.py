@@ -1,1 +1,1 @@
-"""What is kept of a sweep and of each trial: layout, records, checkpoints and lease."""
+"""Files of a sweep and its trials: layout, records, checkpoints and lease."""

@@ -1,4 +1,4 @@
-"""What each trial of a sweep reported, from its records alone: each file is read once."""
+"""History of each trial, read from its spool; each file is read once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GENERATOR_UPDATES, SECONDS = "train/generator_updates", "train/seconds"
 
 @dataclass(frozen=True)
 class History:
-    """One trial's records. label: what the trial is called; segments: their names; steps: its reports, by updates."""
+    """One trial's records. `segments` holds their file names; `steps` holds the reports by ascending critic updates."""
 
     number: int
     label: str
@@ -27,27 +27,27 @@ class History:
     end: EndRecord | None = None
 
     def curve(self, metric: str) -> dict[int, float]:
-        """Critic updates -> the metric, where it was reported as a finite number."""
+        """Return the finite values of a metric by critic updates."""
         values = {step.critic_updates: step.metrics.get(metric, math.nan) for step in self.steps}
         return {step: value for step, value in values.items() if math.isfinite(value)}
 
     def at(self, critic_updates: int) -> Mapping[str, float]:
-        """All that was reported after so many critic updates; empty if nothing was."""
+        """Return all metrics of the report at this number of critic updates; empty if there is no such report."""
         return next((step.metrics for step in self.steps if step.critic_updates == critic_updates), {})
 
     @property
     def last(self) -> Mapping[str, float]:
-        """The last report's metrics; empty before the first."""
+        """Return the metrics of the last report; empty before the first."""
         return self.steps[-1].metrics if self.steps else {}
 
     @property
     def machine(self) -> str:
-        """The processor or GPU that it began on, where that was recorded."""
+        """Return the CPU or GPU that the trial began on; empty if that was not recorded."""
         return self.start.machine if self.start is not None else ""
 
     @property
     def span_ms(self) -> tuple[int, int] | None:
-        """From its start to its end, or to its last record if it has not ended: milliseconds since 1970."""
+        """Return the times of the first and the last record, in milliseconds since 1970; None without records."""
         times = [step.timestamp_ms for step in self.steps]
         if self.start is not None:
             times.append(self.start.started_ms)
@@ -57,7 +57,7 @@ class History:
 
 
 def read_histories(folder: Folder, rows: Sequence[Row]) -> dict[int, History]:
-    """The history of each of these trials, by number. Raises `UserError` if a record cannot be read."""
+    """Read the history of each of these trials, by number. Raises `UserError` if a record cannot be read."""
     try:
         return {row.number: _history(folder, row) for row in rows}
     except (OSError, ValueError) as error:
@@ -73,7 +73,7 @@ def _history(folder: Folder, row: Row) -> History:
     for name in names:
         try:
             segment = spool.read(name)
-        except FileNotFoundError:  # an end that was taken back since it was listed
+        except FileNotFoundError:  # an end record deleted since the listing, as its trial runs again
             continue
         match segment:
             case StartRecord():

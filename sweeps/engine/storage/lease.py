@@ -1,4 +1,4 @@
-"""A lease: the file in a sweep's folder that its one driver keeps fresh."""
+"""Lease of a sweep: a file in its folder that the sweep's only driver renews."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ FILE = "lease.json"
 BEAT_S = 5.0
 WATCH_S = 2.5 * BEAT_S
 STALE_S = 60.0
-LATEST_S = 2.0**33  # the year 2242: later dates are no dates
+LATEST_S = 2.0**33  # the year 2242: a lease with a later date is not valid
 SETTLE_S = 0.5
 
 
 @dataclass(frozen=True)
 class Driver:
-    """The process that took a sweep last and has not given it back.
+    """Process that took a sweep last and has not released it.
 
     Attributes:
-        session: name of the lease.
-        host: name of the machine.
-        pid: process id there.
-        renewed: when it last renewed the lease, in seconds since 1970, UTC.
-        may_live: whether it may still live.
-        is_ahead: whether the lease is dated in the future. A clock is wrong then, and `may_live` is false.
+        session: Name of the lease.
+        host: Name of the machine.
+        pid: Process id on that machine.
+        renewed: Time of the last renewal, in seconds since 1970, UTC.
+        may_live: The process may still be running.
+        is_ahead: The lease is dated in the future. Then a clock is wrong, and `may_live` is False.
     """
 
     session: str
@@ -48,7 +48,7 @@ class Driver:
 
 
 def driver_of(folder: Folder) -> Driver | None:
-    """Return who holds the sweep in this folder, or None. Raises `OSError` if its file cannot be read."""
+    """Return the driver that holds the sweep in this folder, or None. Raises `OSError` if the file cannot be read."""
     found = _read(folder)
     if not found:
         return None
@@ -59,10 +59,10 @@ def driver_of(folder: Folder) -> Driver | None:
 
 
 class Lease:
-    """Held from `acquire` to `release` by a thread that renews it every few seconds.
+    """Lease that a thread renews every `BEAT_S` seconds from `acquire` to `release`.
 
-    If another driver has taken the sweep meanwhile, which can be only after this one was still for a
-    minute, the thread interrupts the main thread as Ctrl-C does.
+    Another driver can take the sweep after this one has not renewed the lease for `STALE_S` seconds. Then the thread
+    interrupts the main thread as Ctrl-C does.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -71,16 +71,16 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def acquire(self) -> None:
-        """Take the sweep. Raises `UserError` if another driver, that may still live, has it."""
+        """Take the sweep. Raises `UserError` if another driver holds it and may still be running."""
         other = _read(self._folder)
         if other and _is_ahead(other):
-            # A clock has jumped, there or here, so the time says nothing. A driver that lives renews its lease.
+            # A clock is wrong, so the date says nothing. Wait to see whether the driver renews its lease.
             self._stopping.wait(WATCH_S)
             following = _read(self._folder)
             other = {} if following.get("beat") == other["beat"] else following
         self._refuse(other)
         self._beat()
-        # Of two that began at once, both have written by now, and the later one stays.
+        # If two drivers began at once, both have written by now. The driver that wrote last keeps the sweep.
         self._stopping.wait(SETTLE_S)
         self._refuse(_read(self._folder))
         self._thread.start()
@@ -103,11 +103,11 @@ class Lease:
         while not self._stopping.wait(BEAT_S):
             try:
                 if _read(self._folder).get("session", self.session) != self.session:
-                    # A signal, not `interrupt_main`: that would not wake a main thread that waits.
+                    # Send a signal, because `interrupt_main` would not wake a waiting main thread.
                     signal.pthread_kill(_main_thread(), signal.SIGINT)
                     return
                 self._beat()
-            except (OSError, UserError):  # the storage may be back at the next beat
+            except (OSError, UserError):  # the storage may be back at the next renewal
                 continue
 
     def _beat(self) -> None:
@@ -130,7 +130,7 @@ def _main_thread() -> int:
 
 
 def _read(folder: Folder) -> dict[str, Any]:
-    """Return what the file says; empty if there is none, or none that a driver wrote whole."""
+    """Return the content of the lease file; empty if there is no file or the file is not a valid lease."""
     try:
         found = folder.json(FILE)
     except UserError:
@@ -150,12 +150,12 @@ def _is_lease(found: dict[str, Any]) -> bool:
 
 
 def _is_ahead(other: dict[str, Any]) -> bool:
-    """Return whether a lease of another machine was renewed later than a clock may be off."""
+    """Return whether another machine's lease is dated more than `STALE_S` seconds in the future."""
     return bool(other["place"] != _place() and other["beat"] - time.time() > STALE_S)
 
 
 def _place() -> str:
-    """Where process ids are one's own: two containers may have the same host name."""
+    """Return a name of this pid namespace. A host name is not enough: two containers may share one."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
     if not boot.exists() or not namespace.exists():
@@ -164,7 +164,7 @@ def _place() -> str:
 
 
 def _may_live(other: dict[str, Any]) -> bool:
-    """In this place the process itself tells; of another only the time since its last sign of life."""
+    """Return whether a driver may be running: from its process in this pid namespace, else from its last renewal."""
     if other["place"] == _place():
         try:
             process = psutil.Process(other["pid"])

@@ -1,15 +1,14 @@
-"""A trial's records on their way to MLflow: numbered JSON segments that are written once.
+"""Spool of a trial: its records as JSON files (segments), which are uploaded to MLflow later.
 
-A training process writes them next to its checkpoints and never waits for a tracking server; one
-uploader reads them whenever it can. A segment that is already there is left as it is, so a step
-computed again after a resume keeps the time it was first recorded at (which is part of a point's
-identity in MLflow), and reading a spool twice gives the same points.
+A training process writes segments next to its checkpoints and never waits for a tracking server. One uploader reads
+them when the server answers. An existing segment is never overwritten. So a step that is computed again after a resume
+keeps its first timestamp, which is part of a point's identity in MLflow. Reading a spool twice gives the same points.
 
-    <trial folder>/spool/000000000-start.json     StartRecord   once, before anything else
-    <trial folder>/spool/<critic updates>.json    ReportRecord    one per report, nine digits
-    <trial folder>/spool/end.json                 EndRecord     once the trial is complete, pruned or failed
+Segments lie in `<trial folder>/spool/`, and their names sort in the order of writing:
 
-Names sort in the order in which the segments were written.
+- `000000000-start.json`: a `StartRecord`, written before anything else.
+- `<critic updates>.json`, with nine digits: a `ReportRecord`, one per report.
+- `end.json`: an `EndRecord`, written once the trial is complete, pruned or failed.
 """
 
 from __future__ import annotations
@@ -40,7 +39,10 @@ _MOST_VALUES = 1_000  # MLflow takes no more at a time
 
 @dataclass(frozen=True)
 class StartRecord:
-    """What a trial is, and the processor or GPU that it began on. Times are milliseconds since 1970, UTC."""
+    """Number, parameters and seed of a trial, and the CPU or GPU that it began on.
+
+    Times in all records are milliseconds since 1970, UTC.
+    """
 
     trial: int
     params: dict[str, Param]
@@ -51,7 +53,7 @@ class StartRecord:
 
 @dataclass(frozen=True)
 class ReportRecord:
-    """One report: metrics after so many critic updates; `image` names a PNG under `samples/`."""
+    """Metrics of one report step. `image` is the name of a PNG under `samples/`."""
 
     critic_updates: int
     timestamp_ms: int
@@ -61,7 +63,7 @@ class ReportRecord:
 
 @dataclass(frozen=True)
 class BestCheckpoint:
-    """The trial's lowest value of the objective and the folder under `checkpoints/` it was reached in."""
+    """Lowest value of the objective, and the name of its checkpoint's folder under `checkpoints/`."""
 
     critic_updates: int
     value: float
@@ -70,9 +72,16 @@ class BestCheckpoint:
 
 @dataclass(frozen=True)
 class EndRecord:
-    """How a trial ended; `model_dir` names the folder in the trial's own that holds the exported generator.
+    """End of a trial.
 
-    test: what the best checkpoint scores on the test split, of a trial that confirms another.
+    Attributes:
+        state: COMPLETE, PRUNED or FAIL.
+        reason: Reason of the end, for the user.
+        ended_ms: Time of the end.
+        critic_updates: Critic updates at the end.
+        best: Best checkpoint, or None.
+        model_dir: Subfolder of the trial's folder with the exported generator, or None.
+        test: Scores of a confirming trial's best checkpoint on the test split, by metric.
     """
 
     state: TrialState
@@ -88,28 +97,30 @@ Segment: TypeAlias = StartRecord | ReportRecord | EndRecord
 
 
 def step_name(critic_updates: int) -> str:
-    """The name of a step's segment."""
+    """Return the file name of a report step's segment."""
     return f"{critic_updates:09d}.json"
 
 
 class Spool:
-    """The segments of one trial; `folder` is the trial's own, the segments lie in `spool/` below it."""
+    """Reader and writer of one trial's segments, which lie in `spool/` below the trial's folder."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder / "spool"
 
     def start(self, trial: int, params: Mapping[str, Param], seed: int, started_ms: int, machine: str = "") -> bool:
-        """Record what the trial is. False if that was recorded before: then it is left as it is."""
+        """Write the start record. Return False, and change nothing, if it exists."""
         return self._write_once(START_NAME, StartRecord(trial, dict(params), seed, started_ms, machine))
 
     def step(
         self, critic_updates: int, timestamp_ms: int, metrics: Mapping[str, float], image: str | None = None
     ) -> bool:
-        """Record a report. False if this step was recorded before: then it is left as it is.
+        """Write the record of a report step. Return False, and change nothing, if it exists.
 
-        The PNG must be written before: a reader may ask for it at once. Raises `UserError` for a
-        metric's name that MLflow would refuse, with all that stand beside it, and for a step that
-        is not an integer of at most nine digits.
+        Write the PNG before, because a reader may open it at once.
+
+        Raises:
+            UserError: The step is not an integer of at most nine digits. Or MLflow would refuse the name of a metric,
+                and with it all metrics of the step.
         """
         if not isinstance(critic_updates, int) or not 0 <= critic_updates <= _MAX_UPDATES:
             raise UserError(
@@ -133,10 +144,9 @@ class Spool:
         model_dir: str | None = None,
         test: Mapping[str, float] | None = None,
     ) -> bool:
-        """Record how the trial ended. False if an end was recorded before: see `reopen`.
+        """Write the end record. Return False, and change nothing, if it exists; see `reopen`.
 
-        test: what the best checkpoint scores on the test split. The model's files must be written before. Raises
-        `UserError` for a state Optuna does not end with.
+        See `EndRecord` for the arguments. Write the model's files before. Raises `UserError` for an unknown state.
         """
         if state not in _STATES:
             raise UserError(f"a trial ends as one of {', '.join(_STATES)}; given {state!r}: give one of these")
@@ -145,23 +155,23 @@ class Spool:
         )
 
     def reopen(self) -> None:
-        """Take the end back, for a trial that runs again; its steps stay. Nothing happens where it has not ended."""
+        """Delete the end record, if there is one, because the trial runs again. The other records stay."""
         self.folder.delete(END_NAME)
 
     def has_ended(self) -> bool:
-        """Whether an end is recorded."""
+        """Return whether the spool has an end record."""
         return self.folder.exists(END_NAME)
 
     def segments(self) -> list[str]:
-        """The names of the segments that are there, in order; empty where there is no spool yet."""
+        """Return the sorted names of all segments; empty if there is no spool yet."""
         return [name for name in self.folder.names() if name.endswith(".json")]
 
     def read(self, name: str) -> Segment:
-        """Return one segment. Whoever wrote it, it names no file but those that a trial writes.
+        """Read and check one segment, so that a forged segment cannot name files outside the trial's own.
 
         Raises:
-            FileNotFoundError: it is not there.
-            ValueError: the file is not a segment.
+            FileNotFoundError: There is no such segment.
+            ValueError: The file is not a valid segment.
         """
         try:
             return _parse(name, self.folder.json(name))
@@ -178,7 +188,7 @@ class Spool:
 
 
 def _json(segment: Segment) -> bytes:
-    """Numbers that JSON does not have are written as the strings "nan", "inf" and "-inf"."""
+    """Encode a segment. JSON has no NaN or infinity, so these become the strings "nan", "inf" and "-inf"."""
     fields = asdict(segment)
     if isinstance(segment, ReportRecord):
         fields["metrics"] = {key: _plain(value) for key, value in segment.metrics.items()}

@@ -1,4 +1,4 @@
-"""What is kept of one trial in the storage: its records, sample grids, checkpoints and, in the end, its generator."""
+"""Store of one trial: its records, sample grids and checkpoints, and its generator at the end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from wgan_core.training.checkpoint import Checkpoint, DamagedCheckpoint
 
 
 class TrialStore:
-    """One trial's folder; `objective` is the score that decides which of its checkpoints is the best.
+    """Reader and writer of one trial's folder. The lowest score of `objective` marks the best checkpoint.
 
-    A trial may end between any two writes. A report counts once its record is there, which is written last, and from
-    then on may be in MLflow: reached again, perhaps on another number of lanes and with other last bits, it stays, and
-    the study is told its score. A checkpoint of a report without a record is deleted. So study, record, picture and
-    checkpoint always are of the same state.
+    A process may die between any two writes. So `report` writes the record last, and a report counts once its record
+    exists. From then on it may be in MLflow, so it is never overwritten. A resumed trial that reaches the same step may
+    differ in its last bits, but it reports the recorded score to the study. A report checkpoint without a record is
+    deleted. So study, record, picture and checkpoint always belong to the same training state.
     """
 
     def __init__(self, folder: Folder, objective: str) -> None:
@@ -32,13 +32,17 @@ class TrialStore:
         self._best = self._recall_best()
 
     def start(self, claim: Claim, machine: str, in_company: bool = False) -> Checkpoint | None:
-        """Record that the trial is trained, and on what; its last checkpoint if it has been before.
+        """Record the start of the trial and return the checkpoint to continue from, if there is one.
 
-        in_company: not one of a report that the study does not know of. Of a cohort that died amid a report only some
-        have one, and trials that reported at the same time, and were judged beside each other, go on doing so.
+        Args:
+            claim: The trial, with the step of its last report to the study.
+            machine: Description of the CPU or GPU that trains it.
+            in_company: The trial may train in a cohort. Then a checkpoint of a report that the study does not know is
+                skipped. Only some trials of a cohort that died amid a report have such a checkpoint. Without it, all of
+                them repeat that report at the same time and are judged together.
         """
         trial = claim.trial
-        self._spool.reopen()  # an end that the study does not know of: the process died in between
+        self._spool.reopen()  # the process died after it wrote an end and before the study knew of it
         self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms(), machine)
         self._forget_unrecorded()
         found = self._latest_told(claim.step) if in_company else checkpoints.latest(self._checkpoints)
@@ -47,13 +51,13 @@ class TrialStore:
 
     def _forget_unrecorded(self) -> None:
         recorded, names = self._spool.segments(), checkpoints.valid(self._checkpoints)
-        # A checkpoint has the name of its record.
+        # A checkpoint and its record have the same name, without the record's suffix.
         forgotten = {name for name in names if f"{name}.json" not in recorded and self._is_report(name)}
         if forgotten:
             checkpoints.keep(self._checkpoints, set(names) - forgotten)
 
     def _is_report(self, name: str) -> bool:
-        """And not a state that was saved between two."""
+        """Return whether this checkpoint belongs to a report step."""
         try:
             return bool(checkpoints.read_scores(self._checkpoints / name)[0])
         except DamagedCheckpoint:
@@ -65,15 +69,17 @@ class TrialStore:
                 found = checkpoints.read(self._checkpoints / name)
             except DamagedCheckpoint:
                 continue
-            if found.critic_updates <= step or not found.scores:  # saved between two reports
+            if found.critic_updates <= step or not found.scores:  # no scores: saved between two reports
                 return found
         return None
 
     def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> float:
-        """Keep a report: sample grid, the checkpoint if the score is a number, and record; the score that is kept.
+        """Write a report's sample grid, its checkpoint if the score is finite, and its record.
 
-        Of a report that is recorded already all stays, but for a checkpoint that was damaged: the one that takes its
-        place has the recorded scores.
+        If the report is recorded already, only a damaged checkpoint is replaced. The new one gets the recorded scores.
+
+        Returns:
+            The recorded score of the objective.
         """
         step = checkpoint.critic_updates
         recorded = self._recorded(step)
@@ -99,25 +105,25 @@ class TrialStore:
         return found.metrics
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a state between two reports, to go on from; whatever else is kept stays as it is."""
+        """Write a checkpoint between two reports, to continue from."""
         checkpoints.write(self._checkpoints, checkpoint)
 
     def tidy(self) -> None:
-        """Delete all checkpoints but the last two and the best; once the study knows which that is."""
+        """Delete all checkpoints but the last two and the best. Call it once the study has recorded the report."""
         best = {self._best.checkpoint} if self._best else set()
         checkpoints.keep(self._checkpoints, best | set(checkpoints.valid(self._checkpoints)[-2:]))
 
     def end(self, state: TrialState, reason: str, critic_updates: int, test: Mapping[str, float] | None = None) -> None:
-        """Write the best generator and record the end. The study is told after this, so an end is never lost.
+        """Write the best generator and the end record. Call it before the study ends the trial, so no end is lost.
 
-        test: what the best checkpoint scores on the test split, if that was asked.
+        `test` holds the scores of the best checkpoint on the test split, if it was scored.
         """
-        if self._best is not None and self._best.critic_updates > critic_updates:  # of a report that it was never told
+        if self._best is not None and self._best.critic_updates > critic_updates:  # the study never got that report
             self._best = self._recall_best(critic_updates)
         self._spool.end(state, reason, _now_ms(), critic_updates, self._best, self._write_model(), test)
 
     def best(self) -> Checkpoint | None:
-        """The best checkpoint; None before the first score, or where it is damaged."""
+        """Return the best checkpoint; None before the first score or if it is damaged."""
         if self._best is None:
             return None
         try:
@@ -127,20 +133,20 @@ class TrialStore:
 
     def _write_model(self) -> str | None:
         best = self.best()
-        if best is None:  # it may be damaged, and that the very reason of the end
+        if best is None:  # no score yet, or a damaged checkpoint, which may be why the trial failed
             return None
         write_generator(self._folder / MODEL, best)
         return MODEL
 
     def _recall_best(self, until: float = math.inf) -> BestCheckpoint | None:
-        """Of the reports up to so many critic updates."""
+        """Find the best checkpoint among the reports up to this number of critic updates."""
         best: BestCheckpoint | None = None
         for name in checkpoints.valid(self._checkpoints):
             try:
                 scores, step = checkpoints.read_scores(self._checkpoints / name)
             except DamagedCheckpoint:
                 continue
-            value = scores.get(self._objective)  # None: saved between two reports
+            value = scores.get(self._objective)  # None: a checkpoint between two reports
             if value is not None and step <= until and (best is None or value < best.value):
                 best = BestCheckpoint(step, value, name)
         return best

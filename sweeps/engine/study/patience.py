@@ -13,8 +13,8 @@ from wgan_core.errors import one_line
 
 LONGEST_S = 600.0
 PAUSE_S = 0.5
-# SQLSTATE of a server that cannot be reached, shuts down, or is not ready yet (PostgreSQL, appendix A). An error with no
-# SQLSTATE means that the database driver could not connect or was cut off.
+# SQLSTATE of a server that cannot be reached, shuts down, or is not ready yet (PostgreSQL, appendix A). If an error has
+# no SQLSTATE, the database driver could not connect or was cut off.
 _AWAY = ("08", "57P")
 # Messages of PostgreSQL for a connection that it will always refuse. These errors have no SQLSTATE at connection time.
 _NOT_AWAY = ("authentication failed", "does not exist", "no pg_hba.conf entry")

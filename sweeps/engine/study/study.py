@@ -162,8 +162,8 @@ class Study:
         counted = LOSSES if is_lost else FAULTS
         count = int(died and not leaves)
         found = self._patience.wait(lambda: self._releases.due(holder, counted, count, why))
-        # Record all deaths before any trial waits again. If the actor restarts in between and retries, the records still
-        # hold how many trials died together.
+        # Record all deaths before any trial waits again. If the actor restarts in between and retries, the records say
+        # how many trials died together.
         for each in found:
             if each.death is not None:
                 self._patience.wait(partial(self._releases.record_death, each.told.number, each.death))

@@ -55,8 +55,8 @@ class Screen:
     problem: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # The last line stays empty, so that the terminal's echo of Ctrl-C breaks no other line. One more line stays free
-        # below it, because rich cannot erase lines that have scrolled away.
+        # The last line stays empty, so that the terminal's echo of Ctrl-C breaks no other line. One more line below it
+        # stays free, because rich cannot erase lines that have scrolled away.
         width, height = options.max_width, options.max_height - 2
         running = self.view.running
         head = self._head(width)[: max(2, height - TRIALS) if running else height]
@@ -238,7 +238,7 @@ class LiveView(Plain):
 
 
 class _InTurn(Console):
-    """A console that only one thread at a time prints or draws on. With rich alone, two threads may draw the view twice."""
+    """A console that only one thread at a time writes to. With rich alone, two threads may draw the view twice."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -77,8 +77,8 @@ class Estimate:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        # Times in seconds at which the sum of critic updates over all trials changed, and the new sums. The first sum was
-        # reached before this stage began.
+        # Times in seconds at which the sum of critic updates over all trials changed, and the new sums. The first entry
+        # is that of the first look: its updates were done before.
         self._changes: list[tuple[float, int]] = []
 
     def look(self, rows: Sequence[Row], elapsed_s: float) -> Pace:
@@ -113,7 +113,7 @@ class Estimate:
         return max(usual - step, (self._plan.budget - step) / 2)
 
     def _of_late(self, now_s: float) -> float | None:
-        """Return the updates per second over the last minute, or since the last change before that minute."""
+        """Return the updates per second since the last earlier change at least a minute ago, else since the first."""
         last_s, done = self._changes[-1]
         before = [change for change in self._changes[:-1] if change[0] <= now_s - WINDOW_S]
         since_s, since = before[-1] if before else self._changes[0]

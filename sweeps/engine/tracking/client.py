@@ -77,9 +77,9 @@ class Client(MlflowClient):
         _copy(Path(local_dir), _below(place, artifact_path or ""))
 
     def other_model_files(self, model_id: str, local_dir: str) -> list[str]:
-        """Return the files that a model on a server has and a folder lacks, at most 100 of them.
+        """Return at most 100 files that a model on a server has and the folder `local_dir` lacks.
 
-        A local model's files are deleted before `log_model_artifacts` writes, so the list is then empty.
+        For a local model the list is empty, because `log_model_artifacts` deletes its files before it writes.
         """
         location = self.get_logged_model(model_id).artifact_location
         if self._place(location, model_id) is not None:
@@ -98,9 +98,9 @@ class Client(MlflowClient):
         return found[:_MOST_LISTED]
 
     def _repository(self, location: str) -> ArtifactRepository:
-        """Return MLflow's access to the files at a location, which `_place` has allowed.
+        """Return MLflow's repository of the files at a location that `_place` has allowed.
 
-        MLflow's own methods would ask the server again for the location, and the server could name another one.
+        MLflow's own methods would ask the server for the location again, and the server could answer another one.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -218,7 +218,11 @@ def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], m
 def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[str, str]) -> LoggedModel:
     """Find or create the model of the trial's run that holds this checkpoint.
 
-    The model's files are always rewritten. Loading a model runs its code, and the store may come from a stranger.
+    The model's files are always rewritten, and a model with foreign files is not used. Loading a model runs its code,
+    and the store may come from a stranger.
+
+    Raises:
+        UserError: Even a new model has foreign files.
     """
     client, checkpoint = record.client, candidate.checkpoint
     made = client.search_logged_models([record.experiment_id], f"source_run_id = '{run_id}'")

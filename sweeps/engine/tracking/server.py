@@ -236,7 +236,7 @@ def _is_free(port: int) -> bool:
 
 
 def _held(host: str, port: int) -> socket.socket:
-    """Return a socket that holds a port without listening: nobody else can listen there, and connections are refused.
+    """Return a socket that holds a port without listening, so that nobody else can listen there.
 
     Raises:
         OSError: The port is taken, or belongs to the system.
@@ -244,7 +244,7 @@ def _held(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         held = socket.socket(family)
-    except OSError:  # A machine without IPv6. Nobody can listen there.
+    except OSError:  # The machine has no IPv6, so nobody can listen there.
         return socket.socket()
     try:
         # Connections that were closed just now do not count as taking the port.
@@ -254,7 +254,7 @@ def _held(host: str, port: int) -> socket.socket:
         held.bind((host, port))
     except OSError as error:
         held.close()
-        if family == socket.AF_INET6 and error.errno == errno.EADDRNOTAVAIL:  # IPv6 without a loopback
+        if family == socket.AF_INET6 and error.errno == errno.EADDRNOTAVAIL:  # IPv6 has no loopback address.
             return socket.socket()
         raise
     return held

@@ -185,10 +185,10 @@ def pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
     """Yield the entries of all pages of a search.
 
     Args:
-        search: returns the page at a token; None stands for the first page.
+        search: Returns the page at a token; None stands for the first page.
 
     Raises:
-        ServerUnreachable: the pages do not end. A broken or hostile server could keep a sweep waiting for ever.
+        ServerUnreachable: The pages do not end. A broken or hostile server must not keep a sweep waiting forever.
     """
     token, began, seen = None, time.monotonic(), {None, ""}
     while True:

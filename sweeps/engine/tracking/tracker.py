@@ -3,7 +3,7 @@
     sweep folder/trials/<label>/spool/  ->  one uploader thread in the driver  ->  MLflow
 
 Training never talks to MLflow. The uploader may be stopped, killed and restarted at any time, and the server may be
-down meanwhile. A record stays in the spool until MLflow has it, and MLflow gets each record once.
+down meanwhile. A record stays in the spool until MLflow has it, and MLflow stores each record only once.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ class TrialUpload:
         self._save(note)
 
     def _log_samples(self, store: Store, run_id: str, samples: Sequence[Sample], note: UploadCursor) -> None:
-        """Write sample grids to a run. If the run's files may not be written, note them as missing."""
+        """Write sample grids to a run. If the place of the run's files is not allowed, note them as missing."""
         try:
             log_samples(store, run_id, samples)
         except MisplacedFiles:

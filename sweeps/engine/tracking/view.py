@@ -69,7 +69,7 @@ def view(
     images: Sequence[str],
     scores: Sequence[str] = (),
 ) -> str:
-    """Return the value of the experiment tag that holds the view. The tag's name is `VIEW_TAG` and the sweep's id.
+    """Return the value of the experiment tag that holds the view. Its name is `VIEW_TAG` followed by the sweep's id.
 
     Args:
         sweep: The sweep's name.

@@ -1,7 +1,7 @@
 """Pairs of a critic and a generator, by name.
 
-Each shipped pair has a module here, which is imported when the pair is first made. So this module imports no torch, and
-the help of a command can list the pairs quickly.
+Each shipped pair has its own module in this package. That module is imported when the pair is first made. So this
+module imports no torch, and the help of a command can list the pairs quickly.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class Pair:
     """The functions that make a critic and a generator.
 
     Attributes:
-        critic, generator: each takes a `Structure`, and options of its own by name.
-        flat: whether the critic sees a sample as one vector. A label's code is then appended to the vector.
+        critic: Takes a `Structure`, and its own options as keyword arguments.
+        generator: Takes a `Structure`, and its own options as keyword arguments.
+        flat: Whether the critic sees a sample as one vector. A label's code is then appended to the vector.
     """
 
     critic: Callable[..., nn.Module]
@@ -34,7 +35,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Shipped:
-    """A function of a module of this package, which is imported when the function is needed."""
+    """A function of a module of this package. The module is imported at the first call."""
 
     module: str
     part: str
@@ -64,7 +65,7 @@ SHIPPED = frozenset(PAIRS)
 
 
 def register(name: str, pair: Pair) -> None:
-    """Add a pair of your own under a name. Raises `UserError` if another pair has that name."""
+    """Add your own pair under a name. Raises `UserError` if another pair has that name."""
     if PAIRS.get(name, pair) != pair:
         raise UserError(f"networks must have a name of their own; given {name!r}, which is taken: choose another")
     PAIRS[name] = pair

@@ -1,4 +1,4 @@
-"""What a pair's options and samples must be. Options arrive as JSON gives them; all raise `UserError`."""
+"""Checks of a pair's options and samples. Options have the types of JSON. Each check raises `UserError` if it fails."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIDES = (28, 32, 64)
 
 
 def width(value: object, usual: int, name: str = "width") -> int:
-    """A count of units or channels."""
+    """Return a number of units or channels."""
     if not _is_size(value):
         raise _refused(name, "a whole number > 0", value, usual)
     return value
 
 
 def widths(value: object, usual: Sequence[int]) -> list[int]:
-    """Counts of units, one a hidden layer."""
+    """Return the number of units of each hidden layer."""
     if not isinstance(value, list | tuple) or not value or not all(_is_size(each) for each in value):
         raise _refused("widths", "one or more whole numbers > 0", value, list(usual))
     return list(value)
@@ -35,14 +35,14 @@ def flag(name: str, value: object) -> bool:
 
 
 def choice(name: str, value: object, known: Mapping[str, T], usual: str) -> T:
-    """What goes by this name."""
+    """Return the value that has this name among `known`."""
     if not isinstance(value, str) or value not in known:
         raise _refused(name, f"one of {', '.join(known)}", value, usual)
     return known[value]
 
 
 def initial_sd(value: object, usual: float) -> float | None:
-    """A standard deviation of initial weights, or None for torch's own draws."""
+    """Return the standard deviation of initial weights, or None for torch's own draws."""
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
@@ -51,7 +51,7 @@ def initial_sd(value: object, usual: float) -> float | None:
 
 
 def square_image(structure: Structure, name: str) -> tuple[int, int]:
-    """Channels and side, in pixels, of the samples of a pair that is made for the sides of `SIDES`."""
+    """Return the channels and the side in pixels of samples, for a pair that takes square images of `SIDES`."""
     shape = structure.sample_shape
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in SIDES:
         sides = ", ".join(map(str, SIDES))

@@ -13,7 +13,7 @@ WIDTH = 32
 
 
 def _base(structure: Structure) -> tuple[int, int, int]:
-    """Channels and the quarter size on which the pair starts."""
+    """Return the channels, and a quarter of the height and of the width."""
     shape = structure.sample_shape
     if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
         raise UserError(
@@ -24,10 +24,16 @@ def _base(structure: Structure) -> tuple[int, int, int]:
 
 
 def conv_critic(structure: Structure, width: int = WIDTH) -> nn.Module:
-    """Two strided 4x4 convolutions and a linear score (after Radford et al. 2016), without normalisation.
+    """Make a critic of two strided 4x4 convolutions and a linear score, without normalisation.
 
-    width: channels of the first layer; the second has twice as many. Raises `UserError` for another width, and for
-    images of other sizes.
+    The design follows Radford et al. 2016.
+
+    Args:
+        structure: The trial's structure.
+        width: Channels of the first layer; the second layer has twice as many.
+
+    Raises:
+        UserError: The width is out of its range, or a side of the images is no multiple of 4.
     """
     channels, height, breadth = _base(structure)
     width = checks.width(width, WIDTH)
@@ -43,9 +49,16 @@ def conv_critic(structure: Structure, width: int = WIDTH) -> nn.Module:
 
 
 def conv_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
-    """A linear layer and two strided 4x4 transposed convolutions (after Radford et al. 2016), batch-normalised.
+    """Make a generator of a linear layer and two strided 4x4 transposed convolutions, with batch normalisation.
 
-    width: channels of the last hidden layer; the one before has twice as many. Raises `UserError` as the critic does.
+    The design follows Radford et al. 2016.
+
+    Args:
+        structure: The trial's structure.
+        width: Channels of the last hidden layer; the layer before has twice as many.
+
+    Raises:
+        UserError: The width is out of its range, or a side of the images is no multiple of 4.
     """
     channels, height, breadth = _base(structure)
     width = checks.width(width, WIDTH)

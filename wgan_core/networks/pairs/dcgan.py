@@ -1,7 +1,10 @@
 """DCGAN (Radford et al. 2016, section 3 and figure 1), for images of 28, 32 or 64 pixels.
 
-As published, but for: 4x4 kernels in place of 5x5, which double and halve exactly; a width that is an option, where
-theirs is 128; and a critic without batch normalisation, which a gradient penalty forbids.
+The pair differs from the published one in three points:
+
+- Kernels are 4x4 instead of 5x5, because 4x4 kernels double and halve a side exactly.
+- The width is an option; the published width is 128.
+- The critic has no batch normalisation, because a gradient penalty forbids it.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ BASE = 4
 
 
 def _levels(side: int, width: int) -> list[tuple[int, int]]:
-    """The hidden layers from the image inwards: channels and kernel size of the convolution that leads there.
+    """Return the channels and the kernel size of each strided convolution, from the image inwards.
 
-    Each halves the side, to 4 pixels in the end, and doubles the channels. A kernel of 3 takes 7 pixels to 4 and back.
+    Each convolution halves the side, down to 4 pixels. Each one after the first doubles the channels. A kernel of 3
+    takes 7 pixels to 4 and back.
     """
     levels: list[tuple[int, int]] = []
     while side > BASE:
@@ -35,13 +39,17 @@ def _levels(side: int, width: int) -> list[tuple[int, int]]:
 def dcgan_critic(
     structure: Structure, width: int = WIDTH, layer_norm: bool = False, initial_sd: float | None = INITIAL_SD
 ) -> nn.Module:
-    """Strided convolutions down to 4x4 and a linear score; LeakyReLU(.2).
+    """Make a critic of strided convolutions down to 4x4, LeakyReLU(.2) and a linear score.
 
-    width: channels of the first layer; each further one has twice as many. layer_norm: normalise all but the first over
-    channels and pixels, per sample (Ba et al. 2016), as Gulrajani et al. 2017, section 4, recommend for critics.
-    initial_sd: standard deviation of the initial weights, whose biases are zero; None: torch's own draws.
+    Args:
+        structure: The trial's structure.
+        width: Channels of the first layer; each further layer has twice as many as the layer before.
+        layer_norm: Whether all layers but the first are normalised over channels and pixels, per sample (Ba et al.
+            2016). Gulrajani et al. 2017, section 4, recommend it for critics.
+        initial_sd: Standard deviation of the initial weights; biases start at zero. None keeps torch's own draws.
 
-    Raises `UserError` for an option that is none of these, and for images of other sizes.
+    Raises:
+        UserError: An option is out of its range, or the images have another size.
     """
     channels, side = checks.square_image(structure, "dcgan")
     normalised = checks.flag("layer_norm", layer_norm)
@@ -58,10 +66,17 @@ def dcgan_critic(
 
 
 def dcgan_generator(structure: Structure, width: int = WIDTH, initial_sd: float | None = INITIAL_SD) -> nn.Module:
-    """A linear layer to 4x4 and strided transposed convolutions up to a sample in [-1, 1]; batch-normalised, ReLU.
+    """Make a generator of a linear layer to 4x4 and strided transposed convolutions, with batch normalisation and ReLU.
 
-    width: channels of the last hidden layer; each one before has twice as many. initial_sd: as the critic's. Raises
-    `UserError` as the critic does.
+    Samples are in [-1, 1].
+
+    Args:
+        structure: The trial's structure.
+        width: Channels of the last hidden layer; each layer before has twice as many as the next.
+        initial_sd: As for the critic.
+
+    Raises:
+        UserError: An option is out of its range, or the images have another size.
     """
     channels, side = checks.square_image(structure, "dcgan")
     levels = _levels(side, checks.width(width, WIDTH))[::-1]

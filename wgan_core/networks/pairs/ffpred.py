@@ -1,6 +1,6 @@
-"""The pair of FFPred-GAN (Wan and Jones 2020): synthetic rows of protein features, for rows of any length.
+"""The pair of FFPred-GAN (Wan and Jones 2020), which generates rows of protein features, for rows of any length.
 
-Layers, slopes and initial weights are those of the published code, where rows and z have 258 entries.
+Layers, slopes and initial weights are those of the published code. Rows and z have 258 entries there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INITIAL_SD = 0.02
 
 
 class FFPredCritic(nn.Module):
-    """Flattened sample -> three hidden layers -> one score; LeakyReLU(.01). `hidden` gives the layers between."""
+    """A critic: flattened sample -> three hidden layers with LeakyReLU(.01) -> one score."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class FFPredCritic(nn.Module):
         self.score = nn.Sequential(nn.Linear(width, 1), Reshape())
 
     def hidden(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The hidden layers (N, width) of samples (N, ...), in order: what feature matching compares."""
+        """Return the outputs (N, width) of the hidden layers, in order, for feature matching. Samples are (N, ...)."""
         x, found = self.flatten(x), []
         for layer in self.layers:
             x = layer(x)
@@ -48,10 +48,16 @@ class FFPredCritic(nn.Module):
 def ffpred_critic(
     structure: Structure, width: int = CRITIC_WIDTH, initial_sd: float | None = INITIAL_SD
 ) -> FFPredCritic:
-    """D-86-86-86-1, with its hidden layers at hand.
+    """Make the critic D-86-86-86-1, where D is the length of a flattened sample.
 
-    width: units of each hidden layer. initial_sd: standard deviation of the initial weights, whose biases are zero;
-    None: torch's own draws, which are larger. Raises `UserError` for an option that is none of these.
+    Args:
+        structure: The trial's structure.
+        width: Units of each hidden layer.
+        initial_sd: Standard deviation of the initial weights; biases start at zero. None keeps torch's own draws, which
+            are larger.
+
+    Raises:
+        UserError: An option is out of its range.
     """
     critic = FFPredCritic(math.prod(structure.sample_shape), checks.width(width, CRITIC_WIDTH))
     normal_weights(critic, checks.initial_sd(initial_sd, INITIAL_SD))
@@ -61,10 +67,17 @@ def ffpred_critic(
 def ffpred_generator(
     structure: Structure, width: int = GENERATOR_WIDTH, initial_sd: float | None = INITIAL_SD
 ) -> nn.Module:
-    """z-512-512-512-D: ReLU, ReLU, tanh, linear; the samples have no bounds.
+    """Make the generator z-512-512-512-D with ReLU, ReLU, tanh and a linear output, so samples have no bounds.
 
-    width: units of each hidden layer. initial_sd: as the critic's. Raises `UserError` as the critic does. The published
-    z is as long as a sample.
+    The published z is as long as a sample.
+
+    Args:
+        structure: The trial's structure.
+        width: Units of each hidden layer.
+        initial_sd: As for the critic.
+
+    Raises:
+        UserError: An option is out of its range.
     """
     width = checks.width(width, GENERATOR_WIDTH)
     generator = nn.Sequential(

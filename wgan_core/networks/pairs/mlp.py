@@ -24,15 +24,15 @@ def mlp_critic(
     """Make a critic of fully connected layers: flattened sample -> widths -> one score.
 
     Args:
-        structure: the trial's structure.
-        widths: units of the hidden layers, in order.
-        activation: the activation of each hidden layer, a name in `wgan_core.networks.layers.ACTIVATIONS`; leaky_relu
+        structure: The trial's structure.
+        widths: Units of the hidden layers, in order.
+        activation: The activation of each hidden layer, a name in `wgan_core.networks.layers.ACTIVATIONS`; leaky_relu
             has a slope of 0.2.
-        layer_norm: whether each hidden layer is normalised over its units, per sample (Ba et al. 2016), before its
+        layer_norm: Whether each hidden layer is normalised over its units, per sample (Ba et al. 2016), before its
             activation; Gulrajani et al. 2017, section 4, recommend it for critics.
 
     Raises:
-        UserError: an option is out of its range.
+        UserError: An option is out of its range.
     """
     activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
     normalised = checks.flag("layer_norm", layer_norm)
@@ -54,14 +54,19 @@ def mlp_generator(
     output: str | None = None,
     batch_norm: bool | None = None,
 ) -> nn.Module:
-    """z -> widths -> a sample.
+    """Make a generator of fully connected layers: z -> widths -> a sample.
 
-    widths, activation: as the critic's. output: "tanh" for samples in [-1, 1], "linear" for samples without bounds;
-    None: linear for the columns of a table or of sequences, which are standardised, else tanh.
-    batch_norm: normalise all hidden layers over the batch (Ioffe and Szegedy 2015), or none; None: all but the first
-    and the last.
+    Args:
+        structure: The trial's structure.
+        widths: Units of the hidden layers, in order.
+        activation: As for the critic.
+        output: "tanh" for samples in [-1, 1], "linear" for samples without bounds. None means linear for tables and
+            sequences, whose columns are standardised, and tanh for other data.
+        batch_norm: Whether all hidden layers are normalised over the batch (Ioffe and Szegedy 2015). None means all but
+            the first and the last hidden layer.
 
-    Raises `UserError` for an option that is none of these.
+    Raises:
+        UserError: An option is out of its range.
     """
     activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
     usual = "tanh" if structure.coding is None else "linear"
@@ -72,7 +77,7 @@ def mlp_generator(
     size = structure.latent_dim
     for position, width in enumerate(hidden):
         normalised = 0 < position < len(hidden) - 1 if everywhere is None else everywhere
-        # A bias before a normalisation has a gradient of zero, of which rounding makes noise that Adam amplifies.
+        # A bias before a normalisation has no gradient but rounding noise, which Adam would amplify.
         layers.append(nn.Linear(size, width, bias=not normalised))
         if normalised:
             layers.append(nn.BatchNorm1d(width))

@@ -1,8 +1,8 @@
-"""A residual pair for images of 28, 32 or 64 pixels, after Gulrajani et al. 2017, appendix "CIFAR-10 ResNet
-architecture", and their code, which is what is meant by "published" below.
+"""A residual pair for images of 28, 32 or 64 pixels, after Gulrajani et al. 2017.
 
-At 32 pixels it is theirs, without the labels; at other sides it has as many blocks that resample as it takes. All
-blocks have one width. Convolutions over one pixel come on the smaller side of a resampling, with which they commute.
+The source is their appendix "CIFAR-10 ResNet architecture" and their code; "published" below means that code. At 32
+pixels the pair is the published one, without labels. At other sides it has as many resampling blocks as the side needs.
+All blocks have the same width. 1x1 convolutions commute with resampling, so they run on the smaller image.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from wgan_core.networks.layers import layer_norm as normalisation
 from wgan_core.networks.pairs import checks
 
 WIDTH = 32
-# The side on which the critic stops halving, and the blocks that follow there.
+# The critic halves the side to at most CRITIC_BASE pixels; PLAIN_BLOCKS blocks without resampling follow.
 CRITIC_BASE = 8
 PLAIN_BLOCKS = 2
 GENERATOR_BASE = 4
 
 
 class CriticBlock(nn.Module):
-    """Two 3x3 convolutions, each after a ReLU, beside a shortcut; `down`: both halve the side by mean pooling.
+    """A residual block of two 3x3 convolutions, each after a ReLU, and a shortcut.
 
-    first: on the image itself, which no normalisation and no ReLU comes before.
+    If `down` is set, both paths halve the side by mean pooling. The `first` block takes the image itself, without a
+    normalisation or ReLU before it, and normalises nothing.
     """
 
     def __init__(self, before: int, after: int, *, down: bool, normalised: bool, first: bool = False) -> None:
@@ -48,10 +49,10 @@ class CriticBlock(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Two 3x3 convolutions, each after batch normalisation and a ReLU, beside a shortcut; both double the side.
+    """A residual block of two 3x3 convolutions, each after batch normalisation and ReLU, and a shortcut.
 
-    Their biases would be constants a channel, which every normalisation after them takes out again: their gradient
-    would be zero, of which rounding makes noise that Adam amplifies.
+    Both paths double the side. The convolutions have no bias, because each later normalisation would remove it again.
+    The gradient of such a bias would be only rounding noise, which Adam would amplify.
     """
 
     def __init__(self, width: int) -> None:
@@ -69,12 +70,18 @@ class GeneratorBlock(nn.Module):
 
 
 def residual_critic(structure: Structure, width: int = WIDTH, layer_norm: bool = False) -> nn.Module:
-    """Residual blocks, those that halve the side first, then a mean over pixels and a linear score; ReLU.
+    """Make a critic of residual blocks with ReLU, a mean over pixels and a linear score.
 
-    width: channels of all blocks; published: 128. layer_norm: normalise before each ReLU of the blocks but the first,
-    over channels and pixels, per sample (Ba et al. 2016); published for CIFAR-10: without.
+    The blocks that halve the side come first.
 
-    Raises `UserError` for an option that is none of these, and for images of other sizes.
+    Args:
+        structure: The trial's structure.
+        width: Channels of all blocks; the published width is 128.
+        layer_norm: Whether each block but the first normalises before each ReLU, over channels and pixels, per sample
+            (Ba et al. 2016). The published critic for CIFAR-10 has no normalisation.
+
+    Raises:
+        UserError: An option is out of its range, or the images have another size.
     """
     channels, side = checks.square_image(structure, "residual")
     width, normalised = checks.width(width, WIDTH), checks.flag("layer_norm", layer_norm)
@@ -92,10 +99,16 @@ def residual_critic(structure: Structure, width: int = WIDTH, layer_norm: bool =
 
 
 def residual_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
-    """A linear layer to 4x4 (7x7 for 28 pixels), residual blocks that double the side, and a 3x3 convolution to a
-    sample in [-1, 1]; batch-normalised, ReLU.
+    """Make a generator of a linear layer to 4x4, residual blocks that double the side, and a 3x3 convolution.
 
-    width: channels of all blocks; published: 128. Raises `UserError` as the critic does.
+    At 28 pixels the linear layer leads to 7x7. Layers have batch normalisation and ReLU, and samples are in [-1, 1].
+
+    Args:
+        structure: The trial's structure.
+        width: Channels of all blocks; the published width is 128.
+
+    Raises:
+        UserError: The width is out of its range, or the images have another size.
     """
     channels, side = checks.square_image(structure, "residual")
     width = checks.width(width, WIDTH)
@@ -113,12 +126,12 @@ def residual_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
 
 
 def _doublings(side: int, base: int) -> int:
-    """How often a side can be halved until it is odd or at most `base`."""
+    """Count how often a side can be halved until it is odd or at most `base`."""
     return 0 if side % 2 or side <= base else 1 + _doublings(side // 2, base)
 
 
 def _activated(width: int, normalised: bool) -> nn.Module:
-    # The critic's ReLU is the one that costs nothing in the penalty's double backward.
+    # This ReLU costs nothing in the penalty's double backward; torch's own would.
     relu = ACTIVATIONS["relu"]()
     return nn.Sequential(normalisation(width), relu) if normalised else relu
 
@@ -128,7 +141,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _weighted(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
-    """The layer with the published initial weights: Glorot's (2010), times a gain; its biases are zero."""
+    """Set the published initial weights (Glorot and Bengio 2010, times a gain) and zero biases; return the layer."""
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

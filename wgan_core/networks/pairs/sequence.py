@@ -1,4 +1,4 @@
-"""A convolutional pair for sequences (C, L): the conv pair with one axis (after Radford et al. 2016)."""
+"""A convolutional pair for sequences (C, L), which is the conv pair in one dimension (after Radford et al. 2016)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from wgan_core.networks.layers import OUTPUTS, LeakyReLU, Reshape
 from wgan_core.networks.pairs import checks
 
 WIDTH = 32
-HIDDEN = 256  # what an error proposes; none unless asked for
+HIDDEN = 256  # the value that an error message proposes; the default is no hidden layer
 LEAST_LENGTH = 4
 
 
 def _lengths(structure: Structure) -> tuple[int, int, int, int]:
-    """Channels and length of a sample, and its length after one and after two strided convolutions."""
+    """Return a sample's channels and length, and its length after one and after two strided convolutions."""
     shape = structure.sample_shape
     if len(shape) != 2 or shape[1] < LEAST_LENGTH:
         raise UserError(
@@ -31,11 +31,16 @@ def _hidden(value: object) -> int:
 
 
 def sequence_critic(structure: Structure, width: int = WIDTH, hidden: int = 0) -> nn.Module:
-    """Two strided convolutions of 4 steps and a linear score; LeakyReLU(.2), without normalisation.
+    """Make a critic of two strided convolutions of 4 steps, LeakyReLU(.2) and a linear score, without normalisation.
 
-    width: channels of the first layer; the second has twice as many. hidden: units of a fully connected layer before
-    the score (Chen et al. 2016, appendix C.1), 0: none; without one the score is a sum over what stands in 10 steps
-    each. Raises `UserError` for an option that is none of these, and for samples of another shape.
+    Args:
+        structure: The trial's structure.
+        width: Channels of the first layer; the second layer has twice as many.
+        hidden: Units of a fully connected layer before the score (Chen et al. 2016, appendix C.1); 0 for no such layer.
+            Without it, the score is a sum of terms that each see 10 steps.
+
+    Raises:
+        UserError: An option is out of its range, or the samples have another shape.
     """
     channels, _, _, quarter = _lengths(structure)
     width = checks.width(width, WIDTH)
@@ -58,15 +63,21 @@ def sequence_critic(structure: Structure, width: int = WIDTH, hidden: int = 0) -
 def sequence_generator(
     structure: Structure, width: int = WIDTH, output: str = "linear", hidden: int = 0, batch_norm: bool = True
 ) -> nn.Module:
-    """A linear layer and two strided transposed convolutions of 4 steps; batch-normalised, ReLU.
+    """Make a generator of a linear layer and two strided transposed convolutions of 4 steps, with ReLU.
 
-    Each is a step longer at its end where the length is not a multiple of 4, so that its lengths are those of the
-    critic in reverse.
+    A transposed convolution whose output length is odd adds a step at the end. So the lengths are those of the critic
+    in reverse.
 
-    width: channels of the last hidden layer; the one before has twice as many. output: "linear" for samples without
-    bounds, as standardised data is; "tanh" for samples in [-1, 1]. hidden: units of a fully connected layer before
-    the linear one (Chen et al. 2016, appendix C.1), 0: none. batch_norm: normalise the hidden layers over the batch.
-    Raises `UserError` for an option that is none of these, and for samples of another shape.
+    Args:
+        structure: The trial's structure.
+        width: Channels of the last hidden layer; the layer before has twice as many.
+        output: "linear" for samples without bounds, such as standardised data; "tanh" for samples in [-1, 1].
+        hidden: Units of a fully connected layer before the linear layer (Chen et al. 2016, appendix C.1); 0 for no such
+            layer.
+        batch_norm: Whether the hidden layers are normalised over the batch.
+
+    Raises:
+        UserError: An option is out of its range, or the samples have another shape.
     """
     channels, length, half, quarter = _lengths(structure)
     width = checks.width(width, WIDTH)
