@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the command line without the program's name; None for `sys.argv`.
+        arguments: The command line without the program's name; None for `sys.argv`.
 
     Returns:
         The command's own exit status, or that of `outcome` if the command raises an error.

@@ -63,16 +63,16 @@ class Sweep:
         """Describe a sweep. Nothing runs yet.
 
         Args:
-            preset: the space to search, and the points that the search tries first.
-            budget: critic updates of a trial that is not stopped early.
-            structure: the settings that all trials share; None for the preset's own, fitted to this data.
-            metrics: metrics of your own. The sweep minimises the first one unless the options name an objective.
-            options: options of a sweep script, such as storage="/data/sweeps", confirm="3x3", lanes=8,
+            preset: The space to search, and the points that the search tries first.
+            budget: Critic updates of a trial that is not stopped early.
+            structure: The settings that all trials share; None for the preset's own, fitted to this data.
+            metrics: Metrics of your own. The sweep minimises the first one unless the options name an objective.
+            options: Options of a sweep script, such as storage="/data/sweeps", confirm="3x3", lanes=8,
                 gpus_per_trial=.25, pruning=False, features="inception". execution="eager" means --no-capture.
 
         Raises:
-            UserError: an option has a bad value.
-            TypeError: there is no such option.
+            UserError: An option has a bad value.
+            TypeError: There is no such option.
         """
         self._options = chosen(name, trials, budget, options)
         self._dataset, self._space, self._metrics = dataset, preset.space, tuple(metrics)
@@ -87,7 +87,7 @@ class Sweep:
         """Run the sweep to its end, print its progress, and return its results.
 
         Raises:
-            UserError, NoScore, KeyboardInterrupt: see `sweeps.run_sweep`.
+            UserError, NoScore, KeyboardInterrupt: See `sweeps.run_sweep`.
         """
         run_sweep(self._options, self._dataset, self._structure, self._space, self._metrics)
         return self.open(self._options.name, self._options.storage, self._options.study_storage)
@@ -98,10 +98,10 @@ class Best:
     """The best checkpoint of a sweep, and the trial that saved it.
 
     Attributes:
-        trial: label of the trial.
-        score: the trial's lowest value of the objective on the validation split.
-        floor: value of the objective for real samples against real samples.
-        test: mean test score of the best confirmed setting, with its 95 % interval; None if nothing is confirmed.
+        trial: Label of the trial.
+        score: The trial's lowest value of the objective on the validation split.
+        floor: Value of the objective for real samples against real samples.
+        test: Mean test score of the best confirmed setting, with its 95 % interval; None if nothing is confirmed.
     """
 
     trial: str
@@ -123,7 +123,7 @@ class Best:
         """Draw samples (count, ...) in the scale of the training data. The same seed gives the same samples.
 
         Args:
-            labels: classes (count,) for a conditional generator; else None.
+            labels: Classes (count,) for a conditional generator; else None.
         """
         return sampler(checkpoints.read(self.checkpoint))(count, seed, labels)
 
@@ -145,7 +145,7 @@ class Finished:
         """Return the best checkpoint of the confirmed settings, or of all trials if none is confirmed.
 
         Raises:
-            UserError: no trial has a score yet.
+            UserError: No trial has a score yet.
         """
         row, plan, confirmation = self.found.best, self.found.plan, self.found.confirmation
         winner = None if confirmation is None else confirmation.winner

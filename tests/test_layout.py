@@ -54,7 +54,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("backend",),
         ("rules",),
-        ("errors",),
+        ("cache", "errors"),
     ),
 }
 # Reading a pickle runs whatever its author wrote into it.

@@ -54,7 +54,7 @@ def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationS
     with `--script` keeps its folder there.
 
     Raises:
-        UserError: the user names no script, and the recorded script is missing or does not belong to this package.
+        UserError: The user names no script, and the recorded script is missing or does not belong to this package.
     """
     if given.script is not None:
         return [str(Path(given.script).absolute())]

@@ -22,11 +22,11 @@ class ListedSweep:
     """A sweep as one row of the list.
 
     Attributes:
-        ended, asked: trials that have ended, and trials in all.
-        best: lowest score so far.
+        ended, asked: Trials that have ended, and trials in all.
+        best: Lowest score so far.
         driver: "runs", "lost" if the driver stopped without giving up its lease, or empty if there is none.
-        last_sign: time of the last record of any trial, in seconds since 1970.
-        problem: why the sweep cannot be read; empty if it can.
+        last_sign: Time of the last record of any trial, in seconds since 1970.
+        problem: Why the sweep cannot be read; empty if it can.
     """
 
     name: str

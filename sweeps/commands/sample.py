@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PICTURE, ROWS = "samples.png", "rows.parquet"
 COUNT = 64
+# Classes of which a picture is drawn unasked.
+MOST = 1_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +98,13 @@ def _told(structure: Structure, label: int | None, count: int | None) -> Tensor 
     from wgan_core.training.samples import grid_labels
 
     if label is None:
-        count = max(COUNT, structure.classes) if count is None else count
+        if count is None:
+            if structure.classes > MOST:
+                raise UserError(
+                    f"a picture of each class is for at most {MOST} classes; this generator knows "
+                    f"{structure.classes}: give --label, or --n {structure.classes}"
+                )
+            count = max(COUNT, structure.classes)
         if count < structure.classes:
             raise UserError(
                 f"--n must be at least the number of classes, {structure.classes}, without --label; given {count}: "

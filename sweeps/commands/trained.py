@@ -31,7 +31,7 @@ def named_checkpoint(given: argparse.Namespace) -> Checkpoint:
     with a checkpoint takes precedence over a sweep of the same name.
 
     Raises:
-        UserError: the checkpoint cannot be read, or there is no such sweep.
+        UserError: The checkpoint cannot be read, or there is no such sweep.
     """
     folder = Folder.at(given.source)
     if is_name(given.source) and not folder.exists(checkpoints.MANIFEST):

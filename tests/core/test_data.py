@@ -20,7 +20,8 @@ from PIL import Image
 
 from wgan_core.data.dataset import Dataset, Split, count_classes, to_model, to_pixels
 from wgan_core.data.images import load_images
-from wgan_core.data.mnist import CACHED, cache_folder, cached_arrays, load_mnist
+from wgan_core.data.mnist import CACHED, cached_arrays, load_mnist
+from wgan_core.cache import cache_folder
 from wgan_core.data.mnist_files import SHA256, Mirror, NpmPackage, check_file, fetch_files
 from wgan_core.errors import UserError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from wgan_core.data.mnist import cache_folder
+from wgan_core.cache import cache_folder
 
 ROOT = Path(__file__).parents[2]
 MNIST = ROOT / "sweeps" / "mnist.py"

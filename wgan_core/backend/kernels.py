@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
+from wgan_core.cache import keep_compiled_code_private
 from wgan_core.rules.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, move_
 
 _log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
     # Import here, because this import creates a folder.
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
+    keep_compiled_code_private()
     way: Callable[P, T] = torch.compile(function, fullgraph=True, options=OPTIONS)
 
     @functools.wraps(function)

@@ -12,6 +12,7 @@ import torch
 
 from wgan_core.backend.choices import FLOAT32
 from wgan_core.backend.precision import set_on_gpus
+from wgan_core.cache import keep_compiled_code_private
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,6 +28,7 @@ def configure(threads: int, gpu_share: float = 1.0, precision: str = FLOAT32) ->
         gpu_share: Maximum share of the GPU's memory, in (0, 1].
         precision: Precision of products, as in `Structure`. On GPUs it is a setting of the whole process.
     """
+    keep_compiled_code_private()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     set_on_gpus(precision)

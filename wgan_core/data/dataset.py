@@ -88,7 +88,7 @@ def content_digest(*splits: Split) -> str:
     sha = hashlib.sha256()
     for split in splits:
         for array in (split.values, split.labels):
-            # Without the header, different arrays could have the same bytes in a row.
+            # Without the header, different arrays could give the same sequence of bytes.
             sha.update(b"none;" if array is None else f"{array.dtype.str}{array.shape};".encode())
             if array is not None:
                 sha.update(np.ascontiguousarray(array).data)

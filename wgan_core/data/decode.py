@@ -17,7 +17,7 @@ from wgan_core.errors import UserError, shortened
 
 CHANNELS = {"L": 1, "RGB": 3}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""Formats that data may have. No data set has the formats of Pillow's other decoders, and some start programs."""
+"""Accepted formats. Pillow's other decoders read formats that no data set uses, and some start programs."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memo
 
     Raises:
         UserError: An image cannot be decoded, is neither grey nor RGB, has more than `IMAGE_PIXELS` pixels, or differs
-            from the first in size or mode; the message names its row. Or the images exceed the memory account.
+            from the first in size or mode. The message names its row. Or the images exceed the memory account.
     """
     if len(encoded) == 0:
         raise UserError(f"{file} must hold images; it has no rows; drop the file or write it again")

@@ -1,7 +1,7 @@
 """Image files that may come from strangers.
 
 Pillow has decoders for 50 formats, and one starts Ghostscript. So each caller names the formats that it accepts.
-`open_header` reads only the header. `load` decodes the image once its size is known to be small enough.
+Function `open_header` reads only the header. Then `load` decodes the image, once its size is known to be small enough.
 
 Pillow parses headers in Python, and some parsers take time quadratic in the file's size. So `open_header` bounds the
 number of parts of a file, and drops metadata that changes no pixel, before Pillow reads the file.
@@ -25,7 +25,7 @@ SCANS = 64
 """Most scans of a JPEG file. Each scan is decoded for all pixels; encoders write about ten scans."""
 
 FREE_BYTES, PIXEL_BYTES = 1 << 20, 16
-"""Most bytes of an encoded image: `FREE_BYTES`, for metadata, plus `PIXEL_BYTES` per pixel. Raw ones take up to 8."""
+"""Most bytes of an encoded image: `FREE_BYTES`, for metadata, plus `PIXEL_BYTES` per pixel. Raw pixels take 8 at most."""
 
 SEGMENTS = 256
 """Most segments of a JPEG before its first scan. A colour profile of 1 MB takes 16."""
@@ -46,7 +46,7 @@ START_OF_SCAN, END_OF_IMAGE, COMMENT = 0xDA, 0xD9, 0xFE
 BARE = frozenset((0x01, 0xC8, *range(0xD0, 0xD9), *range(0xF0, 0xFE)))
 # Application segments and comments. APP0 (JFIF) and APP14 (Adobe) stay: the decoder finds the colour space in them.
 JPEG_DROPPED = frozenset((*range(0xE1, 0xEE), 0xEF, COMMENT))
-# Pillow and libjpeg find the next marker so: 0xFF before a zero is no marker, and repeated 0xFF bytes are padding.
+# Markers as Pillow and libjpeg find them: 0xFF before a zero is no marker, and repeated 0xFF bytes are padding.
 _MARKER = re.compile(rb"\xff([\x01-\xfe])")
 
 GIF_STARTS = (b"GIF87a", b"GIF89a")
@@ -103,7 +103,7 @@ def open_header(content: bytes, formats: tuple[str, ...], most_pixels: int) -> I
 
 
 def load(image: Image.Image) -> None:
-    """Decode an image that `open_header` opened. Raises `UnreadableImage` if it is broken."""
+    """Decode an image that `open_header` opened. Raise `UnreadableImage` if it is broken."""
     was = image.mode, image.size
     try:
         image.load()

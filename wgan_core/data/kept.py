@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from wgan_core.data.coding import Column
 from wgan_core.errors import UserError, quoted
 
-# Above 2^53, float64 cannot represent every whole number.
+# From 2^53 on, float64 does not distinguish all whole numbers.
 MOST_WHOLE = 2.0**53
 
 

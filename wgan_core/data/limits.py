@@ -27,7 +27,7 @@ IMAGE_PIXELS = 2048 * 2048
 """Most pixels of one image of a data set. GANs of larger images do not fit into the lanes of one node."""
 
 IMAGE_BYTES = 4096
-"""Least bytes to take for an image. Decoding takes time too, and a dictionary repeats a 1x1 image for free."""
+"""Least bytes to take for an image. Decoding takes time too, and a dictionary can repeat a 1x1 image at no cost."""
 
 COLUMNS = 65_536
 """Most columns of a file, and most entries of a table row. Gene expression data has about 60,000."""

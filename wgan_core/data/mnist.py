@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from wgan_core.cache import cache_folder
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.folder import Folder
 from wgan_core.data.mnist_files import SHA256, SOURCES, Source, fetch_files
@@ -30,13 +30,6 @@ CACHE_BYTES = 64_000_000
 CACHE_SCHEMA = pa.schema([("image", pa.binary(SIDE * SIDE)), ("label", pa.uint8())])
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-
-
-def cache_folder() -> Path:
-    """Return the folder for fetched data: `$WGAN_DATA`, or else `wgan-sweeps` in the user's cache folder."""
-    if given := os.environ.get("WGAN_DATA"):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "wgan-sweeps"
 
 
 def load_mnist(cache: Path | None = None, sources: Sequence[Source] = SOURCES) -> Dataset:

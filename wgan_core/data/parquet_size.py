@@ -43,7 +43,7 @@ COLUMN_FIELDS = {4: WHOLE, 5: LONG, 7: LONG, 9: LONG, 11: LONG}
 BYTE_ARRAY, REPEATED = 6, 2
 CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 DICTIONARY_ENCODINGS, PREFIX_ENCODING = (2, 8), 7
-# Parts of columns in a file. A file of a million rows has some hundred; each takes about a kilobyte of memory here.
+# Most column chunks of a file. A file of a million rows has some hundred. Each takes about 1 kB of memory here.
 MOST_CHUNKS = 200_000
 
 
@@ -203,7 +203,7 @@ def chunks(file: Path) -> list[Chunk]:
             raise ValueError("a row group has other columns than the schema")
         found += [_chunk(column, leaf, rows) for column, leaf in zip(columns, leaves, strict=True)]
     if sum(chunk.end - chunk.start for chunk in found) > size:
-        raise ValueError("its columns share bytes of the file")  # reading them would take a time out of all proportion
+        raise ValueError("its columns share bytes of the file")  # reading the same bytes again and again could take very long
     return found
 
 
@@ -217,7 +217,7 @@ def _chunk(column: Mapping[int, int], leaf: Leaf, rows: int) -> Chunk:
 
 
 def _bounded(groups: int, leaves: int) -> int:
-    """Return the number of row groups. Raise `ValueError` for so many that the footer's own description fills memory."""
+    """Return the number of row groups. Raise `ValueError` if their description alone would fill memory."""
     if groups * max(1, leaves) > MOST_CHUNKS:
         raise ValueError(f"it has {groups:,} row groups of {leaves:,} columns, more than {MOST_CHUNKS:,} in all")
     return groups

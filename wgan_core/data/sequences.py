@@ -239,7 +239,7 @@ def _holds_numbers(kind: pa.DataType) -> bool:
 
 
 def _chosen(schema: pa.Schema, file: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the columns to read. Raise `UserError` if an asked column does not fit, or if no column does."""
+    """Return the columns to read. Raise `UserError` if a requested column does not fit, or if no column does."""
     there = listed(f"{shortened(field.name, 40)} ({field.type})" for field in schema) or "none"
     if asked is None:
         fitting = [field for field in schema if _depth(field.type) in (1, 2) and _holds_numbers(field.type)]

@@ -238,7 +238,7 @@ def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ())
 
 
 def _leave_out(name: str, label: str | None) -> str:
-    """Return an error's advice on leaving out a column; the label needs other options than `--drop` alone."""
+    """Return the advice on leaving out a column in an error message. The label needs more than `--drop`."""
     if name == label:
         return f"name another --label, or give --drop {quoted(name)} in place of --label and --positive-class"
     return f"leave the column out by --drop {quoted(name)}"
@@ -375,7 +375,7 @@ def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value
 
 
 def _training(label: str, positive: Value | None) -> str:
-    """Return an error's name for the training rows: the whole split, or those of one class."""
+    """Return the words for the training rows in an error message: the whole split, or the rows of one class."""
     if positive is None:
         return "the training split"
     return f"the rows of the training split whose {label!r} is {as_text(positive)}"
@@ -447,7 +447,7 @@ def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
     Args:
         rows: A table with the coding's columns, in any order.
         coding: The coding of the columns.
-        where: An error's name for the rows.
+        where: The words for the rows in an error message.
 
     Raises:
         UserError: A category is not in the coding.

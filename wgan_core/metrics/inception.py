@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wgan_core.cache import cache_folder
 from wgan_core.data.dataset import to_pixels
-from wgan_core.data.mnist import cache_folder
 from wgan_core.errors import UserError, one_line
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"

@@ -26,6 +26,6 @@ def png(pixels: Pixels) -> bytes:
 
 
 def spread(values: Tensor, count: int) -> Tensor:
-    """Return at most `count` of the values (M, ...), at even distances because the values may be sorted."""
+    """Return at most `count` of the values (M, ...), evenly spaced because the values may be sorted."""
     count = min(count, len(values))
     return values[torch.arange(count, device=values.device) * len(values) // count]

@@ -22,7 +22,7 @@ WIDTH, ALONE, STACKED = 120, 64, 30
 # In pixels: the space between panels, between the two halves, and above the panels.
 SPACE, APART, HEAD = 8, 28, 20
 COLUMNS, HEIGHT = 4, 480
-FINE = 3  # lines are drawn so many times larger, and then averaged
+FINE = 3  # lines are drawn this many times larger, and then averaged
 REAL, EDGE = (90, 90, 90), (225, 225, 225)
 
 Numbers = NDArray[np.float64]

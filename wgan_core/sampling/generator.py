@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from wgan_core.cache import keep_compiled_code_private
 from wgan_core.config import Structure
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
@@ -43,10 +47,46 @@ def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
         noise = torch.Generator().manual_seed(seed)
         z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
         inputs = (z,) if labels is None else (z, labels)
-        parts = zip(*(each.split(AT_ONCE) for each in inputs), strict=True)
+        at_once = _fitting(structure, count)
+        parts = zip(*(each.split(at_once) for each in inputs), strict=True)
         return torch.cat([generator(*part) for part in parts])
 
     return draw
+
+
+def _fitting(structure: Structure, count: int) -> int:
+    """Return how many of `count` samples to draw at a time, at most `AT_ONCE`.
+
+    A checkpoint of a few MB can ask for samples, or have layers, that take more memory than there is.
+
+    Raises:
+        UserError: one sample, or all samples together, would take more than half of the available memory.
+    """
+    largest = 0
+
+    def note(_: nn.Module, __: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel())
+
+    with torch.device("meta"):
+        shapes = build(structure)[1].eval()
+        for module in shapes.modules():
+            module.register_forward_hook(note)
+        labels = (torch.zeros(1, dtype=torch.int64),) if structure.classes else ()
+        with suppress(Exception):  # A generator of a user's may read values, which the meta device lacks.
+            shapes(torch.zeros(1, structure.latent_dim, dtype=structure.torch_dtype), *labels)
+    half = psutil.virtual_memory().available // 2
+    each = structure.torch_dtype.itemsize * max(1, largest)
+    # A layer's output and its input, and as much again while it is computed; all samples, and what is made of them.
+    at_once = min(AT_ONCE, count, half // (4 * each))
+    together = 2 * count * math.prod(structure.sample_shape) * structure.torch_dtype.itemsize
+    if at_once < 1 or together > half:
+        raise UserError(
+            f"samples must fit in half of the available memory, {half:,} bytes; {count} samples of shape "
+            f"{structure.sample_shape} do not: ask for fewer"
+        )
+    return at_once
 
 
 def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
@@ -95,6 +135,7 @@ def program(checkpoint: Checkpoint) -> bytes:
 
     Call it as `torch.export.load(...).module()(z)`, or with `(z, labels)` if the generator takes classes.
     """
+    keep_compiled_code_private()
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
     example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]
     if structure.classes:

@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from wgan_core.config import Structure, Trial
-from wgan_core.data.folder import MOST_BYTES, Folder, TooLarge
+from wgan_core.data.folder import MOST_BYTES, MOST_JSON_BYTES, Folder, TooLarge
 from wgan_core.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ def read(folder: Folder) -> Checkpoint:
         return Checkpoint(
             trial=Trial.from_json(described["trial"]),
             structure=Structure.from_json(described["structure"]),
-            critic_updates=described["critic_updates"],
+            critic_updates=_count(described["critic_updates"]),
             state=TrainingState.from_tensors(tensors),
             scores=described["scores"],
             seconds=described["seconds"],
@@ -154,7 +156,7 @@ def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
     described = _described(folder, _verified(folder, TRIAL, _manifest(folder)[TRIAL]))
     try:
         scores = {str(name): float(score) for name, score in described["scores"].items()}
-        return scores, int(described["critic_updates"])
+        return scores, _count(described["critic_updates"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_trial(folder, error) from error
 
@@ -172,7 +174,13 @@ def latest(folder: Folder) -> Checkpoint | None:
     """
     for name in reversed(valid(folder)):
         try:
-            return read(folder / name)
+            found = read(folder / name)
+            if name != folder_name(found.critic_updates):
+                raise DamagedCheckpoint(
+                    f"checkpoint {folder / name} must be of the critic updates in its name; it is of "
+                    f"{found.critic_updates}: take an older one"
+                )
+            return found
         except DamagedCheckpoint as error:
             _log.warning("passing over a checkpoint: %s", error)
     return None
@@ -205,6 +213,13 @@ def _no_trial(folder: Folder, error: BaseException) -> DamagedCheckpoint:
     return DamagedCheckpoint(
         f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
     )
+
+
+def _count(value: Any) -> int:
+    """Return a count of critic updates. Raise `ValueError` for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
+        raise ValueError(f"critic_updates is {value!r}")
+    return value
 
 
 def _is_whole(folder: Folder) -> bool:
@@ -240,8 +255,10 @@ def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
 def _manifest(folder: Folder) -> dict[str, Any]:
     try:
         manifest = folder.json(MANIFEST)
+        # A file of a few kB can claim any size. Reading tensors takes their size twice.
+        most = {STATE: min(MOST_BYTES, psutil.virtual_memory().available // 4), TRIAL: MOST_JSON_BYTES}
         return {
-            name: {"bytes": min(int(manifest[name]["bytes"]), MOST_BYTES), "sha256": str(manifest[name]["sha256"])}
+            name: {"bytes": min(int(manifest[name]["bytes"]), most[name]), "sha256": str(manifest[name]["sha256"])}
             for name in (STATE, TRIAL)
         }
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:

@@ -48,8 +48,8 @@ def equal_study(ranges: Mapping[str, Range], points: Sequence[Point]) -> optuna.
 def importances(ranges: Mapping[str, Range], points: Sequence[Point]) -> dict[str, float]:
     """Return each hyper-parameter's share in the variance of the score, largest first (fANOVA, Hutter et al. 2014).
 
-    The forest gets the logarithm of each hyper-parameter that is searched on a log scale. fANOVA weighs equal lengths
-    equally, and without the logarithm nine tenths of [1e-5, 1e-2] would lie above 1e-3.
+    The forest gets the logarithm of each hyper-parameter that is searched on a log scale. Otherwise nine tenths of
+    [1e-5, 1e-2] would lie above 1e-3, as fANOVA weighs equal lengths equally.
 
     Returns:
         Shares by name. Empty for fewer than `LEAST_TRIALS` trials, and if the forest finds no difference.

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -18,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restore, what_listens
 from sweeps.engine.cluster.nodes import NoAnswer, ask_each, check_same, working
-from sweeps.engine.cluster.note import is_host_and_port, read_note
+from sweeps.engine.cluster.note import is_host_and_port, read_note, runs_here
 from sweeps.engine.cluster.placement import Placement
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
@@ -41,14 +42,14 @@ def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -
     """Join a cluster, or start one on this machine, for the duration of the block.
 
     Args:
-        address: the cluster's address; empty for a new local cluster; None for the result of `running_cluster`.
-        say: a function that prints messages for the user.
+        address: The cluster's address; empty for a new local cluster; None for the result of `running_cluster`.
+        say: A function that prints messages for the user.
 
     Yields:
         The resources of each node that accepts work.
 
     Raises:
-        UserError: the cluster does not answer, refuses our token, or has other versions or other code than we have.
+        UserError: The cluster does not answer, refuses our token, or has other versions or other code than we have.
     """
     if address is None:
         address = running_cluster(say)
@@ -75,7 +76,9 @@ def running_cluster(say: Callable[[str], None] = unsaid) -> str:
         return "" if given == "local" else given
     note = read_note()
     if note is not None and not note.distrust and _answers(note.address):
-        return note.address
+        if runs_here(note.address):
+            return note.address
+        note = replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
     if given == AUTO:
         # Ray itself would trust any note, and join any process of any user that looks like a cluster.
         found = f"{note.path} says {note.address or 'nothing to trust'}" if note else "there is none"
@@ -94,15 +97,15 @@ def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
     """Connect to the cluster at an address, as a Ray driver, for the duration of the block.
 
     Args:
-        address: the cluster's address. An empty address starts a new cluster on this machine, which no other user can
+        address: The cluster's address. An empty address starts a new cluster on this machine, which no other user can
             reach.
-        say: gets the message where a new cluster listens.
+        say: Gets the message that says where a new cluster listens.
 
     Yields:
         The address of the cluster's dashboard; empty if there is none.
 
     Raises:
-        UserError: the cluster refuses us, or a new cluster would be open to other users.
+        UserError: The cluster refuses us, or a new cluster would be open to other users.
     """
     # The study records each worker's errors with their reasons, so Tune need not log them.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -25,11 +25,11 @@ def drain_node(name: str | None, deadline_s: float) -> None:
     A draining node gets no more work, and leaves by itself when nothing runs on it.
 
     Args:
-        name: host name, address or Ray id of the node; None for this node.
-        deadline_s: longest wait, in seconds.
+        name: Host name, address or Ray id of the node; None for this node.
+        deadline_s: Longest wait, in seconds.
 
     Raises:
-        UserError: there is no cluster, no such node, the node is the head, the cluster declines, or the node has not
+        UserError: There is no cluster, no such node, the node is the head, the cluster declines, or the node has not
             left by the deadline.
     """
     if deadline_s <= 0:

@@ -27,11 +27,11 @@ class Field:
 
 
 def check_cluster_file(path: Path) -> None:
-    """Check that `ray up` could use a cluster's file, and copy the files that it names from the current folder.
+    """Check that `ray up` could use a cluster's file, and find the files to copy from the current folder.
 
     Raises:
-        UserError: the file is missing or is no YAML mapping, a field is not filled in, a URL holds a password, a file
-            to copy is missing, or other users may read the token to copy.
+        UserError: The file is missing, is no YAML mapping, has a field that is not filled in, or has a URL with a
+            password. Or a file to copy is missing, or others may read the token to copy.
     """
     fields = list(_fields(path))
     unfilled = [f"{field.path} (line {field.line})" for field in fields if MARK in field.text]

@@ -43,7 +43,7 @@ def growth() -> Growth:
     or its node types list no resources.
 
     Raises:
-        UserError: the variable does not have that form.
+        UserError: The variable does not have that form.
     """
     given = os.environ.get(VARIABLE)
     if given:

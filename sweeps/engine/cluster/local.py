@@ -40,7 +40,7 @@ def private_ray() -> Iterator[dict[str, Any]]:
         Arguments for `ray.init`.
 
     Raises:
-        UserError: other users could change the folder for Ray's files, or read the token that the user named.
+        UserError: Other users could change the folder for Ray's files, or read the token that the user named.
     """
     with _private_folder(check_local()) as folder, _token():
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": f"{folder}{BELOW}"}
@@ -82,7 +82,7 @@ def check_local() -> Path:
     It is the system's temporary folder, or RAY_TMPDIR. If the temporary folder has too long a path, it is /tmp.
 
     Raises:
-        UserError: the folder cannot be created, other users could change it, its path is too long for a socket, or
+        UserError: The folder cannot be created, other users could change it, or its path is too long for a socket. Or
             other users may read the token that the user named.
     """
     folder = temp_folder().absolute()

@@ -85,8 +85,8 @@ def ask_each(
     if the function raises an error.
 
     Args:
-        question: the function, called with `arguments`.
-        within_s: longest wait for all nodes together, in seconds.
+        question: The function, called with `arguments`.
+        within_s: Longest wait for all nodes together, in seconds.
     """
     if not nodes:  # Calling Ray here would start a cluster.
         return []

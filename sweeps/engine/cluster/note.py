@@ -33,9 +33,9 @@ class ClusterNote:
     """The content of a note, and whether to trust it.
 
     Attributes:
-        path: path of the note.
-        address: address of the cluster, host:port; empty if the note is not trusted or not readable.
-        distrust: why this user must not follow the note; empty if it can be trusted.
+        path: Path of the note.
+        address: Address of the cluster, host:port; empty if the note is not trusted or not readable.
+        distrust: Why this user must not follow the note; empty if it can be trusted.
     """
 
     path: Path
@@ -86,6 +86,32 @@ def is_host_and_port(address: str) -> bool:
     """Return whether an address has the form host:port."""
     host, _, port = address.rpartition(":")
     return bool(host) and port.isdecimal() and "://" not in address and address.isprintable()
+
+
+def runs_here(address: str) -> bool:
+    """Return whether an address may be that of a running cluster that is safe to join.
+
+    A cluster on this machine must have a process of this user or of root. If the cluster has ended, another user can
+    listen at its address at any moment, so looking at who listens now is not enough.
+    """
+    host, _, port = address.rpartition(":")
+    if not _is_local(host, int(port)):
+        return True
+    wanted = f"--gcs_server_port={port}"
+    for process in psutil.process_iter(["name", "uids", "cmdline"]):
+        found = process.info
+        if found["name"] == "gcs_server" and found["uids"] and found["uids"].real in (os.geteuid(), 0):
+            if wanted in (found["cmdline"] or ()):
+                return True
+    return False
+
+
+def _is_local(host: str, port: int) -> bool:
+    try:
+        at = {_plain(str(found[4][0])) for found in socket.getaddrinfo(host.strip("[]"), port)}
+    except (OSError, ValueError):
+        return False
+    return any(each.is_loopback for each in at) or bool(at & _addresses())
 
 
 def _distrust(path: Path, status: os.stat_result) -> str:

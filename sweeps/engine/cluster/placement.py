@@ -21,8 +21,8 @@ class Placement:
     Attributes:
         cpus_per_trial: CPUs of a process.
         gpus_per_trial: GPUs of a process: a fraction of one, or several, over which each batch is divided.
-        max_concurrent: most processes at the same time; 0 for as many as fit.
-        growth: nodes that may join the cluster.
+        max_concurrent: Most processes at the same time; 0 for as many as fit.
+        growth: Nodes that may join the cluster.
     """
 
     cpus_per_trial: float
@@ -67,7 +67,7 @@ class Placement:
         return sum(self._fitting(node) for node in nodes)
 
     def _grown(self, nodes: Sequence[Resources]) -> int:
-        """Return the number of processes that fit once all workers have joined, on these and on nodes of other types."""
+        """Return the number of processes that fit once all workers have joined, and on present nodes of other types."""
         kinds = [_size(kind.resources) for kind in self.growth.kinds]
         left, found = self.growth.most, self.fitting([node for node in nodes if _size(node) not in kinds])
         for kind in sorted(self.growth.kinds, key=lambda kind: self._fitting(kind.resources), reverse=True):
@@ -100,14 +100,14 @@ def placement(
 
     Args:
         cpus_per_trial: CPUs of a process. None is one CPU. If trials train on GPUs, None is an even share of a node's
-            CPUs, because the many trials on a GPU are scored on CPUs, several at a time.
+            CPUs: a GPU trains many trials, and the CPUs score several of them at a time.
         gpus_per_trial: GPUs of a process. None is one GPU if any node has or will have GPUs, else 0.
-        max_concurrent: most processes at the same time; 0 for as many as fit.
-        nodes: resources of the nodes that are there.
-        growth: nodes that may join.
+        max_concurrent: Most processes at the same time; 0 for as many as fit.
+        nodes: Resources of the nodes that are there.
+        growth: Nodes that may join.
 
     Raises:
-        UserError: no node that is there or may join has room for one process.
+        UserError: No node that is there or may join has room for one process.
     """
     kinds = [*nodes, *(kind.resources for kind in growth.kinds)]
     has_gpus = any(kind.get("GPU", 0.0) for kind in kinds)

@@ -17,12 +17,12 @@ class Cloud:
 
     Attributes:
         metadata: URL of the server.
-        path: path of the notice.
-        headers: headers of the request.
-        token_path: path to request a token from first; empty if none is needed.
-        token_header: header that carries the token.
-        says: answer, in upper case, that means a notice. If it is empty, any answer but an HTTP error is a notice.
-        deadline_s: time from the notice until the machine stops, in seconds.
+        path: Path of the notice.
+        headers: Headers of the request.
+        token_path: Path to request a token from first; empty if none is needed.
+        token_header: Header that carries the token.
+        says: Answer, in upper case, that means a notice. If it is empty, any answer but an HTTP error is a notice.
+        deadline_s: Time from the notice until the machine stops, in seconds.
     """
 
     metadata: str

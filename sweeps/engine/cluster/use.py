@@ -24,8 +24,8 @@ class Gpu:
     """Measurements of a GPU by its driver.
 
     Attributes:
-        busy: share of the last sample period in which a kernel ran, 0 to 1.
-        used_gib, gib: used and total memory, in GiB.
+        busy: Share of the last sample period in which a kernel ran, 0 to 1.
+        used_gib, gib: Used and total memory, in GiB.
     """
 
     busy: float
@@ -38,10 +38,10 @@ class Use:
     """Usage of a cluster.
 
     Attributes:
-        nodes: number of live nodes.
-        cpus, gpus: numbers of CPUs and GPUs.
-        cpus_used, gpus_used: numbers that Ray has allotted to tasks and actors.
-        here: measurements of this node's GPUs.
+        nodes: Number of live nodes.
+        cpus, gpus: Numbers of CPUs and GPUs.
+        cpus_used, gpus_used: Numbers that Ray has allotted to tasks and actors.
+        here: Measurements of this node's GPUs.
     """
 
     nodes: int

@@ -14,9 +14,9 @@ class Check:
     """The result of a check.
 
     Attributes:
-        what: the checked thing, in one word.
-        found: what the check found, and where.
-        remedy: what the user should do; empty if the state is "ok".
+        what: The checked thing, in one word.
+        found: What the check found, and where.
+        remedy: What the user should do; empty if the state is "ok".
     """
 
     what: str

@@ -35,7 +35,7 @@ def check_dashboard(address: str, heads: Sequence[str]) -> list[Check]:
 
     Args:
         address: host:port at which the dashboard says that it listens; empty if there is no dashboard.
-        heads: addresses of the head, on which the dashboard might answer too.
+        heads: Addresses of the head, on which the dashboard might answer too.
     """
     if not address:
         return ok("dashboard", "none")

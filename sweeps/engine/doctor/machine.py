@@ -32,16 +32,16 @@ class Machine:
     """The state of a machine. Sizes are in bytes.
 
     Attributes:
-        auth_mode: the value of RAY_AUTH_MODE with which Ray was started.
-        torch: version of torch.
-        gpus: name and memory of each GPU that torch sees.
-        driver: version of the GPU driver; empty if it is not known.
-        folder: the folder in which Ray keeps its files.
-        free, size: free and total space on the disk of `folder`.
-        shared_memory: size of /dev/shm; 0 if there is none.
-        files: how many files a process may open; -1 for no limit.
-        open_tokens: files with Ray's token that other users of the machine may read.
-        open_session: the folder of Ray's session if other users may write there; else empty.
+        auth_mode: The value of RAY_AUTH_MODE with which Ray was started.
+        torch: Version of torch.
+        gpus: Name and memory of each GPU that torch sees.
+        driver: Version of the GPU driver; empty if it is not known.
+        folder: The folder in which Ray keeps its files.
+        free, size: Free and total space on the disk of `folder`.
+        shared_memory: Size of /dev/shm; 0 if there is none.
+        files: How many files a process may open; -1 for no limit.
+        open_tokens: Files with Ray's token that other users of the machine may read.
+        open_session: The folder of Ray's session if other users may write there; else empty.
     """
 
     auth_mode: str
@@ -62,8 +62,8 @@ class ObservedMachine:
     """A machine of the cluster, and the resources that Ray declares for it.
 
     Attributes:
-        declared_gpus: number of GPUs.
-        object_store: memory for Ray's objects, in bytes.
+        declared_gpus: Number of GPUs.
+        object_store: Memory for Ray's objects, in bytes.
     """
 
     name: str
@@ -140,7 +140,7 @@ def skews(clocks: dict[str, tuple[float, float]]) -> list[Check]:
     """Judge the measured skews of clocks.
 
     Args:
-        clocks: for each node's name, how far its clock is ahead of this one's, and the largest error of that; in
+        clocks: For each node's name, how far its clock is ahead of this one's, and the largest error of that; in
             seconds.
     """
     worse, most = [], 0.0

@@ -26,10 +26,10 @@ class Exchange:
     """The outcome of reading and writing the storage on a node.
 
     Attributes:
-        not_read: error of reading the driver's file; empty if there was none.
-        written: name of the file that the node wrote.
-        not_written: error of writing it; empty if there was none.
-        free: free space in bytes; None if it is not known, as for an object store.
+        not_read: Error of reading the driver's file; empty if there was none.
+        written: Name of the file that the node wrote.
+        not_written: Error of writing it; empty if there was none.
+        free: Free space in bytes; None if it is not known, as for an object store.
     """
 
     not_read: str

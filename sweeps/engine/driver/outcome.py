@@ -14,7 +14,7 @@ from sweeps.engine.terminal.text import KEPT, fall_silent, spell_out
 from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
 
 FAILED, INTERRUPTED, NO_READER = 1, 130, 141
-LONGEST = 6_000  # characters of an error that are shown
+LONGEST = 6_000  # most characters of an error message to show
 DEBUG, VARIABLE = "--debug", "WGAN_DEBUG"
 
 

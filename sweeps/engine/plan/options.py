@@ -34,15 +34,15 @@ class Options:
     """Options of a sweep, checked.
 
     Attributes:
-        max_concurrent: cohorts that train at the same time; 0 for as many as fit on the cluster.
-        lanes: trials that one process trains side by side; None to choose the number by a measurement.
-        precision: how training computes products; None for the precision that the structure names.
-        execution: how a GPU carries out updates, a name in `wgan_core.backend.choices.EXECUTIONS`.
-        published: critic updates of the preset's published schedule, if it has one.
-        script, arguments: the file that was run, and its arguments without those that say where to keep files.
-        quiet, json: how the sweep reports to the terminal.
-        debug: whether to print the traceback of an error.
-        own: options that only this script has, by name.
+        max_concurrent: Cohorts that train at the same time; 0 for as many as fit on the cluster.
+        lanes: Trials that one process trains side by side; None to choose the number by a measurement.
+        precision: How training computes products; None for the precision that the structure names.
+        execution: How a GPU carries out updates, a name in `wgan_core.backend.choices.EXECUTIONS`.
+        published: Critic updates of the preset's published schedule, if it has one.
+        script, arguments: The file that was run, and its arguments without those that say where to keep files.
+        quiet, json: How the sweep reports to the terminal.
+        debug: Whether to print the traceback of an error.
+        own: Options that only this script has, by name.
     """
 
     name: str
@@ -125,7 +125,7 @@ def storage_of(given: str | None) -> str:
     """Return the folder of all sweeps: the given one, else `$WGAN_STORAGE`, else `~/wgan-sweeps`.
 
     Raises:
-        UserError: the given name is empty.
+        UserError: The given name is empty.
     """
     if given == "":
         raise UserError("--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps, or give a path")
@@ -151,19 +151,19 @@ def parse(
     """Parse the command line of a sweep script.
 
     Args:
-        name: default name of the sweep.
-        description: text for `--help`.
-        trials, budget: default number of trials, and of critic updates per trial.
-        arguments: the command line; None for `sys.argv`.
-        presets: the script's presets by name, the default first.
-        data: help of `--data`; None if the script has data of its own, and so no such option.
-        own: adds options that only this script has to the group that it is given.
-        named: values of `--data` that are not paths, the default first. Each other value becomes part of the default
+        name: Default name of the sweep.
+        description: Text for `--help`.
+        trials, budget: Default number of trials, and of critic updates per trial.
+        arguments: The command line; None for `sys.argv`.
+        presets: The script's presets by name, the default first.
+        data: Help of `--data`; None if the script has data of its own, and so no such option.
+        own: Adds options that only this script has to the group that it is given.
+        named: Values of `--data` that are not paths, the default first. Each other value becomes part of the default
             sweep name.
 
     Raises:
-        BadArguments: the parser rejects an argument.
-        UserError: an option has a bad value.
+        BadArguments: The parser rejects an argument.
+        UserError: An option has a bad value.
     """
     parser = Parser(prog=f"{name}.py", description=description)
     parser.set_defaults(preset="", full=False, data=None, published=None)
@@ -211,11 +211,11 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
     """Return the options of a sweep that is started without a script.
 
     Args:
-        given: values for any of `CHOICES`. The other options keep their defaults.
+        given: Values for any of `CHOICES`. The other options keep their defaults.
 
     Raises:
-        UserError: an option has a bad value.
-        TypeError: an option is not one of `CHOICES`.
+        UserError: An option has a bad value.
+        TypeError: An option is not one of `CHOICES`.
     """
     unknown = sorted(given.keys() - set(CHOICES))
     if unknown:
@@ -251,7 +251,7 @@ def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
     user's sweep reads and writes.
 
     Raises:
-        BadArguments: an abbreviated option could be several of these, or an option lacks its value.
+        BadArguments: An abbreviated option could be several of these, or an option lacks its value.
     """
     places = Parser(add_help=False)
     _add_places(places)

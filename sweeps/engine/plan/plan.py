@@ -30,15 +30,15 @@ _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messag
 
 @dataclass(frozen=True)
 class SweepStart:
-    """How a sweep was started.
+    """Record of how a sweep was last started.
 
     Attributes:
-        script: path of the Python file; empty for a notebook.
-        arguments: options given to the script, without those that say where to keep files. A path after `--data` is
+        script: Path of the Python file; empty for a notebook.
+        arguments: Options given to the script, without those that say where to keep files. A path after `--data` is
             absolute.
-        tracking_uri: address of the sweep's MLflow store, without a password. It is only shown, never opened: whoever
+        tracking_uri: Address of the sweep's MLflow store, without a password. It is only shown, never opened: whoever
             can write to the folder can choose it.
-        lanes: trials that one process trains side by side.
+        lanes: Trials that one process trains side by side.
     """
 
     script: str = ""
@@ -55,16 +55,16 @@ class Plan:
     """The settings of a sweep. To continue a sweep, all of them but `id`, `trials` and `floors` must be the same.
 
     Attributes:
-        id: distinguishes sweeps of the same name on a shared server.
-        trials: trials in all.
-        budget: critic updates of a trial that is not stopped early.
-        objective: name of the metric to minimise.
-        data, data_digest: name and hash of the data.
-        protocol: how the objective is measured.
-        floors: value of each metric for real samples against real samples.
-        networks_digest: hash of the networks that the user registered; empty for this package's networks.
-        pruning: whether trials may be stopped early.
-        confirms: for a confirmation, the number of the search trial that each of its trials trains again; empty for a
+        id: Distinguishes sweeps of the same name on a shared server.
+        trials: Trials in all.
+        budget: Critic updates of a trial that is not stopped early.
+        objective: Name of the metric to minimise.
+        data, data_digest: Name and hash of the data.
+        protocol: How the objective is measured.
+        floors: Value of each metric for real samples against real samples.
+        networks_digest: Hash of the networks that the user registered; empty for this package's networks.
+        pruning: Whether trials may be stopped early.
+        confirms: For a confirmation, the number of the search trial that each of its trials trains again; empty for a
             search.
     """
 
@@ -188,7 +188,7 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
     """Return the plan in a sweep's folder: `FILE` is the search's, `CONFIRM_FILE` the confirmation's; None if absent.
 
     Raises:
-        UserError: the file cannot be read, or holds no plan of this version.
+        UserError: The file cannot be read, or holds no plan of this version.
     """
     try:
         return Plan.from_json(folder.json(file)["plan"]) if folder.exists(file) else None
@@ -234,7 +234,7 @@ def read_started(folder: Folder) -> SweepStart:
     """Return how the sweep in this folder was last started. Missing entries keep their defaults.
 
     Raises:
-        UserError: the file cannot be read, or an entry has a bad value.
+        UserError: The file cannot be read, or an entry has a bad value.
     """
     described = read_described(folder)
     try:

@@ -15,11 +15,11 @@ class Preset:
     """Settings from which a search starts.
 
     Attributes:
-        source: the paper or page that published the settings.
-        space: the space to search. Its first point is the published one, unless `source` says otherwise.
-        structure: fixed settings, by the names of `Structure`, without the shape of the data.
-        published_updates: critic updates of the published schedule; None if none was published.
-        objective: the metric to minimise if the user names none; None for the data's default.
+        source: The paper or page that published the settings.
+        space: The space to search. Its first point is the published one, unless `source` says otherwise.
+        structure: Fixed settings, by the names of `Structure`, without the shape of the data.
+        published_updates: Critic updates of the published schedule; None if none was published.
+        objective: The metric to minimise if the user names none; None for the data's default.
     """
 
     source: str
@@ -32,9 +32,9 @@ class Preset:
         """Return the structure of all trials.
 
         Args:
-            sample_shape: shape of one sample.
-            networks: name of the networks; None for the preset's. Other networks get their default options.
-            of_data: further settings that depend on the data, by the names of `Structure`, such as `classes`.
+            sample_shape: Shape of one sample.
+            networks: Name of the networks; None for the preset's. Other networks get their default options.
+            of_data: Further settings that depend on the data, by the names of `Structure`, such as `classes`.
         """
         settings = {"networks": "mlp", **self.structure, **of_data}
         if networks is not None and networks != settings["networks"]:

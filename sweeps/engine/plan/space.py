@@ -44,12 +44,12 @@ class Space:
     `lr` sets both learning rates. `one_minus_beta2` is 1 - beta2, which can be searched on a log scale.
 
     Attributes:
-        ranges: the range of each hyper-parameter to search.
-        fixed: values of the hyper-parameters that are not searched.
-        presets: the points to try first, in this order.
+        ranges: The range of each hyper-parameter to search.
+        fixed: Values of the hyper-parameters that are not searched.
+        presets: The points to try first, in this order.
 
     Raises:
-        UserError: a name is unknown, a hyper-parameter has no value, or a preset lies outside the ranges.
+        UserError: A name is unknown, a hyper-parameter has no value, or a preset lies outside the ranges.
     """
 
     ranges: Mapping[str, Range]
@@ -92,7 +92,7 @@ class Space:
         """Return the hyper-parameters of a point.
 
         Raises:
-            UserError: a hyper-parameter has no value, or one that `Hyper` rejects.
+            UserError: A hyper-parameter has no value, or one that `Hyper` rejects.
         """
         values = {**DEFAULTS, **self.fixed, **point}
         try:
@@ -115,7 +115,7 @@ class Space:
         """Return this space with learning rates that fall linearly to zero over `updates` critic updates.
 
         Raises:
-            UserError: the space already sets decay_updates.
+            UserError: The space already sets decay_updates.
         """
         if "decay_updates" in {**self.ranges, **self.fixed}:
             raise UserError("--decay sets decay_updates, which the space of this script gives itself: leave it out")

@@ -51,11 +51,12 @@ def check_database(file: Path) -> None:
     """Raise an error if a SQLite file holds more than plain tables. A file that is missing or is no database passes.
 
     Args:
-        file: the path of the database.
+        file: The path of the database.
 
     Raises:
-        UserError: the file or one of its journals is not a regular file, a journal names another file, the database is
-            locked or damaged, or it has views, triggers, virtual tables or expressions other than MLflow's own.
+        UserError: The file or one of its journals is not a regular file, or a journal names another file. Or the
+            database is locked or damaged. Or it has views, virtual tables, or triggers or expressions other than
+            MLflow's.
     """
     file = Path(os.path.realpath(file))  # SQLite names journals after the target of a link.
     _check_files(file)

@@ -111,7 +111,7 @@ def make_room(uri: str) -> None:
     MLflow would retry for minutes before it reported the error.
 
     Raises:
-        OSError: the database cannot be written.
+        OSError: The database cannot be written.
     """
     file = database(uri)
     if file is None:

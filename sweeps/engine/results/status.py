@@ -130,7 +130,7 @@ def _finite(value: float) -> float | None:
 
 def ago(seconds: float) -> str:
     """Format a duration as a time in the past, such as "5 min ago"."""
-    whole = max(0, round(seconds))  # another machine's clock may be ahead
+    whole = max(0, round(seconds))  # negative if another machine's clock is ahead
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if whole >= 2 * length:
             return f"{whole // length} {unit} ago"

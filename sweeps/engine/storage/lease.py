@@ -168,7 +168,7 @@ def _may_live(other: dict[str, Any]) -> bool:
     if other["place"] == _place():
         try:
             process = psutil.Process(other["pid"])
-            dead = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE  # killed, not yet waited for
+            dead = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE  # killed, not yet reaped
             return not dead and process.create_time() == other["started"]
         except psutil.NoSuchProcess:
             return False

@@ -34,7 +34,7 @@ TrialState: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
 _STATES = ("COMPLETE", "PRUNED", "FAIL")
 _METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _MAX_UPDATES = 999_999_999
-_MOST_VALUES = 1_000  # MLflow takes no more at a time
+_MOST_VALUES = 1_000  # MLflow accepts no more per request
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Trials:
 
     def is_held(self, frozen: FrozenTrial, holder: str | None = None) -> bool:
         """Return whether this holder holds the trial; for None, whether any holder of this session does."""
-        held_by: str = frozen.user_attrs.get(HOLDER, "")
+        held_by = str(frozen.user_attrs.get(HOLDER, ""))
         return held_by == self.by(holder) if holder is not None else held_by.startswith(f"{self.session}/")
 
     def set(self, frozen: FrozenTrial, attribute: str, value: Any) -> None:

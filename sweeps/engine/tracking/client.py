@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -127,7 +128,7 @@ class Client(MlflowClient):
         parts, file = urlsplit(location), database(self._store_uri)
         root = None if file is None else file.parent
         if file is not None or not is_http(self._store_uri):
-            found = (_within(location, Path(root or "", name).absolute()) for name in _FOLDERS)
+            found = (_within(location, root or Path.cwd(), name) for name in _FOLDERS)
             place = next((each for each in found if each is not None), None)
             if place is not None and _OWNER.fullmatch(owner) and place.path.endswith(f"/{owner}/artifacts"):
                 return place
@@ -147,13 +148,20 @@ class Client(MlflowClient):
         )
 
 
-def _within(location: str, folder: Path) -> Folder | None:
-    """Return the folder at a location if it lies below `folder` once links are resolved, else None."""
+def _within(location: str, above: Path, name: str) -> Folder | None:
+    """Return the folder at a location if it lies below `above / name`, else None.
+
+    Links in the path of `above` are followed. `Folder` refuses links below it, and so `name` cannot be one.
+    """
     path = local_path(location)
-    if path is None or not os.path.isabs(path):
+    if path is None or not os.path.isabs(path) or ".." in Path(path).parts:
         return None
-    path, root = os.path.realpath(path), os.path.realpath(folder)
-    return _below(Folder.at(root), path[len(root) :]) if path.startswith(f"{root.rstrip('/')}/") else None
+    for folder in Path(path).parents:
+        with suppress(OSError):
+            below = Path(path).relative_to(folder).parts
+            if below[0] == name and len(below) > 1 and os.path.samefile(folder, above):
+                return _below(Folder.at(above), "/".join(below))
+    return None
 
 
 def _below(folder: Folder, path: str) -> Folder:

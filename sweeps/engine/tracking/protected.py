@@ -163,8 +163,8 @@ async def _answer(scope: Message, send: Send, status: int, text: str, headers: d
 def _keep_artifacts_below(root: str) -> None:
     """Let MLflow read and write artifacts only below the folder `root`, or in any local folder if `root` is empty.
 
-    A stranger's database may place its artifacts anywhere: in the home folder of the person who looks at it, in a
-    bucket, or on a web server, to which MLflow would send credentials.
+    A stranger's database may place its artifacts in the home folder of the person who looks at it, or in a bucket. It
+    may also place them on a web server, to which MLflow would send credentials.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories

@@ -1,0 +1,40 @@
+"""Folders in which this user keeps data and compiled code between runs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Return the folder of fetched data: `WGAN_DATA`, else `wgan-sweeps` in the user's cache folder."""
+    if given := os.environ.get("WGAN_DATA"):
+        return Path(given).expanduser()
+    return _own() / "wgan-sweeps"
+
+
+def keep_compiled_code_private() -> None:
+    """Have torch keep compiled code in a folder of this user's, unless the environment names one.
+
+    torch's own choice is a name in /tmp that every user can guess. It unpickles what lies there, whoever wrote it.
+    """
+    if os.environ.get(COMPILED):
+        return
+    try:
+        folder = _own() / "wgan-sweeps" / "compiled"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        status = folder.stat()
+        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+            raise PermissionError(f"{folder} belongs to somebody else")
+        os.environ[COMPILED] = str(folder)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        os.environ[COMPILED] = tempfile.mkdtemp(prefix="wgan-sweeps-")
+
+
+def _own() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser()
