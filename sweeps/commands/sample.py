@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PICTURE, ROWS = "samples.png", "rows.parquet"
 COUNT = 64
-# Classes of which a picture is drawn unasked.
+# Most classes that a picture shows if neither `--label` nor `--n` is given.
 MOST = 1_000
 
 

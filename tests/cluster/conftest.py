@@ -25,8 +25,8 @@ from tests.cluster.test_templates import filled, text_of
 from tests.sweeps.conftest import make_plan, small_data, surroundings
 from tests.sweeps.processes import ROOT, Running, wait_for
 from tests.sweeps.stored import Stored
-from wgan_core.data.mnist import CACHED, load_mnist
 from wgan_core.cache import cache_folder
+from wgan_core.data.mnist import CACHED, load_mnist
 
 # Of the sweeps' tests.
 __all__ = ["make_plan", "small_data", "surroundings"]

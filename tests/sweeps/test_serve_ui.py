@@ -32,7 +32,7 @@ from sweeps.cli import main
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.uri import database
 from sweeps.engine.tracking.protected import proof_of
-from sweeps.engine.tracking.server import PORT, _absolute, _answers, _last, choose_port, serve, with_key
+from sweeps.engine.tracking.server import PORT, _absolute, _answers, _held, _last, choose_port, serve, with_key
 from sweeps.engine.tracking.view import VIEW_TAG
 from tests.sweeps.finished import SCORES, Finished, finish
 from tests.sweeps.mlflow_server import Server
@@ -621,6 +621,15 @@ def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_port(taken)
         monkeypatch.setattr("sweeps.engine.tracking.server.PORT", taken)
         assert choose_port(None) > taken
+    # Browsers try IPv6 first: whoever listened there would get the key.
+    with socket.socket(socket.AF_INET6) as holder:
+        holder.bind(("::1", taken))
+        with pytest.raises(UserError, match="--port must be free"):
+            choose_port(taken)
+        with pytest.raises(UserError, match="--port must be free on ::1"):
+            serve("sqlite:///none.db", taken, print)
+    with _held("::1", taken), pytest.raises(OSError, match="in use"), socket.socket(socket.AF_INET6) as late:
+        late.bind(("::1", taken))
     assert choose_port(None) == choose_port(taken) == taken
     with pytest.raises(UserError, match="--port must be 1 to 65535; given 70000"):
         choose_port(70_000)

@@ -25,7 +25,7 @@ SCANS = 64
 """Most scans of a JPEG file. Each scan is decoded for all pixels; encoders write about ten scans."""
 
 FREE_BYTES, PIXEL_BYTES = 1 << 20, 16
-"""Most bytes of an encoded image: `FREE_BYTES`, for metadata, plus `PIXEL_BYTES` per pixel. Raw pixels take 8 at most."""
+"""Most bytes of an encoded image: `FREE_BYTES` for metadata, `PIXEL_BYTES` per pixel. Raw pixels take 8 at most."""
 
 SEGMENTS = 256
 """Most segments of a JPEG before its first scan. A colour profile of 1 MB takes 16."""

@@ -203,7 +203,7 @@ def chunks(file: Path) -> list[Chunk]:
             raise ValueError("a row group has other columns than the schema")
         found += [_chunk(column, leaf, rows) for column, leaf in zip(columns, leaves, strict=True)]
     if sum(chunk.end - chunk.start for chunk in found) > size:
-        raise ValueError("its columns share bytes of the file")  # reading the same bytes again and again could take very long
+        raise ValueError("its columns share bytes of the file")  # reading shared bytes repeatedly could take very long
     return found
 
 

@@ -26,11 +26,11 @@ def drain_node(name: str | None, deadline_s: float) -> None:
 
     Args:
         name: Host name, address or Ray id of the node; None for this node.
-        deadline_s: Longest wait, in seconds.
+        deadline_s: Time within which the node must leave, in seconds.
 
     Raises:
-        UserError: There is no cluster, no such node, the node is the head, the cluster declines, or the node has not
-            left by the deadline.
+        UserError: `deadline_s` is not positive, there is no cluster or no such node, or the node is the head. Or the
+            cluster declines, or the node has not left by the deadline.
     """
     if deadline_s <= 0:
         raise UserError(f"--deadline must be a number of seconds > 0; given {deadline_s:g}: give --deadline 120")

@@ -27,7 +27,7 @@ class Field:
 
 
 def check_cluster_file(path: Path) -> None:
-    """Check that `ray up` could use a cluster's file, and find the files to copy from the current folder.
+    """Check that `ray up` could use a cluster's file if it is started in the current folder.
 
     Raises:
         UserError: The file is missing, is no YAML mapping, has a field that is not filled in, or has a URL with a

@@ -97,7 +97,9 @@ def check_local() -> Path:
             "set RAY_TMPDIR to another"
         ) from error
     sticky = bool(status.st_mode & stat.S_ISVTX)
-    if others_may_replace(folder / PREFIX) or not (sticky or belongs_to_us(status)):
+    inside = folder.resolve()
+    exposed = any(others_may_replace(each) for each in (inside / PREFIX, inside, *inside.parents))
+    if exposed or not (sticky or belongs_to_us(status)):
         raise UserError(
             f"the folder for Ray's files must be safe from other users; they may delete what lies in {folder}: "
             "set RAY_TMPDIR to a folder of your own"

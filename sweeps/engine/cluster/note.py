@@ -34,7 +34,7 @@ class ClusterNote:
 
     Attributes:
         path: Path of the note.
-        address: Address of the cluster, host:port; empty if the note is not trusted or not readable.
+        address: Address of the cluster, host:port; empty if the file is not trusted or holds no address.
         distrust: Why this user must not follow the note; empty if it can be trusted.
     """
 
@@ -89,7 +89,7 @@ def is_host_and_port(address: str) -> bool:
 
 
 def runs_here(address: str) -> bool:
-    """Return whether an address may be that of a running cluster that is safe to join.
+    """Return whether an address is on another machine, or belongs to a running cluster of this user or of root.
 
     A cluster on this machine must have a process of this user or of root. If the cluster has ended, another user can
     listen at its address at any moment, so looking at who listens now is not enough.
@@ -100,9 +100,9 @@ def runs_here(address: str) -> bool:
     wanted = f"--gcs_server_port={port}"
     for process in psutil.process_iter(["name", "uids", "cmdline"]):
         found = process.info
-        if found["name"] == "gcs_server" and found["uids"] and found["uids"].real in (os.geteuid(), 0):
-            if wanted in (found["cmdline"] or ()):
-                return True
+        trusted = found["uids"] is not None and found["uids"].real in (os.geteuid(), 0)
+        if trusted and found["name"] == "gcs_server" and wanted in (found["cmdline"] or ()):
+            return True
     return False
 
 

@@ -1,4 +1,4 @@
-"""Notice that this process's node is draining, which means that it is about to leave the cluster."""
+"""Detection that this process's node is draining, which means that it is about to leave the cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def draining_nodes() -> set[str]:
 
 
 class Notice:
-    """A thread that checks every `POLL_S` seconds whether this process's node is draining. `given` returns at once."""
+    """A check, by a thread and every `POLL_S` seconds, whether this process's node is draining."""
 
     def __init__(self) -> None:
         self._node = ray.get_runtime_context().get_node_id()

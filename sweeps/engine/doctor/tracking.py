@@ -19,7 +19,7 @@ from sweeps.engine.plan.uri import (
     shown,
 )
 from wgan_core.data.folder import Folder
-from wgan_core.errors import one_line, without_secrets
+from wgan_core.errors import UserError, one_line, without_secrets
 
 OTHER = "check --tracking-uri (or MLFLOW_TRACKING_URI)"
 
@@ -44,7 +44,10 @@ def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
 
 
 def _file(file: Path) -> list[Check]:
-    check_database(file)
+    try:
+        check_database(file)
+    except UserError as error:
+        return failed("tracking", str(error), OTHER)
     if not file.exists():
         return ok("tracking", f"{file}, which the first sweep makes")
     try:

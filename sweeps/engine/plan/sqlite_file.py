@@ -83,9 +83,7 @@ def check_database(file: Path) -> None:
             "computes something: do not use it, as it was made to do more than hold data"
         )
     if damage and damage[0] != "ok":
-        raise UserError(
-            f"a database must be whole to be read; {file}: {shortened(str(damage[0]))}: do not use it, or restore a copy"
-        )
+        raise UserError(f"a database must be whole to be read; {file}: {shortened(str(damage[0]))}: use a backup of it")
 
 
 def limit(database: sqlite3.Connection) -> None:

@@ -85,7 +85,7 @@ def answers(uri: str) -> bool:
     import requests
 
     try:
-        # Only the headers: whoever runs the server chooses how long its answer is.
+        # Read only the headers, as a server can send an answer of any length.
         requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER_S, stream=True, allow_redirects=False).close()
     except requests.exceptions.SSLError:
         return True  # The server is there. MLflow's settings decide whether to accept its certificate.

@@ -160,7 +160,7 @@ def _within(location: str, above: Path, name: str) -> Folder | None:
         with suppress(OSError):
             below = Path(path).relative_to(folder).parts
             if below[0] == name and len(below) > 1 and os.path.samefile(folder, above):
-                return _below(Folder.at(above), "/".join(below))
+                return _below(Folder.at(os.path.realpath(above)), "/".join(below))
     return None
 
 

@@ -1,0 +1,134 @@
+"""A tracking server that lies: about places, pages and sizes. Each test has a server of its own on the loopback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socketserver
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.engine.doctor.tracking import _version
+from sweeps.engine.plan.uri import answers
+from sweeps.engine.tracking import store
+from sweeps.engine.tracking.client import Client
+from sweeps.engine.tracking.store import ServerUnreachable, pages
+
+RUN = "a" * 32
+Answer = Callable[[str, str], Any]
+
+
+@contextmanager
+def server(answer: Answer) -> Iterator[tuple[str, list[str]]]:
+    """A server whose JSON answers, or bytes, come from a function of method and path; and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
+            found = answer(self.command, self.path)
+            content = found if isinstance(found, bytes) else json.dumps(found).encode()
+            self.send_response(200)
+            if isinstance(found, bytes):
+                self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = reply
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as opened:
+        opened.daemon_threads = True
+        threading.Thread(target=opened.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{opened.server_address[1]}", asked
+        opened.shutdown()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.txt").write_text("x")
+    return folder
+
+
+def switching(target: str) -> Answer:
+    """Name a place on the server at the first question about a run or model, and `target` afterwards."""
+    counts = {"runs": 0, "models": 0}
+
+    def place(kind: str) -> str:
+        counts[kind] += 1
+        return f"mlflow-artifacts:/1/{kind}/artifacts" if counts[kind] == 1 else target
+
+    def answer(method: str, path: str) -> Any:
+        if "runs/get" in path:
+            info = {"run_id": RUN, "run_uuid": RUN, "experiment_id": "1", "status": "RUNNING"}
+            return {"run": {"info": {**info, "artifact_uri": place("runs"), "lifecycle_stage": "active"}, "data": {}}}
+        if "/logged-models/" in path and method == "GET":
+            info = {"model_id": f"m-{RUN}", "experiment_id": "1", "name": "n", "status": "LOGGED_MODEL_READY"}
+            times = {"creation_timestamp_ms": 1, "last_updated_timestamp_ms": 1}
+            return {"model": {"info": {**info, **times, "artifact_uri": place("models")}, "data": {}}}
+        return {}
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["run", "model"])
+def test_files_go_to_the_place_that_was_checked(
+    kind: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server names another place when it is asked again. Neither files nor passwords go there."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secretword")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with server(lambda *_: {}) as (other, asked_other):
+        for target in (f"file://{tmp_path}/private", f"{other}/elsewhere"):
+            with server(switching(target)) as (uri, asked):
+                client = Client(uri)
+                if kind == "run":
+                    client.log_artifacts(RUN, str(files))
+                else:
+                    client.log_model_artifacts(f"m-{RUN}", str(files))
+                assert any("PUT" in each and "mlflow-artifacts" in each for each in asked)
+        assert asked_other == []
+    assert not (tmp_path / "private").exists()
+
+
+class Page(list[int]):
+    def __init__(self, token: str | None) -> None:
+        super().__init__([1])
+        self.token = token
+
+
+def test_pages_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServerUnreachable, match="its pages do not end"):
+        list(pages(lambda _: Page("again")))  # type: ignore[arg-type, return-value]
+    counts = iter(range(10**9))
+    monkeypatch.setattr(store, "_PAGES_S", 0.1)
+    with pytest.raises(ServerUnreachable, match="its pages do not end"):
+        list(pages(lambda _: Page(str(next(counts)))))  # type: ignore[arg-type, return-value]
+    last = iter(["1", "2", None])
+    assert len(list(pages(lambda _: Page(next(last))))) == 3  # type: ignore[arg-type, return-value]
+
+
+def test_a_huge_answer_takes_no_memory() -> None:
+    """A megabyte of gzip is a gigabyte of zeros."""
+    bomb = gzip.compress(b"3" * 2**28)
+    with server(lambda *_: bomb) as (uri, _):
+        tracemalloc.start()
+        assert answers(uri)
+        assert _version(uri)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**26
