@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from wgan_core.config import trial_seed
 from wgan_core.rules import draws
 from wgan_core.rules.draws import Stream
 
@@ -66,7 +67,7 @@ def test_laws_of_the_draws() -> None:
 
 
 def test_trial_seeds_differ_by_sweep_and_number() -> None:
-    seeds = {draws.trial_seed(sweep, number) for sweep in range(30) for number in range(30)}
+    seeds = {trial_seed(sweep, number) for sweep in range(30) for number in range(30)}
     assert len(seeds) == 900
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert draws.trial_seed(0, 0) == draws.trial_seed(0, 0)
+    assert trial_seed(0, 0) == trial_seed(0, 0)

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
 from wgan_core.networks.layers import LeakyReLU
-from wgan_core.networks.network import Network, build, initialise, mlp_generator
+from wgan_core.networks.network import Network, build, initialise
 from wgan_core.networks.pairs import PAIRS, Pair
+from wgan_core.networks.pairs.mlp import mlp_generator
 from wgan_core.training.state import NetworkState, TrainingState
 
 NARROW = {"critic": {"widths": [64, 64]}, "generator": {"widths": [64, 64]}}

@@ -8,8 +8,8 @@ from torch import nn
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks import network as networks
-from wgan_core.networks.network import mlp_critic
 from wgan_core.networks.pairs import Pair
+from wgan_core.networks.pairs.mlp import mlp_critic
 from wgan_core.training.cohort import Cohort
 
 SPREAD = 0.02

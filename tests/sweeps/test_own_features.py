@@ -1,4 +1,4 @@
-"""The example of a registered feature extractor in docs/how-it-works.md, run as a script."""
+"""The example of a registered feature extractor in docs/extending.md, run as a script."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "mnist-smoke"
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example in a folder of its own, with one layer of a class from a module beside it."""
-    documentation = (ROOT / "docs" / "how-it-works.md").read_text()
+    documentation = (ROOT / "docs" / "extending.md").read_text()
     (example,) = [text for text in re.findall(r"```python\n(.*?)```", documentation, re.DOTALL) if "register_f" in text]
     path = tmp_path_factory.mktemp("mine") / "my_images.py"
     assert example.count("nn.ReLU()") == 1
