@@ -99,8 +99,7 @@ def energy_distance(real: Tensor, fake: Tensor) -> float:
     The expectation of the estimate is 0 if both sides have the same distribution.
     """
     real, fake = real[:2000].double(), fake[:2000].double()
-    pairs = len(real) * (len(real) - 1)
-    within = sum(float(torch.cdist(side, side).sum()) / pairs for side in (real, fake))
+    within = sum(float(torch.cdist(side, side).sum()) / (len(side) * (len(side) - 1)) for side in (real, fake))
     return 2 * float(torch.cdist(real, fake).mean()) - within
 
 

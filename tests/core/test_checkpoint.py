@@ -18,7 +18,6 @@ import pytest
 import torch
 from pyarrow import fs
 from safetensors import SafetensorError
-from safetensors.torch import save
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
@@ -221,22 +220,6 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 99}).encode())
     with pytest.raises(UserError, match=r"reads checkpoint format 3; .* has format 99: read it with the version"):
         checkpoint.read(target)
-
-
-def test_what_format_1_wrote_is_read(tmp_path: Path) -> None:
-    """Its optimiser's moments had Adam's name."""
-    target = checkpoint.write(Folder.at(tmp_path), made())
-    expected = checkpoint.read(target).state.tensors()
-    old = {
-        name.replace(".first.", ".adam_first.").replace(".second.", ".adam_second."): tensor[0]
-        for name, tensor in expected.items()
-    }
-    assert any("adam_second" in name for name in old)
-    rewrite(target, STATE, save(old))
-    rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 1}).encode())
-    found = checkpoint.read(target).state.tensors()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize("left_out", ["trial", "structure", "critic_updates", "scores", "seconds"])

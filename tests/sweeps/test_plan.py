@@ -87,13 +87,12 @@ def test_what_differs_is_refused_and_named(
     assert folder.read(FILE) == kept
 
 
-def test_a_plan_that_names_no_precision_is_of_float32(folder: Folder, make_plan: Callable[..., Plan]) -> None:
-    """As older versions wrote it."""
+def test_a_plan_of_a_newer_version_is_refused(folder: Folder, make_plan: Callable[..., Plan]) -> None:
     write_plan(folder, make_plan())
     described = json.loads(folder.read(FILE))
-    del described["plan"]["structure"]["precision"]
-    folder.write(FILE, json.dumps(described).encode())
-    assert settle(folder, make_plan()) == make_plan()
+    folder.write(FILE, json.dumps({**described, "format": described["format"] + 1}).encode())
+    with pytest.raises(UserError, match="must have format 1 or less; given 2"):
+        read_plan(folder)
 
 
 def test_several_differences_are_named_at_once(folder: Folder, make_plan: Callable[..., Plan]) -> None:

@@ -462,33 +462,6 @@ def test_a_death_of_fewer_lanes_makes_none_narrower(opened: Callable[..., Study]
     assert study.said() == []
 
 
-@pytest.mark.parametrize(("count", "ended_after"), [(1, 1), (4, MAX_FAULTS)])
-def test_faults_that_an_older_version_counted(
-    opened: Callable[..., Study], url: str, count: int, ended_after: int
-) -> None:
-    """It says of none whether the trial was alone: it is until its next report, and with one lane it always was."""
-    one(opened("older"))
-    storage = optuna.load_study(study_name="sweep-1d", storage=url)._storage
-    storage.set_trial_user_attr(1, "faults", MAX_FAULTS - 1)
-    for times in range(1, ended_after + 1):
-        study = opened(f"{times}")
-        (claim,) = study.claim("a", count)
-        assert (claim.trial.number, claim.alone) == (0, True)
-        (released,) = study.release("a", died=True)
-        assert released.has_failed == (times == ended_after)
-
-
-def test_a_trial_that_an_older_version_left_has_company_after_a_report(opened: Callable[..., Study], url: str) -> None:
-    study = opened()
-    study.claim("a", 1)
-    study.release("a", died=False)
-    study._trials.study._storage.set_trial_user_attr(1, "faults", 1)
-    assert [claim.alone for claim in study.claim("b", 4)] == [True]
-    study.report("b", {0: (10, 1.0)}, {})
-    study.hand_back("b", [0])
-    assert [claim.alone for claim in study.claim("c", 4)] == [False] * 4
-
-
 @pytest.mark.parametrize("attribute", ["death", "faults", "reason"])
 def test_the_last_death_of_which_the_study_died_too_is_the_last(
     opened: Callable[..., Study], dies_after: Callable[[str, int], None], attribute: str

@@ -131,7 +131,7 @@ def _inception(channels: int) -> NetworkFeatures:
     if channels not in (inception.GREY, inception.RGB):
         raise UserError(
             f"--features inception must have images of 1 or 3 channels; the data has {channels}: register a network "
-            f"for it in the sweep's script with {REGISTER} of wgan_core.metrics"
+            f"for it in the sweep's script with {REGISTER} of wgan_core"
         )
     network = inception.load_inception()
     stated = {

@@ -51,9 +51,9 @@ def check_features(name: str) -> None:
     if name.endswith(".pt2"):
         raise UserError(
             f"--features must be one of {known}; given the file {name!r}, and exported programs are no longer read: "
-            f"register its network in the sweep's script with {REGISTER} of wgan_core.metrics"
+            f"register its network in the sweep's script with {REGISTER} of wgan_core"
         )
     raise UserError(
         f"--features must be one of {known}; given {name!r}: name one of these, or register it in the sweep's script "
-        f"with {REGISTER} of wgan_core.metrics"
+        f"with {REGISTER} of wgan_core"
     )

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from wgan_core.training.state import TrainingState
 
 FORMAT = 3
-# Older formats that this version reads. Format 2 has no checkpoints that were saved between reports.
-OLDER = (1, 2)
-# Tensor names of format 1, with their present names. Format 1 is otherwise the same.
-RENAMED = {".adam_first.": ".first.", ".adam_second.": ".second."}
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 TRIAL = "trial.json"
@@ -122,13 +118,13 @@ def read(folder: Folder) -> Checkpoint:
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
     described = _described(folder, contents[TRIAL])
-    if described.get("format") not in (*OLDER, FORMAT):
+    if described.get("format") != FORMAT:
         raise UserError(
             f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
             "read it with the version that wrote it"
         )
     try:
-        tensors = {_renamed(name): tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
+        tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}
     except SafetensorError as error:
         raise DamagedCheckpoint(
             f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one"
@@ -141,7 +137,7 @@ def read(folder: Folder) -> Checkpoint:
             state=TrainingState.from_tensors(tensors),
             scores=described["scores"],
             seconds=described["seconds"],
-            since_report={name: (total, count) for name, (total, count) in described.get("since_report", {}).items()},
+            since_report={name: (total, count) for name, (total, count) in described["since_report"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_trial(folder, error) from error
@@ -227,12 +223,6 @@ def _is_whole(folder: Folder) -> bool:
         return folder.exists(MANIFEST) and all(_verified(folder, *each) for each in _manifest(folder).items())
     except DamagedCheckpoint:
         return False
-
-
-def _renamed(name: str) -> str:
-    for old, new in RENAMED.items():
-        name = name.replace(old, new)
-    return name
 
 
 def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:

@@ -17,6 +17,8 @@ from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, quoted, without_secrets
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
+FORMAT = 1
+"""Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
 MOST_REPORTS = 81
 LEAST_STEP = 500
@@ -191,7 +193,15 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
         UserError: The file cannot be read, or holds no plan of this version.
     """
     try:
-        return Plan.from_json(folder.json(file)["plan"]) if folder.exists(file) else None
+        if not folder.exists(file):
+            return None
+        described = folder.json(file)
+        if (given := operator.index(described.get("format", FORMAT))) > FORMAT:
+            raise UserError(
+                f"a sweep's file must have format {FORMAT} or less; given {given} in {folder}/{file}: use the version "
+                "of this package that wrote it"
+            )
+        return Plan.from_json(described["plan"])
     except UserError:
         raise
     except OSError as error:
@@ -226,7 +236,7 @@ def settle(folder: Folder, asked: Plan) -> Plan:
 
 def write_plan(folder: Folder, plan: Plan, started: SweepStart = SweepStart()) -> None:
     """Write the plan, how the sweep was last started, and the versions of the installed packages."""
-    described = {"plan": plan.as_json(), **started.as_json(), "versions": _versions()}
+    described = {"format": FORMAT, "plan": plan.as_json(), **started.as_json(), "versions": _versions()}
     folder.write(plan.file, json.dumps(described, indent=1).encode())
 
 

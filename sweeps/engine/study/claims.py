@@ -55,7 +55,6 @@ class Claims:
             processes: Number of processes that share the remaining trials.
             before: Numbers of the trials that the holder already trains.
         """
-        had_company = count > 1 or bool(self._narrowing.told())
         count = count if before else min(self._narrowing.lanes(count), math.ceil(self._left(holder) / processes))
         running = self._trials.running()
         held = [trial for trial in running if self._trials.is_held(trial, holder)]
@@ -65,7 +64,6 @@ class Claims:
         waiting = [trial for trial in running if not self._trials.is_held(trial)]
         suspects = [trial for trial in waiting if is_suspected(trial)]
         if suspects and not held:
-            self._keep_suspicion(suspects[0], had_company)
             return [self._hold(suspects[0], holder)]
         sound = [trial for trial in waiting if not is_suspected(trial)]
         claims += [self._hold(trial, holder) for trial in sound[: count - len(claims)]]
@@ -79,17 +77,6 @@ class Claims:
         taken = [each for each in trials if each.state is TrialState.RUNNING and self._trials.is_held(each)]
         others = [each for each in taken if not self._trials.is_held(each, holder)]
         return self._plan.trials - sum(each.state.is_finished() for each in trials) - len(others)
-
-    def _keep_suspicion(self, frozen: FrozenTrial, had_company: bool) -> None:
-        """Store the death record of a trial from an older version, which recorded only the number of deaths.
-
-        The record fixes the step, so that the suspicion ends at the next report. If cohorts have several lanes, a
-        neighbour may have caused the deaths, so they are not counted.
-        """
-        death = death_of(frozen)
-        if death is not None and DEATH not in frozen.user_attrs:
-            kept = replace(death, faults=0) if had_company else death
-            self._trials.set(frozen, DEATH, kept.as_json())
 
     def _hold(self, frozen: FrozenTrial, holder: str) -> Claim:
         held_by, death = self._trials.by(holder), death_of(frozen)

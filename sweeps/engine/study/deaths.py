@@ -57,11 +57,6 @@ class Death:
         return None if values is None else cls(**values)
 
 
-def unrecorded(step: int, faults: int) -> Death:
-    """Return a death record for a trial from an older version, which did not record the step of the last death."""
-    return Death("", 1, step, True, faults)
-
-
 def after(before: Death | None, by: str, trials: int, step: int, faults: int) -> Death:
     """Return a trial's record after its holder died. A second call for the same death returns the same record.
 
@@ -80,9 +75,6 @@ def after(before: Death | None, by: str, trials: int, step: int, faults: int) ->
 
 def death_of(frozen: FrozenTrial) -> Death | None:
     """Return the last death of the trial's process, or None."""
-    faults = frozen.user_attrs.get(FAULTS, 0)
-    if faults and DEATH not in frozen.user_attrs:
-        return unrecorded(frozen.last_step or 0, faults)
     return Death.from_json(frozen.user_attrs.get(DEATH))
 
 
