@@ -48,11 +48,15 @@ def penalty_of(objective: str, norms: Tensor) -> Tensor:
     return (torch.clamp(norms - 1, min=0) ** 2).mean() if objective == "wgan-lp" else 0.5 * (norms**2).mean()
 
 
-def optimiser_of(name: str, module: nn.Module, lr: float, beta1: float, beta2: float) -> torch.optim.Optimizer:
+def optimiser_of(
+    name: str, module: nn.Module, lr: float, beta1: float, beta2: float, weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
     if name == "rmsprop":
         return torch.optim.RMSprop(module.parameters(), lr=lr, alpha=beta2, momentum=beta1)
     if name == "sgd":
         return torch.optim.SGD(module.parameters(), lr=lr, momentum=beta1)
+    if weight_decay:
+        return torch.optim.AdamW(module.parameters(), lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)
     return torch.optim.Adam(module.parameters(), lr=lr, betas=(beta1, beta2))
 
 
@@ -90,8 +94,9 @@ class Textbook:
         hyper = trial.hyper
         self.critic, self.generator, self.trial = critic, generator, trial
         self.objective, name = structure.objective, structure.optimiser
-        self.critic_optimiser = optimiser_of(name, critic, hyper.lr_critic, hyper.beta1, hyper.beta2)
-        self.generator_optimiser = optimiser_of(name, generator, hyper.lr_generator, hyper.beta1, hyper.beta2)
+        both = hyper.beta1, hyper.beta2, hyper.weight_decay
+        self.critic_optimiser = optimiser_of(name, critic, hyper.lr_critic, *both)
+        self.generator_optimiser = optimiser_of(name, generator, hyper.lr_generator, *both)
         self.critic_schedule = schedule_of(self.critic_optimiser, hyper.decay_updates, 1)
         self.generator_schedule = schedule_of(self.generator_optimiser, hyper.decay_updates, hyper.n_critic)
         self.history: list[dict[str, float]] = []

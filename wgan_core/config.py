@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -41,14 +41,6 @@ _USUAL = {
     "label_embedding": 0,
     "full_batch": False,
     "network_options": {"critic": {"widths": [512, 256]}},
-    "lambda_gp": 10,
-    "lr_critic": 1e-4,
-    "lr_generator": 1e-4,
-    "n_critic": 5,
-    "beta1": 0,
-    "beta2": 0.9,
-    "clip": 0.01,
-    "decay_updates": 0,
     "number": 0,
     "seed": 0,
 }
@@ -68,9 +60,11 @@ def _is_small(options: Any) -> bool:
     return not isinstance(options, int | float) or abs(options) <= _MOST_WIDTH
 
 
-def _require(holds: bool, name: str, invariant: str, given: object) -> None:
+def _require(holds: bool, name: str, invariant: str, given: object, usual: object = None) -> None:
     if not holds:
-        raise UserError(f"{name} must be {invariant}; given {given!r}: set {name} to {_USUAL[name]!r}, for example")
+        raise UserError(
+            f"{name} must be {invariant}; given {given!r}: set {name} to {_USUAL.get(name, usual)!r}, for example"
+        )
 
 
 def _is_number(value: object) -> bool:
@@ -179,8 +173,42 @@ class Structure:
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """What all parts of the package know of one hyper-parameter. `Hyper` is the table of them.
+
+    Attributes:
+        symbol: Title of its column in tables; parameters with the same symbol share a column. Empty for no column.
+        label: Name in charts.
+        must: What its value must be, in words.
+        holds: Whether a value is so.
+        usual: Example value that error messages propose.
+        whole: Whether it takes whole numbers only.
+        log: Whether charts show it on a log scale.
+        form: Format of its value in tables.
+        neutral: Value for spaces that do not name it; None if a space must name it.
+    """
+
+    symbol: str
+    label: str
+    must: str
+    holds: Callable[[Any], bool]
+    usual: float
+    whole: bool = False
+    log: bool = False
+    form: str = ".3g"
+    neutral: float | None = None
+
+
+def _parameter(*about: Any, default: Any = MISSING, **more: Any) -> Any:
+    return field(default=default, metadata={"parameter": Parameter(*about, **more)})
+
+
+@dataclass(frozen=True)
 class Hyper:
     """One trial's hyper-parameters, named as in Gulrajani et al. 2017, Algorithm 1.
+
+    Each field has a `Parameter` in its metadata. Search spaces, tables, charts, MLflow and the lanes of a cohort read
+    it, so a new hyper-parameter is a new field here and the code that uses its value.
 
     Attributes:
         lambda_gp: Weight of the gradient penalty.
@@ -189,36 +217,50 @@ class Hyper:
         beta1, beta2: Adam's decay rates, for both networks. `wgan_core.rules.optim` says how other optimisers use them.
         clip: Bound of the critic's parameters, for objectives that clip them (Arjovsky et al. 2017, Algorithm 1).
         decay_updates: Critic updates over which both learning rates fall linearly to zero; 0 for constant rates.
+        weight_decay: Decoupled weight decay of both networks (Loshchilov and Hutter 2019, Algorithm 2).
 
     Raises:
         UserError: A value is out of its range.
     """
 
-    lambda_gp: float
-    lr_critic: float
-    lr_generator: float
-    n_critic: int
-    beta1: float
-    beta2: float
-    clip: float = 0.01
-    decay_updates: int = 0
+    lambda_gp: float = _parameter("λ", "λ", ">= 0", lambda value: value >= 0, 10, log=True, neutral=0.0)
+    lr_critic: float = _parameter("lr", "critic's rate", "> 0", lambda value: value > 0, 1e-4, log=True, form=".2e")
+    lr_generator: float = _parameter(
+        "lr", "generator's rate", "> 0", lambda value: value > 0, 1e-4, log=True, form=".2e"
+    )
+    n_critic: int = _parameter(
+        "n_critic", "n_critic", "a whole number >= 1", lambda value: value >= 1, 5, whole=True, form="d"
+    )
+    beta1: float = _parameter("β1", "β1", "in [0, 1)", lambda value: 0 <= value < 1, 0, form=".3f")
+    beta2: float = _parameter("β2", "β2", "in [0, 1)", lambda value: 0 <= value < 1, 0.9, form=".4f")
+    clip: float = _parameter("clip", "clip", "> 0", lambda value: value > 0, 0.01, log=True, neutral=0.01, default=0.01)
+    decay_updates: int = _parameter(
+        "",
+        "decay updates",
+        "a whole number >= 0",
+        lambda value: value >= 0,
+        0,
+        whole=True,
+        neutral=0,
+        default=0,
+    )
+    weight_decay: float = _parameter(
+        "wd", "weight decay", ">= 0", lambda value: value >= 0, 0, log=True, neutral=0.0, default=0.0
+    )
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            _require(_is_number(value), each.name, "a finite number", value)
-        _require(self.lambda_gp >= 0, "lambda_gp", ">= 0", self.lambda_gp)
-        _require(self.lr_critic > 0, "lr_critic", "> 0", self.lr_critic)
-        _require(self.lr_generator > 0, "lr_generator", "> 0", self.lr_generator)
-        _require(_is_whole(self.n_critic) and self.n_critic >= 1, "n_critic", "a whole number >= 1", self.n_critic)
-        _require(0 <= self.beta1 < 1, "beta1", "in [0, 1)", self.beta1)
-        _require(0 <= self.beta2 < 1, "beta2", "in [0, 1)", self.beta2)
-        _require(self.clip > 0, "clip", "> 0", self.clip)
-        decays = _is_whole(self.decay_updates) and self.decay_updates >= 0
-        _require(decays, "decay_updates", "a whole number >= 0", self.decay_updates)
+        for name, about in PARAMETERS.items():
+            value = getattr(self, name)
+            _require(_is_number(value), name, "a finite number", value, about.usual)
+            fits = about.holds(value) and (_is_whole(value) or not about.whole)
+            _require(fits, name, about.must, value, about.usual)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+PARAMETERS: Mapping[str, Parameter] = {each.name: each.metadata["parameter"] for each in fields(Hyper)}
+"""The hyper-parameters by name, in the order of `Hyper`."""
 
 
 @dataclass(frozen=True)

@@ -561,6 +561,7 @@ SWEPT: dict[str, tuple[float, ...]] = {
     "beta2": (0.8, 0.9, 0.999),
     "clip": (0.01, 0.02, 0.05),
     "decay_updates": (4, 8, 0),
+    "weight_decay": (0.0, 0.5, 5.0),
 }
 # In force in both networks, but from the second update on.
 FROM_UPDATE_1 = {"decay_updates"}
@@ -572,12 +573,17 @@ def sweep_of(field: str) -> list[Trial]:
     return [Trial(n, 17, replace(HYPER, **{field: value})) for n, value in enumerate(SWEPT[field])]  # type: ignore[arg-type]
 
 
+def with_values(lanes: Lanes, **values: Tensor) -> Lanes:
+    """The lanes with other values of some hyper-parameters."""
+    return replace(lanes, hyper={**lanes.hyper, **values})
+
+
 def at_lane_0(field: str, update: Callable[..., Tensors]) -> Callable[..., Tensors]:
     """An update for which the swept value of lane 0 holds in all lanes."""
 
     def variant(self: Step, state: TrainingState, lanes: Lanes, *arguments: Any) -> Tensors:
         values = getattr(lanes, field)
-        return update(self, state, replace(lanes, **{field: values[:1].expand_as(values)}), *arguments)
+        return update(self, state, with_values(lanes, **{field: values[:1].expand_as(values)}), *arguments)
 
     return variant
 
@@ -586,7 +592,7 @@ def mistaken(update: Callable[..., Tensors], mine: str, others: str) -> Callable
     """An update that takes another value for the network's own."""
 
     def variant(self: Step, state: TrainingState, lanes: Lanes, *arguments: Any) -> Tensors:
-        return update(self, state, replace(lanes, **{mine: getattr(lanes, others)}), *arguments)
+        return update(self, state, with_values(lanes, **{mine: getattr(lanes, others)}), *arguments)
 
     return variant
 
@@ -636,6 +642,12 @@ def test_bug_26_beta2_is_in_force_at_update_0() -> None:
     equals_the_textbook("beta2")
 
 
+@fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("weight_decay", REAL_UPDATE_CRITIC))
+@fails_under("wgan_core.training.step.Step.update_generator", at_lane_0("weight_decay", REAL_UPDATE_GENERATOR))
+def test_bug_26_weight_decay_is_in_force_at_update_0() -> None:
+    equals_the_textbook("weight_decay")
+
+
 @fails_under("wgan_core.training.cohort._Lane.generator_updates", property(lambda lane: lane.critic_updates // 5))
 @fails_under("wgan_core.training.cohort._Lane.generator_updates", property(lambda lane: lane.critic_updates))
 @fails_under("wgan_core.training.lanes.Lanes.due", lambda lanes: (lanes.critic_updates + 1) % 5 == 0)
@@ -669,7 +681,7 @@ def clip_first(self: Step, state: TrainingState, lanes: Lanes, batch: CriticBatc
     for tensor in state.critic.parameters.values():
         bound = beside(lanes.clip, tensor)
         tensor.clamp_(-bound, bound)
-    return REAL_UPDATE_CRITIC(self, state, replace(lanes, clip=torch.full_like(lanes.clip, 1e9)), batch)
+    return REAL_UPDATE_CRITIC(self, state, with_values(lanes, clip=torch.full_like(lanes.clip, 1e9)), batch)
 
 
 @fails_under("wgan_core.training.step.Step.update_critic", clip_first)

@@ -233,7 +233,7 @@ def test_adam_by_rule_is_torchs() -> None:
                 parameter.grad = gradient[lane].clone()
             if due[lane]:
                 optimiser.step()
-        rates = Rates(counts.clamp(min=1).to(CUDA), lr, beta1, beta2, due.to(CUDA))
+        rates = Rates(counts.clamp(min=1).to(CUDA), lr, beta1, beta2, torch.zeros_like(lr), due.to(CUDA))
         mover("adam", "cuda")(ours, gradients, first, second, rates)
     for lane, parameters in enumerate(theirs):
         for tensor, parameter in zip(ours, parameters, strict=True):

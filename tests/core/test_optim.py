@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from tests.reference import optimiser_of
 from wgan_core.backend.kernels import Mover, mover
-from wgan_core.rules.optim import OPTIMISERS, Rates, average_, move_
+from wgan_core.rules.optim import OPTIMISERS, Rates, average_, factors_of, move_
 
 STEPS = 200
 
@@ -29,7 +30,7 @@ def by_rule(name: str) -> Mover:
 
     def move(parameters: Any, gradients: Any, first: Any, second: Any, rates: Rates, *averages: Any) -> None:
         rule = OPTIMISERS[name]
-        move_(rule, parameters, gradients, first, second, rule.factors(rates), rates.due)
+        move_(rule, parameters, gradients, first, second, factors_of(rule, rates), rates.due)
         if averages:
             average_(averages[0], parameters, averages[1])
 
@@ -43,8 +44,16 @@ def way_of(name: str, way: str) -> Mover:
     return by_rule(name) if way == "by rule" else mover(name, "cpu")
 
 
-def rates_of(step: int, lr: list[float], beta1: list[float], beta2: list[float], due: list[bool]) -> Rates:
-    values = (torch.tensor(each, dtype=torch.float64) for each in ([step] * len(lr), lr, beta1, beta2))
+def rates_of(
+    step: int,
+    lr: list[float],
+    beta1: list[float],
+    beta2: list[float],
+    due: list[bool],
+    weight_decay: Sequence[float] = (),
+) -> Rates:
+    given = ([step] * len(lr), lr, beta1, beta2, weight_decay or [0.0] * len(lr))
+    values = (torch.tensor(each, dtype=torch.float64) for each in given)
     return Rates(*values, torch.tensor(due))
 
 
@@ -116,3 +125,30 @@ def test_a_lane_that_is_not_due_stays_as_it_is_whatever_is_in_it(name: str, way:
     assert not torch.equal(tensors[0][0][1], before[0][1])
     assert torch.equal(average[0], torch.zeros(5, dtype=dtype))
     torch.testing.assert_close(average[1], 0.25 * tensors[0][0][1])
+
+
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_weight_decay_is_decoupled_and_of_each_lane(name: str, way: str) -> None:
+    """Adam with it is torch's AdamW. Any rule with it first shrinks the parameters, apart from the gradient."""
+    decays, lr = [0.0, 0.1, 2.0], [1e-2, 1e-2, 3e-3]
+    start = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    ours = [[start.clone()], [torch.zeros_like(start)], [torch.zeros_like(start)]]
+    expected = [[tensor.clone() for tensor in group] for group in ours]
+    modules = [torch.nn.Parameter(start[lane].clone()) for lane in range(3)]
+    theirs = [
+        torch.optim.AdamW([module], lr=rate, betas=(0.5, 0.9), weight_decay=decay)
+        for module, rate, decay in zip(modules, lr, decays, strict=True)
+    ]
+    for step in range(1, 20):
+        gradient = drift(ours[0][0], step, 7)
+        rates = rates_of(step, lr, [0.5] * 3, [0.9] * 3, [True] * 3, decays)
+        way_of(name, way)(ours[0], [gradient], *ours[1:], rates)
+        shrunk = torch.tensor([1 - a * b for a, b in zip(lr, decays, strict=True)], dtype=torch.float64)
+        expected[0][0].mul_(shrunk[:, None])
+        way_of(name, way)(expected[0], [gradient], *expected[1:], replace(rates, weight_decay=torch.zeros(3).double()))
+        torch.testing.assert_close(ours[0][0], expected[0][0], rtol=1e-12, atol=1e-12)
+        if name == "adam":
+            for lane, (module, optimiser) in enumerate(zip(modules, theirs, strict=True)):
+                module.grad = gradient[lane]
+                optimiser.step()
+                torch.testing.assert_close(ours[0][0][lane], module.detach(), rtol=1e-12, atol=1e-12)

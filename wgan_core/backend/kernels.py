@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._triton import has_triton
 
 from wgan_core.cache import keep_compiled_code_private
-from wgan_core.rules.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, move_
+from wgan_core.rules.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, factors_of, move_
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def by_rule(rule: Rule, device: str) -> Mover:
         share: Tensor | None = None,
     ) -> None:
         tensors = [list(parameters), list(gradients), list(first), list(second)]
-        carried_out(tensors, rule.factors(rates), rates.due, list(averages), share)
+        carried_out(tensors, factors_of(rule, rates), rates.due, list(averages), share)
 
     return move
 
@@ -88,10 +88,13 @@ def fused_adam(
     share: Tensor | None = None,
 ) -> None:
     """Apply Adam by torch's fused CPU kernel. On the CPU, reading a lane's values needs no waiting."""
-    told = zip(*(each.tolist() for each in (rates.step, rates.lr, rates.beta1, rates.beta2, rates.due)), strict=True)
-    for lane, (step, lr, beta1, beta2, due) in enumerate(told):
+    values = (rates.step, rates.lr, rates.beta1, rates.beta2, rates.weight_decay, rates.due)
+    told = zip(*(each.tolist() for each in values), strict=True)
+    for lane, (step, lr, beta1, beta2, weight_decay, due) in enumerate(told):
         if due:
-            torch._fused_adam_(
+            # torch's Adam would add the decay to the gradient, so that the moments would see it.
+            fused = torch._fused_adamw_ if weight_decay else torch._fused_adam_
+            fused(
                 [tensor[lane] for tensor in parameters],
                 # The kernel needs one memory layout for all tensors, but a convolution's gradient may have another.
                 [tensor[lane].contiguous() for tensor in gradients],
@@ -102,7 +105,7 @@ def fused_adam(
                 lr=lr,
                 beta1=beta1,
                 beta2=beta2,
-                weight_decay=0.0,
+                weight_decay=weight_decay,
                 eps=EPSILON,
                 amsgrad=False,
                 maximize=False,

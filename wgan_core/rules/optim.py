@@ -29,6 +29,7 @@ class Rates:
         step: Count of this update, from 1.
         lr: Learning rate.
         beta1, beta2: Decay rates.
+        weight_decay: Decoupled weight decay.
         due: Flags, bool: whether a lane takes the update. Other lanes stay unchanged.
     """
 
@@ -36,6 +37,7 @@ class Rates:
     lr: Tensor
     beta1: Tensor
     beta2: Tensor
+    weight_decay: Tensor
     due: Tensor
 
 
@@ -112,6 +114,15 @@ OPTIMISERS = {
 }
 
 
+def factors_of(rule: Rule, rates: Rates) -> Factors:
+    """Return the factors of a rule, followed by the factor of decoupled weight decay.
+
+    Before each step, a parameter is multiplied by 1 - lr * weight_decay (Loshchilov and Hutter 2019, Algorithm 2, line
+    12).
+    """
+    return *rule.factors(rates), 1 - rates.lr * rates.weight_decay
+
+
 def move_(
     rule: Rule,
     parameters: Sequence[Tensor],
@@ -121,11 +132,11 @@ def move_(
     factors: Factors,
     due: Tensor,
 ) -> None:
-    """Update tensors (K, ...), all of one dtype and device, in the lanes that are due."""
+    """Update tensors (K, ...), all of one dtype and device, in the lanes that are due. `factors_of` gives `factors`."""
     factors = tuple(factor.to(parameters[0].dtype) for factor in factors)
     for parameter, gradient, *moments in zip(parameters, gradients, first, second, strict=True):
-        of_lane = [beside(factor, parameter) for factor in factors]
-        after = rule.move(parameter, gradient, *moments, *of_lane)
+        *of_lane, kept = (beside(factor, parameter) for factor in factors)
+        after = rule.move(parameter * kept, gradient, *moments, *of_lane)
         for old, new in zip((parameter, *moments), after, strict=True):
             old.copy_(new.where(beside(due, old), old))
 

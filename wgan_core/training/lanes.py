@@ -5,13 +5,13 @@ K lanes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wgan_core.config import Hyper, Trial
+from wgan_core.config import PARAMETERS, Trial
 from wgan_core.rules.optim import Rates
 
 # `n_critic` of a vacant lane, so that its generator update is never due.
@@ -22,31 +22,31 @@ NEVER = torch.iinfo(torch.int64).max
 class Lanes:
     """Values of K lanes, (K,) each. Seeds, counts and n_critic are int64, all others float64.
 
-    The attributes that are not listed here are the hyper-parameters of `Hyper`.
+    Each hyper-parameter is also an attribute.
 
     Attributes:
         seeds: Seed of each lane's trial.
         critic_updates: Number of critic updates that each lane has made.
+        hyper: Values of each field of `Hyper`, by name.
     """
 
     seeds: Tensor
     critic_updates: Tensor
-    lambda_gp: Tensor
-    lr_critic: Tensor
-    lr_generator: Tensor
-    n_critic: Tensor
-    beta1: Tensor
-    beta2: Tensor
-    clip: Tensor
-    decay_updates: Tensor
+    hyper: Mapping[str, Tensor]
+
+    def __getattr__(self, name: str) -> Tensor:
+        hyper: Mapping[str, Tensor] = self.__dict__.get("hyper", {})
+        if name not in hyper:
+            raise AttributeError(f"lanes have no {name!r}")
+        return hyper[name]
 
     @classmethod
     def vacant(cls, width: int, device: torch.device) -> Lanes:
         """Return lanes without a trial."""
-        whole = {name: torch.zeros(width, dtype=torch.int64, device=device) for name in ("seeds", "critic_updates")}
-        values = {each.name: torch.zeros(width, dtype=torch.float64, device=device) for each in fields(Hyper)}
+        seeds, counts = (torch.zeros(width, dtype=torch.int64, device=device) for _ in range(2))
+        hyper = {name: torch.zeros(width, dtype=torch.float64, device=device) for name in PARAMETERS}
         never = torch.full((width,), NEVER, dtype=torch.int64, device=device)
-        return cls(**whole, **{**values, "n_critic": never})
+        return cls(seeds, counts, {**hyper, "n_critic": never})
 
     @classmethod
     def of(cls, trials: Sequence[Trial], critic_updates: Sequence[int], device: torch.device) -> Lanes:
@@ -59,8 +59,8 @@ class Lanes:
     def put(self, index: int, trial: Trial, critic_updates: int) -> None:
         """Give a lane to a trial that has made `critic_updates` updates."""
         self.seeds[index], self.critic_updates[index] = trial.seed, critic_updates
-        for each in fields(Hyper):
-            getattr(self, each.name)[index] = getattr(trial.hyper, each.name)
+        for name, values in self.hyper.items():
+            values[index] = getattr(trial.hyper, name)
 
     def vacate(self, index: int) -> None:
         """Take the trial off a lane."""
@@ -78,13 +78,17 @@ class Lanes:
         """Return the rates of the current critic update."""
         everyone = torch.ones_like(self.critic_updates, dtype=torch.bool)
         lr = self._decayed(self.lr_critic, self.critic_updates)
-        return Rates(self.critic_updates.double() + 1, lr, self.beta1, self.beta2, everyone)
+        return self._rates(self.critic_updates, lr, everyone)
 
     def generator_rates(self) -> Rates:
         """Return the rates of the current generator update, for the lanes where one is due."""
         count = self.generator_updates()
         lr = self._decayed(self.lr_generator, count * self.n_critic)
-        return Rates(count.double() + 1, lr, self.beta1, self.beta2, self.due())
+        return self._rates(count, lr, self.due())
+
+    def _rates(self, count: Tensor, lr: Tensor, due: Tensor) -> Rates:
+        others = {name: self.hyper[name] for name in Rates.__dataclass_fields__ if name in self.hyper}
+        return Rates(step=count.double() + 1, lr=lr, due=due, **others)
 
     def count_(self) -> None:
         """Count one more critic update in every lane, in place."""

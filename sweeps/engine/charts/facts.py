@@ -12,15 +12,13 @@ import optuna
 from sweeps.engine.charts.equal import Point, equal_study, importances
 from sweeps.engine.charts.forest import Forest, fitted
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.plan.space import Range
+from sweeps.engine.plan.space import Range, label_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import History, read_histories
 from sweeps.engine.study.rows import Row, sort_rows
 
 NEARLY_ALL = 0.9
 WANTED_PER_HYPER_PARAMETER = 10
-LABELS = {"lambda_gp": "λ", "lr": "learning rate", "lr_critic": "critic's rate", "lr_generator": "generator's rate"}
-LABELS |= {"beta1": "β1", "beta2": "β2", "one_minus_beta2": "1 − β2", "decay_updates": "decay updates"}
 
 
 @dataclass(frozen=True)
@@ -144,11 +142,6 @@ def read_facts(results: Results) -> Facts:
     return Facts(results.plan, results.rows, read_histories(results.folder, results.rows))
 
 
-def label(name: str) -> str:
-    """Return a hyper-parameter's name for an axis."""
-    return LABELS.get(name, name)
-
-
 def settings(row: Row) -> str:
     """Format a trial's searched hyper-parameters as one line."""
-    return ", ".join(f"{label(name)} {value:.4g}" for name, value in row.params.items())
+    return ", ".join(f"{label_of(name)} {value:.4g}" for name, value in row.params.items())

@@ -8,7 +8,7 @@ import optuna
 import plotly.graph_objects as go
 
 from sweeps.engine.charts.equal import ends, on_scale
-from sweeps.engine.charts.facts import Facts, label
+from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.looks import (
     BEST,
     LINES,
@@ -22,7 +22,7 @@ from sweeps.engine.charts.looks import (
     score_bar,
     ticks,
 )
-from sweeps.engine.plan.space import Range
+from sweeps.engine.plan.space import Range, label_of
 
 NOTHING = "no trial has a score yet"
 FEW = "too few trials to say, or no difference between them"
@@ -38,7 +38,7 @@ def parallel_coordinates(facts: Facts) -> go.Figure:
     if not rows:
         return blank(NOTHING)
     dimensions = [
-        _axis(label(name), [on_scale(bounds, row.params[name]) for row in rows], bounds.log, bounds)
+        _axis(label_of(name), [on_scale(bounds, row.params[name]) for row in rows], bounds.log, bounds)
         for name, bounds in facts.searched.items()
     ]
     scaled = [facts.scaled(facts.equal[row.number]) for row in rows]
@@ -59,7 +59,7 @@ def importance(facts: Facts) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=[shares[name] for name in names],
-            y=[label(name) for name in names],
+            y=[label_of(name) for name in names],
             orientation="h",
             marker={"color": LINES[1]},
             text=[f"{shares[name]:.0%}" for name in names],
@@ -86,7 +86,7 @@ def slices(facts: Facts) -> go.Figure:
                 "colorscale": [(0, "#6fa8b5"), (1, "#1c5d99")],
                 "colorbar": {"thickness": 12, "xpad": 8, "outlinewidth": 0},
             },
-            hovertemplate=f"{label(name)} %{{x:.4g}}<br>score %{{y:.4g}}<br>trial %{{marker.color}}<extra></extra>",
+            hovertemplate=f"{label_of(name)} %{{x:.4g}}<br>score %{{y:.4g}}<br>trial %{{marker.color}}<extra></extra>",
         )
         figure.update_xaxes(hyper_axis(facts, name), selector=lambda axis, text=name: axis.title.text == text)
     figure.update_yaxes({key: value for key, value in score_axis(facts).items() if key != "title"})

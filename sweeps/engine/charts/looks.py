@@ -7,7 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from sweeps.engine.charts.facts import Facts, label
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.plan.space import label_of
 
 STATES = {"COMPLETE": "#2f9e44", "PRUNED": "#868e96", "FAIL": "#e03131", "RUNNING": "#1c7ed6", "WAITING": "#f08c00"}
 # From the best score to the worst. All colours are visible on white and on black, and to colour-blind people.
@@ -54,7 +55,7 @@ def score_axis(facts: Facts) -> dict[str, Any]:
 def hyper_axis(facts: Facts, name: str) -> dict[str, Any]:
     """Return the settings of a hyper-parameter's axis, with a log scale if it is searched on one."""
     bounds = facts.searched[name]
-    axis: dict[str, Any] = {"title": {"text": label(name)}, "type": "log" if bounds.log else "linear"}
+    axis: dict[str, Any] = {"title": {"text": label_of(name)}, "type": "log" if bounds.log else "linear"}
     if bounds.log:
         axis["tickformat"] = "~e" if bounds.low < 1e-3 else "~g"
         if bounds.high >= 100 * bounds.low:

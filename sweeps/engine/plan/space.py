@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wgan_core.config import Hyper
+from wgan_core.config import PARAMETERS, Hyper
 from wgan_core.errors import UserError
 from wgan_core.rules.objectives import OBJECTIVES
 
 Point = dict[str, float | int]
 
-KNOWN = (
-    *("lambda_gp", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "one_minus_beta2"),
-    *("clip", "decay_updates"),
-)
-# Values that a space need not give. Objectives without a penalty ignore lambda_gp; those without clipping ignore clip.
-DEFAULTS = {"lambda_gp": 0.0, "clip": 0.01, "decay_updates": 0}
+# Names that a space may use for one or more hyper-parameters, their labels in charts, and how the value is converted.
+ALIASES: Mapping[str, tuple[tuple[str, ...], str, Callable[[float], float]]] = {
+    "lr": (("lr_critic", "lr_generator"), "learning rate", lambda value: value),
+    "one_minus_beta2": (("beta2",), "1 − β2", lambda value: 1 - value),
+}
+KNOWN = (*PARAMETERS, *ALIASES)
+
+
+def parameters_of(name: str) -> tuple[str, ...]:
+    """Return the hyper-parameters that a name of a space sets."""
+    return ALIASES[name][0] if name in ALIASES else (name,)
+
+
+def label_of(name: str) -> str:
+    """Return the name of a space's hyper-parameter in charts."""
+    return ALIASES[name][1] if name in ALIASES else PARAMETERS[name].label
+
+
+def is_log(name: str) -> bool:
+    """Return whether charts show a space's hyper-parameter on a log scale."""
+    return all(PARAMETERS[each].log for each in parameters_of(name))
 
 
 @dataclass(frozen=True)
@@ -94,22 +109,18 @@ class Space:
         Raises:
             UserError: A hyper-parameter has no value, or one that `Hyper` rejects.
         """
-        values = {**DEFAULTS, **self.fixed, **point}
-        try:
-            return Hyper(
-                lambda_gp=values["lambda_gp"],
-                lr_critic=values["lr_critic"] if "lr_critic" in values else values["lr"],
-                lr_generator=values["lr_generator"] if "lr_generator" in values else values["lr"],
-                n_critic=_whole(values["n_critic"]),
-                beta1=values["beta1"],
-                beta2=values["beta2"] if "beta2" in values else 1 - values["one_minus_beta2"],
-                clip=values["clip"],
-                decay_updates=_whole(values["decay_updates"]),
-            )
-        except KeyError as error:
-            raise UserError(
-                f"a space must give {error.args[0]}; it has {', '.join(values)}: add a range or a fixed value"
-            ) from error
+        given = {**self.fixed, **point}
+        values = {name: about.neutral for name, about in PARAMETERS.items() if about.neutral is not None}
+        for name, (names, _, convert) in ALIASES.items():
+            if name in given:
+                values |= dict.fromkeys(names, convert(given[name]))
+        values |= {name: value for name, value in given.items() if name in PARAMETERS}
+        missing = next((name for name in PARAMETERS if name not in values), None)
+        if missing is not None:
+            wanted = next((alias for alias, (names, *_) in ALIASES.items() if missing in names), missing)
+            raise UserError(f"a space must give {wanted}; it has {', '.join(given)}: add a range or a fixed value")
+        whole: dict[str, Any] = {name: _whole(value) for name, value in values.items() if PARAMETERS[name].whole}
+        return Hyper(**(values | whole))
 
     def decaying(self, updates: int) -> Space:
         """Return this space with learning rates that fall linearly to zero over `updates` critic updates.
@@ -153,7 +164,7 @@ def _check_range(name: str, bounds: Range) -> None:
             f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
             "set them so, as in Range(0.001, 0.2, log=True)"
         )
-    if name in ("n_critic", "decay_updates") and not bounds.whole:
+    if any(PARAMETERS[each].whole for each in parameters_of(name)) and not bounds.whole:
         raise UserError(f"the range of {name} must be of whole numbers; given {bounds}: set whole=True")
     if bounds.whole and not (bounds.low == int(bounds.low) and bounds.high == int(bounds.high)):
         raise UserError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweeps.engine.charts import hyper, pairs, progress
-from sweeps.engine.charts.facts import Facts, label
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.plan.space import label_of
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _slices(facts: Facts) -> Chart:
 
 
 def _map(facts: Facts) -> Chart:
-    first, second = map(label, pairs.mapped(facts)) if len(facts.searched) > 1 else ("λ", "learning rate")
+    first, second = map(label_of, pairs.mapped(facts)) if len(facts.searched) > 1 else ("λ", "learning rate")
     caption = (
         f"Points are trials, their colour is {_at(facts)}, the best trial is ringed; the ground is the forest's "
         "prediction between them. A broad patch of good colour is a safe choice, a lone point may be luck."

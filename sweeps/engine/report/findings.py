@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from sweeps.engine.charts.equal import ends, on_scale
-from sweeps.engine.charts.facts import Facts, label
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.plan.space import label_of
 from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
 from sweeps.engine.study.rows import ENDED, Row
 
@@ -126,7 +127,7 @@ def _edges(facts: Facts, best: Row) -> list[Finding]:
         if min(place, 1 - place) < EDGE:
             end = "lower" if place < EDGE else "upper"
             where = f"lies at the {end} end of the range: widen it there"
-            text = f"Trial {best.label}'s {label(name)}, {best.params[name]:.4g}, {where}."
+            text = f"Trial {best.label}'s {label_of(name)}, {best.params[name]:.4g}, {where}."
             found.append(Finding(text, True))
     return found
 

@@ -15,9 +15,8 @@ from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import GENERATOR_UPDATES, History, read_histories
 from sweeps.engine.study.rows import Row
-from wgan_core.config import Hyper
+from wgan_core.config import PARAMETERS
 
-_WHOLE = ("n_critic", "decay_updates")
 _TIME = pa.timestamp("ms", tz="UTC")
 _FIRST = (("trial", pa.string()), ("state", pa.string()), ("confirms", pa.string()))
 _RESULTS = (
@@ -57,7 +56,7 @@ def trials_table(results: Results, facts: Facts) -> pa.Table:
 
 
 def _hyper_fields(plan: Plan) -> list[tuple[str, pa.DataType]]:
-    derived = {name: pa.int64() if name in _WHOLE else pa.float64() for name in Hyper.__dataclass_fields__}
+    derived = {name: pa.int64() if about.whole else pa.float64() for name, about in PARAMETERS.items()}
     searched = {name: pa.int64() if bounds.whole else pa.float64() for name, bounds in plan.space.ranges.items()}
     return list({**searched, **derived}.items())
 

@@ -6,23 +6,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from sweeps.engine.plan.plan import Plan, on_test_split
+from sweeps.engine.plan.space import parameters_of
 from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.storage.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.study.rows import Row, sort_rows
-from wgan_core.config import Hyper
+from wgan_core.config import PARAMETERS, Hyper
 from wgan_core.data.folder import Folder
 from wgan_core.errors import printable
 from wgan_core.training.checkpoint import folder_name
 
-# By column title: the function that formats a trial's hyper-parameters, and the names of hyper-parameters. The table
-# has the column if the space names at least one of them.
-COLUMNS: Mapping[str, tuple[Callable[[Hyper], str], frozenset[str]]] = {
-    "λ": (lambda hyper: f"{hyper.lambda_gp:.3g}", frozenset({"lambda_gp"})),
-    "clip": (lambda hyper: f"{hyper.clip:.3g}", frozenset({"clip"})),
-    "lr": (lambda hyper: _rates(hyper), frozenset({"lr", "lr_critic", "lr_generator"})),
-    "n_critic": (lambda hyper: str(hyper.n_critic), frozenset({"n_critic"})),
-    "β1": (lambda hyper: f"{hyper.beta1:.3f}", frozenset({"beta1"})),
-    "β2": (lambda hyper: f"{hyper.beta2:.4f}", frozenset({"beta2", "one_minus_beta2"})),
+# The hyper-parameters of each column, by its title.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    about.symbol: tuple(name for name, other in PARAMETERS.items() if other.symbol == about.symbol)
+    for about in PARAMETERS.values()
+    if about.symbol
 }
 
 
@@ -81,8 +78,8 @@ def header(plan: Plan) -> tuple[str, ...]:
 
 def hyper_titles(plan: Plan) -> list[str]:
     """Return the titles of the hyper-parameter columns."""
-    named = {*plan.space.ranges, *plan.space.fixed}
-    return [title for title, (_, names) in COLUMNS.items() if names & named]
+    named = {each for name in (*plan.space.ranges, *plan.space.fixed) for each in parameters_of(name)}
+    return [title for title, names in COLUMNS.items() if named.intersection(names)]
 
 
 def cells(plan: Plan, row: Row) -> tuple[str, ...]:
@@ -105,11 +102,12 @@ def hyper_cells(plan: Plan, row: Row) -> list[str]:
     if row.params.keys() != plan.space.ranges.keys():
         return [""] * len(hyper_titles(plan))
     hyper = plan.space.hyper(row.params)
-    return [COLUMNS[title][0](hyper) for title in hyper_titles(plan)]
+    return [_cell(hyper, COLUMNS[title]) for title in hyper_titles(plan)]
 
 
-def _rates(hyper: Hyper) -> str:
-    return "/".join(dict.fromkeys(f"{rate:.2e}" for rate in (hyper.lr_critic, hyper.lr_generator)))
+def _cell(hyper: Hyper, names: Sequence[str]) -> str:
+    """Format the values of some hyper-parameters. Equal ones are shown once."""
+    return "/".join(dict.fromkeys(format(getattr(hyper, name), PARAMETERS[name].form) for name in names))
 
 
 def table(lines: Sequence[Sequence[str]], align: Callable[[str, int], str] = str.rjust) -> list[str]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from sweeps.engine.plan.space import KNOWN, is_log
 from sweeps.engine.storage.layout import IMAGE, parts
 from sweeps.engine.storage.spool import EndRecord, Param, StartRecord
 from wgan_core.data.folder import Folder
@@ -18,7 +19,6 @@ NOTE_NAME = "mlflow.json"
 INTERRUPTED = "interrupted"
 """Value of `UploadCursor.end` for a trial that had not ended when the sweep stopped."""
 
-ON_LOG_AXIS = ("lr", "lr_critic", "lr_generator", "lambda_gp", "clip")
 LOG10 = "_log10"
 """Suffix of metrics and params that hold a decimal logarithm, for MLflow's linear axes."""
 # An MLflow id or model URI. The sweep's description shows a model URI inside Python code, so it must be harmless.
@@ -135,7 +135,7 @@ def run_name(label: str, params: Mapping[str, Param], score: float | None = None
 def run_params(start: StartRecord) -> dict[str, str]:
     """Return a run's params with four significant digits, and logarithms of some for MLflow's linear axes."""
     params = {key: _digits(value, 4) for key, value in start.params.items()}
-    for key in ON_LOG_AXIS:
+    for key in filter(is_log, KNOWN):
         value = start.params.get(key)
         if isinstance(value, float | int) and value > 0:
             params[f"{key}{LOG10}"] = f"{math.log10(value):.6g}"

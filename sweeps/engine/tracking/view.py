@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sweeps.engine.tracking.note import LOG10, ON_LOG_AXIS, best_key, log_key
+from sweeps.engine.plan.space import KNOWN, is_log
+from sweeps.engine.tracking.note import LOG10, best_key, log_key
 
 VIEW_TAG = "mlflow.sharedViewState."
 
 # MLflow's names of the hyper-parameters, in the order of their columns.
-_COLUMNS = ("lambda_gp", "clip", "lr", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2", "decay_updates")
-_OF_SPACE = {"one_minus_beta2": "beta2"}
 # MLflow's own sections, which the view folds up. MLflow puts its automatic charts into the section of their name.
 _FOLDED = ("best", "eval", "train", "samples", "film", "Model metrics", "System metrics")
 # Pixels. Two charts side by side stay legible on a screen 1,280 pixels wide; both rows fit into 900 pixels of height.
@@ -38,8 +37,9 @@ def searched(description: Mapping[str, Any]) -> list[str]:
     """
     space = description.get("space")
     ranges = space.get("ranges", {}) if isinstance(space, Mapping) else {}
-    names = {_OF_SPACE.get(name, name) for name in ranges}
-    return [name for name in _COLUMNS if name in names]
+    # MLflow has beta2 itself, as it is what people know.
+    names = {"beta2" if name == "one_minus_beta2" else name for name in ranges}
+    return [name for name in KNOWN if name in names]
 
 
 def plain_link(base: str, experiment_id: str, sweep_id: str, objective: str) -> str:
@@ -109,7 +109,7 @@ def _columns(objective: str, params: Sequence[str], scores: Sequence[str]) -> di
 
 
 def _charts(objective: str, has_floor: bool, params: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
-    axes = [f"{name}{LOG10}" if name in ON_LOG_AXIS else name for name in params]
+    axes = [f"{name}{LOG10}" if is_log(name) else name for name in params]
     score = log_key(objective) if has_floor else best_key(objective)
     parallel = {"selectedParams": axes, "selectedMetrics": [score], "showAllRuns": True}
     return [
