@@ -38,7 +38,7 @@ def opened(database: Postgres, make_plan: Callable[..., Plan]) -> Callable[[str]
     def made(name: str) -> Study:
         plan = make_plan(name=name, trials=TRIALS, budget=GRID[-1])
         url = f"postgresql+psycopg://postgres@/postgres?host={database.folder}&port={database.port}"
-        return Study(plan.as_json(), url, "session")
+        return Study(plan, url, "session")
 
     return made
 

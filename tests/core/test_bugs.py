@@ -726,7 +726,7 @@ def test_bug_26_the_critics_values_do_not_move_the_generator() -> None:
         trials = sweep_of(field)
         lanes = Lanes.of(trials, [(count + 1) * trial.hyper.n_critic - 1 for trial in trials], CPU)
         step.update_generator(state, lanes, *batches.generator([count] * 3))
-        moves = field in ("lr_generator", "beta1", "beta2", "decay_updates")
+        moves = field in ("lr_generator", "beta1", "beta2", "decay_updates", "weight_decay")
         assert lanes_differ(state.generator) == moves, field
         assert not lanes_differ(state.critic), field.name
 

@@ -71,7 +71,7 @@ def _train(
     sweep: Finished, plan: Plan, scores: Mapping[int, tuple[float, float, End]], test: Sequence[float] = ()
 ) -> None:
     write_plan(sweep.folder, plan)
-    study = Study(plan.as_json(), sweep.study_url, "s")
+    study = Study(plan, sweep.study_url, "s")
     for claim in study.claim("a", len(scores)):
         number = claim.trial.number
         first, second, end = scores[number]

@@ -76,7 +76,7 @@ def made_sweep(
     plan = made_plan(name, trials, structure, **change)
     folder = sweep_folder(str(storage), name)
     write_plan(folder, plan)
-    study = Study(plan.as_json(), f"sqlite:///{folder.path}/study.db", "s")
+    study = Study(plan, f"sqlite:///{folder.path}/study.db", "s")
     while claims := study.claim(HOLDER, 1):
         _train(plan, folder, study, claims[0], fails.get(claims[0].trial.number, math.inf))
     results = open_results(str(storage), name)
@@ -88,7 +88,7 @@ def confirm(results: Results, asked: ConfirmationSize) -> Results:
     """Its leaders trained again, and recorded in the storage's database, as `--confirm` does."""
     plan = plan_confirmation(results.plan, results.rows, asked, None, {}, {OBJECTIVE: FLOOR})
     storage, url = Path(results.folder.path).parent, f"sqlite:///{results.folder.path}/study.db"
-    study = Study(plan.as_json(), url, "s")
+    study = Study(plan, url, "s")
     write_plan(results.folder, plan)
     while claims := study.claim(HOLDER, 1):
         _train(plan, results.folder, study, claims[0], math.inf)

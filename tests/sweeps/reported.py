@@ -63,7 +63,7 @@ def studied(storage: Folder, plan: Plan, trials: Sequence[Made]) -> Folder:
     folder = storage / plan.name
     write_plan(folder, plan)
     folder.filesystem.create_dir(folder.path, recursive=True)
-    study = Study(plan.as_json(), f"sqlite:///{folder.path}/study.db", "session")
+    study = Study(plan, f"sqlite:///{folder.path}/study.db", "session")
     claims = study.claim("holder", len(trials))
     for claim, made in zip(claims, trials, strict=True):
         number = claim.trial.number

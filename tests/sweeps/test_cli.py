@@ -47,7 +47,7 @@ def sweep(tmp_path: Path, make_plan: Callable[..., Plan]) -> tuple[Path, Study]:
     folder = Folder.at(tmp_path) / "sweep"
     plan = make_plan()
     write_plan(folder, plan)
-    study = Study(plan.as_json(), f"sqlite:///{folder.path}/study.db", "s")
+    study = Study(plan, f"sqlite:///{folder.path}/study.db", "s")
     study.claim("a", 1)
     return tmp_path, study
 

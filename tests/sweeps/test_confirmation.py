@@ -145,7 +145,7 @@ def test_a_confirmation_grows_and_keeps_what_it_has(search: Plan) -> None:
 
 def test_its_trials_are_the_leaders_points(search: Plan, tmp_path: Path) -> None:
     plan = planned(search, "2x2")
-    study = Study(plan.as_json(), f"sqlite:///{tmp_path}/study.db", "s")
+    study = Study(plan, f"sqlite:///{tmp_path}/study.db", "s")
     claims = study.claim("a", 9)
     assert [claim.params["lr"] for claim in claims] == [2e-4, 2e-4, 4e-4, 4e-4]
     assert len({claim.trial.seed for claim in claims}) == 4
@@ -234,7 +234,7 @@ def test_without_the_script_nothing_is_run(
     """A sweep that was started from a notebook has none."""
     plan, folder = make_plan(), Folder.at(tmp_path) / "sweep"
     write_plan(folder, plan)
-    Study(plan.as_json(), f"sqlite:///{folder.path}/study.db", "s")
+    Study(plan, f"sqlite:///{folder.path}/study.db", "s")
     assert main(["confirm", "sweep", "--storage", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "none did: give one with --script, or run it again with --confirm 3x3" in line

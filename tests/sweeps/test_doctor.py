@@ -207,7 +207,7 @@ def test_the_searchs_database(tmp_path: Path, make_plan: Callable[..., Plan]) ->
     file = tmp_path / "study.db"
     assert checked(None).state == checked(f"sqlite:///{file}").state == "ok"
     assert not file.exists()
-    Study(make_plan().as_json(), f"sqlite:///{file}", "s")
+    Study(make_plan(), f"sqlite:///{file}", "s")
     assert "1 sweeps" in checked(f"sqlite:///{file}").found
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")

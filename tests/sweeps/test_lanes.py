@@ -169,9 +169,9 @@ def test_presets_and_random_points_lose_nothing_at_once(tmp_path: Path, make_pla
     plan = make_plan()
     count = most_lanes(plan.trials, len(plan.space.presets), 1)
     url = f"sqlite:///{tmp_path}/study.db"
-    at_once = Study(plan.as_json(), url, "s").claim("a", count)
+    at_once = Study(plan, url, "s").claim("a", count)
     assert len(at_once) == count == 8
-    study = Study(replace(plan, id="2d").as_json(), url, "s")
+    study = Study(replace(plan, id="2d"), url, "s")
     for expected in at_once:
         (claim,) = study.claim("a", 1)
         assert claim.params == expected.params

@@ -56,8 +56,8 @@ def test_the_columns_are_of_what_the_space_names(make_plan: Callable[..., Plan])
     space = MNIST["wgan-clip"].space
     clipped = Row(0, "0", "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
     header, _, line = leaderboard(make_plan(space=space), [clipped]).splitlines()
-    assert cells(header)[1:6] == ["clip", "lr", "n_critic", "β1", "β2"]
-    assert cells(line)[1:6] == ["0.01", "5.00e-05", "5", "0.000", "0.9900"]
+    assert cells(header)[1:6] == ["lr", "n_critic", "β1", "β2", "clip"]
+    assert cells(line)[1:6] == ["5.00e-05", "5", "0.000", "0.9900", "0.01"]
     space = MNIST["mlp-blog"].space
     blog = Row(0, "0", "COMPLETE", dict(space.presets[0]), 1.0, 50, 90, 1.0, "")
     assert cells(leaderboard(make_plan(space=space), [blog]).splitlines()[2])[2] == "4.00e-03/1.00e-03"

@@ -37,7 +37,7 @@ class Sweep:
     plan: Plan
 
     def study(self, session: str) -> Study:
-        return Study(self.plan.as_json(), f"sqlite:///{self.folder.path}/study.db", session)
+        return Study(self.plan, f"sqlite:///{self.folder.path}/study.db", session)
 
     def spool(self, number: int) -> Spool:
         return Spool(trial_folder(self.folder, str(number)))

@@ -37,7 +37,7 @@ def opened(url: str, make_plan: Callable[..., Plan]) -> Callable[..., Study]:
     """A study on the storage of this test, for a session."""
 
     def made(session: str = "one", **plan: object) -> Study:
-        return Study(make_plan(**plan).as_json(), url, session)
+        return Study(make_plan(**plan), url, session)
 
     return made
 
@@ -120,7 +120,7 @@ def test_a_restarted_search_goes_on_as_one_that_was_not(
     opened: Callable[..., Study], tmp_path: Path, make_plan: Callable[..., Plan]
 ) -> None:
     """A new object for every trial asks what a single one asks, and no two trials are the same."""
-    unbroken = asked_by(Study(make_plan().as_json(), f"sqlite:///{tmp_path}/unbroken.db", "s"), 12)
+    unbroken = asked_by(Study(make_plan(), f"sqlite:///{tmp_path}/unbroken.db", "s"), 12)
     restarted = [asked_by(opened(session=f"session {number}"), 1)[0] for number in range(12)]
     assert restarted == unbroken
     assert len({tuple(params.values()) for params in unbroken}) == 12
@@ -129,7 +129,7 @@ def test_a_restarted_search_goes_on_as_one_that_was_not(
 def test_another_seed_asks_something_else(
     opened: Callable[..., Study], tmp_path: Path, make_plan: Callable[..., Plan]
 ) -> None:
-    other = Study(make_plan(seed=1).as_json(), f"sqlite:///{tmp_path}/other.db", "s")
+    other = Study(make_plan(seed=1), f"sqlite:///{tmp_path}/other.db", "s")
     assert asked_by(opened(), 5)[3:] != asked_by(other, 5)[3:]
 
 
@@ -496,7 +496,7 @@ def test_the_lane_that_is_freed_does_not_choose(make_plan: Callable[..., Plan]) 
     """Eight lanes whose trials last as long as n_critic says, refilled by TPE when they are free, are handed the trials
     in order, with the parameters that those have which, in the same order of events, each get a new process."""
     space = Space({"n_critic": Range(1, 5, whole=True), "lr": Range(1e-5, 1e-2, log=True)}, dict(PRESETS[0]), ())
-    plan = make_plan(trials=40, budget=1, space=space).as_json()
+    plan = make_plan(trials=40, budget=1, space=space)
     study, apart = Study(plan, "sqlite://", "s"), Study(plan, "sqlite://", "s")
     handed_out: list[Claim] = []
     handed_out_apart: list[Claim] = []
@@ -648,7 +648,7 @@ def test_a_storage_that_does_not_open(tmp_path: Path, make_plan: Callable[..., P
     """The line names the option and shows no password."""
     url = f"sqlite:///{tmp_path}/no/such/folder/study.db"
     with pytest.raises(UserError, match="check --study-storage"):
-        Study(make_plan().as_json(), url, "s")
+        Study(make_plan(), url, "s")
     with pytest.raises(UserError) as refused:
         read_rows(make_plan(), "nonsense://me:secret@host/db")
     assert "secret" not in str(refused.value)

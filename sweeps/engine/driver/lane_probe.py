@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -85,7 +85,7 @@ def _measured_choice(plan: Plan, train: Split, samples: int, places: Placement, 
 class _Tried:
     """Arguments of the Ray task. `pair` holds the user's own networks, because workers know only the built-in ones."""
 
-    plan_json: Mapping[str, Any]
+    plan: Plan
     sizes: tuple[int, ...]
     samples: int
     threads: int
@@ -98,7 +98,7 @@ def _measured(
     plan: Plan, train: Split, samples: int, places: Placement, tried: tuple[int, ...], execution: str
 ) -> tuple[list[Measurement], int | None]:
     pair = own_pair(plan.structure.networks)
-    told = _Tried(plan.as_json(), tried, samples, places.threads, places.gpus_per_trial, execution, pair)
+    told = _Tried(plan, tried, samples, places.threads, places.gpus_per_trial, execution, pair)
     # End the worker process with the task: an idle worker would hold memory that the trials need.
     task: Any = ray.remote(num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_calls=1)(_measure_lanes)
     return cast("tuple[list[Measurement], int | None]", ray.get(task.remote(told, train.values, train.labels)))
@@ -108,7 +108,7 @@ def _measure_lanes(
     told: _Tried, values: NDArray[Any], labels: NDArray[Any] | None
 ) -> tuple[list[Measurement], int | None]:
     """Return the measurements and the device memory in bytes that this process may use. Runs in a Ray worker."""
-    plan = Plan.from_json(told.plan_json)
+    plan = told.plan
     if told.pair is not None:
         PAIRS[plan.structure.networks] = told.pair
     process.configure(told.threads, told.gpu_share, plan.structure.precision)

@@ -23,7 +23,7 @@ from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.study.study import Study
 from sweeps.engine.terminal.voice import Reporter
 from sweeps.engine.terminal.watch import Watch
-from sweeps.engine.worker.runner import Work, train_cohort
+from sweeps.engine.worker.runner import Job, train_cohort
 from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
@@ -51,7 +51,7 @@ class Training:
     def begin(self, plan: Plan) -> Stage:
         """Start the study actor of a plan, new or continued. Raises `UserError` if its storage cannot be opened."""
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
-        study = actor.options(scheduling_strategy=on_this_node()).remote(plan.as_json(), self.study_url, self.session)
+        study = actor.options(scheduling_strategy=on_this_node()).remote(plan, self.study_url, self.session)
         try:
             ray.get(study.is_done.remote())
         except ray.exceptions.RayError as error:
@@ -111,10 +111,10 @@ class Stage:
         pair = own_pair(plan.structure.networks)
         folder, dataset = self.training.folder, self.training.dataset
         lanes, threads, gpus = self.training.lanes, places.threads, places.gpus_per_trial
-        work = Work(plan.as_json(), folder, lanes, threads, gpus, inventory(), self.training.options.execution, pair)
+        job = Job(self.plan, folder, lanes, threads, gpus, inventory(), self.training.options.execution, pair)
         trainable = tune.with_parameters(
             train_cohort,
-            work=work,
+            job=job,
             study=self.study,
             values=dataset.train.values,
             labels=dataset.train.labels,

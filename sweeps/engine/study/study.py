@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import optuna
 
@@ -32,18 +31,17 @@ from sweeps.engine.study.trials import Trials
 class Study:
     """Study of a plan: hands out its trials, records and judges their reports, and ends them."""
 
-    def __init__(self, plan_json: Mapping[str, Any], storage_url: str, session: str) -> None:
+    def __init__(self, plan: Plan, storage_url: str, session: str) -> None:
         """Open the study of a plan. Trials that holders of an earlier session held wait for a new holder.
 
         Args:
-            plan_json: The plan, as `Plan.as_json` writes it.
+            plan: The plan.
             storage_url: URL of the Optuna storage.
             session: Name of the driver's session.
 
         Raises:
             UserError: The storage cannot be opened. Later, every method raises `ConnectionError` if it stays away.
         """
-        plan = Plan.from_json(plan_json)
         self._patience = Patience(place(storage_url))
         self._notes: dict[str, tuple[str, bool]] = {}
         self._nodes: dict[str, str] = {}

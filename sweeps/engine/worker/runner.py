@@ -42,11 +42,11 @@ SAVES_S = 5.0
 
 
 @dataclass(frozen=True)
-class Work:
-    """Arguments that all cohorts of a sweep share.
+class Job:
+    """How a plan is trained. All cohorts of a sweep share one job, which travels to the workers as a whole.
 
     Attributes:
-        plan_json: The plan, as `Plan.as_json` writes it.
+        plan: What is searched.
         folder: The sweep's folder.
         lanes: Most trials of a cohort.
         threads: CPU threads of each process.
@@ -56,7 +56,7 @@ class Work:
         pair: The user's own networks, or None. Workers know only the built-in ones.
     """
 
-    plan_json: Mapping[str, Any]
+    plan: Plan
     folder: Folder
     lanes: int
     threads: int
@@ -68,7 +68,7 @@ class Work:
 
 def train_cohort(
     config: Mapping[str, Any],
-    work: Work,
+    job: Job,
     study: ActorHandle[Any],
     values: NDArray[Any],
     labels: NDArray[Any] | None,
@@ -79,7 +79,7 @@ def train_cohort(
 
     Args:
         config: Tune's config, which is not used.
-        work: Arguments that all cohorts share.
+        job: The plan, and how it is trained.
         study: The `Study` actor.
         values: Training samples (M, ...).
         labels: Class labels (M,) of the training samples, or None.
@@ -89,20 +89,20 @@ def train_cohort(
     holder = tune.get_context().get_trial_id()
     # Register first, so that the study knows which trials this node holds if the node is lost.
     claims = cast("list[Claim]", ray.get(study.began.remote(holder, ray.get_runtime_context().get_node_id())))
-    process.configure(work.threads, work.gpu_share, work.plan_json["structure"]["precision"])
+    process.configure(job.threads, job.gpu_share, job.plan.structure.precision)
     # Check the share too: a process without a GPU share may still see the GPUs.
-    device = torch.device("cuda" if work.gpu_share > 0 and torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if job.gpu_share > 0 and torch.cuda.is_available() else "cpu")
     try:
-        check_here(work.inventory)
-        if work.pair is not None:
-            PAIRS[work.plan_json["structure"]["networks"]] = work.pair
-        data = resident(values, work.plan_json["data_digest"], device)
+        check_here(job.inventory)
+        if job.pair is not None:
+            PAIRS[job.plan.structure.networks] = job.pair
+        data = resident(values, job.plan.data_digest, device)
         told = None if labels is None else torch.from_numpy(labels.copy()).to(device)
-        plan = Plan.from_json(work.plan_json)
-        task = Task(plan.structure, plan.grid, work.threads, work.pair)
-        ranks = ranks_of(work.gpu_share)
+        plan = job.plan
+        task = Task(plan.structure, plan.grid, job.threads, job.pair)
+        ranks = ranks_of(job.gpu_share)
         with company(ranks, task, values, labels, device, lambda why: ray.get(study.note.remote(holder, why))) as ours:
-            runner = _Runner(work, study, holder, data, told, evaluator, test, device, ours)
+            runner = _Runner(job, study, holder, data, told, evaluator, test, device, ours)
             with Notice() as notice:
                 runner.run(claims, notice.given)
     except NodeMismatch as error:
@@ -141,7 +141,7 @@ class _Runner:
 
     def __init__(
         self,
-        work: Work,
+        job: Job,
         study: ActorHandle[Any],
         holder: str,
         data: torch.Tensor,
@@ -151,24 +151,22 @@ class _Runner:
         device: torch.device,
         ours: RankGroup,
     ) -> None:
-        self._plan = Plan.from_json(work.plan_json)
-        self._work, self._study, self._holder = work, study, holder
+        self._plan = job.plan
+        self._job, self._study, self._holder = job, study, holder
         self._data, self._labels, self._device = data, labels, device
-        self._scorer = Scorer(self._plan, evaluator, test, data, labels, device, work.threads)
+        self._scorer = Scorer(self._plan, evaluator, test, data, labels, device, job.threads)
         self._ours = ours
         # `_lanes` is the most lanes that the cohort may have. `_width` is the number that it has, or tried to have when
         # memory ran out.
-        self._lanes, self._width = work.lanes, 1
+        self._lanes, self._width = job.lanes, 1
         self._cohort = self._vacant()
         self._kept: dict[int, TrialStore] = {}
         self._seconds: dict[int, float] = {}
         self._alone = False
 
     def _vacant(self) -> Cohort:
-        plan, work = self._plan, self._work
-        return GroupCohort(
-            self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, work.execution
-        )
+        plan, job = self._plan, self._job
+        return GroupCohort(self._ours, plan.structure, self._data, plan.grid, self._device, self._labels, job.execution)
 
     def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes; continue each from its last checkpoint if it has one."""
@@ -188,15 +186,15 @@ class _Runner:
 
     def _keep(self, claim: Claim) -> Checkpoint | None:
         """Open the trial's store and return its last checkpoint, if it has one."""
-        folder = trial_folder(self._work.folder, self._plan.label(claim.trial.number))
+        folder = trial_folder(self._job.folder, self._plan.label(claim.trial.number))
         kept = self._kept[claim.trial.number] = TrialStore(folder, self._plan.objective)
-        return kept.start(claim, self._ours.machine(self._device), in_company=self._work.lanes > 1)
+        return kept.start(claim, self._ours.machine(self._device), in_company=self._job.lanes > 1)
 
     def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
         """Train until no trial is left to claim. If `leaves` returns True, save all trials and raise `Leaving`."""
         if not claims:  # another process holds them by now
             return
-        self._lanes = max(len(claims), cast("int", ray.get(self._study.lanes.remote(self._work.lanes))))
+        self._lanes = max(len(claims), cast("int", ray.get(self._study.lanes.remote(self._job.lanes))))
         while True:
             try:
                 self._start(claims)
@@ -218,7 +216,7 @@ class _Runner:
             if leaves():
                 self._save()
                 raise Leaving
-            if reports and self._alone and self._work.lanes > 1:
+            if reports and self._alone and self._job.lanes > 1:
                 self._acquit()
 
     def _refill(self) -> bool:
@@ -226,7 +224,7 @@ class _Runner:
 
         If a cohort has one lane, Tune starts a new Tune trial for each sweep trial, so nothing is filled.
         """
-        while self._work.lanes > 1 and (free := self._lanes - len(self._cohort.trials)) > 0:
+        while self._job.lanes > 1 and (free := self._lanes - len(self._cohort.trials)) > 0:
             if self._alone and self._cohort.trials:
                 break
             claims = cast("list[Claim]", ray.get(self._study.claim.remote(self._holder, free)))
@@ -267,7 +265,7 @@ class _Runner:
             return cast("list[Claim]", ray.get(self._study.narrow.remote(self._holder, self._lanes, said)))
         remedy = "fewer processes by a smaller --max-concurrent"
         if self._device.type == "cuda":
-            share = self._work.gpu_share
+            share = self._job.gpu_share
             remedy = ("fewer processes per GPU" if share < 1 else "more GPUs a trial") + " by a larger --gpus-per-trial"
         reason = f"does not fit in memory ({ran_out}): give a smaller batch_size, or {remedy}"
         for claim in cast("list[Claim]", ray.get(self._study.held.remote(self._holder))):
