@@ -11,6 +11,8 @@ TEST_PACKAGES ?= chromium iproute2 openssh-client openssh-server postgresql rsyn
 # Take minutes, root, and an SSH server's program.
 ON_HOSTS := $(wildcard tests/cluster/test_ssh*.py)
 # Clusters of several nodes that come and go, and jobs: minutes.
+# Files of tests/core that train for minutes; `make test-fast` leaves them out.
+LONG := checkpoint pairs properties ranks ticks update
 ON_NODES := tests/cluster/test_elastic.py tests/cluster/test_job_submit.py
 # Fills a store of 500 trials, and times.
 BY_HAND := tests/browser/test_many.py
@@ -23,7 +25,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
+.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-step bench-fused bench-sweep clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,7 +60,11 @@ data: $(STAMP) ## fetch MNIST ahead of the first sweep
 	$(BIN)/python -m wgan_core.data.mnist $(ARGS)
 
 test: lint types ## lint, types and all tests but those of the targets below; ARGS go to pytest
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS) $(ON_NODES) $(BY_HAND) $(OF_BENCHMARKS)) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(ON_HOSTS) $(ON_NODES) $(BY_HAND) $(OF_BENCHMARKS)) -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+
+test-fast: lint types ## what to run while you edit: lint, types, and the quick tests of wgan_core; under two minutes
+	$(BIN)/python -m pytest tests/core tests/test_layout.py tests/test_docs.py \
+	    $(foreach name,$(LONG),--ignore=tests/core/test_$(name).py) -n $(JOBS) --dist loadfile $(ARGS)
 
 test-cluster: $(STAMP) ## cluster/ssh.yaml on three hosts made of namespaces: needs root, and CONTRIBUTING.md says what else
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(ON_HOSTS) $(ARGS)
