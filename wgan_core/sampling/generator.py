@@ -26,6 +26,8 @@ DESCRIPTION = "generator.json"
 PROGRAM = "generator.pt2"
 # Samples drawn per forward pass. The limit is low because layers are wider than the samples.
 AT_ONCE = 5_000
+# Bytes of one entry of a sample while rows are made of samples: double precision, and Python numbers in lists.
+_ROW_BYTES = 72
 
 
 def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
@@ -80,7 +82,9 @@ def _fitting(structure: Structure, count: int) -> int:
     each = structure.torch_dtype.itemsize * max(1, largest)
     # A layer's output and its input, and as much again while it is computed; all samples, and what is made of them.
     at_once = min(AT_ONCE, count, half // (4 * each))
-    together = 2 * count * math.prod(structure.sample_shape) * structure.torch_dtype.itemsize
+    # What is made of the samples counts too: pictures take four times as much, and rows become Python numbers.
+    each_entry = 4 * structure.torch_dtype.itemsize if structure.coding is None else _ROW_BYTES
+    together = count * math.prod(structure.sample_shape) * each_entry
     if at_once < 1 or together > half:
         raise UserError(
             f"samples must fit in half of the available memory, {half:,} bytes; {count} samples of shape "

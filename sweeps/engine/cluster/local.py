@@ -17,11 +17,14 @@ import ray
 from ray import _raylet
 from ray._private import ray_constants
 
+from sweeps.engine.cluster.certificates import make_certificates
 from sweeps.engine.cluster.note import temp_folder
 from sweeps.engine.cluster.rights import belongs_to_us, others_may_read, others_may_replace
 from wgan_core.errors import UserError, one_line
 
 LOOPBACK = "127.0.0.1"
+USE_TLS = "RAY_USE_TLS"
+TLS = (USE_TLS, "RAY_TLS_CA_CERT", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY")
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 # Linux limits the path of a Unix socket to this many bytes.
 LONGEST_SOCKET = 107
@@ -42,7 +45,7 @@ def private_ray() -> Iterator[dict[str, Any]]:
     Raises:
         UserError: Other users could change the folder for Ray's files, or read the token that the user named.
     """
-    with _private_folder(check_local()) as folder, _token():
+    with _private_folder(check_local()) as folder, _secrets(folder):
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": f"{folder}{BELOW}"}
 
 
@@ -147,15 +150,17 @@ def _private_folder(above: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _token() -> Iterator[None]:
+def _secrets(folder: str) -> Iterator[None]:
     """Make Ray require a token: the one that the user named in the environment, else a new one, only in memory.
 
     The token in ~/.ray/auth_token is not used. It gives access to a cluster, and Ray writes that file readable by all.
     """
-    before = {name: os.environ.get(name) for name in (MODE, TOKEN)}
+    before = {name: os.environ.get(name) for name in (MODE, TOKEN, *TLS)}
     os.environ[MODE] = "token"
     if not os.environ.get(TOKEN) and not os.environ.get(TOKEN_PATH):
         os.environ[TOKEN] = secrets.token_hex(32)
+    if not os.environ.get(USE_TLS):
+        os.environ |= make_certificates(Path(folder), LOOPBACK)
     _read_anew()
     try:
         yield

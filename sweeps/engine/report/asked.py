@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.report.best_config import finite
 from sweeps.engine.results.results import Results
+from wgan_core.errors import shortened
+
+_MOST_LINES = 200
 
 
 def asked(results: Results) -> dict[str, str]:
@@ -57,14 +61,18 @@ def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "\n".join(_lines(finite(value), ""))
+    if isinstance(value, str):
+        return value
+    # Somebody else may have written the file, and the lines repeat the path of each value.
+    lines = [shortened(line) for line in islice(_lines(finite(value), ""), _MOST_LINES + 1)]
+    return "\n".join([*lines[:_MOST_LINES], "..."] if len(lines) > _MOST_LINES else lines)
 
 
 def _lines(value: Any, path: str) -> Iterator[str]:
     """Yield one line per value with its dotted path: `a.b: 1` for {"a": {"b": 1}}."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
-            yield from _lines(each, f"{path}.{key}" if path else str(key))
+            yield from _lines(each, shortened(f"{path}.{key}" if path else str(key), 200))
     else:
         said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         yield f"{path}: {said}" if path else said

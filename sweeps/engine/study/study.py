@@ -47,6 +47,7 @@ class Study:
         self._nodes: dict[str, str] = {}
         pruner = HalvingPruner(plan.grid, ETA) if plan.pruning else optuna.pruners.NopPruner()
         self._trials = Trials(plan, session, open_study(plan.study_name, storage_url, pruner))
+        self._patience.wait(self._trials.check)
         self._narrowing = Narrowing(self._trials)
         self._claims = Claims(self._trials, self._narrowing)
         self._reports, self._releases = Reports(self._trials), Releases(self._trials)

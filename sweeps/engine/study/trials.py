@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.attributes import HOLDER, REASON
 from sweeps.engine.study.rows import best
+from wgan_core.errors import UserError
 
 
 class Trials:
@@ -24,6 +25,18 @@ class Trials:
     def all(self) -> list[FrozenTrial]:
         """Return the plan's trials, without the surplus trial that a lost database connection can leave."""
         return self.study.get_trials(deepcopy=False)[: self.plan.trials]
+
+    def check(self) -> None:
+        """Raise `UserError` unless the trials are numbered 0, 1, ... in order, as Optuna numbers them.
+
+        In a study that somebody else changed, other numbers could keep the sweep waiting for ever.
+        """
+        numbers = [trial.number for trial in self.study.get_trials(deepcopy=False)]
+        if numbers != list(range(len(numbers))):
+            raise UserError(
+                f"the trials of a study must be numbered from 0 on; {self.study.study_name!r} has others: use a backup "
+                "of its database, or give another --name"
+            )
 
     def running(self) -> list[FrozenTrial]:
         return [trial for trial in self.all() if trial.state is TrialState.RUNNING]

@@ -170,8 +170,24 @@ def _keep_artifacts_below(root: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
+    class Files(LocalArtifactRepository):
+        """Local artifacts that are read, but not deleted. MLflow's own deletion would follow links."""
+
+        def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
+            path = Path(self.artifact_dir, artifact_path)
+            inside = path.rglob("*") if path.is_dir() else [path]
+            if not all(each.is_file() or each.is_dir() for each in inside):  # a pipe would be waited for
+                raise MlflowException.invalid_parameter_value(f"artifacts must be regular files; {path} is none")
+            found: str = super().download_artifacts(artifact_path, dst_path)
+            return found
+
+        def delete_artifacts(self, artifact_path: str | None = None) -> None:
+            raise MlflowException.invalid_parameter_value(
+                "artifacts are not deleted here: delete them in the folder, or start `mlflow server`"
+            )
+
     def files(artifact_uri: str, *rest: Any, **settings: Any) -> Any:
-        found = LocalArtifactRepository(artifact_uri, *rest, **settings)
+        found = Files(artifact_uri, *rest, **settings)
         if root and not Path(found.artifact_dir).resolve().is_relative_to(root):
             raise MlflowException.invalid_parameter_value(
                 f"artifacts must be below {root}, the database's folder; these are at {found.artifact_dir}: start "
