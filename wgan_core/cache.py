@@ -25,12 +25,11 @@ def keep_compiled_code_private() -> None:
     if os.environ.get(COMPILED):
         return
     try:
-        folder = _own() / "wgan-sweeps" / "compiled"
+        folder = _own().resolve() / "wgan-sweeps" / "compiled"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not all(_is_ours(each) for each in (folder, *folder.parents)):
+            raise PermissionError(f"others may replace {folder}")
         folder.chmod(0o700)
-        status = folder.stat()
-        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
-            raise PermissionError(f"{folder} belongs to somebody else")
         os.environ[COMPILED] = str(folder)
     except (OSError, RuntimeError):  # no home, or one that cannot be written
         os.environ[COMPILED] = tempfile.mkdtemp(prefix="wgan-sweeps-")
@@ -38,3 +37,10 @@ def keep_compiled_code_private() -> None:
 
 def _own() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is no link, belongs to this user or root, and keeps its entries from other users."""
+    status = folder.lstat()
+    sealed = not status.st_mode & stat.S_IWOTH or status.st_mode & stat.S_ISVTX
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in (os.geteuid(), 0) and bool(sealed)

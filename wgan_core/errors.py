@@ -17,11 +17,12 @@ MOST = 2_000
 # bounded, because a text from a file could otherwise keep these expressions busy for hours.
 _USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\"]{0,200}):(?!//)[^\s'\"]{0,300}@")
 # A web address may hold a token in place of the user.
-_TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,300}@")
+_TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,2000}@", re.IGNORECASE)
 _NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
 _VALUE = r"(?:'[^']{0,500}'|\"[^\"]{0,500}\"|[^&;\s#'\")]{1,2000})"
 _QUERY = re.compile(
-    rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig|odbc_connect)[\w.\-]{{0,40}}=){_VALUE}", re.IGNORECASE
+    rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig|sas|code|pass|jwt|pat|bearer|odbc_connect)[\w.\-]{{0,40}}=){_VALUE}",
+    re.IGNORECASE,
 )
 # PostgreSQL's client writes an address as `host=... password=...`.
 _WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.IGNORECASE)

@@ -27,7 +27,17 @@ run_as_owner() {
     owner=$(stat --format=%u "$folder") group=$(stat --format=%g "$folder")
     if [ "$(id -u)" != 0 ] || [ "$owner" = 0 ]; then return; fi
     if [ -n "${lent:-}" ]; then chown --no-dereference "$owner:$group" "$lent"; fi
-    (cd / && setpriv --reuid="$owner" --regid="$group" --clear-groups -- "$here/${0##*/}" "$@") || status=$?
+    # Without root's terminal, into which the owner's process could type, and without root's other variables.
+    (
+        for name in $(compgen -e); do
+            case "$name" in
+                PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PG* | MLFLOW_* | AWS_*) ;;
+                *) unset "$name" ;;
+            esac
+        done
+        cd / && exec setsid --wait setpriv --reuid="$owner" --regid="$group" --clear-groups -- \
+            "$here/${0##*/}" "$@" </dev/null
+    ) || status=$?
     if [ -n "${lent:-}" ]; then chown --no-dereference 0:0 "$lent"; fi
     exit "$status"
 }
@@ -57,8 +67,20 @@ read_env() {
         [[ $name =~ ^((MLFLOW|AWS|AZURE|GOOGLE|GCLOUD)_[A-Z0-9_]+|DATABASE_SERVER)$ ]] ||
             fail "a setting must be named MLFLOW_..., AWS_..., AZURE_..., GOOGLE_... or GCLOUD_...; $1 has" \
                 "'${name:0:60}': remove the line, or set it in the server's environment"
+        [ "$name" != DATABASE_SERVER ] || [[ $value =~ ^[A-Za-z0-9.:_-]+$ ]] ||
+            fail "DATABASE_SERVER must be a host and a port; $1 has '${value:0:60}': correct the line"
         if [ -z "${!name+set}" ]; then export "$name=$value"; fi
     done <"$1"
+}
+
+# The password of a role, from the one line that names it.
+secret_of() {
+    local line secret
+    line=$(grep --max-count=1 ":$1:$1:" "$folder/pgpass") || fail "$folder/pgpass must have a line for the role '$1'"
+    secret=${line##*:}
+    [[ $secret =~ ^[A-Za-z0-9._~-]{12,}$ ]] || fail "the password of '$1' in $folder/pgpass must have at least 12" \
+        "letters, digits and . _ ~ - of ASCII: correct the line"
+    printf %s "$secret"
 }
 
 # Where a database is, for psql and its kin. The password is in a file, so this may be shown.

@@ -90,7 +90,7 @@ exit 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("attack", ["link", "setting", "variable"])
+@pytest.mark.parametrize("attack", ["link", "setting", "variable", "server", "terminal"])
 def test_root_obeys_nothing_in_the_services_folder(attack: str) -> None:
     """The scripts run as the folder's owner, so neither its links nor its settings have root's rights."""
     nobody = pwd.getpwnam("nobody")
@@ -111,6 +111,10 @@ def test_root_obeys_nothing_in_the_services_folder(attack: str) -> None:
         ran = top / "ran"
         if attack == "setting":
             settings += f"x[$(id -u >{ran}; echo 0)]=1\n"
+        elif attack == "server":
+            (server / "server.env").write_text(f"DATABASE_SERVER=127.0.0.1:1|;1e id >{ran};#\n")
+        elif attack == "terminal":
+            (programs / "pg_dump").write_text(f"#!/bin/sh\n: </dev/tty && touch {ran}\nexit 1\n")
         elif attack == "variable":
             settings += "LD_PRELOAD=/tmp/evil.so\n"
         else:

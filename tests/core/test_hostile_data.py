@@ -588,6 +588,13 @@ def test_a_footer_of_very_many_row_groups_is_refused(tmp_path: Path) -> None:
         chunks(path)
 
 
+def test_long_names_that_many_columns_repeat_are_refused(tmp_path: Path) -> None:
+    inner = pa.struct([(f"c{number}", pa.int8()) for number in range(1_000)])
+    pq.write_table(pa.table({"g" * 20_000: pa.array([], inner)}), tmp_path / "t.parquet", store_schema=False)
+    with pytest.raises(ValueError, match="names of its columns"):
+        chunks(tmp_path / "t.parquet")
+
+
 def test_columns_that_share_bytes_are_refused(tmp_path: Path) -> None:
     """A file of a megabyte would otherwise have billions of pages."""
     path = tmp_path / "t.parquet"

@@ -28,7 +28,7 @@ from wgan_core.config import Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.state import TrialState as Tensors
+from wgan_core.training.state import TrainingState as Tensors
 
 HOLDER = "made"
 OBJECTIVE, OTHER = "eval/fid_digits_1a2b3c4d", "eval/sliced_wasserstein"

@@ -37,12 +37,13 @@ from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import Lease, driver_of
 from sweeps.engine.storage.spool import Spool
 from sweeps.engine.storage.trial_store import TrialStore
+from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.note import NOTE_NAME, read_note
 from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.finished import Finished, finish
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.data.folder import Folder
+from wgan_core.data.folder import Folder, TooLarge
 from wgan_core.errors import UserError, one_line, without_secrets
 from wgan_core.sampling.generator import sampler
 from wgan_core.training import checkpoint as checkpoints
@@ -722,6 +723,14 @@ def _checked(expression: str) -> Callable[[Path], None]:
     return spoil
 
 
+def _sql(text: str) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(text)
+
+    return spoil
+
+
 def _virtual(path: Path) -> None:
     """A virtual table that claims to have a page of its own."""
     with closing(sqlite3.connect(path)) as database, database:
@@ -769,6 +778,10 @@ def _shared_page(path: Path) -> None:
         _checked("'" + "a" * 100_000 + "' NOT LIKE '%" + "a" * 4_000 + "b'"),
         _checked("('aab' REGEXP '(a+)+$') < 2"),
         _checked("format/*x*/('%d', 1) = '1'"),
+        # An apostrophe in a quoted name must not hide what follows it.
+        _sql('CREATE TABLE z ("p\'" TEXT, c TEXT CHECK (instr(zeroblob(9), c) = 0), "q\'" TEXT)'),
+        _sql("CREATE TABLE z (b TEXT CHECK (b IN (b||b, b||b)))"),
+        _sql(f"CREATE TABLE z (b TEXT DEFAULT '{'x' * 200_000}')"),
         _checked("\"like\"('a', 'b') < 2"),
     ],
 )
@@ -911,6 +924,36 @@ def _put(checkpoint: Path, described: dict[str, object]) -> None:
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["trial.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_page_does_not_grow_faster_than_its_file(sweep: Finished) -> None:
+    """Each line of nested settings repeats its path."""
+    nested: dict[str, object] = {}
+    for _ in range(100):
+        nested = {"k" * 1_000: nested, **{f"v{number}": number for number in range(100)}}
+    described = json.loads((sweep.storage / "sweep" / FILE).read_text())
+    described["plan"]["protocol"] = nested
+    (sweep.storage / "sweep" / FILE).write_text(json.dumps(described))
+    write_report(open_results(str(sweep.storage), "sweep"))
+    page = sweep.storage / "sweep/report/sweep.html"
+    assert page.stat().st_size < 12 * 2**20
+
+
+def test_a_study_with_other_numbers_is_not_continued(sweep: Finished) -> None:
+    """A trial that is never handed out would keep the sweep waiting for ever."""
+    with closing(sqlite3.connect(sweep.storage / "sweep/study.db")) as database, database:
+        database.execute("UPDATE trials SET number = 9, state = 'WAITING' WHERE number = 2")
+    with pytest.raises(UserError, match="must be numbered from 0 on"):
+        Study(sweep.plan, f"sqlite:///{sweep.storage}/sweep/study.db", "s")
+
+
+def test_a_file_must_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state").touch()
+    os.truncate(tmp_path / "state", 2**26)
+    assert len(Folder.at(tmp_path).read("state")) == 2**26
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**26))
+    with pytest.raises(TooLarge, match="a quarter of the available memory"):
+        Folder.at(tmp_path).read("state")
 
 
 def test_a_report_of_endless_metrics_is_refused(sweep: Finished) -> None:

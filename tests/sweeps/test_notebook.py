@@ -101,7 +101,7 @@ def test_what_cannot_be_is_refused_at_once(small_data: Path, tmp_path: Path) -> 
     data, preset = load_images(str(small_data)), MNIST["wgan-gp"]
     with pytest.raises(TypeError, match=r"an option is one of seed, .*; given 'lambda_gp'"):
         Sweep(data, preset, name="mine", lambda_gp=3)
-    with pytest.raises(UserError, match="--cpus-per-trial must be a finite number > 0; given 0"):
+    with pytest.raises(UserError, match=r"--cpus-per-trial must be a finite number >= 0\.05; given 0"):
         Sweep(data, preset, name="mine", cpus_per_trial=0)
     with pytest.raises(UserError, match=r"--confirm must be .*; given '3'"):
         Sweep(data, preset, name="mine", confirm="3")

@@ -13,9 +13,9 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import view as pace
 from sweeps.engine.terminal import watch
+from sweeps.engine.terminal.reporter import Reporter
 from sweeps.engine.terminal.reporters import Plain
 from sweeps.engine.terminal.view import Estimate, View, clock, line
-from sweeps.engine.terminal.voice import Reporter
 from sweeps.engine.terminal.watch import Watch
 from tests.sweeps.processes import wait_for
 

@@ -30,10 +30,11 @@ from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import text as letters
+from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.live import LiveView, Screen, svg
-from sweeps.engine.terminal.reporters import JsonLines, Plain, Quiet, voice_for
+from sweeps.engine.terminal.reporter import Ending
+from sweeps.engine.terminal.reporters import JsonLines, Plain, Quiet
 from sweeps.engine.terminal.view import Pace, View
-from sweeps.engine.terminal.voice import Ending
 from tests.sweeps.processes import ROOT, Surroundings
 from tests.sweeps.terminals import HEIGHT, WIDTH, Terminal
 from wgan_core.data.folder import Folder
@@ -186,15 +187,15 @@ ROWS = (row(0, "COMPLETE", 90, 2.0), row(1, "PRUNED", 10, math.inf), row(2, "FAI
 
 def test_json_lines(busy: View, ending: Callable[..., Ending], capsys: pytest.CaptureFixture[str]) -> None:
     """One object a line, whose numbers are those of the rows, and null where there is no number."""
-    voice = JsonLines()
-    voice.say("\ntrial 3 is trained again")
-    voice.began(busy.plan)
-    voice.shows(busy)
-    voice.shows(busy)
-    voice.trial_ended(ROWS[2])
-    voice.ended(busy)
-    voice.finished(ending(*ROWS))
-    voice.failed("what it was")
+    reporter = JsonLines()
+    reporter.say("\ntrial 3 is trained again")
+    reporter.began(busy.plan)
+    reporter.shows(busy)
+    reporter.shows(busy)
+    reporter.trial_ended(ROWS[2])
+    reporter.ended(busy)
+    reporter.finished(ending(*ROWS))
+    reporter.failed("what it was")
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
@@ -235,18 +236,18 @@ def test_quiet_tells_the_checkpoint_alone(
     busy: View, ending: Callable[..., Ending], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Of a sweep that is whole, and has one; and of libraries nothing but errors is heard."""
-    voice = Quiet()
+    reporter = Quiet()
     logging.getLogger("mlflow").warning("not up to date")
-    voice.say("a message")
-    voice.began(busy.plan)
-    voice.shows(busy)
-    voice.not_known("why")
-    voice.trial_ended(ROWS[2])
-    voice.ended(busy)
-    voice.finished(ending(*ROWS, done=False))
-    voice.finished(ending(ROWS[2]))
+    reporter.say("a message")
+    reporter.began(busy.plan)
+    reporter.shows(busy)
+    reporter.not_known("why")
+    reporter.trial_ended(ROWS[2])
+    reporter.ended(busy)
+    reporter.finished(ending(*ROWS, done=False))
+    reporter.finished(ending(ROWS[2]))
     assert capsys.readouterr() == ("", "")
-    voice.finished(ending(*ROWS))
+    reporter.finished(ending(*ROWS))
     assert capsys.readouterr() == (f"{tmp_path}/trials/0/checkpoints/000000090\n", "")
 
 
@@ -266,18 +267,18 @@ def test_the_end_is_the_leaderboard(ending: Callable[..., Ending], capsys: pytes
 
 def test_who_tells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    assert type(voice_for(quiet=False, json=False)) is Plain
+    assert type(reporter_for(quiet=False, json=False)) is Plain
     ours, theirs = pty.openpty()
     with capsys.disabled(), open(ours, "rb"), open(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
-        assert type(voice_for(quiet=False, json=False)) is Plain  # it has no size: nobody sits there
+        assert type(reporter_for(quiet=False, json=False)) is Plain  # it has no size: nobody sits there
         termios.tcsetwinsize(theirs, (HEIGHT, WIDTH))
-        assert type(voice_for(quiet=False, json=False)) is LiveView
-        assert type(voice_for(quiet=True, json=False)) is Quiet
-        assert type(voice_for(quiet=False, json=True)) is JsonLines
+        assert type(reporter_for(quiet=False, json=False)) is LiveView
+        assert type(reporter_for(quiet=True, json=False)) is Quiet
+        assert type(reporter_for(quiet=False, json=True)) is JsonLines
         for without_cursor in ("dumb", "unknown", ""):
             monkeypatch.setenv("TERM", without_cursor)
-            assert type(voice_for(quiet=False, json=False)) is Plain
+            assert type(reporter_for(quiet=False, json=False)) is Plain
         monkeypatch.undo()
 
 
@@ -464,7 +465,7 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal import live, watch
-from sweeps.engine.terminal.reporters import voice_for
+from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.driver.outcome import outcome
 from wgan_core.config import Structure
 
@@ -478,15 +479,15 @@ def rows():
     return [Row(n, str(n), "RUNNING", {}, 2.0 + n, 9, looks % 90, 0.0, "", "s") for n in range(64)]
 
 def main():
-    voice = voice_for(quiet=False, json=False)
-    voice._use = lambda: Use(1, 2, 2)
-    with watch.Watch(voice, plan, list, "s"):  # a stage before
+    reporter = reporter_for(quiet=False, json=False)
+    reporter._use = lambda: Use(1, 2, 2)
+    with watch.Watch(reporter, plan, list, "s"):  # a stage before
         pass
-    with watch.Watch(voice, plan, rows, "s"):
+    with watch.Watch(reporter, plan, rows, "s"):
         while looks < 5:
             time.sleep(0.01)
         logging.getLogger("mlflow").warning("a warning")
-        voice.say("trial 3 is trained again: " + "a long reason, " * 10)
+        reporter.say("trial 3 is trained again: " + "a long reason, " * 10)
         print("printed by a library")
         print("and on stderr", file=sys.stderr)
         while True:

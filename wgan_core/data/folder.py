@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from pyarrow import fs
 
 from wgan_core.errors import UserError, without_secrets
@@ -258,6 +259,12 @@ def _plain(name: str) -> str:
 def _check_size(where: str, size: int, most: int) -> None:
     if size > most:
         raise TooLarge(f"{where} must have at most {most} bytes; it has {size}: it is damaged, so remove it")
+    # A file with holes takes no room on the disk. Reading tensors takes twice their size, and as much again to write.
+    if size > MOST_JSON_BYTES and size > (there := psutil.virtual_memory().available) // 4:
+        raise TooLarge(
+            f"a file must fit in a quarter of the available memory, {there // 4} bytes; {where} has {size}: free "
+            "memory, or remove it"
+        )
 
 
 @contextmanager

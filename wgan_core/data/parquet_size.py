@@ -45,6 +45,7 @@ CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 DICTIONARY_ENCODINGS, PREFIX_ENCODING = (2, 8), 7
 # Most column chunks of a file. A file of a million rows has some hundred. Each takes about 1 kB of memory here.
 MOST_CHUNKS = 200_000
+MOST_LETTERS = 1 << 24
 
 
 class Compact:
@@ -260,6 +261,7 @@ def _leaves(reader: Compact) -> list[Leaf]:
     """
     above: list[tuple[int, str, int]] = []  # for each enclosing group: children to come, its path, its lists
     leaves: list[Leaf] = []
+    letters = 0
     for place in range(reader.structs()):
         numbers, name = {1: -1, 2: 0, 3: 0, 5: 0}, ""
         for number, kind in reader.fields():
@@ -280,8 +282,11 @@ def _leaves(reader: Compact) -> list[Leaf]:
             above.append((numbers[5], "" if place == 0 else path, lists))
         elif place:
             leaves.append(Leaf(path, numbers[1], numbers[2], lists))
+            letters += len(path)
         if len(above) > DEPTH:
             raise ValueError(f"its columns are nested in more than {DEPTH} levels")
+        if letters > MOST_LETTERS:  # the columns of a group each repeat its name
+            raise ValueError(f"the names of its columns have more than {MOST_LETTERS:,} characters")
         if len(leaves) > COLUMNS:
             raise ValueError(f"it has more than {COLUMNS:,} columns")
     return leaves

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from wgan_core.config import Structure, Trial
 from wgan_core.data.folder import MOST_BYTES, MOST_JSON_BYTES, Folder, TooLarge
 from wgan_core.errors import UserError, one_line
@@ -245,8 +243,7 @@ def _verified(folder: Folder, name: str, expected: dict[str, Any]) -> bytes:
 def _manifest(folder: Folder) -> dict[str, Any]:
     try:
         manifest = folder.json(MANIFEST)
-        # A file of a few kB can claim any size. Reading tensors takes their size twice.
-        most = {STATE: min(MOST_BYTES, psutil.virtual_memory().available // 4), TRIAL: MOST_JSON_BYTES}
+        most = {STATE: MOST_BYTES, TRIAL: MOST_JSON_BYTES}
         return {
             name: {"bytes": min(int(manifest[name]["bytes"]), most[name]), "sha256": str(manifest[name]["sha256"])}
             for name in (STATE, TRIAL)

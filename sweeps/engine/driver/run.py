@@ -36,8 +36,8 @@ from sweeps.engine.results.results import Results, open_results, read_confirmati
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row
-from sweeps.engine.terminal.reporters import voice_for
-from sweeps.engine.terminal.voice import Ending, Reporter
+from sweeps.engine.terminal.choose import reporter_for
+from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.backend.choices import TF32
 from wgan_core.config import Structure
@@ -56,7 +56,7 @@ def run(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
 ) -> Results:
     """Run a sweep; see `driver.script.run_sweep` for the arguments, results and errors."""
-    voice = voice_for(options.quiet, options.json)
+    reporter = reporter_for(options.quiet, options.json)
     if options.decay:
         space = space.decaying(options.budget)
     if options.precision is not None:
@@ -65,7 +65,7 @@ def run(
     check_space(space, structure.objective)
     check_name(options.name)
     folder = sweep_folder(options.storage, options.name)
-    asked, evaluator = _ask(options, dataset, structure, space, metrics, voice)
+    asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
     with _leased(folder) as session, ThreadPoolExecutor(1) as beside, ExitStack() as stack:
         first = read_plan(folder) is None
@@ -74,21 +74,21 @@ def run(
         tracker = _tracker(options, folder, plan, first)
         opened = beside.submit(tracker.open, first_start=first)
         try:
-            address = running_cluster(voice.say)
-            nodes = stack.enter_context(connected(address, voice.say))
+            address = running_cluster(reporter.say)
+            nodes = stack.enter_context(connected(address, reporter.say))
             # A local Ray cluster cannot grow, even if an earlier cluster left a file with node types.
             may_come = growth() if address else NONE
             places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
             check_storage(folder)
-            voice.say(places.line(nodes))
+            reporter.say(places.line(nodes))
             if plan.structure.precision == TF32 and not places.gpus_per_trial:
-                voice.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")
+                reporter.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")
             lanes = options.lanes
             if lanes is None:
                 kept = None if first else read_started(folder).lanes
                 size, execution = evaluator.sample_size, options.execution
-                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, voice.say, execution)
-            search = Training(options, folder, places, url, session, dataset, evaluator, voice, lanes).begin(plan)
+                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, reporter.say, execution)
+            search = Training(options, folder, places, url, session, dataset, evaluator, reporter, lanes).begin(plan)
             opened.result()
             write_plan(folder, plan, _started(search.training, tracker))
         except (UserError, KeyboardInterrupt) as error:
@@ -118,12 +118,12 @@ def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Resul
                 confirming.train(test)
     finally:
         results, done = _standing(search, confirming)
-        training.voice.say("writing the last records to MLflow, at most a minute, and the report")
+        training.reporter.say("writing the last records to MLflow, at most a minute, and the report")
         if record_end(tracker, results, done, report.write) == "partial":
             why = f"MLflow has not everything yet: {tracker.last_error}"
-            training.voice.say(f"{why}; the same command again brings the rest")
+            training.reporter.say(f"{why}; the same command again brings the rest")
     seconds = time.monotonic() - began
-    training.voice.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
+    training.reporter.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
     return results, done
 
 
@@ -147,7 +147,7 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     stage = search.training.begin(plan)  # create the study first: the plan file promises that it exists
     write_plan(folder, plan, _started(search.training, tracker))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
-    search.training.voice.say(
+    search.training.reporter.say(
         f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
     )
     return stage
@@ -164,12 +164,12 @@ def _ask(
     structure: Structure,
     space: Space,
     metrics: Sequence[OwnMetric],
-    voice: Reporter,
+    reporter: Reporter,
 ) -> tuple[Plan, Evaluator]:
-    voice.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
+    reporter.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
-        voice.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
+        reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
     evaluator = _evaluator(options, dataset, structure, metrics, "validation")
     objective = evaluator.resolve(options.objective) if options.objective else evaluator.objective_default
     plan = Plan(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.engine.driver.outcome import NoScore, outcome
-from sweeps.engine.terminal.reporters import voice_for
+from sweeps.engine.terminal.choose import reporter_for
 from wgan_core.errors import one_line
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def run_script(main: Callable[[], None]) -> int:
         The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted.
     """
     asked = sys.argv[1:]
-    voice = voice_for("--quiet" in asked, "--json" in asked)
-    return outcome(main, asked, f": {AGAIN}", _foreseen, voice.failed)
+    reporter = reporter_for("--quiet" in asked, "--json" in asked)
+    return outcome(main, asked, f": {AGAIN}", _foreseen, reporter.failed)
 
 
 def run_sweep(

@@ -21,7 +21,7 @@ from sweeps.engine.storage.spool import Spool, TrialState
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.study.study import Study
-from sweeps.engine.terminal.voice import Reporter
+from sweeps.engine.terminal.reporter import Reporter
 from sweeps.engine.terminal.watch import Watch
 from sweeps.engine.worker.runner import Job, train_cohort
 from wgan_core.data import Dataset
@@ -45,7 +45,7 @@ class Training:
     session: str
     dataset: Dataset
     evaluator: Evaluator
-    voice: Reporter
+    reporter: Reporter
     lanes: int
 
     def begin(self, plan: Plan) -> Stage:
@@ -75,7 +75,7 @@ class Stage:
 
         If `test` is given, it scores the best checkpoint of each completed trial on the test split.
         """
-        with Watch(self.training.voice, self.plan, self._rows_soon, self.training.session, self._said_soon):
+        with Watch(self.training.reporter, self.plan, self._rows_soon, self.training.session, self._said_soon):
             self._fit(test)
 
     def standing(self) -> tuple[list[Row], bool]:
@@ -128,7 +128,9 @@ class Stage:
                 tune.with_resources(trainable, tune.PlacementGroupFactory(places.bundles(), strategy="STRICT_PACK")),
                 param_space={name: tune.uniform(0, 1) for name in columns},
                 tune_config=tune.TuneConfig(
-                    search_alg=CohortSearch(self.study, lanes, folder, plan, Room(places).now, self.training.voice.say),
+                    search_alg=CohortSearch(
+                        self.study, lanes, folder, plan, Room(places).now, self.training.reporter.say
+                    ),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,

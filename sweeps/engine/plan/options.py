@@ -26,6 +26,8 @@ IMAGES = (
     "Parquet file or folder of images, Hugging Face layout "
     "(default: MNIST, fetched once into $WGAN_DATA, else wgan-sweeps in $XDG_CACHE_HOME or ~/.cache)"
 )
+# Twenty processes share a CPU: with less, a cluster would fill with processes.
+LEAST_CPUS = 0.05
 SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 
 
@@ -432,9 +434,9 @@ def _lanes(text: str) -> int | None:
 def _check(options: Options) -> None:
     if options.features is not None:
         check_features(options.features)
-    if options.cpus_per_trial is not None and not 0 < options.cpus_per_trial < math.inf:
+    if options.cpus_per_trial is not None and not LEAST_CPUS <= options.cpus_per_trial < math.inf:
         raise UserError(
-            f"--cpus-per-trial must be a finite number > 0; given {options.cpus_per_trial}: "
+            f"--cpus-per-trial must be a finite number >= {LEAST_CPUS}; given {options.cpus_per_trial}: "
             "give --cpus-per-trial 1, for example"
         )
     gpus = options.gpus_per_trial

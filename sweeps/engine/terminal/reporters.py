@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import sys
 import warnings
 from typing import Any
 
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.study.rows import Row, sort_rows
+from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.terminal.text import put
 from sweeps.engine.terminal.view import Throttle, View, line, not_known
-from sweeps.engine.terminal.voice import Ending, Reporter
 
 
 class Plain(Reporter):
@@ -162,28 +160,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# Values of TERM for terminals whose cursor cannot be moved.
-NO_CURSOR = ("", "dumb", "unknown")
-
-
-def voice_for(quiet: bool, json: bool) -> Reporter:
-    """Return the requested reporter. By default, return a live view on a capable terminal, else plain lines."""
-    if json:
-        return JsonLines()
-    if quiet:
-        return Quiet()
-    if _is_watched():
-        from sweeps.engine.cluster.use import ClusterUse
-        from sweeps.engine.terminal.live import LiveView
-
-        return LiveView(ClusterUse().now)
-    return Plain()
-
-
-def _is_watched() -> bool:
-    if not sys.stdout.isatty() or os.environ.get("TERM", "") in NO_CURSOR:
-        return False
-    # `ray submit` gives its program a terminal even if its own output goes to a file. That terminal has no size.
-    return os.get_terminal_size(sys.stdout.fileno()).columns > 0

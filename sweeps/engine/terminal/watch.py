@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.rows import ENDED, Row
+from sweeps.engine.terminal.reporter import Reporter
 from sweeps.engine.terminal.view import Estimate, View
-from sweeps.engine.terminal.voice import Reporter
 from wgan_core.errors import one_line
 
 REFRESH_S = 2.0
@@ -19,7 +19,7 @@ class Watch:
     """A context manager that reports the progress of a stage, in a thread, while its block runs.
 
     Args:
-        voice: The reporter.
+        reporter: The reporter.
         plan: Plan of the stage.
         rows: Returns the trials.
         session: Id of the driver's session. It tells running trials from trials that an earlier driver has left.
@@ -28,13 +28,13 @@ class Watch:
 
     def __init__(
         self,
-        voice: Reporter,
+        reporter: Reporter,
         plan: Plan,
         rows: Callable[[], Sequence[Row]],
         session: str = "",
         said: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        self._voice, self._plan, self._rows, self._session = voice, plan, rows, session
+        self._voice, self._plan, self._rows, self._session = reporter, plan, rows, session
         self._said, self._passed_on = said, 0
         self._estimate = Estimate(plan)
         # Numbers of the trials whose end is reported or came before this stage; None before the first look.

@@ -178,7 +178,7 @@ def _keep_artifacts_below(root: str) -> None:
             inside = path.rglob("*") if path.is_dir() else [path]
             if not all(each.is_file() or each.is_dir() for each in inside):  # a pipe would be waited for
                 raise MlflowException.invalid_parameter_value(f"artifacts must be regular files; {path} is none")
-            found: str = super().download_artifacts(artifact_path, dst_path)
+            found: str = super().download_artifacts(artifact_path, dst_path)  # type: ignore[no-untyped-call]
             return found
 
         def delete_artifacts(self, artifact_path: str | None = None) -> None:

@@ -31,7 +31,7 @@ _START_S, _END_S, _PAUSE_S = 120.0, 5.0, 0.1
 _LINES, _LONGEST = 3, 400
 # Environment variables that the server inherits. They hold no credentials of cloud services. They hold no settings of
 # uvicorn and few of MLflow, as some of those read files or fetch URLs.
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR")
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ")
 _KEPT_PREFIXES = ("LC_", "PYTHON", "PG", "MYSQL_", "ODBC", "KRB5", "MLFLOW_SQLALCHEMYSTORE_")
 # Files that PostgreSQL's client reads in the home folder, by the environment variable that overrides each path.
 _OF_POSTGRESQL = {
@@ -159,12 +159,15 @@ def _start(uri: str, port: int, key: str, name: str, empty: str, log: IO[str]) -
 
 
 def _environment(home: str) -> dict[str, str]:
-    """Return the server's environment. Its home folder is `home`, so that MLflow finds no credentials there."""
+    """Return the server's environment. Its home folder is `home`, so that MLflow finds no credentials there.
+
+    MLflow locks a file with a name that every user can guess, so its temporary files are kept there too.
+    """
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
     files = {name: Path.home() / file for name, file in _OF_POSTGRESQL.items()}
     found = {name: str(file) for name, file in files.items() if file.is_file()}
     # Packages that were installed with `pip install --user` lie below PYTHONUSERBASE.
-    return {"PYTHONUSERBASE": site.getuserbase(), **found, **kept, **_SETTINGS, "HOME": home}
+    return {"PYTHONUSERBASE": site.getuserbase(), **found, **kept, **_SETTINGS, "HOME": home, "TMPDIR": home}
 
 
 def _absolute(uri: str, file: Path) -> str:
