@@ -97,7 +97,7 @@ def test_a_node_that_stands_still_does_not_hold_everything_up(cluster: Cluster, 
     finally:
         raylet.resume()
     said = dict(line.split(maxsplit=1) for line in run.out.splitlines())
-    assert said.pop("127.0.0.3") == "Silence(reason='no answer within 5 s')"
+    assert said.pop("127.0.0.3") == "NoAnswer(reason='no answer within 5 s')"
     assert said.pop("127.0.0.2") == "answered"
     assert list(said.values()) == ["answered"]  # the head's: Ray takes an address of the machine for its loopback
 

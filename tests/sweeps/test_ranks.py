@@ -103,7 +103,7 @@ def test_a_trial_on_two_gpus_is_the_one_on_one(cluster: Head, surroundings: Surr
 STUCK = """
 import time
 import ray
-from sweeps.engine.worker import rank_group as trainable_ranks
+from sweeps.engine.worker import rank_group
 from wgan_core.backend.ranks import Ranks
 
 class Follower:
@@ -111,8 +111,9 @@ class Follower:
         raise MemoryError("no room for 3 GiB")
 
 ray.init(logging_level="ERROR", log_to_driver=False)
-trainable_ranks.GRACE_S = 0.5
-ours = trainable_ranks.Company(Ranks(), [ray.remote(num_cpus=0)(Follower).remote()], lambda why: print(why, flush=True))
+rank_group.GRACE_S = 0.5
+followers = [ray.remote(num_cpus=0)(Follower).remote()]
+ours = rank_group.RankGroup(Ranks(), followers, lambda why: print(why, flush=True))
 with ours.doing("advance"):
     time.sleep(200)
 """

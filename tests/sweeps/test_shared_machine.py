@@ -14,8 +14,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,8 @@ def observed(
         {
             "other": is_refused(gcs, "token", "0" * 64),
             "none": is_refused(gcs, "disabled", ""),
-            "own": is_refused(gcs, "token", token_of(processes)),
+            "token alone": is_refused(gcs, "token", token_of(processes)),
+            "own": is_refused(gcs, "token", token_of(processes), certificates_of(processes)),
         },
         answers,
         [mode for process in processes for mode in memory_modes(process)],
@@ -246,6 +247,15 @@ def token_of(processes: list[psutil.Process]) -> str:
     return "".join(tokens)  # one, and those without
 
 
+def certificates_of(processes: list[psutil.Process]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in processes:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            own = each.environ()
+            found |= {key: own[key] for key in own if key.startswith(("RAY_TLS_", "RAY_USE_TLS"))}
+    return found
+
+
 CLIENT = """
 import sys
 from ray._raylet import GcsClient
@@ -254,16 +264,19 @@ try:
     GcsClient(address=sys.argv[1], cluster_id="11" * 28).internal_kv_get(b"", None, timeout=10)
 except AuthenticationError as error:
     print("in" if "WrongClusterID" in str(error) else "refused")
+except Exception:
+    print("refused")
 """
 
 
-def is_refused(port: int, mode: str, token: str) -> bool:
+def is_refused(port: int, mode: str, token: str, certificates: Mapping[str, str] | None = None) -> bool:
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    env |= {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": token}
+    env |= {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": token, **(certificates or {})}
+    # Without a certificate, Ray's client tries again until it ends its process.
+    env |= {"RAY_gcs_rpc_server_connect_timeout_s": "3", "RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
     command = [sys.executable, "-c", CLIENT, f"127.0.0.1:{port}"]
-    said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-    assert said[-1] in ("in", "refused")
-    return said[-1] == "refused"
+    said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False).stdout.split()
+    return said[-1:] != ["in"]
 
 
 def asked_to_run(port: int) -> int | None:
@@ -313,7 +326,7 @@ def test_no_file_of_a_local_ray_is_open_to_others(observed: Observed, shared: Pa
 @pytest.mark.slow
 def test_a_client_without_the_token_is_refused(observed: Observed, surroundings: Surroundings) -> None:
     """The token is none that others can read; Ray's servers that speak HTTP refuse a stranger too."""
-    assert observed.refused == {"other": True, "none": True, "own": False}
+    assert observed.refused == {"other": True, "none": True, "token alone": True, "own": False}
     assert (surroundings.home / ".ray" / "auth_token").read_text() == "0" * 64
     assert 401 in observed.answers.values()
     # Of metrics, which can be read and nothing more.
@@ -495,6 +508,31 @@ PLANTS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
 }
 
 
+@contextmanager
+def ours(port: int, folder: Path) -> Iterator[None]:
+    """A process of this user that looks like the head of a cluster at a port."""
+    program = Path(tempfile.mkdtemp(dir=folder)) / "gcs_server"
+    program.write_text("#!/bin/sh\nexec 0<&-\nwhile :; do sleep 1; done\n")
+    program.chmod(0o755)
+    with subprocess.Popen([program, f"--gcs_server_port={port}"]) as process:
+        try:
+            wait_for(lambda: psutil.Process(process.pid).name() == "gcs_server", "the process")
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_noted_cluster_without_a_process_is_not_joined(temp: Path) -> None:
+    """Whoever listens at the address now may be another user a moment later."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        note_of(temp).write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        said: list[str] = []
+        assert running_cluster(said.append) == ""
+        assert "no Ray process of yours or of root's" in said[0]
+        with ours(server.getsockname()[1], temp.parent):
+            assert running_cluster() == note_of(temp).read_text()
+
+
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_note_of_a_cluster_is_ignored_and_told(
     plant: str, temp: Path, monkeypatch: pytest.MonkeyPatch
@@ -504,7 +542,7 @@ def test_a_planted_note_of_a_cluster_is_ignored_and_told(
     assert trusted is not None
     assert not trusted.distrust
     act, why = PLANTS[plant]
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server, ours(server.getsockname()[1], temp.parent):
         note_of(temp).write_text(f"127.0.0.1:{server.getsockname()[1]}")
         assert running_cluster() == note_of(temp).read_text()
         with monkeypatch.context() as patch:

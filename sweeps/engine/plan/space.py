@@ -18,7 +18,12 @@ ALIASES: Mapping[str, tuple[tuple[str, ...], str, Callable[[float], float]]] = {
     "lr": (("lr_critic", "lr_generator"), "learning rate", lambda value: value),
     "one_minus_beta2": (("beta2",), "1 − β2", lambda value: 1 - value),
 }
-KNOWN = (*PARAMETERS, *ALIASES)
+# An alias stands before the first hyper-parameter that it sets.
+KNOWN = tuple(
+    each
+    for name in PARAMETERS
+    for each in (*(alias for alias, (names, *_) in ALIASES.items() if names[0] == name), name)
+)
 
 
 def parameters_of(name: str) -> tuple[str, ...]:
