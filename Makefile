@@ -11,8 +11,8 @@ TEST_PACKAGES ?= chromium iproute2 openssh-client openssh-server postgresql rsyn
 # Take minutes, root, and an SSH server's program.
 ON_HOSTS := $(wildcard tests/cluster/test_ssh*.py)
 # Clusters of several nodes that come and go, and jobs: minutes.
-# Files of tests/core that train for minutes; `make test-fast` leaves them out.
-LONG := checkpoint pairs properties ranks ticks update
+# Files of tests/core that take long; `make test-fast` leaves them out.
+LONG := checkpoint hostile_data pairs precision probe properties ranks ticks update
 ON_NODES := tests/cluster/test_elastic.py tests/cluster/test_job_submit.py
 # Fills a store of 500 trials, and times.
 BY_HAND := tests/browser/test_many.py
