@@ -5,8 +5,9 @@ A sweep script needs only this package and `wgan_core`. The names in `__all__` a
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan_core.public import at_first_use
 
 if TYPE_CHECKING:
     from sweeps.engine.driver.script import run_script as run_script
@@ -47,14 +48,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__ = at_first_use(__name__, _MODULES)

@@ -54,7 +54,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("backend",),
         ("rules",),
-        ("cache", "errors"),
+        ("cache", "errors", "public"),
     ),
 }
 # Reading a pickle runs whatever its author wrote into it.

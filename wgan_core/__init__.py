@@ -5,8 +5,9 @@ These names are public and stay where they are.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wgan_core.public import at_first_use
 
 if TYPE_CHECKING:
     from wgan_core.config import Hyper as Hyper
@@ -53,14 +54,4 @@ _MODULES = {
 }
 
 __all__ = [*_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__ = at_first_use(__name__, _MODULES)

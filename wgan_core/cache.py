@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -30,9 +32,10 @@ def keep_compiled_code_private() -> None:
         if not all(_is_ours(each) for each in (folder, *folder.parents)):
             raise PermissionError(f"others may replace {folder}")
         folder.chmod(0o700)
-        os.environ[COMPILED] = str(folder)
     except (OSError, RuntimeError):  # no home, or one that cannot be written
-        os.environ[COMPILED] = tempfile.mkdtemp(prefix="wgan-sweeps-")
+        folder = Path(tempfile.mkdtemp(prefix="wgan-sweeps-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[COMPILED] = str(folder)
 
 
 def _own() -> Path:

@@ -174,7 +174,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Parameter:
-    """What all parts of the package know of one hyper-parameter. `Hyper` is the table of them.
+    """Facts about one hyper-parameter that all parts of the package share. `Hyper` is the table of them.
 
     Attributes:
         symbol: Title of its column in tables; parameters with the same symbol share a column. Empty for no column.

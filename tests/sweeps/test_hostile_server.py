@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.entities import PagedList
 
 from sweeps.engine.doctor.tracking import _version
 from sweeps.engine.plan.uri import answers
@@ -105,21 +106,15 @@ def test_files_go_to_the_place_that_was_checked(
     assert not (tmp_path / "private").exists()
 
 
-class Page(list[int]):
-    def __init__(self, token: str | None) -> None:
-        super().__init__([1])
-        self.token = token
-
-
 def test_pages_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ServerUnreachable, match="its pages do not end"):
-        list(pages(lambda _: Page("again")))  # type: ignore[arg-type, return-value]
+        list(pages(lambda _: PagedList([1], "again")))
     counts = iter(range(10**9))
     monkeypatch.setattr(store, "_PAGES_S", 0.1)
     with pytest.raises(ServerUnreachable, match="its pages do not end"):
-        list(pages(lambda _: Page(str(next(counts)))))  # type: ignore[arg-type, return-value]
+        list(pages(lambda _: PagedList([1], str(next(counts)))))
     last = iter(["1", "2", None])
-    assert len(list(pages(lambda _: Page(next(last))))) == 3  # type: ignore[arg-type, return-value]
+    assert list(pages(lambda _: PagedList([1], next(last)))) == [1, 1, 1]
 
 
 def test_a_huge_answer_takes_no_memory() -> None:

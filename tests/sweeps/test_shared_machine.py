@@ -157,7 +157,7 @@ class Observed:
     sockets: list[str]
     entries: dict[str, int]
     reached: list[str] | None
-    refused: dict[str, bool]
+    answered: dict[str, str]
     answers: dict[int, int]
     memory: list[int]
     left: list[str]
@@ -190,10 +190,11 @@ def observed(
         {str(each.relative_to(shared)): each.lstat().st_mode for each in shared.rglob("*")},
         reached_by_another(shared) if IS_ROOT else None,
         {
-            "other": is_refused(gcs, "token", "0" * 64),
-            "none": is_refused(gcs, "disabled", ""),
-            "token alone": is_refused(gcs, "token", token_of(processes)),
-            "own": is_refused(gcs, "token", token_of(processes), certificates_of(processes)),
+            "nothing": answer_to(gcs, "disabled", ""),
+            "another token": answer_to(gcs, "token", "0" * 64),
+            "the token alone": answer_to(gcs, "token", token_of(processes)),
+            "the certificate alone": answer_to(gcs, "token", "0" * 64, certificates_of(processes)),
+            "both": answer_to(gcs, "token", token_of(processes), certificates_of(processes)),
         },
         answers,
         [mode for process in processes for mode in memory_modes(process)],
@@ -259,24 +260,30 @@ def certificates_of(processes: list[psutil.Process]) -> dict[str, str]:
 CLIENT = """
 import sys
 from ray._raylet import GcsClient
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 try:
     GcsClient(address=sys.argv[1], cluster_id="11" * 28).internal_kv_get(b"", None, timeout=10)
 except AuthenticationError as error:
     print("in" if "WrongClusterID" in str(error) else "refused")
-except Exception:
-    print("refused")
+except RayError:
+    print("unreachable")
 """
 
 
-def is_refused(port: int, mode: str, token: str, certificates: Mapping[str, str] | None = None) -> bool:
+def answer_to(port: int, mode: str, token: str, certificates: Mapping[str, str] | None = None) -> str:
+    """Whether a client is let "in", is "refused" for its token, or finds the server "unreachable"."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     env |= {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": token, **(certificates or {})}
-    # Without a certificate, Ray's client tries again until it ends its process.
+    # Without a certificate, Ray's client tries again, and then ends its process.
     env |= {"RAY_gcs_rpc_server_connect_timeout_s": "3", "RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
     command = [sys.executable, "-c", CLIENT, f"127.0.0.1:{port}"]
-    said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False).stdout.split()
-    return said[-1:] != ["in"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    if "Failed to connect to GCS" in done.stderr:
+        return "unreachable"
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.split()
+    assert said[-1] in ("in", "refused", "unreachable")
+    return said[-1]
 
 
 def asked_to_run(port: int) -> int | None:
@@ -326,7 +333,13 @@ def test_no_file_of_a_local_ray_is_open_to_others(observed: Observed, shared: Pa
 @pytest.mark.slow
 def test_a_client_without_the_token_is_refused(observed: Observed, surroundings: Surroundings) -> None:
     """The token is none that others can read; Ray's servers that speak HTTP refuse a stranger too."""
-    assert observed.refused == {"other": True, "none": True, "token alone": True, "own": False}
+    assert observed.answered == {
+        "nothing": "unreachable",
+        "another token": "unreachable",
+        "the token alone": "unreachable",
+        "the certificate alone": "refused",
+        "both": "in",
+    }
     assert (surroundings.home / ".ray" / "auth_token").read_text() == "0" * 64
     assert 401 in observed.answers.values()
     # Of metrics, which can be read and nothing more.

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restore, what_listens
 from sweeps.engine.cluster.nodes import NoAnswer, ask_each, check_same, working
-from sweeps.engine.cluster.note import is_host_and_port, read_note, runs_here
+from sweeps.engine.cluster.note import ClusterNote, is_host_and_port, read_note, runs_here
 from sweeps.engine.cluster.placement import Placement
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
@@ -60,6 +60,19 @@ def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -
         yield [node.resources for node in nodes]
 
 
+def noted_cluster() -> ClusterNote | None:
+    """Return the note of a cluster that answers, or of one that must not be joined; None if there is neither."""
+    note = read_note()
+    if note is None or note.distrust or not _answers(note.address):
+        return note if note is not None and note.distrust else None
+    # Only now: who listens may have changed since the note was read.
+    return (
+        note
+        if runs_here(note.address)
+        else replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
+    )
+
+
 def running_cluster(say: Callable[[str], None] = unsaid) -> str:
     """Return the address of the cluster to join: RAY_ADDRESS, else the one in the note that `ray start` left here.
 
@@ -74,13 +87,12 @@ def running_cluster(say: Callable[[str], None] = unsaid) -> str:
     if given and given != AUTO:
         _check_address(given)
         return "" if given == "local" else given
-    note = read_note()
-    if note is not None and not note.distrust and _answers(note.address):
-        if runs_here(note.address):
-            return note.address
-        note = replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
+    note = noted_cluster()
+    if note is not None and note.address and not note.distrust:
+        return note.address
     if given == AUTO:
         # Ray itself would trust any note, and join any process of any user that looks like a cluster.
+        note = note or read_note()
         found = f"{note.path} says {note.address or 'nothing to trust'}" if note else "there is none"
         why = f", as {note.distrust}" if note and note.distrust else ""
         raise UserError(

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import ray
 
+from sweeps.engine.cluster.connection import noted_cluster
 from sweeps.engine.cluster.local import LOOPBACK, TOKEN_PATH, check_local
-from sweeps.engine.cluster.note import read_note
 from sweeps.engine.cluster.rights import others_may_read, others_may_write
 from sweeps.engine.doctor.check import Check, failed, ok, unless, warning
 from wgan_core.errors import UserError
@@ -30,7 +30,7 @@ def check_own_ray() -> list[Check]:
 
 def check_note() -> list[Check]:
     """Warn if another user may have written the note of `ray start` on this machine."""
-    note = read_note()
+    note = noted_cluster()
     if note is None or not note.distrust:
         return []
     return warning("ray", f"the cluster noted in {note.path} is ignored, as {note.distrust}", _remedy(note.path))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+from sweeps.engine.plan.sqlite_file import limit_all
+
 APP = "sweeps"
 """Name of the entry point."""
 
@@ -55,6 +57,7 @@ def protected_app() -> Application:
     key, name, root = os.environ.pop(KEY), os.environ.pop(NAME), os.environ.pop(ROOT)
     from mlflow.server.fastapi_app import app
 
+    limit_all()
     _keep_artifacts_below(root)
     return Protected(app, key, name)
 

@@ -43,7 +43,7 @@ SAVES_S = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """How a plan is trained. All cohorts of a sweep share one job, which travels to the workers as a whole.
+    """A plan, and the way to train it. All cohorts of a sweep share one job, which travels to the workers as a whole.
 
     Attributes:
         plan: What is searched.
