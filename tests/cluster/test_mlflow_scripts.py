@@ -22,6 +22,7 @@ MODULES = ("csv", "email", "json", "mlflow", "typing")
 PYTHON = f"""#!/bin/sh
 case "$*" in
     *clean_up.py) exit 0 ;;
+    *account.py*) exit 0 ;;
     "-m mlflow "*) exec {sys.executable} -m mlflow --version ;;
 esac
 exec {sys.executable} "$@"
@@ -132,3 +133,13 @@ def test_root_obeys_nothing_in_the_services_folder(attack: str) -> None:
         assert private.stat().st_uid == os.geteuid()
         assert not ran.exists()
         assert (top / "copy").stat().st_uid == os.geteuid()
+
+
+@pytest.mark.parametrize("secret", ["x' SUPERUSER; --", "short", "twelve-letters\\! id"])
+def test_a_password_is_checked_before_it_is_used(run: Run, tmp_path: Path, secret: str) -> None:
+    """`setup` puts it into a superuser's statement, and the service could write the file."""
+    (tmp_path / "server" / "pgpass").write_text(f"127.0.0.1:1:sweeps:sweeps:{secret}\n")
+    said = run("account", "alice")
+    assert said.returncode == 2
+    assert "the password of 'sweeps'" in said.stderr
+    assert not (tmp_path / "server" / "accounts").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import socketserver
 import threading
 import tracemalloc
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.entities import PagedList
 
 from sweeps.engine.doctor.tracking import _version
@@ -127,3 +129,16 @@ def test_a_huge_answer_takes_no_memory() -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 2**26
+
+
+def test_files_beside_a_models_own_are_seen(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loads a model imports what lies beside it, so `promote` takes another model."""
+    there = tmp_path / "there"
+    shutil.copytree(files, there)
+    with server(switching("mlflow-artifacts:/1/models/artifacts")) as (uri, _):
+        client = Client(uri)
+        monkeypatch.setattr(client, "_repository", lambda _: LocalArtifactRepository(str(there)))
+        assert client.other_model_files(f"m-{RUN}", str(files)) == []
+        (there / "code").mkdir()
+        (there / "code" / "torch.py").touch()
+        assert client.other_model_files(f"m-{RUN}", str(files)) == ["code"]

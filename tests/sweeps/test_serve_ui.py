@@ -469,6 +469,16 @@ def test_artifacts_are_read_and_written_beside_the_database_alone(
             status = visitor.post(upload, params=asked, data=b"overwritten", timeout=60).status_code
             # MLflow takes files for the artifacts of another server into its own folder, here the storage's.
             assert status >= 400 or place.startswith(("http", "mlflow-artifacts")), place
+        # Nor is anything deleted through a link, or a pipe waited for.
+        gone = visitor.delete(f"{base}/api/2.0/mlflow-artifacts/artifacts/linked/link/id_rsa", timeout=60)
+        assert gone.status_code >= 400
+        assert (tmp_path / "id_rsa").read_text() == "a private key"
+        os.mkfifo(here / "pipe")
+        run = client.create_run(client.create_experiment("pipes", artifact_location=here.as_uri())).info.run_id
+        with sqlite3.connect(sweep.storage / "mlflow.db") as written:
+            written.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (here.as_uri(), run))
+        answer = visitor.get(f"{base}/get-artifact", params={"run_uuid": run, "path": "pipe"}, timeout=20)
+        assert answer.status_code >= 400
         assert got == []
     assert (tmp_path / "id_rsa").read_text() == "a private key"
     assert [path.name for path in tmp_path.iterdir()] == ["id_rsa"]

@@ -176,11 +176,16 @@ def _keep_artifacts_below(root: str) -> None:
     class Files(LocalArtifactRepository):
         """Local artifacts that are read, but not deleted. MLflow's own deletion would follow links."""
 
-        def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
-            path = Path(self.artifact_dir, artifact_path)
+        def get_local_path(self, artifact_path: str) -> str:
+            found = super().get_local_path(artifact_path)
+            path = Path(found)
             inside = path.rglob("*") if path.is_dir() else [path]
             if not all(each.is_file() or each.is_dir() for each in inside):  # a pipe would be waited for
                 raise MlflowException.invalid_parameter_value(f"artifacts must be regular files; {path} is none")
+            return found
+
+        def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
+            self.get_local_path(artifact_path)
             found: str = super().download_artifacts(artifact_path, dst_path)  # type: ignore[no-untyped-call]
             return found
 
