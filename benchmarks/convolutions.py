@@ -44,7 +44,7 @@ from wgan_core.backend.graph import WARM_UPS, Program, ProgramRecorder
 from wgan_core.backend.memory import give_back
 from wgan_core.errors import one_line
 from wgan_core.networks.layers import LeakyReLU
-from wgan_core.rules import objectives
+from wgan_core.rules import losses
 
 CHANNELS = (1, 32, 64)
 SIDE, STRIDE, PADDING = 4, 2, 1
@@ -175,8 +175,8 @@ class Critics:
             return (x.flatten(2) @ weights[-1]).squeeze(2)
 
         real, fake = score(torch.cat([self.real, self.fake], 1)).chunk(2, 1)
-        penalty = objectives.two_sided_penalty(objectives.gradient_norms(score, self.points))
-        loss = objectives.wasserstein_critic_loss(real, fake) + LAMBDA * penalty
+        penalty = losses.two_sided_penalty(losses.gradient_norms(score, self.points))
+        loss = losses.wasserstein_critic_loss(real, fake) + LAMBDA * penalty
         return list(torch.autograd.grad(loss.sum(), weights))
 
 

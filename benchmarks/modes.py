@@ -46,7 +46,7 @@ from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODE_NAMES, MODES_NAME, W1_NAME
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.pictures import scatter
-from wgan_core.rules.objectives import OBJECTIVES, WASSERSTEIN, Objective
+from wgan_core.rules.losses import LOSSES, WASSERSTEIN, Loss
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.samples import evaluation_z
 from wgan_core.training.step import Step
@@ -66,7 +66,7 @@ def sigmoid_critic(structure: Structure, widths: Sequence[int] = (), activation:
 
 
 PAIRS["sigmoid-mlp"] = Pair(sigmoid_critic, PAIRS["mlp"].generator)
-OBJECTIVES["difference-of-means"] = Objective(*WASSERSTEIN)
+LOSSES["difference-of-means"] = Loss(*WASSERSTEIN)
 
 
 @dataclass
@@ -91,7 +91,7 @@ def arms_of(preset: str) -> list[Arm]:
     gan, penalised = (GAUSSIANS[name] for name in ("gan", preset))
     hyper = gan.space.hyper(gan.space.presets[0])
     structure = gan.structure_for((2,), None)
-    bug = replace(structure, networks="sigmoid-mlp", objective="difference-of-means")
+    bug = replace(structure, networks="sigmoid-mlp", loss="difference-of-means")
     published = penalised.space.hyper(penalised.space.presets[0])
     return [
         Arm("as published", bug, hyper),

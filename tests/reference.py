@@ -21,31 +21,31 @@ def bce(scores: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
 
 
-def critic_loss(objective: str, real: Tensor, fake: Tensor) -> Tensor:
-    if objective.startswith("wgan"):
+def critic_loss(loss: str, real: Tensor, fake: Tensor) -> Tensor:
+    if loss.startswith("wgan"):
         return fake.mean() - real.mean()
-    if objective.startswith("gan"):
+    if loss.startswith("gan"):
         return bce(real, 1.0) + bce(fake, 0.0)
     return torch.clamp(1 - real, min=0).mean() + torch.clamp(1 + fake, min=0).mean()
 
 
-def generator_loss(objective: str, fake: Tensor) -> Tensor:
-    if objective == "gan-saturating":
+def generator_loss(loss: str, fake: Tensor) -> Tensor:
+    if loss == "gan-saturating":
         return -bce(fake, 0.0)
-    return bce(fake, 1.0) if objective.startswith("gan") else -fake.mean()
+    return bce(fake, 1.0) if loss.startswith("gan") else -fake.mean()
 
 
-def penalised(objective: str, real: Tensor, fake: Tensor, weight: Tensor) -> Tensor | None:
+def penalised(loss: str, real: Tensor, fake: Tensor, weight: Tensor) -> Tensor | None:
     """The points on which the critic's gradient is penalised."""
-    if objective in ("wgan-gp", "wgan-lp"):
+    if loss in ("wgan-gp", "wgan-lp"):
         return weight * real + (1 - weight) * fake
-    return {"gan-r1": real, "gan-r2": fake}.get(objective)
+    return {"gan-r1": real, "gan-r2": fake}.get(loss)
 
 
-def penalty_of(objective: str, norms: Tensor) -> Tensor:
-    if objective == "wgan-gp":
+def penalty_of(loss: str, norms: Tensor) -> Tensor:
+    if loss == "wgan-gp":
         return ((norms - 1) ** 2).mean()
-    return (torch.clamp(norms - 1, min=0) ** 2).mean() if objective == "wgan-lp" else 0.5 * (norms**2).mean()
+    return (torch.clamp(norms - 1, min=0) ** 2).mean() if loss == "wgan-lp" else 0.5 * (norms**2).mean()
 
 
 def optimiser_of(
@@ -93,7 +93,7 @@ class Textbook:
     def __init__(self, critic: nn.Module, generator: nn.Module, structure: Structure, trial: Trial) -> None:
         hyper = trial.hyper
         self.critic, self.generator, self.trial = critic, generator, trial
-        self.objective, name = structure.objective, structure.optimiser
+        self.loss, name = structure.loss, structure.optimiser
         both = hyper.beta1, hyper.beta2, hyper.weight_decay
         self.critic_optimiser = optimiser_of(name, critic, hyper.lr_critic, *both)
         self.generator_optimiser = optimiser_of(name, generator, hyper.lr_generator, *both)
@@ -106,29 +106,29 @@ class Textbook:
         fake = self.generator(z, *told).detach()
         weight = weight.reshape(-1, *[1] * (real.dim() - 1))
         real_scores, fake_scores = self.critic(real, *told), self.critic(fake, *told)
-        loss = critic_loss(self.objective, real_scores, fake_scores)
+        loss = critic_loss(self.loss, real_scores, fake_scores)
         quantities = {"wasserstein_estimate": (real_scores.mean() - fake_scores.mean()).item()}
-        points = penalised(self.objective, real, fake, weight)
+        points = penalised(self.loss, real, fake, weight)
         if points is not None:
             points = points.detach().requires_grad_(True)
             scores = self.critic(points, *told)
             (gradient,) = torch.autograd.grad(scores, points, torch.ones_like(scores), create_graph=True)
             norms = gradient.flatten(1).norm(2, dim=1)
-            penalty = penalty_of(self.objective, norms)
+            penalty = penalty_of(self.loss, norms)
             loss = loss + self.trial.hyper.lambda_gp * penalty
             quantities |= {"gradient_penalty": penalty.item(), "gradient_norm": norms.mean().item()}
         self.critic_optimiser.zero_grad()
         loss.backward()
         self.critic_optimiser.step()
         self.critic_schedule.step()
-        if self.objective == "wgan-clip":
+        if self.loss == "wgan-clip":
             for parameter in self.critic.parameters():
                 parameter.data.clamp_(-self.trial.hyper.clip, self.trial.hyper.clip)
         self.history.append({**quantities, "critic_loss": loss.item()})
 
     def update_generator(self, z: Tensor, labels: Tensor | None = None) -> None:
         told = () if labels is None else (labels,)
-        loss = generator_loss(self.objective, self.critic(self.generator(z, *told), *told))
+        loss = generator_loss(self.loss, self.critic(self.generator(z, *told), *told))
         self.generator_optimiser.zero_grad()
         loss.backward()
         self.generator_optimiser.step()

@@ -1,4 +1,4 @@
-"""Train one cohort of Wasserstein GANs: networks, objectives, updates, data, metrics and checkpoints.
+"""Train one cohort of Wasserstein GANs: networks, losses, updates, data, metrics and checkpoints.
 
 These names are public and stay where they are.
 """

@@ -13,17 +13,18 @@ import numpy as np
 from wgan_core.backend.choices import FLOAT32, PRECISIONS
 from wgan_core.data.coding import Coding
 from wgan_core.errors import UserError
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 
 if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "float64")
+_FORMER = {"objective": "loss"}
 # Fields that take one of several names.
 _NAMED: Mapping[str, Iterable[str]] = {
     "dtype": DTYPES,
-    "objective": OBJECTIVES,
+    "loss": LOSSES,
     "optimiser": OPTIMISERS,
     "precision": PRECISIONS,
 }
@@ -34,7 +35,7 @@ _USUAL = {
     "batch_size": 64,
     "ema_decay": 0.999,
     "dtype": "float32",
-    "objective": "wgan-gp",
+    "loss": "wgan-gp",
     "optimiser": "adam",
     "precision": "float32",
     "classes": 0,
@@ -86,7 +87,7 @@ class Structure:
         batch_size: Samples per update.
         ema_decay: Decay, per generator update, of the averaged generator that is evaluated and exported.
         dtype: "float32" or "float64".
-        objective: Name in `wgan_core.rules.objectives.OBJECTIVES`.
+        loss: Name in `wgan_core.rules.losses.LOSSES`.
         optimiser: Name in `wgan_core.rules.optim.OPTIMISERS`, for both networks.
         network_options: Keyword arguments of the pair's functions, as {"critic": {...}, "generator": {...}}. Values
             must be JSON values.
@@ -107,7 +108,7 @@ class Structure:
     batch_size: int = 64
     ema_decay: float = 0.999
     dtype: str = "float32"
-    objective: str = "wgan-gp"
+    loss: str = "wgan-gp"
     optimiser: str = "adam"
     network_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     classes: int = 0
@@ -169,7 +170,9 @@ class Structure:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         coding = values.get("coding")
         read = {"sample_shape": tuple(values["sample_shape"]), "coding": coding and Coding.from_json(coding)}
-        return cls(**{**values, **read})
+        # Checkpoints up to format 3 and sweeps of format 1 have the loss under its name of that time.
+        renamed = {_FORMER.get(name, name): value for name, value in values.items()}
+        return cls(**{**renamed, **read})
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,7 @@ class Hyper:
         lr_critic, lr_generator: Learning rates.
         n_critic: Critic updates per generator update.
         beta1, beta2: Adam's decay rates, for both networks. `wgan_core.rules.optim` says how other optimisers use them.
-        clip: Bound of the critic's parameters, for objectives that clip them (Arjovsky et al. 2017, Algorithm 1).
+        clip: Bound of the critic's parameters, for losses that clip them (Arjovsky et al. 2017, Algorithm 1).
         decay_updates: Critic updates over which both learning rates fall linearly to zero; 0 for constant rates.
         weight_decay: Decoupled weight decay of both networks (Loshchilov and Hutter 2019, Algorithm 2).
 

@@ -77,7 +77,7 @@ def test_a_node_that_joins_with_other_code_gets_no_trial(
     other = tmp_path / "other"
     for package in ("wgan_core", "sweeps"):
         shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "wgan_core" / "objectives.py").open("a") as file:
+    with (other / "wgan_core" / "errors.py").open("a") as file:
         file.write("# another line\n")
     first = head(surroundings, "--num-cpus", "1")
     options = ("--data", small_data, "--no-pruning", "--trials", 3, "--budget", 1800, "--name", "joined")

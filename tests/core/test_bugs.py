@@ -29,7 +29,7 @@ from wgan_core.networks.layers import Reshape
 from wgan_core.networks.network import Network, Tensors, initialise
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.networks.pairs.mlp import mlp_generator
-from wgan_core.rules import draws, objectives
+from wgan_core.rules import draws, losses
 from wgan_core.rules.draws import Stream
 from wgan_core.rules.optim import beside
 from wgan_core.training.batches import Batches
@@ -195,8 +195,8 @@ def norms_over_last_axis(critic: Callable[[Tensor], Tensor], points: Tensor) -> 
     return torch.linalg.vector_norm(gradient(critic, points), dim=-1).flatten(1)
 
 
-@fails_under("wgan_core.rules.objectives.gradient_norms", norms_over_channels)
-@fails_under("wgan_core.rules.objectives.gradient_norms", norms_over_last_axis)
+@fails_under("wgan_core.rules.losses.gradient_norms", norms_over_channels)
+@fails_under("wgan_core.rules.losses.gradient_norms", norms_over_last_axis)
 def test_bug_01_gradient_norm_over_all_axes_of_an_image() -> None:
     """A critic of slope exactly one has no penalty, whatever the rank of its samples."""
     for shape in ((12,), (3, 4), (3, 4, 5)):
@@ -210,7 +210,7 @@ def norm_of_the_batch(critic: Callable[[Tensor], Tensor], points: Tensor) -> Ten
     return torch.linalg.vector_norm(gradient(critic, points).flatten(1), dim=1, keepdim=True)
 
 
-@fails_under("wgan_core.rules.objectives.gradient_norms", norm_of_the_batch)
+@fails_under("wgan_core.rules.losses.gradient_norms", norm_of_the_batch)
 def test_bug_02_one_norm_per_sample() -> None:
     """Gradients of length 1 and 3 are penalised by 0 and 4, so by 2 on average."""
     real = torch.tensor([[1.0, 0.0], [0.0, 3.0]]).double()
@@ -234,7 +234,7 @@ REAL_UNIFORM = draws.uniform
 
 
 @fails_under("wgan_core.rules.draws.uniform", uniform_of_the_batch)
-@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_the_first)
+@fails_under("wgan_core.rules.losses.interpolate", interpolate_by_the_first)
 def test_bug_03_one_interpolation_weight_per_sample() -> None:
     weight = batches_of(16).critic([0]).weight[0]
     assert len(set(weight.tolist())) == 16
@@ -246,7 +246,7 @@ def interpolate_by_pixel(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(fake, real, torch.rand_like(real) * weight.max())
 
 
-@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_pixel)
+@fails_under("wgan_core.rules.losses.interpolate", interpolate_by_pixel)
 def test_bug_04_one_interpolation_weight_for_all_pixels_of_a_sample() -> None:
     """Every point lies on the segment between its own real and fake sample."""
     real, fake, weight = random(6, 2, 3, 5), random(6, 2, 4, 5)[:, :, 1:], torch.linspace(0, 1, 6).double()
@@ -274,12 +274,12 @@ def per_sample_on_images(height: int, width: int) -> None:
     assert torch.equal(points, weight[:, None, None, None].expand_as(points))
 
 
-@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_row)
+@fails_under("wgan_core.rules.losses.interpolate", interpolate_by_row)
 def test_bug_06_weights_of_a_batch_as_large_as_an_image_is_high_are_not_taken_per_row() -> None:
     per_sample_on_images(height=4, width=5)
 
 
-@fails_under("wgan_core.rules.objectives.interpolate", interpolate_by_row, RuntimeError)
+@fails_under("wgan_core.rules.losses.interpolate", interpolate_by_row, RuntimeError)
 def test_bug_06_weights_fit_images_of_any_height() -> None:
     per_sample_on_images(height=6, width=5)
 
@@ -288,7 +288,7 @@ def interpolate_of_five(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(fake, real, weight.reshape(-1, 5, *[1] * (real.dim() - 2)))
 
 
-@fails_under("wgan_core.rules.objectives.interpolate", interpolate_of_five, RuntimeError)
+@fails_under("wgan_core.rules.losses.interpolate", interpolate_of_five, RuntimeError)
 def test_bug_09_a_batch_may_be_shorter_than_the_batch_size() -> None:
     for count in (3, 1):
         weight = torch.linspace(0.2, 0.8, count).double()
@@ -304,8 +304,8 @@ def reals(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return real
 
 
-@fails_under("wgan_core.rules.objectives.interpolate", reals)
-@fails_under("wgan_core.rules.objectives.interpolate", lambda real, fake, weight: fake)
+@fails_under("wgan_core.rules.losses.interpolate", reals)
+@fails_under("wgan_core.rules.losses.interpolate", lambda real, fake, weight: fake)
 def test_bug_18_the_penalty_is_between_real_and_fake_points() -> None:
     real, fake = random(4, 3), random(5, 3)[1:]
     points = penalty_points(batch_of(real, fake, torch.full((4,), 0.25).double()))
@@ -370,7 +370,7 @@ def norms_by_root(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     return gradient(critic, points).square().flatten(2).sum(2).sqrt()
 
 
-@fails_under("wgan_core.rules.objectives.gradient_norms", norms_by_root)
+@fails_under("wgan_core.rules.losses.gradient_norms", norms_by_root)
 def test_bug_15_a_gradient_of_zero_gives_no_nan() -> None:
     batch = batch_of(random(4, 3), random(5, 3)[1:], torch.full((4,), 0.5).double())
     quantities, state = critic_update(Linear(torch.zeros(3).double()), batch)
@@ -408,8 +408,8 @@ def test_bug_16_a_critics_gradient_at_a_sample_does_not_depend_on_its_neighbours
         network = Network(critic)
         score = partial(scores, network, tensors)
         points = random(1, 6, 1, 8, 8)
-        together = objectives.gradient_norms(score, points)
-        alone = torch.cat([objectives.gradient_norms(score, points[:, n : n + 1]) for n in range(6)], dim=1)
+        together = losses.gradient_norms(score, points)
+        alone = torch.cat([losses.gradient_norms(score, points[:, n : n + 1]) for n in range(6)], dim=1)
         assert torch.allclose(alone, together, rtol=1e-9)
 
 
@@ -436,7 +436,7 @@ def test_bug_16_layer_normalisation_in_a_critic_is_taken() -> None:
     assert any(isinstance(module, nn.LayerNorm) for module in critic.modules())
 
 
-@fails_under("wgan_core.rules.objectives.two_sided_penalty", lambda norms: (norms - 1).square().sum(1))
+@fails_under("wgan_core.rules.losses.two_sided_penalty", lambda norms: (norms - 1).square().sum(1))
 def test_bug_17_the_penalty_does_not_grow_with_the_batch() -> None:
     """A batch and the same batch twice over make the same update."""
     real, fake, weight = random(4, 3), random(5, 3)[1:], torch.linspace(0.1, 0.9, 4).double()
@@ -528,9 +528,9 @@ def with_loss_as_estimate(self: Step, *arguments: Any) -> Tensors:
 
 
 def cohort_of(
-    trials: Sequence[Trial], grid: Sequence[int] = (1,), networks_name: str = "mlp", objective: str = "wgan-gp"
+    trials: Sequence[Trial], grid: Sequence[int] = (1,), networks_name: str = "mlp", loss: str = "wgan-gp"
 ) -> Cohort:
-    structure = Structure(networks_name, (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64", objective=objective)
+    structure = Structure(networks_name, (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64", loss=loss)
     cohort = Cohort(structure, random(50, 1, 8, 8).tanh(), grid, CPU, len(trials))
     for trial in trials:
         cohort.add(trial)
@@ -597,10 +597,10 @@ def mistaken(update: Callable[..., Tensors], mine: str, others: str) -> Callable
     return variant
 
 
-def equals_the_textbook(field: str, updates: int = 1, objective: str = "wgan-gp") -> None:
+def equals_the_textbook(field: str, updates: int = 1, loss: str = "wgan-gp") -> None:
     """State and moments of each lane, after the first updates, are those of `torch.optim.Adam` with its value."""
     trials = sweep_of(field)
-    cohort = cohort_of(trials, [updates], objective=objective)
+    cohort = cohort_of(trials, [updates], loss=loss)
     cohort.advance()
     batches = Drawn(cohort.structure, cohort._data, [17])
     for trial in trials:
@@ -668,7 +668,7 @@ def test_bug_26_n_critic_is_in_force_at_update_0() -> None:
 
 @fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("clip", REAL_UPDATE_CRITIC))
 def test_bug_26_clip_is_in_force_at_update_0() -> None:
-    equals_the_textbook("clip", objective="wgan-clip")
+    equals_the_textbook("clip", loss="wgan-clip")
 
 
 @fails_under("wgan_core.training.step.Step.update_critic", at_lane_0("decay_updates", REAL_UPDATE_CRITIC))
@@ -688,13 +688,13 @@ def clip_first(self: Step, state: TrainingState, lanes: Lanes, batch: CriticBatc
 def test_bug_22_parameters_are_clipped_after_the_update() -> None:
     """However large the rate, no parameter lies outside the bound when a critic update is over."""
     trials = [Trial(0, 3, replace(HYPER, lr_critic=0.5, clip=0.02))]
-    cohort = cohort_of(trials, objective="wgan-clip")
+    cohort = cohort_of(trials, loss="wgan-clip")
     cohort.advance()
     assert max(float(tensor.abs().max()) for tensor in cohort.state_of(0).critic.parameters.values()) == 0.02
 
 
-def three_lanes(objective: str) -> tuple[Step, TrainingState, Drawn]:
-    cohort = cohort_of(sweep_of("lambda_gp"), objective=objective)
+def three_lanes(loss: str) -> tuple[Step, TrainingState, Drawn]:
+    cohort = cohort_of(sweep_of("lambda_gp"), loss=loss)
     batches = Drawn(cohort.structure, cohort._data, [17] * 3)
     return Step(cohort.structure), cohort._ticks.state, batches
 
@@ -733,12 +733,12 @@ def test_bug_26_the_critics_values_do_not_move_the_generator() -> None:
 
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_the_check_sees_the_bug(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
-    game = objectives.OBJECTIVES["wgan-gp"]
+    game = losses.LOSSES["wgan-gp"]
     assert game.penalty is not None
-    for part, whole in (("points", objectives.interpolate), ("of", objectives.two_sided_penalty)):
-        if bug.target == f"wgan_core.rules.objectives.{whole.__name__}":
+    for part, whole in (("points", losses.interpolate), ("of", losses.two_sided_penalty)):
+        if bug.target == f"wgan_core.rules.losses.{whole.__name__}":
             penalty = replace(game.penalty, **{part: bug.variant})
-            monkeypatch.setitem(objectives.OBJECTIVES, "wgan-gp", replace(game, penalty=penalty))
+            monkeypatch.setitem(losses.LOSSES, "wgan-gp", replace(game, penalty=penalty))
     monkeypatch.setattr(bug.target, bug.variant)
     with pytest.raises(bug.failure):
         bug.check()

@@ -215,10 +215,22 @@ def rewrite(target: Folder, name: str, content: bytes) -> None:
     target.write(MANIFEST, json.dumps(manifest).encode())
 
 
+def test_a_checkpoint_of_format_3_is_read(tmp_path: Path) -> None:
+    """Format 3 calls the loss `objective`."""
+    target = checkpoint.write(Folder.at(tmp_path), made())
+    described = json.loads(target.read(TRIAL))
+    structure = described["structure"]
+    structure["objective"] = structure.pop("loss")
+    rewrite(target, TRIAL, json.dumps({**described, "format": 3}).encode())
+    assert checkpoint.read(target).structure == made().structure
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     target = checkpoint.write(Folder.at(tmp_path), made())
     rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 99}).encode())
-    with pytest.raises(UserError, match=r"reads checkpoint format 3; .* has format 99: read it with the version"):
+    with pytest.raises(
+        UserError, match=r"reads the checkpoint formats 3, 4; .* has format 99: read it with the version"
+    ):
         checkpoint.read(target)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.losses import LOSSES
 
 STRUCTURE = Structure("mlp", (1, 28, 28))
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=5, beta1=0.0, beta2=0.9)
@@ -30,7 +30,7 @@ OUT_OF_RANGE = [
     (STRUCTURE, "batch_size", WHOLE, [0, -64, 64.0, False]),
     (STRUCTURE, "ema_decay", "in [0, 1)", [-0.1, 1.0, 1.5, math.nan]),
     (STRUCTURE, "dtype", "one of float32, float64", ["float16", "", None]),
-    (STRUCTURE, "objective", f"one of {', '.join(OBJECTIVES)}", ["wgan", "", None]),
+    (STRUCTURE, "loss", f"one of {', '.join(LOSSES)}", ["wgan", "", None]),
     (STRUCTURE, "optimiser", "one of adam, rmsprop, sgd", ["adagrad", None]),
     (STRUCTURE, "precision", "one of float32, tf32, bfloat16", ["float16", "bf16", None]),
     (STRUCTURE, "classes", "a whole number >= 0", [-1, 2.0, True]),

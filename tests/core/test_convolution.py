@@ -18,7 +18,7 @@ from wgan_core.backend.choices import BFLOAT16
 from wgan_core.backend.convolution import Convolutions, convolution, fast_convolutions
 from wgan_core.config import Structure
 from wgan_core.networks import network as networks
-from wgan_core.rules.objectives import gradient_norms
+from wgan_core.rules.losses import gradient_norms
 
 Convolve = Callable[..., Tensor]
 NARROW = {"critic": {"width": 8}, "generator": {"width": 8}}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from tests.golden import curves
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 
 # In float64 another order of summation, other vector instructions or another mathematical library round by 1e-16, of
@@ -29,8 +29,8 @@ def test_a_training_gives_the_curves_that_are_kept(name: str) -> None:
         assert found[quantity] == pytest.approx(values, rel=RELATIVE, abs=ABSOLUTE), quantity
 
 
-def test_every_objective_and_optimiser_has_curves_and_no_file_is_left_over() -> None:
-    assert {case.objective for case in curves.CASES.values()} == OBJECTIVES.keys()
+def test_every_loss_and_optimiser_has_curves_and_no_file_is_left_over() -> None:
+    assert {case.loss for case in curves.CASES.values()} == LOSSES.keys()
     assert {case.optimiser for case in curves.CASES.values()} == OPTIMISERS.keys()
     assert {path.stem for path in curves.FOLDER.glob("*.json")} == curves.CASES.keys()
 
@@ -39,7 +39,7 @@ def test_every_objective_and_optimiser_has_curves_and_no_file_is_left_over() -> 
 def test_the_curves_tell_what_a_game_reports_at_every_update(name: str) -> None:
     case, kept = curves.CASES[name], curves.read(name)
     wanted = {"critic_loss", "wasserstein_estimate"}
-    if OBJECTIVES[case.objective].penalty is not None:
+    if LOSSES[case.loss].penalty is not None:
         wanted |= {"gradient_norm", "gradient_penalty"}
     assert kept.keys() == wanted | {"generator_loss", "samples"}
     for quantity in wanted:

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.measuring import Products
 from wgan_core.backend import linear
 from wgan_core.backend.linear import OneDnnLinear, fast_linear, onednn_linear
-from wgan_core.rules import objectives
+from wgan_core.rules import losses
 
 pytestmark = pytest.mark.skipif(not linear.has_onednn(), reason="this torch has no oneDNN")
 # Of the largest entry: sums of up to 784 products in float32, in another order.
@@ -40,8 +40,8 @@ def critic() -> nn.Module:
 def derivatives(points: Tensor) -> list[Tensor]:
     """Of the gradient penalty with respect to parameters: first order, second order, and through an activation."""
     module = critic()
-    norms = objectives.gradient_norms(lambda x: module(x[0])[None], points[None])
-    loss = module(points).mean() + objectives.two_sided_penalty(norms).sum()
+    norms = losses.gradient_norms(lambda x: module(x[0])[None], points[None])
+    loss = module(points).mean() + losses.two_sided_penalty(norms).sum()
     return list(torch.autograd.grad(loss, list(module.parameters())))
 
 

@@ -92,16 +92,16 @@ def test_leaky_relu_does_not_propagate_the_zero_of_its_second_derivative() -> No
     assert torch.autograd.grad(theirs.sum(), x)[0].tolist() == [0.0] * len(POINTS)
 
 
-@pytest.mark.parametrize("objective", ["wgan-gp", "gan"])
+@pytest.mark.parametrize("loss", ["wgan-gp", "gan"])
 def test_batch_normalisation_in_a_critic_is_refused_with_both_reasons(
-    objective: str, monkeypatch: pytest.MonkeyPatch
+    loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also without a penalty: real and generated samples would share their statistics."""
     critic = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1), nn.Flatten(0))
     monkeypatch.setitem(PAIRS, "normalised", Pair(lambda _: critic, mlp_generator))
     said = r"real and generated .* share, and .* each sample's own gradient; given .* at '1': take layer normalisation"
     with pytest.raises(UserError, match=said):
-        build(Structure("normalised", (4,), objective=objective))
+        build(Structure("normalised", (4,), loss=loss))
 
 
 def test_an_unknown_pair_names_those_there_are() -> None:

@@ -74,9 +74,9 @@ def test_a_decision_by_value_is_refused_side_by_side_only() -> None:
         check_fit(STRUCTURE, 3)
 
 
-def test_a_critic_without_the_gradient_that_the_objective_takes_is_refused() -> None:
+def test_a_critic_without_the_gradient_that_the_loss_takes_is_refused() -> None:
     register("own", pair(torch.Tensor.detach))
-    with pytest.raises(UserError, match=r"objective 'wgan-gp'; of 'own' an update fails"):
+    with pytest.raises(UserError, match=r"loss 'wgan-gp'; of 'own' an update fails"):
         check_fit(STRUCTURE, 1)
 
 
@@ -268,7 +268,7 @@ def test_a_critics_buffers_are_carried_through_updates(monkeypatch: pytest.Monke
 def test_torchs_spectral_norm_finds_the_norm_of_a_critics_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes one step of the power iteration a pass, which is of no use if the vectors it keeps are dropped."""
     monkeypatch.setitem(PAIRS, "spectral", Pair(spectral, lambda s: nn.Linear(s.latent_dim, 2)))
-    structure = Structure("spectral", (2,), latent_dim=3, batch_size=8, objective="hinge")
+    structure = Structure("spectral", (2,), latent_dim=3, batch_size=8, loss="hinge")
     cohort = Cohort(structure, points(), [200], torch.device("cpu"))
     cohort.add(Trial(0, 0, Hyper(0.0, 1e-5, 1e-5, 1, 0.0, 0.9)))
     cohort.advance()

@@ -15,7 +15,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.networks.network import Network, build, initialise
 from wgan_core.networks.pairs import PAIRS
-from wgan_core.rules import objectives
+from wgan_core.rules import losses
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
@@ -164,8 +164,8 @@ def test_a_critics_gradient_at_a_sample_does_not_depend_on_its_neighbours(struct
         return network(tensors.parameters, tensors.buffers, points)[0]
 
     points = samples_of(structure)[None, :4]
-    together = objectives.gradient_norms(score, points)
-    alone = torch.cat([objectives.gradient_norms(score, points[:, n : n + 1]) for n in range(4)], dim=1)
+    together = losses.gradient_norms(score, points)
+    alone = torch.cat([losses.gradient_norms(score, points[:, n : n + 1]) for n in range(4)], dim=1)
     assert torch.allclose(alone, together, rtol=1e-9)
     assert together.any()
 

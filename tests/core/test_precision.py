@@ -20,7 +20,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
 from wgan_core.networks.network import Network, initialise
 from wgan_core.networks.pairs import PAIRS, Pair, register
-from wgan_core.rules import objectives
+from wgan_core.rules import losses
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.preflight import check_fit
 
@@ -161,9 +161,9 @@ def gradients(networks: str, precision: str, lanes: list[int]) -> list[Tensor]:
     def score(points: Tensor) -> Tensor:
         return critic(parameters, {}, points)[0]
 
-    points = objectives.interpolate(real, fake, torch.rand(32, generator=noise).expand(len(lanes), -1))
-    penalty = objectives.two_sided_penalty(objectives.gradient_norms(score, points))
-    loss = objectives.wasserstein_critic_loss(score(real), score(fake)) + 10 * penalty
+    points = losses.interpolate(real, fake, torch.rand(32, generator=noise).expand(len(lanes), -1))
+    penalty = losses.two_sided_penalty(losses.gradient_norms(score, points))
+    loss = losses.wasserstein_critic_loss(score(real), score(fake)) + 10 * penalty
     return list(torch.autograd.grad(loss.sum(), list(parameters.values())))
 
 

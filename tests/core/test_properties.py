@@ -33,8 +33,8 @@ from wgan_core.metrics.distances import (
 )
 from wgan_core.metrics.modes import kl_to_uniform, mode_counts, modes_captured
 from wgan_core.networks.network import initialise
-from wgan_core.rules import objectives
-from wgan_core.rules.objectives import OBJECTIVES, Penalty
+from wgan_core.rules import losses
+from wgan_core.rules.losses import LOSSES, Penalty
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.lanes import Lanes
@@ -42,10 +42,10 @@ from wgan_core.training.state import TrainingState
 from wgan_core.training.step import CriticBatch, Step
 
 CPU = torch.device("cpu")
-PENALTIES = {name: game.penalty for name, game in OBJECTIVES.items() if game.penalty is not None}
+PENALTIES = {name: game.penalty for name, game in LOSSES.items() if game.penalty is not None}
 UNITS = 5
 
-every_game = pytest.mark.parametrize("game", OBJECTIVES)
+every_game = pytest.mark.parametrize("game", LOSSES)
 every_penalty = pytest.mark.parametrize("game", PENALTIES)
 some = settings(max_examples=10)
 
@@ -114,21 +114,21 @@ def drawn(lanes: int, samples: int, shape: tuple[int, ...], seed: int) -> tuple[
 
 def values(game: str, critic: Callable[[Tensor], Tensor], batch: Batch) -> dict[str, Tensor]:
     """All that a game says of a batch, each (K,)."""
-    objective = OBJECTIVES[game]
+    loss = LOSSES[game]
     real, fake = critic(batch.real), critic(batch.fake)
     found = {
-        "critic_loss": objective.critic_loss(real, fake),
-        "generator_loss": objective.generator_loss(fake),
-        "estimate": objectives.wasserstein_estimate(real, fake),
+        "critic_loss": loss.critic_loss(real, fake),
+        "generator_loss": loss.generator_loss(fake),
+        "estimate": losses.wasserstein_estimate(real, fake),
     }
-    if objective.penalty is not None:
-        norms = penalised_norms(objective.penalty, critic, batch)
-        found |= {"norm": norms.mean(1), "penalty": objective.penalty.of(norms)}
+    if loss.penalty is not None:
+        norms = penalised_norms(loss.penalty, critic, batch)
+        found |= {"norm": norms.mean(1), "penalty": loss.penalty.of(norms)}
     return found
 
 
 def penalised_norms(penalty: Penalty, critic: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
-    return objectives.gradient_norms(critic, penalty.points(batch.real, batch.fake, batch.weight))
+    return losses.gradient_norms(critic, penalty.points(batch.real, batch.fake, batch.weight))
 
 
 def of_permuted(critic: Callable[[Tensor], Tensor], axes: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
@@ -291,9 +291,9 @@ def test_interpolation_is_even_handed_and_moves_with_its_ends(
 ) -> None:
     _, batch = drawn(lanes, samples, shape, seed)
     real, fake, weight = batch.real, batch.fake, batch.weight
-    points = objectives.interpolate(real, fake, weight)
-    close(objectives.interpolate(fake, real, 1 - weight), points)
-    close(objectives.interpolate(factor * real + 2, factor * fake + 2, weight), factor * points + 2)
+    points = losses.interpolate(real, fake, weight)
+    close(losses.interpolate(fake, real, 1 - weight), points)
+    close(losses.interpolate(factor * real + 2, factor * fake + 2, weight), factor * points + 2)
     apart = (real - fake).flatten(2).norm(dim=2)
     close((points - fake).flatten(2).norm(dim=2), weight * apart)
 
@@ -325,7 +325,7 @@ def test_the_derivatives_of_the_losses_are_known(game: str, given_scores: list[f
     real, fake = (torch.tensor([each], dtype=torch.float64, requires_grad=True) for each in (given_scores, others))
     # The corner of the hinge has no derivative.
     assume(not (real == 1).any() and not (fake == -1).any())
-    loss, generator_loss = OBJECTIVES[game].critic_loss(real, fake), OBJECTIVES[game].generator_loss(fake)
+    loss, generator_loss = LOSSES[game].critic_loss(real, fake), LOSSES[game].generator_loss(fake)
     assert loss.isfinite().all()
     assert generator_loss.isfinite().all()
     of_real, of_fake = torch.autograd.grad(loss.sum(), (real, fake))
@@ -343,7 +343,7 @@ def test_a_critic_that_is_turned_round_plays_the_same_game_with_the_sides_change
     game: str, real: list[float], fake: list[float]
 ) -> None:
     first, second = (torch.tensor([each], dtype=torch.float64) for each in (real, fake))
-    close(OBJECTIVES[game].critic_loss(-second, -first), OBJECTIVES[game].critic_loss(first, second))
+    close(LOSSES[game].critic_loss(-second, -first), LOSSES[game].critic_loss(first, second))
 
 
 # An update
@@ -354,9 +354,7 @@ def structure_of(game: str, optimiser: str, shape: tuple[int, ...], samples: int
         "critic": {"widths": [5, 4]},
         "generator": {"widths": [4, 5, 4], "batch_norm": normalised},
     }
-    return Structure(
-        "mlp", shape, 3, samples, 0.9, "float64", objective=game, optimiser=optimiser, network_options=options
-    )
+    return Structure("mlp", shape, 3, samples, 0.9, "float64", loss=game, optimiser=optimiser, network_options=options)
 
 
 def side_by_side(structure: Structure, count: int) -> TrainingState:
@@ -404,7 +402,7 @@ def test_an_update_is_of_a_batch_without_order_and_of_its_mean(
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @settings(max_examples=8)
-@given(st.sampled_from(sorted(OBJECTIVES)), st.lists(hypers, min_size=2, max_size=4), shapes, seeds)
+@given(st.sampled_from(sorted(LOSSES)), st.lists(hypers, min_size=2, max_size=4), shapes, seeds)
 def test_each_lane_is_trained_as_torchs_optimiser_and_scheduler_train_it_alone(
     optimiser: str, game: str, hypers: list[Hyper], shape: tuple[int, ...], seed: int
 ) -> None:

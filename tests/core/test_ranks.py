@@ -45,9 +45,9 @@ CASES = {
     "mlp": PLAIN,
     "conv": CONV,
     "told classes": replace(CONV, classes=CLASSES, label_embedding=2),
-    "gan-r1": replace(PLAIN, objective="gan-r1", network_options={"generator": {"widths": [8, 8], "batch_norm": True}}),
-    "wgan-clip, rmsprop": replace(PLAIN, objective="wgan-clip", optimiser="rmsprop"),
-    "full batch": replace(PLAIN, batch_size=200, full_batch=True, objective="hinge"),
+    "gan-r1": replace(PLAIN, loss="gan-r1", network_options={"generator": {"widths": [8, 8], "batch_norm": True}}),
+    "wgan-clip, rmsprop": replace(PLAIN, loss="wgan-clip", optimiser="rmsprop"),
+    "full batch": replace(PLAIN, batch_size=200, full_batch=True, loss="hinge"),
 }
 
 

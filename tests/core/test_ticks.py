@@ -17,7 +17,7 @@ from wgan_core.backend import graph, kernels
 from wgan_core.backend.graph import ProgramRecorder
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.pairs import PAIRS
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.cohort import Cohort
@@ -30,7 +30,7 @@ NARROW = {"critic": {"widths": [16, 8]}, "generator": {"widths": [8, 16, 8]}}
 MLP = Structure("mlp", (1, 8, 8), latent_dim=6, batch_size=9, network_options=NARROW)
 OTHER = replace(MLP, network_options={})
 STRUCTURES = {
-    **{objective: replace(MLP, objective=objective) for objective in OBJECTIVES},
+    **{loss: replace(MLP, loss=loss) for loss in LOSSES},
     **{optimiser: replace(MLP, optimiser=optimiser) for optimiser in OPTIMISERS},
     "conv": replace(OTHER, networks="conv"),
     "dcgan": replace(OTHER, networks="dcgan", sample_shape=(1, 28, 28)),

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.network import initialise
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.state import TrainingState
@@ -64,14 +64,14 @@ def test_every_update_equals_the_textbook(networks: str, trial: Trial) -> None:
 
 NARROW = {"critic": {"widths": [32, 16]}, "generator": {"widths": [16, 32]}}
 # Each game once, and each optimiser with a game of either kind.
-GAMES = [(name, "adam") for name in OBJECTIVES] + [
-    (objective, optimiser) for objective in ("wgan-clip", "gan-r1") for optimiser in OPTIMISERS if optimiser != "adam"
+GAMES = [(name, "adam") for name in LOSSES] + [
+    (loss, optimiser) for loss in ("wgan-clip", "gan-r1") for optimiser in OPTIMISERS if optimiser != "adam"
 ]
 
 
-@pytest.mark.parametrize(("objective", "optimiser"), GAMES)
-def test_every_update_of_every_game_and_optimiser_equals_the_textbook(objective: str, optimiser: str) -> None:
-    structure = replace(structure_of("mlp", "float64"), objective=objective, optimiser=optimiser)
+@pytest.mark.parametrize(("loss", "optimiser"), GAMES)
+def test_every_update_of_every_game_and_optimiser_equals_the_textbook(loss: str, optimiser: str) -> None:
+    structure = replace(structure_of("mlp", "float64"), loss=loss, optimiser=optimiser)
     for decay_updates in (0, 10):
         hyper = replace(HYPERS[1], beta1=0.5, decay_updates=decay_updates)
         assert_updates_equal_the_textbook(structure, Trial(0, 7, hyper))
@@ -131,11 +131,9 @@ def test_lanes_equal_the_same_trials_alone_in_double_precision(networks: str) ->
         assert difference < 1e-12, f"trial {trial.number}"
 
 
-@pytest.mark.parametrize(("objective", "optimiser"), GAMES)
-def test_lanes_of_every_game_and_optimiser_equal_the_same_trials_alone(objective: str, optimiser: str) -> None:
-    structure = replace(
-        structure_of("mlp", "float64"), objective=objective, optimiser=optimiser, network_options=NARROW
-    )
+@pytest.mark.parametrize(("loss", "optimiser"), GAMES)
+def test_lanes_of_every_game_and_optimiser_equal_the_same_trials_alone(loss: str, optimiser: str) -> None:
+    structure = replace(structure_of("mlp", "float64"), loss=loss, optimiser=optimiser, network_options=NARROW)
     # At small rates: RMSProp makes steps of 1e-9 lr of the rounding of a gradient that is zero.
     own = [{"lr_critic": 1e-5 * (1 + n), "clip": 0.01 * (1 + n), "decay_updates": 20 * n} for n in range(len(TRIALS))]
     trials = [

@@ -40,7 +40,7 @@ ALTERNATING = replace(HYPER, lambda_gp=1.0, n_critic=1)
 class Case:
     """One training: images where samples have three axes, else rows of a table of floats."""
 
-    objective: str
+    loss: str
     hyper: Hyper
     optimiser: str = "adam"
     sample_shape: tuple[int, ...] = IMAGE
@@ -54,7 +54,7 @@ class Case:
             batch_size=7,
             ema_decay=0.9,
             dtype="float64",
-            objective=self.objective,
+            loss=self.loss,
             optimiser=self.optimiser,
             network_options=WIDTHS,
         )

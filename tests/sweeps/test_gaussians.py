@@ -66,7 +66,7 @@ def test_the_published_points() -> None:
     assert toy.space.hyper(toy.space.presets[0]) == Hyper(0.1, 1e-4, 1e-4, 5, 0.5, 0.9)
     assert gan.space.hyper(gan.space.presets[0]) == Hyper(0.0, 5e-4, 5e-4, 5, 0.5, 0.9)
     structure = blog.structure_for((2,), None)
-    assert (structure.latent_dim, structure.batch_size, structure.objective) == (2, 512, "wgan-gp")
+    assert (structure.latent_dim, structure.batch_size, structure.loss) == (2, 512, "wgan-gp")
     assert structure.network_options["critic"]["widths"] == [400, 400, 400]
     assert gan.structure_for((2,), None).network_options == structure.network_options
     assert toy.structure_for((2,), None).batch_size == 256
@@ -175,9 +175,9 @@ def test_the_comparison_of_games_is_whole(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     arms = {arm["arm"]: arm for arm in found["arms"]}
-    objectives = [arm["structure"]["objective"] for arm in arms.values()]
+    losses = [arm["structure"]["loss"] for arm in arms.values()]
     assert list(arms) == ["as published", "gan", "wgan-gp"]
-    assert objectives == ["difference-of-means", "gan", "wgan-gp"]
+    assert losses == ["difference-of-means", "gan", "wgan-gp"]
     assert len({json.dumps(arm["structure"]["network_options"]) for arm in arms.values()}) == 1
     for arm in arms.values():
         assert list(arm["curve"]) == [str(step) for step in range(1, 10)]

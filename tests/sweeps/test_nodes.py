@@ -49,7 +49,7 @@ def cluster(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory
     other, without = tmp_path_factory.mktemp("other"), tmp_path_factory.mktemp("without")
     for package in ("wgan_core", "sweeps"):
         shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "wgan_core" / "objectives.py").open("a") as file:
+    with (other / "wgan_core" / "errors.py").open("a") as file:
         file.write("# another line\n")
     (other / "numpy-1.0.dist-info").mkdir()
     (other / "numpy-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.0\n")

@@ -91,8 +91,21 @@ def test_a_plan_of_a_newer_version_is_refused(folder: Folder, make_plan: Callabl
     write_plan(folder, make_plan())
     described = json.loads(folder.read(FILE))
     folder.write(FILE, json.dumps({**described, "format": described["format"] + 1}).encode())
-    with pytest.raises(UserError, match="must have format 1 or less; given 2"):
+    with pytest.raises(UserError, match="must have format 2 or less; given 3"):
         read_plan(folder)
+
+
+def test_a_sweep_of_format_1_continues(folder: Folder, make_plan: Callable[..., Plan]) -> None:
+    """Format 1 calls the loss `objective`."""
+    plan = make_plan(structure=Structure("mlp", (1, 8, 8), loss="wgan-lp"))
+    write_plan(folder, plan)
+    described = json.loads(folder.read(FILE))
+    structure = described["plan"]["structure"]
+    structure["objective"] = structure.pop("loss")
+    del described["format"]
+    folder.write(FILE, json.dumps(described).encode())
+    assert read_plan(folder) == plan
+    assert settle(folder, plan) == plan
 
 
 def test_several_differences_are_named_at_once(folder: Folder, make_plan: Callable[..., Plan]) -> None:

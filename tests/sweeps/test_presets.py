@@ -33,7 +33,7 @@ def test_the_published_points() -> None:
     assert blog.structure_for((1, 28, 28), None) == Structure("mlp", (1, 28, 28))
     assert clip.space.hyper(clip.space.presets[0]) == Hyper(0.0, 5e-5, 5e-5, 5, 0.0, 0.99, clip=0.01)
     structure = clip.structure_for((1, 28, 28), None)
-    assert (structure.objective, structure.optimiser) == ("wgan-clip", "rmsprop")
+    assert (structure.loss, structure.optimiser) == ("wgan-clip", "rmsprop")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_published_points_and_critic() -> None:
     assert penalty.space.hyper(penalty.space.presets[1]) == Hyper(10.0, 1e-4, 1e-4, 5, 0.0, 0.9)
     assert clip.space.hyper(clip.space.presets[0]) == Hyper(0.0, 5e-5, 5e-5, 5, 0.0, 0.99, clip=0.01)
     structures = [preset.structure_for((2, 64), None) for preset in (penalty, clip)]
-    assert [(each.objective, each.optimiser) for each in structures] == [("wgan-gp", "adam"), ("wgan-clip", "rmsprop")]
+    assert [(each.loss, each.optimiser) for each in structures] == [("wgan-gp", "adam"), ("wgan-clip", "rmsprop")]
     for structure in structures:
         critic, _ = build(structure)
         assert [tuple(each.shape) for each in critic.parameters()] == [(256, 128), (256,), (1, 256), (1,)]

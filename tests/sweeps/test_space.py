@@ -113,14 +113,12 @@ def test_presets_lie_in_the_ranges(preset: dict[str, float | None], said: str) -
         replace(WGAN_GP, presets=(given,))
 
 
-@pytest.mark.parametrize(
-    ("objective", "name"), [("wgan-gp", "lambda_gp"), ("gan-r1", "lambda_gp"), ("wgan-clip", "clip")]
-)
-def test_a_game_with_a_penalty_or_clipping_needs_its_weight(objective: str, name: str) -> None:
+@pytest.mark.parametrize(("loss", "name"), [("wgan-gp", "lambda_gp"), ("gan-r1", "lambda_gp"), ("wgan-clip", "clip")])
+def test_a_loss_with_a_penalty_or_clipping_needs_its_weight(loss: str, name: str) -> None:
     space = MNIST["gan"].space
-    with pytest.raises(UserError, match=rf"objective '{objective}' must give {name}; .* add a range or a fixed value"):
-        check_space(space, objective)
-    check_space(replace(space, fixed={**space.fixed, name: 0.1}), objective)
+    with pytest.raises(UserError, match=rf"loss '{loss}' must give {name}; .* add a range or a fixed value"):
+        check_space(space, loss)
+    check_space(replace(space, fixed={**space.fixed, name: 0.1}), loss)
     check_space(space, "gan")
 
 

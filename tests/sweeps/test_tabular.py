@@ -65,7 +65,7 @@ def test_the_published_system() -> None:
     assert preset.space.hyper(preset.space.presets[0]) == Hyper(0.1, 1e-4, 1e-4, 5, 0.5, 0.9)
     assert (preset.published_updates, preset.objective) == (500_000, "c2st")
     structure = preset.structure_for((7,), None)
-    assert (structure.networks, structure.full_batch, structure.objective) == ("ffpred", True, "wgan-gp")
+    assert (structure.networks, structure.full_batch, structure.loss) == ("ffpred", True, "wgan-gp")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ TRAINING = (
     ),
     MetricSpec(
         "train/gradient_penalty",
-        "the objective's penalty before the factor lambda; of a WGAN-GP the mean of (|gradient of the critic| - 1)^2",
+        "the loss's penalty before the factor lambda; of a WGAN-GP the mean of (|gradient of the critic| - 1)^2",
         "none",
         frozenset({"critic", "lambda_gp", "train split"}),
         "Gulrajani et al. 2017, equation 3",
@@ -71,7 +71,7 @@ TRAINING = (
     ),
     MetricSpec(
         "train/critic_loss",
-        "what the critic minimises: the objective's loss, plus lambda times its penalty if it has one",
+        "what the critic minimises: the loss, plus lambda times its penalty if it has one",
         "none",
         frozenset({"critic", "lambda_gp", "train split"}),
         "Gulrajani et al. 2017, equation 3",

@@ -1,1 +1,1 @@
-"""Mathematics of training: objectives, optimisers and random draws."""
+"""Mathematics of training: losses, optimisers and random draws."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from wgan_core.training.means import Sums
     from wgan_core.training.state import TrainingState
 
-FORMAT = 3
+FORMAT = 4
+_READABLE = (3, FORMAT)
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 TRIAL = "trial.json"
@@ -116,10 +117,10 @@ def read(folder: Folder) -> Checkpoint:
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
     described = _described(folder, contents[TRIAL])
-    if described.get("format") != FORMAT:
+    if described.get("format") not in _READABLE:
         raise UserError(
-            f"this version reads checkpoint format {FORMAT}; {folder} has format {described.get('format')}: "
-            "read it with the version that wrote it"
+            f"this version reads the checkpoint formats {', '.join(map(str, _READABLE))}; {folder} has format "
+            f"{described.get('format')}: read it with the version that wrote it"
         )
     try:
         tensors = {name: tensor.unsqueeze(0) for name, tensor in load(contents[STATE]).items()}

@@ -25,7 +25,7 @@ HYPER = Hyper(lambda_gp=1.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=1, beta
 def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     """Check that the networks fit the samples and can be trained.
 
-    A user's own networks are tried on the CPU, through all derivatives that the objective takes. The trial update has
+    A user's own networks are tried on the CPU, through all derivatives that the loss takes. The trial update has
     two lanes if `lanes` is above 1. Shipped networks are only built, because they have checks of their own.
 
     Args:
@@ -52,7 +52,7 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     _check_network("critic", critic, structure, structure.sample_shape, ())
     _check_independence(critic, structure)
     beside = f", {lanes} trials side by side" if lanes > 1 else ""
-    what = f"networks must be trainable by the objective {structure.objective!r}{beside}; of {structure.networks!r}"
+    what = f"networks must be trainable with the loss {structure.loss!r}{beside}; of {structure.networks!r}"
     with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
         _update(replace(structure, batch_size=SAMPLES, full_batch=False), min(lanes, SAMPLES))
 

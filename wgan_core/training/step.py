@@ -1,4 +1,4 @@
-"""One update of K trials: Gulrajani et al. 2017, Algorithm 1, lines 4 to 12, for any objective and optimiser.
+"""One update of K trials: Gulrajani et al. 2017, Algorithm 1, lines 4 to 12, for any loss and optimiser.
 
 An update is a deterministic function of (state, batch, hyper-parameters). It changes the state in place, and no tensor
 moves in memory. This module never reads a value back from a GPU.
@@ -19,8 +19,8 @@ from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure
 from wgan_core.networks.batch_norm import over_ranks
 from wgan_core.networks.network import Network, Tensors, build
-from wgan_core.rules import objectives
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules import losses
+from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import Rates, average_, beside
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.state import NetworkState, TrainingState
@@ -56,7 +56,7 @@ class Step:
         self._critic = Network(critic, structure.precision)
         self._generator = Network(over_ranks(generator, ranks), structure.precision)
         self._ranks = ranks
-        self._objective = OBJECTIVES[structure.objective]
+        self._loss = LOSSES[structure.loss]
         self._optimiser = structure.optimiser
         self._ema_decay = structure.ema_decay
 
@@ -64,7 +64,7 @@ class Step:
         """Make one critic update in every lane. The counts of `lanes` stay those before the update.
 
         Returns:
-            Quantities by name, (K,) each: wasserstein_estimate and critic_loss. If the objective has a penalty, also
+            Quantities by name, (K,) each: wasserstein_estimate and critic_loss. If the loss has a penalty, also
             gradient_norm and gradient_penalty, the latter without lambda.
         """
         parameters = _leaves(state.critic.parameters)
@@ -83,10 +83,10 @@ class Step:
             return scores
 
         real_scores, fake_scores = scores.chunk(2, dim=1)
-        loss = self._objective.critic_loss(real_scores, fake_scores)
-        quantities = {"wasserstein_estimate": objectives.wasserstein_estimate(real_scores, fake_scores)}
-        if (penalty := self._objective.penalty) is not None:
-            norms = objectives.gradient_norms(score, penalty.points(batch.real, fake, batch.weight))
+        loss = self._loss.critic_loss(real_scores, fake_scores)
+        quantities = {"wasserstein_estimate": losses.wasserstein_estimate(real_scores, fake_scores)}
+        if (penalty := self._loss.penalty) is not None:
+            norms = losses.gradient_norms(score, penalty.points(batch.real, fake, batch.weight))
             value = penalty.of(norms)
             loss = loss + lanes.lambda_gp.to(value.dtype) * value
             quantities |= {"gradient_penalty": value, "gradient_norm": norms.mean(1)}
@@ -94,7 +94,7 @@ class Step:
         gradients, quantities = self._whole(parameters, own, quantities | {"critic_loss": loss})
         self._move(state.critic, gradients, lanes.critic_rates())
         _put(state.critic.buffers, self._shared(carried))
-        if self._objective.clips:
+        if self._loss.clips:
             for tensor in state.critic.parameters.values():
                 bound = beside(lanes.clip, tensor)
                 tensor.clamp_(-bound, bound)
@@ -116,7 +116,7 @@ class Step:
         parameters = _leaves(generator.parameters)
         fake, buffers = self._generator(parameters, generator.buffers, z, labels)
         scores, carried = self._critic(state.critic.parameters, state.critic.buffers, fake, labels)
-        loss = self._objective.generator_loss(scores)
+        loss = self._loss.generator_loss(scores)
         own = torch.autograd.grad(loss.sum(), list(parameters.values()))
         gradients, quantities = self._whole(parameters, own, {"generator_loss": loss})
         _put(generator.buffers, {name: buffers[name].detach() for name in buffers}, rates.due)

@@ -62,7 +62,7 @@ def run(
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
     check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
-    check_space(space, structure.objective)
+    check_space(space, structure.loss)
     check_name(options.name)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)

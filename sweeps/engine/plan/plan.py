@@ -17,7 +17,7 @@ from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, quoted, without_secrets
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
-FORMAT = 1
+FORMAT = 2
 """Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
 MOST_REPORTS = 81
@@ -196,7 +196,7 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
         if not folder.exists(file):
             return None
         described = folder.json(file)
-        if (given := operator.index(described.get("format", FORMAT))) > FORMAT:
+        if (given := operator.index(described.get("format", 1))) > FORMAT:
             raise UserError(
                 f"a sweep's file must have format {FORMAT} or less; given {given} in {folder}/{file}: use the version "
                 "of this package that wrote it"

@@ -108,7 +108,7 @@ _RADFORD = "with Adam as in Radford et al. 2016, on the MLP pair"
 CONDITIONAL: Mapping[str, Preset] = {
     "wgan-gp": Preset("Gulrajani et al. 2017, Algorithm 1, on the MLP pair, told one-hot labels", WGAN_GP),
     "cgan": Preset(
-        "Mirza and Osindero 2014, with Adam as in Radford et al. 2016, on the MLP pair", PLAIN, {"objective": "gan"}
+        "Mirza and Osindero 2014, with Adam as in Radford et al. 2016, on the MLP pair", PLAIN, {"loss": "gan"}
     ),
     "embedded": Preset("wgan-gp, told a learnt code of 16 numbers a label", WGAN_GP, {"label_embedding": 16}),
 }
@@ -133,21 +133,21 @@ MNIST: Mapping[str, Preset] = {
         500_000,
     ),
     "sn-gan": Preset("the six settings of Miyato et al. 2018, table 1, with a penalty, on the MLP pair", SN_GAN),
-    "wgan-lp": Preset("Petzka et al. 2018, on the MLP pair", WGAN_GP, {"objective": "wgan-lp"}),
-    "wgan-clip": Preset(_ARJOVSKY, CLIPPED, {"objective": "wgan-clip", "optimiser": "rmsprop"}),
-    "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"objective": "gan"}),
-    "gan-saturating": Preset(f"Goodfellow et al. 2014, eq. 1, {_RADFORD}", PLAIN, {"objective": "gan-saturating"}),
+    "wgan-lp": Preset("Petzka et al. 2018, on the MLP pair", WGAN_GP, {"loss": "wgan-lp"}),
+    "wgan-clip": Preset(_ARJOVSKY, CLIPPED, {"loss": "wgan-clip", "optimiser": "rmsprop"}),
+    "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"loss": "gan"}),
+    "gan-saturating": Preset(f"Goodfellow et al. 2014, eq. 1, {_RADFORD}", PLAIN, {"loss": "gan-saturating"}),
     "gan-r1": Preset(
         "R1 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
         replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
-        {"objective": "gan-r1"},
+        {"loss": "gan-r1"},
     ),
     "gan-r2": Preset(
         "R2 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
         replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
-        {"objective": "gan-r2"},
+        {"loss": "gan-r2"},
     ),
-    "hinge": Preset(f"hinge loss, {_RADFORD}", PLAIN, {"objective": "hinge"}),
+    "hinge": Preset(f"hinge loss, {_RADFORD}", PLAIN, {"loss": "hinge"}),
 }
 
 
@@ -177,7 +177,7 @@ GAUSSIANS: Mapping[str, Preset] = {
     "gan": Preset(
         "Goodfellow et al. 2014, non-saturating, with the nets, Adam and schedule of the first",
         replace(PLAIN, presets=({"lr": 5e-4, "n_critic": 5, **TOY_BETAS},)),
-        {"objective": "gan", **BLOG_NETS},
+        {"loss": "gan", **BLOG_NETS},
         BLOG_UPDATES,
     ),
     # The authors' script trains for 100,000 generator updates of 5 critic updates each.

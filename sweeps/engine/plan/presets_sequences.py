@@ -33,6 +33,6 @@ SEQUENCES: Mapping[str, Preset] = {
     "wgan-clip": Preset(
         "Arjovsky et al. 2017, Algorithm 1, on the nets of mlp",
         _CLIPPED,
-        {**_MLP, "objective": "wgan-clip", "optimiser": "rmsprop"},
+        {**_MLP, "loss": "wgan-clip", "optimiser": "rmsprop"},
     ),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from wgan_core.config import PARAMETERS, Hyper
 from wgan_core.errors import UserError
-from wgan_core.rules.objectives import OBJECTIVES
+from wgan_core.rules.losses import LOSSES
 
 Point = dict[str, float | int]
 
@@ -150,14 +150,14 @@ class Space:
         return cls(ranges, values["fixed"], tuple(values["presets"]))
 
 
-def check_space(space: Space, objective: str) -> None:
-    """Raise `UserError` if a space lacks lambda_gp or clip, and the objective has a penalty or clips parameters."""
-    game = OBJECTIVES[objective]
-    needed = {"lambda_gp": game.penalty is not None, "clip": game.clips}
+def check_space(space: Space, loss: str) -> None:
+    """Raise `UserError` if a space lacks lambda_gp or clip, and the loss has a penalty or clips parameters."""
+    terms = LOSSES[loss]
+    needed = {"lambda_gp": terms.penalty is not None, "clip": terms.clips}
     for name, is_needed in needed.items():
         if is_needed and name not in {**space.ranges, **space.fixed}:
             raise UserError(
-                f"a space for the objective {objective!r} must give {name}; it has "
+                f"a space for the loss {loss!r} must give {name}; it has "
                 f"{', '.join({**space.ranges, **space.fixed})}: add a range or a fixed value"
             )
 

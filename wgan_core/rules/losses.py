@@ -128,7 +128,7 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Loss:
     """A pair of losses, with an optional penalty of the critic.
 
     Attributes:
@@ -144,13 +144,13 @@ class Objective:
 WASSERSTEIN = (wasserstein_critic_loss, wasserstein_generator_loss)
 LOGISTIC = (logistic_critic_loss, non_saturating_generator_loss)
 
-OBJECTIVES = {
-    "wgan-gp": Objective(*WASSERSTEIN, Penalty(interpolate, two_sided_penalty)),
-    "wgan-lp": Objective(*WASSERSTEIN, Penalty(interpolate, one_sided_penalty)),
-    "wgan-clip": Objective(*WASSERSTEIN, clips=True),
-    "gan": Objective(*LOGISTIC),
-    "gan-saturating": Objective(logistic_critic_loss, saturating_generator_loss),
-    "gan-r1": Objective(*LOGISTIC, Penalty(real_points, zero_centred_penalty)),
-    "gan-r2": Objective(*LOGISTIC, Penalty(fake_points, zero_centred_penalty)),
-    "hinge": Objective(hinge_critic_loss, wasserstein_generator_loss),
+LOSSES = {
+    "wgan-gp": Loss(*WASSERSTEIN, Penalty(interpolate, two_sided_penalty)),
+    "wgan-lp": Loss(*WASSERSTEIN, Penalty(interpolate, one_sided_penalty)),
+    "wgan-clip": Loss(*WASSERSTEIN, clips=True),
+    "gan": Loss(*LOGISTIC),
+    "gan-saturating": Loss(logistic_critic_loss, saturating_generator_loss),
+    "gan-r1": Loss(*LOGISTIC, Penalty(real_points, zero_centred_penalty)),
+    "gan-r2": Loss(*LOGISTIC, Penalty(fake_points, zero_centred_penalty)),
+    "hinge": Loss(hinge_critic_loss, wasserstein_generator_loss),
 }

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wgan_core.rules import objectives
+from wgan_core.rules import losses
 
 SETTINGS = {
     "lanes": st.integers(1, 4),
@@ -58,10 +58,10 @@ def test_penalty_of_a_linear_critic_is_its_slopes(
     """(|a| - 1)^2 for a slope of a, for all ranks, batch sizes and lanes, each lane with its own slope."""
     slopes = torch.tensor([slope + lane for lane in range(lanes)], dtype=torch.float64)
     direction = normal(*shape, seed=seed)
-    norms = objectives.gradient_norms(linear(direction, slopes), normal(lanes, samples, *shape, seed=seed + 1))
+    norms = losses.gradient_norms(linear(direction, slopes), normal(lanes, samples, *shape, seed=seed + 1))
     assert norms.shape == (lanes, samples)
     assert torch.allclose(norms, slopes.abs()[:, None].expand(-1, samples))
-    penalty = objectives.two_sided_penalty(norms)
+    penalty = losses.two_sided_penalty(norms)
     assert penalty.shape == (lanes,)
     assert torch.allclose(penalty, (slopes.abs() - 1).square())
 
@@ -72,9 +72,9 @@ def test_interpolation_runs_from_fake_to_real_with_a_weight_a_sample(
 ) -> None:
     real, fake = normal(lanes, samples, *shape, seed=seed), normal(lanes, samples, *shape, seed=seed + 1)
     weight = uniform(lanes, samples, seed=seed + 2)
-    assert torch.equal(objectives.interpolate(real, fake, torch.ones_like(weight)), real)
-    assert torch.equal(objectives.interpolate(real, fake, torch.zeros_like(weight)), fake)
-    points = objectives.interpolate(real, fake, weight)
+    assert torch.equal(losses.interpolate(real, fake, torch.ones_like(weight)), real)
+    assert torch.equal(losses.interpolate(real, fake, torch.zeros_like(weight)), fake)
+    points = losses.interpolate(real, fake, weight)
     for lane in range(lanes):
         for sample in range(samples):
             share = float(weight[lane, sample])
@@ -86,22 +86,22 @@ def test_interpolation_runs_from_fake_to_real_with_a_weight_a_sample(
 def test_a_lane_equals_the_lane_alone(lanes: int, samples: int, shape: tuple[int, ...], seed: int) -> None:
     real, fake = normal(lanes, samples, *shape, seed=seed), normal(lanes, samples, *shape, seed=seed + 1)
     weight, weights = uniform(lanes, samples, seed=seed + 2), normal(lanes, *shape, seed=seed + 3)
-    points = objectives.interpolate(real, fake, weight)
-    norms = objectives.gradient_norms(curved(weights), points)
-    penalty = objectives.two_sided_penalty(norms)
-    estimate = objectives.wasserstein_estimate(curved(weights)(real), curved(weights)(fake))
-    loss = objectives.wasserstein_generator_loss(curved(weights)(fake))
+    points = losses.interpolate(real, fake, weight)
+    norms = losses.gradient_norms(curved(weights), points)
+    penalty = losses.two_sided_penalty(norms)
+    estimate = losses.wasserstein_estimate(curved(weights)(real), curved(weights)(fake))
+    loss = losses.wasserstein_generator_loss(curved(weights)(fake))
     for lane in range(lanes):
         at = slice(lane, lane + 1)
         critic = curved(weights[at])
-        own_points = objectives.interpolate(real[at], fake[at], weight[at])
-        own_norms = objectives.gradient_norms(critic, own_points)
-        own_estimate = objectives.wasserstein_estimate(critic(real[at]), critic(fake[at]))
+        own_points = losses.interpolate(real[at], fake[at], weight[at])
+        own_norms = losses.gradient_norms(critic, own_points)
+        own_estimate = losses.wasserstein_estimate(critic(real[at]), critic(fake[at]))
         assert torch.equal(own_points, points[at])
         assert torch.allclose(own_norms, norms[at], rtol=1e-12, atol=1e-12)
-        assert torch.allclose(objectives.two_sided_penalty(own_norms), penalty[at], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(losses.two_sided_penalty(own_norms), penalty[at], rtol=1e-12, atol=1e-12)
         assert torch.allclose(own_estimate, estimate[at], rtol=1e-12, atol=1e-12)
-        assert torch.allclose(objectives.wasserstein_generator_loss(critic(fake[at])), loss[at], rtol=1e-12, atol=1e-12)
+        assert torch.allclose(losses.wasserstein_generator_loss(critic(fake[at])), loss[at], rtol=1e-12, atol=1e-12)
 
 
 @given(**SETTINGS)
@@ -109,10 +109,8 @@ def test_the_penalty_of_a_sample_is_its_own(lanes: int, samples: int, shape: tup
     """The penalty of a batch is the mean of the penalties of its samples one by one."""
     points, weights = normal(lanes, samples, *shape, seed=seed), normal(lanes, *shape, seed=seed + 1)
     critic = curved(weights)
-    whole = objectives.two_sided_penalty(objectives.gradient_norms(critic, points))
-    single = [
-        objectives.two_sided_penalty(objectives.gradient_norms(critic, points[:, n : n + 1])) for n in range(samples)
-    ]
+    whole = losses.two_sided_penalty(losses.gradient_norms(critic, points))
+    single = [losses.two_sided_penalty(losses.gradient_norms(critic, points[:, n : n + 1])) for n in range(samples)]
     assert torch.allclose(torch.stack(single).mean(0), whole, rtol=1e-12, atol=1e-12)
 
 
@@ -122,8 +120,8 @@ def test_the_penalty_is_differentiable_everywhere(slope: float, shape: tuple[int
     """d/da (|a| - 1)^2 = 2 (a - 1) for a > 0; at a gradient of zero it is zero, and no NaN."""
     slopes = torch.tensor([slope], dtype=torch.float64, requires_grad=True)
     points = normal(1, 4, *shape, seed=1)
-    norms = objectives.gradient_norms(linear(normal(*shape, seed=2), slopes), points)
-    objectives.two_sided_penalty(norms).sum().backward()
+    norms = losses.gradient_norms(linear(normal(*shape, seed=2), slopes), points)
+    losses.two_sided_penalty(norms).sum().backward()
     assert slopes.grad is not None
     assert float(slopes.grad) == pytest.approx(2 * (slope - 1) if slope else 0.0)
 
@@ -132,7 +130,7 @@ def test_the_penalty_leaves_its_points_alone() -> None:
     """No gradient of it flows into the points, so none reaches the generator."""
     points = normal(2, 3, 4, seed=1).requires_grad_()
     weights = normal(2, 4, seed=2).requires_grad_()
-    objectives.two_sided_penalty(objectives.gradient_norms(curved(weights), points)).sum().backward()
+    losses.two_sided_penalty(losses.gradient_norms(curved(weights), points)).sum().backward()
     assert points.grad is None
     assert weights.grad is not None
     assert bool(weights.grad.abs().sum() > 0)
@@ -143,12 +141,12 @@ def test_second_derivatives_of_the_penalty() -> None:
     points = normal(2, 3, 4, seed=1)
 
     def penalty(weights: Tensor) -> Tensor:
-        return objectives.two_sided_penalty(objectives.gradient_norms(curved(weights), points))
+        return losses.two_sided_penalty(losses.gradient_norms(curved(weights), points))
 
     assert torch.autograd.gradcheck(penalty, (normal(2, 4, seed=2).requires_grad_(),))
 
 
 def test_estimate_and_generator_loss_are_means_a_lane() -> None:
     real, fake = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0], [2.0, 4.0]])
-    assert objectives.wasserstein_estimate(real, fake).tolist() == [2.5, -3.0]
-    assert objectives.wasserstein_generator_loss(fake).tolist() == [0.5, -3.0]
+    assert losses.wasserstein_estimate(real, fake).tolist() == [2.5, -3.0]
+    assert losses.wasserstein_generator_loss(fake).tolist() == [0.5, -3.0]
