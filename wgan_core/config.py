@@ -20,36 +20,96 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "float64")
+# Names that fields of a structure have in files of earlier versions.
 _FORMER = {"objective": "loss"}
-# Fields that take one of several names.
-_NAMED: Mapping[str, Iterable[str]] = {
-    "dtype": DTYPES,
-    "loss": LOSSES,
-    "optimiser": OPTIMISERS,
-    "precision": PRECISIONS,
-}
-# Example values that error messages propose.
-_USUAL = {
-    "sample_shape": (1, 28, 28),
-    "latent_dim": 100,
-    "batch_size": 64,
-    "ema_decay": 0.999,
-    "dtype": "float32",
-    "loss": "wgan-gp",
-    "optimiser": "adam",
-    "precision": "float32",
-    "classes": 0,
-    "label_embedding": 0,
-    "full_batch": False,
-    "network_options": {"critic": {"widths": [512, 256]}},
-    "number": 0,
-    "seed": 0,
-}
-
-
 # A structure may come from somebody else's file. It is built before its weights are checked, so its sizes are limited.
-_MOST = {"latent_dim": 2**20, "classes": 2**16, "label_embedding": 2**16}
 _MOST_AXES, _MOST_ENTRIES, _MOST_LAYERS, _MOST_WIDTH = 8, 2**26, 64, 2**20
+_MOST_LATENT, _MOST_CLASSES = 2**20, 2**16
+
+
+def _require(holds: bool, name: str, must: str, given: object, usual: object) -> None:
+    if not holds:
+        raise UserError(f"{name} must be {must}; given {given!r}: set {name} to {usual!r}, for example")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values that a setting may take.
+
+    Attributes:
+        must: What a value must be, in words.
+        holds: Whether a value is so. It is called with any object.
+        usual: Example value that error messages propose.
+    """
+
+    must: str
+    holds: Callable[[Any], bool]
+    usual: Any
+
+    def check(self, name: str, value: object) -> None:
+        """Raise `UserError` if the value is none of these."""
+        _require(self.holds(value), name, self.must, value, self.usual)
+
+
+def _whole(least: int, usual: int, most: int | None = None) -> Values:
+    must = f"a whole number >= {least}" if most is None else f"a whole number from {least} to {most:,}"
+    return Values(must, lambda value: _is_whole(value) and least <= value <= (most or value), usual)
+
+
+def _one_of(names: Iterable[str], usual: str) -> Values:
+    return Values(f"one of {', '.join(names)}", lambda value: value in names, usual)
+
+
+def _not_negative(usual: float) -> Values:
+    return Values("a finite number >= 0", lambda value: _is_number(value) and value >= 0, usual)
+
+
+def _positive(usual: float) -> Values:
+    return Values("a finite number > 0", lambda value: _is_number(value) and value > 0, usual)
+
+
+def _share(usual: float) -> Values:
+    return Values("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1, usual)
+
+
+_YES_OR_NO = Values("true or false", lambda value: isinstance(value, bool), False)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Facts about one hyper-parameter that all parts of the package share.
+
+    `Hyper` is the table of those with one value per lane, `Structure` of those that all lanes of a cohort share.
+
+    Attributes:
+        values: The values that it may take.
+        label: Name in charts.
+        symbol: Title of its column in tables; parameters with the same symbol share a column. Empty for no column.
+        whole: Whether it takes whole numbers only.
+        log: Whether charts show it on a log scale.
+        form: Format of its value in tables.
+        neutral: Value for spaces that do not name it; None if a space must name it.
+    """
+
+    values: Values
+    label: str = ""
+    symbol: str = ""
+    whole: bool = False
+    log: bool = False
+    form: str = ".3g"
+    neutral: float | None = None
+
+
+def _parameter(values: Values, label: str = "", symbol: str = "", default: Any = MISSING, **more: Any) -> Any:
+    return field(default=default, metadata={"parameter": Parameter(values, label, symbol, **more)})
 
 
 def _is_small(options: Any) -> bool:
@@ -61,19 +121,20 @@ def _is_small(options: Any) -> bool:
     return not isinstance(options, int | float) or abs(options) <= _MOST_WIDTH
 
 
-def _require(holds: bool, name: str, invariant: str, given: object, usual: object = None) -> None:
-    if not holds:
-        raise UserError(
-            f"{name} must be {invariant}; given {given!r}: set {name} to {_USUAL.get(name, usual)!r}, for example"
-        )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _checked_options(given: object) -> dict[str, Any]:
+    """Return network options with lists in place of tuples, as JSON gives them back, so that they compare equal."""
+    try:
+        options = json.loads(json.dumps(given))
+    except TypeError:
+        options = None
+    parts = isinstance(options, dict) and options.keys() <= {"critic", "generator"}
+    named = parts and all(isinstance(each, dict) for each in options.values())
+    usual = {"critic": {"widths": [512, 256]}}
+    must = "options by name for critic, generator or both, in values that JSON has"
+    _require(named, "network_options", must, given, usual)
+    must = f"of lists with at most {_MOST_LAYERS} entries"
+    _require(_is_small(options), "network_options", must, "longer ones", usual)
+    return dict(options)
 
 
 @dataclass(frozen=True)
@@ -104,58 +165,35 @@ class Structure:
 
     networks: str
     sample_shape: tuple[int, ...]
-    latent_dim: int = 100
-    batch_size: int = 64
-    ema_decay: float = 0.999
-    dtype: str = "float32"
-    loss: str = "wgan-gp"
-    optimiser: str = "adam"
+    latent_dim: int = _parameter(_whole(1, 100, _MOST_LATENT), default=100)
+    batch_size: int = _parameter(_whole(1, 64), default=64)
+    ema_decay: float = _parameter(_share(0.999), default=0.999)
+    dtype: str = _parameter(_one_of(DTYPES, "float32"), default="float32")
+    loss: str = _parameter(_one_of(LOSSES, "wgan-gp"), default="wgan-gp")
+    optimiser: str = _parameter(_one_of(OPTIMISERS, "adam"), default="adam")
     network_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
-    classes: int = 0
-    label_embedding: int = 0
-    full_batch: bool = False
+    classes: int = _parameter(_whole(0, 0, _MOST_CLASSES), default=0)
+    label_embedding: int = _parameter(_whole(0, 0, _MOST_CLASSES), default=0)
+    full_batch: bool = _parameter(_YES_OR_NO, default=False)
     coding: Coding | None = None
-    precision: str = FLOAT32
+    precision: str = _parameter(_one_of(PRECISIONS, FLOAT32), default=FLOAT32)
 
     def __post_init__(self) -> None:
-        shape = self.sample_shape
+        shape, usual = self.sample_shape, (1, 28, 28)
         sizes = isinstance(shape, tuple) and len(shape) > 0 and all(_is_whole(size) and size > 0 for size in shape)
-        _require(sizes, "sample_shape", "a tuple of whole numbers > 0", shape)
-        _require(
-            _is_whole(self.latent_dim) and self.latent_dim > 0, "latent_dim", "a whole number > 0", self.latent_dim
-        )
-        _require(
-            _is_whole(self.batch_size) and self.batch_size > 0, "batch_size", "a whole number > 0", self.batch_size
-        )
-        _require(_is_number(self.ema_decay) and 0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)", self.ema_decay)
-        for name in ("classes", "label_embedding"):
-            value = getattr(self, name)
-            _require(_is_whole(value) and value >= 0, name, "a whole number >= 0", value)
-        for name, most in _MOST.items():
-            value = getattr(self, name)
-            _require(value <= most, name, f"at most {most:,}", value)
+        _require(sizes, "sample_shape", "a tuple of whole numbers > 0", shape, usual)
         few = len(shape) <= _MOST_AXES and math.prod(shape) <= _MOST_ENTRIES
-        _require(few, "sample_shape", f"of at most {_MOST_AXES} axes and {_MOST_ENTRIES:,} entries", shape)
-        for name, known in _NAMED.items():
-            value = getattr(self, name)
-            _require(value in known, name, f"one of {', '.join(known)}", value)
+        must = f"of at most {_MOST_AXES} axes and {_MOST_ENTRIES:,} entries"
+        _require(few, "sample_shape", must, shape, usual)
+        for name, about in STRUCTURAL.items():
+            about.values.check(name, getattr(self, name))
         exact = self.dtype == "float32" or self.precision == FLOAT32
-        _require(exact, "precision", f"{FLOAT32} where dtype is {self.dtype}", self.precision)
+        _require(exact, "precision", f"{FLOAT32} where dtype is {self.dtype}", self.precision, FLOAT32)
         told = self.classes > 0 or self.label_embedding == 0
-        _require(told, "label_embedding", "0 where there are no classes", self.label_embedding)
-        _require(isinstance(self.full_batch, bool), "full_batch", "true or false", self.full_batch)
+        _require(told, "label_embedding", "0 where there are no classes", self.label_embedding, 0)
         if self.coding is not None:
             self.coding.check(shape)
-        try:  # options read from a file must compare equal, and JSON turns tuples into lists
-            options = json.loads(json.dumps(self.network_options))
-        except TypeError:
-            options = None
-        parts = isinstance(options, dict) and options.keys() <= {"critic", "generator"}
-        named = parts and all(isinstance(each, dict) for each in options.values())
-        invariant = "options by name for critic, generator or both, in values that JSON has"
-        _require(named, "network_options", invariant, self.network_options)
-        _require(_is_small(options), "network_options", f"of lists with at most {_MOST_LAYERS} entries", "longer ones")
-        object.__setattr__(self, "network_options", options)
+        object.__setattr__(self, "network_options", _checked_options(self.network_options))
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -173,37 +211,6 @@ class Structure:
         # Checkpoints up to format 3 and sweeps of format 1 have the loss under its name of that time.
         renamed = {_FORMER.get(name, name): value for name, value in values.items()}
         return cls(**{**renamed, **read})
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """Facts about one hyper-parameter that all parts of the package share. `Hyper` is the table of them.
-
-    Attributes:
-        symbol: Title of its column in tables; parameters with the same symbol share a column. Empty for no column.
-        label: Name in charts.
-        must: What its value must be, in words.
-        holds: Whether a value is so.
-        usual: Example value that error messages propose.
-        whole: Whether it takes whole numbers only.
-        log: Whether charts show it on a log scale.
-        form: Format of its value in tables.
-        neutral: Value for spaces that do not name it; None if a space must name it.
-    """
-
-    symbol: str
-    label: str
-    must: str
-    holds: Callable[[Any], bool]
-    usual: float
-    whole: bool = False
-    log: bool = False
-    form: str = ".3g"
-    neutral: float | None = None
-
-
-def _parameter(*about: Any, default: Any = MISSING, **more: Any) -> Any:
-    return field(default=default, metadata={"parameter": Parameter(*about, **more)})
 
 
 @dataclass(frozen=True)
@@ -226,44 +233,32 @@ class Hyper:
         UserError: A value is out of its range.
     """
 
-    lambda_gp: float = _parameter("λ", "λ", ">= 0", lambda value: value >= 0, 10, log=True, neutral=0.0)
-    lr_critic: float = _parameter("lr", "critic's rate", "> 0", lambda value: value > 0, 1e-4, log=True, form=".2e")
-    lr_generator: float = _parameter(
-        "lr", "generator's rate", "> 0", lambda value: value > 0, 1e-4, log=True, form=".2e"
-    )
-    n_critic: int = _parameter(
-        "n_critic", "n_critic", "a whole number >= 1", lambda value: value >= 1, 5, whole=True, form="d"
-    )
-    beta1: float = _parameter("β1", "β1", "in [0, 1)", lambda value: 0 <= value < 1, 0, form=".3f")
-    beta2: float = _parameter("β2", "β2", "in [0, 1)", lambda value: 0 <= value < 1, 0.9, form=".4f")
-    clip: float = _parameter("clip", "clip", "> 0", lambda value: value > 0, 0.01, log=True, neutral=0.01, default=0.01)
-    decay_updates: int = _parameter(
-        "",
-        "decay updates",
-        "a whole number >= 0",
-        lambda value: value >= 0,
-        0,
-        whole=True,
-        neutral=0,
-        default=0,
-    )
-    weight_decay: float = _parameter(
-        "wd", "weight decay", ">= 0", lambda value: value >= 0, 0, log=True, neutral=0.0, default=0.0
-    )
+    lambda_gp: float = _parameter(_not_negative(10), "λ", "λ", log=True, neutral=0.0)
+    lr_critic: float = _parameter(_positive(1e-4), "critic's rate", "lr", log=True, form=".2e")
+    lr_generator: float = _parameter(_positive(1e-4), "generator's rate", "lr", log=True, form=".2e")
+    n_critic: int = _parameter(_whole(1, 5), "n_critic", "n_critic", whole=True, form="d")
+    beta1: float = _parameter(_share(0), "β1", "β1", form=".3f")
+    beta2: float = _parameter(_share(0.9), "β2", "β2", form=".4f")
+    clip: float = _parameter(_positive(0.01), "clip", "clip", log=True, neutral=0.01, default=0.01)
+    decay_updates: int = _parameter(_whole(0, 0), "decay updates", whole=True, neutral=0, default=0)
+    weight_decay: float = _parameter(_not_negative(0), "weight decay", "wd", log=True, neutral=0.0, default=0.0)
 
     def __post_init__(self) -> None:
         for name, about in PARAMETERS.items():
-            value = getattr(self, name)
-            _require(_is_number(value), name, "a finite number", value, about.usual)
-            fits = about.holds(value) and (_is_whole(value) or not about.whole)
-            _require(fits, name, about.must, value, about.usual)
+            about.values.check(name, getattr(self, name))
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-PARAMETERS: Mapping[str, Parameter] = {each.name: each.metadata["parameter"] for each in fields(Hyper)}
-"""The hyper-parameters by name, in the order of `Hyper`."""
+def _table(owner: type[Structure | Hyper]) -> Mapping[str, Parameter]:
+    return {each.name: each.metadata["parameter"] for each in fields(owner) if "parameter" in each.metadata}
+
+
+STRUCTURAL = _table(Structure)
+"""The parameters that all lanes of a cohort share, by name. Networks, shape, options and coding have own checks."""
+PARAMETERS = _table(Hyper)
+"""The hyper-parameters with one value per lane, by name, in the order of `Hyper`."""
 
 
 @dataclass(frozen=True)
@@ -275,8 +270,8 @@ class Trial:
     hyper: Hyper
 
     def __post_init__(self) -> None:
-        _require(_is_whole(self.number) and self.number >= 0, "number", "a whole number >= 0", self.number)
-        _require(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number in [0, 2^63)", self.seed)
+        _whole(0, 0).check("number", self.number)
+        _require(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number in [0, 2^63)", self.seed, 0)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

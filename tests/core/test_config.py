@@ -21,33 +21,34 @@ STRUCTURE = Structure("mlp", (1, 28, 28))
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=5, beta1=0.0, beta2=0.9)
 TRIAL = Trial(3, 17, HYPER)
 
-WHOLE = "a whole number > 0"
-FINITE = "a finite number"
 OPTIONS = "options by name for critic, generator or both, in values that JSON has"
 OUT_OF_RANGE = [
     (STRUCTURE, "sample_shape", "a tuple of whole numbers > 0", [(), (0,), (1, -28, 28), (1, 28.0, 28), (True, 28)]),
-    (STRUCTURE, "latent_dim", WHOLE, [0, -1, 2.5, True]),
-    (STRUCTURE, "batch_size", WHOLE, [0, -64, 64.0, False]),
-    (STRUCTURE, "ema_decay", "in [0, 1)", [-0.1, 1.0, 1.5, math.nan]),
+    (STRUCTURE, "latent_dim", "a whole number from 1 to 1,048,576", [0, -1, 2.5, True, 2**20 + 1]),
+    (STRUCTURE, "batch_size", "a whole number >= 1", [0, -64, 64.0, False]),
+    (STRUCTURE, "ema_decay", "a number in [0, 1)", [-0.1, 1.0, 1.5, math.nan]),
     (STRUCTURE, "dtype", "one of float32, float64", ["float16", "", None]),
     (STRUCTURE, "loss", f"one of {', '.join(LOSSES)}", ["wgan", "", None]),
     (STRUCTURE, "optimiser", "one of adam, rmsprop, sgd", ["adagrad", None]),
     (STRUCTURE, "precision", "one of float32, tf32, bfloat16", ["float16", "bf16", None]),
-    (STRUCTURE, "classes", "a whole number >= 0", [-1, 2.0, True]),
-    (STRUCTURE, "label_embedding", "a whole number >= 0", [-1, 0.5]),
+    (STRUCTURE, "classes", "a whole number from 0 to 65,536", [-1, 2.0, True, 2**16 + 1]),
+    (STRUCTURE, "label_embedding", "a whole number from 0 to 65,536", [-1, 0.5]),
+    (STRUCTURE, "full_batch", "true or false", [0, None]),
     (STRUCTURE, "label_embedding", "0 where there are no classes", [8]),
     (STRUCTURE, "network_options", OPTIONS, [{"widths": [1]}, {"critic": [1]}, [], {"critic": {"a": object}}]),
-    (HYPER, "clip", "> 0", [0.0, -1]),
-    (HYPER, "decay_updates", "a whole number >= 0", [-1, 1.5]),
-    (HYPER, "lambda_gp", ">= 0", [-1e-9, -10]),
-    (HYPER, "lr_critic", "> 0", [0, 0.0, -1e-4]),
-    (HYPER, "lr_generator", "> 0", [0, 0.0, -1e-4]),
-    (HYPER, "n_critic", "a whole number >= 1", [0, -5, 1.5, 5.0]),
-    (HYPER, "beta1", "in [0, 1)", [-0.1, 1, 1.0, 2]),
-    (HYPER, "beta2", "in [0, 1)", [-0.1, 1, 1.0, 2]),
     *[
-        (HYPER, field, FINITE, [math.nan, math.inf, -math.inf, "1", None, True])
-        for field in ("lambda_gp", "lr_critic", "lr_generator", "n_critic", "beta1", "beta2")
+        (HYPER, field, invariant, [*values, math.nan, math.inf, -math.inf, "1", None, True])
+        for field, invariant, values in (
+            ("clip", "a finite number > 0", [0.0, -1]),
+            ("decay_updates", "a whole number >= 0", [-1, 1.5]),
+            ("lambda_gp", "a finite number >= 0", [-1e-9, -10]),
+            ("lr_critic", "a finite number > 0", [0, 0.0, -1e-4]),
+            ("lr_generator", "a finite number > 0", [0, 0.0, -1e-4]),
+            ("n_critic", "a whole number >= 1", [0, -5, 1.5, 5.0]),
+            ("beta1", "a number in [0, 1)", [-0.1, 1, 1.0, 2]),
+            ("beta2", "a number in [0, 1)", [-0.1, 1, 1.0, 2]),
+            ("weight_decay", "a finite number >= 0", [-1e-9]),
+        )
     ],
     (TRIAL, "number", "a whole number >= 0", [-1, 1.0, True, "3"]),
     (TRIAL, "seed", "a whole number in [0, 2^63)", [-1, 2**63, 1.0, None]),

@@ -74,7 +74,7 @@ REST = {"lr": 1e-4, "lambda_gp": 1.0, "beta1": 0.5, "beta2": 0.99}
         (Range(1, 5), "the range of n_critic must be of whole numbers; given Range(low=1, high=5"),
         (Range(1.5, 4.5, whole=True), "the range of n_critic must begin and end with a whole number"),
         (2.5, "n_critic must be a whole number >= 1; given 2.5: set n_critic to 5"),
-        (float("nan"), "n_critic must be a finite number; given nan"),
+        (float("nan"), "n_critic must be a whole number >= 1; given nan"),
     ],
 )
 def test_an_n_critic_that_is_no_whole_number(n_critic: Range | float, said: str) -> None:
