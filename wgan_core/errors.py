@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from itertools import islice
@@ -26,6 +27,10 @@ _QUERY = re.compile(
 )
 # PostgreSQL's client writes an address as `host=... password=...`.
 _WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.IGNORECASE)
+# The header of a request that a server refused, as errors quote it.
+_HEADER = re.compile(r"\b(Bearer|Basic)\s+[^\s'\"]{1,2000}", re.IGNORECASE)
+# Variables of the environment that hold a secret of the user's.
+_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN")
 # Shorter secrets are not replaced, because they also occur inside ordinary words.
 _LEAST_SECRET = 4
 
@@ -67,7 +72,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def without_secrets(text: str, uri: str = "") -> str:
-    """Return a text with the passwords and tokens of its addresses hidden.
+    """Return a text with the passwords and tokens of its addresses, and those of the environment, hidden.
 
     Args:
         text: Any text, such as an error message.
@@ -77,6 +82,10 @@ def without_secrets(text: str, uri: str = "") -> str:
         text = text.replace(f":{password}@", f":{HIDDEN}@")
     for secret in sorted(_secrets(uri), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
+    for secret in (os.environ.get(name, "").strip() for name in _VARIABLES):
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    text = _HEADER.sub(rf"\1 {HIDDEN}", text)
     text = _USER.sub(rf"\1:{HIDDEN}@", text)
     text = _TOKEN.sub(lambda found: found[0] if HIDDEN in found[0] else f"{found[1]}{HIDDEN}@", text)
     return _WORD.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", text))

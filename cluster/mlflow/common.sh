@@ -31,7 +31,9 @@ run_as_owner() {
     (
         for name in $(compgen -e); do
             case "$name" in
-                PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PG* | MLFLOW_* | AWS_*) ;;
+                # Passwords of root's own are not for the owner, who can read the environment of the process.
+                MLFLOW_TRACKING_*) unset "$name" ;;
+                PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PGSSL* | MLFLOW_*) ;;
                 *) unset "$name" ;;
             esac
         done
@@ -66,9 +68,9 @@ read_env() {
         # Nothing that changes how programs start, such as LD_PRELOAD.
         [[ $name =~ ^((MLFLOW|AWS|AZURE|GOOGLE|GCLOUD)_[A-Z0-9_]+|DATABASE_SERVER)$ ]] ||
             fail "a setting must be named MLFLOW_..., AWS_..., AZURE_..., GOOGLE_... or GCLOUD_...; $1 has" \
-                "'${name:0:60}': remove the line, or set it in the server's environment"
+                "$(printf %q "${name:0:60}"): remove the line, or set it in the server's environment"
         [ "$name" != DATABASE_SERVER ] || [[ $value =~ ^[A-Za-z0-9.:_-]+$ ]] ||
-            fail "DATABASE_SERVER must be a host and a port; $1 has '${value:0:60}': correct the line"
+            fail "DATABASE_SERVER must be a host and a port; $1 has $(printf %q "${value:0:60}"): correct the line"
         if [ -z "${!name+set}" ]; then export "$name=$value"; fi
     done <"$1"
 }
@@ -93,8 +95,14 @@ sqlalchemy_uri() {
     echo "postgresql+psycopg://$1@$DATABASE_SERVER/$1?passfile=$folder/pgpass"
 }
 
+# A program of PostgreSQL, with the passwords of the roles alone. PGPASSWORD would have precedence over the file, and
+# would go to whatever server the folder names.
+with_pgpass() {
+    env --unset=PGPASSWORD --unset=PGPASSFILE --unset=PGUSER "$@"
+}
+
 query() {
-    psql --no-psqlrc --no-password --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 \
+    with_pgpass psql --no-psqlrc --no-password --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 \
         --dbname "$(uri "$1")" --command "$2"
 }
 

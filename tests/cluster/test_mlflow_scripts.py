@@ -135,6 +135,73 @@ def test_root_obeys_nothing_in_the_services_folder(attack: str) -> None:
         assert (top / "copy").stat().st_uid == os.geteuid()
 
 
+AS_ROOT = {
+    "link": "the server's folder must be no link",
+    "folder of another user above": "root must own the folders above",
+    "hard link": "must be regular files without links; pgpass is none",
+    "pipe": "must be regular files without links; pgpass is none",
+}
+SETUPS = {
+    "no attack": None,
+    "another server": "setup must reach the server's own database",
+    **(AS_ROOT if os.geteuid() == 0 else {}),
+}
+
+
+@pytest.mark.parametrize("attack", SETUPS)
+def test_setup_gives_the_superusers_password_and_files_to_nobody(attack: str) -> None:
+    """`setup` is the only script that stays root, in a folder that belongs to another user."""
+    nobody, said = pwd.getpwnam("nobody"), SETUPS[attack]
+    with tempfile.TemporaryDirectory() as above:
+        top = Path(above)
+        server, programs, private, seen = top / "server", top / "programs", top / "private", top / "seen"
+        for each in (server / "artifacts", programs, private):
+            each.mkdir(parents=True)
+        (private / "file").write_text("root's")
+        (programs / "python").write_text(STUB)
+        # Asked with a role's password, psql must not have the superuser's.
+        (programs / "psql").write_text(
+            f'#!/bin/sh\ncase "$*" in *passfile=*) env >>{seen}; echo "$@" >>{seen} ;; esac\n'
+        )
+        for each in programs.iterdir():
+            each.chmod(0o755)
+        roles = ("mlflow_auth", "sweeps", "mlflow")
+        pgpass = "".join(f"127.0.0.1:6432:{role}:{role}:twelve-letters\n" for role in roles)
+        port = 6666 if attack == "another server" else 6432
+        (server / "server.env").write_text(f"DATABASE_SERVER=127.0.0.1:{port}\n")
+        target = server
+        if attack == "hard link":
+            os.link(private / "file", server / "pgpass")
+        elif attack == "pipe":
+            os.mkfifo(server / "pgpass")
+        else:
+            (server / "pgpass").write_text(pgpass)
+        if attack == "link":
+            target = top / "link"
+            target.symlink_to(private)
+        elif attack == "folder of another user above":
+            target = server / "artifacts" / "below"
+        for path in (server, server / "artifacts") if os.geteuid() == 0 else ():
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        before = private.stat()
+        env = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PYTHON": str(programs / "python"),
+            "PGHOST": "127.0.0.1",
+            "PGPORT": "6432",
+            "PGUSER": "postgres",
+            "PGPASSWORD": "superusers-password",
+        }
+        done = subprocess.run([SCRIPTS / "setup", target], env=env, cwd="/", capture_output=True, text=True, timeout=60)
+        assert done.returncode == (2 if said else 0), done.stderr
+        assert (said or "") in done.stderr
+        asked = seen.read_text() if seen.exists() else ""
+        assert bool(asked) == (said is None)
+        assert "superusers-password" not in asked
+        assert (private / "file").read_text() == "root's"
+        assert (private.stat().st_mode, private.stat().st_uid) == (before.st_mode, before.st_uid)
+
+
 @pytest.mark.parametrize("secret", ["x' SUPERUSER; --", "short", "twelve-letters\\! id"])
 def test_a_password_is_checked_before_it_is_used(run: Run, tmp_path: Path, secret: str) -> None:
     """`setup` puts it into a superuser's statement, and the service could write the file."""

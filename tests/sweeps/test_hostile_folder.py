@@ -25,13 +25,14 @@ import torch
 from mlflow import MlflowClient
 
 from sweeps.cli import main
+from sweeps.engine.plan import sqlite_file
 from sweeps.engine.plan.misused import BadArguments
 from sweeps.engine.plan.options import parse, without_places
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.plan.sqlite_file import check_database
 from sweeps.engine.plan.uri import MisplacedFiles, shown
 from sweeps.engine.report.write import write_report
-from sweeps.engine.results.results import open_results, tracking_uri_of
+from sweeps.engine.results.results import open_results, study_url, tracking_uri_of
 from sweeps.engine.storage import lease
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import Lease, driver_of
@@ -446,10 +447,16 @@ def test_a_noted_address_is_not_followed(sweep: Finished, noted: str) -> None:
         ("sqlite:////home/u/mlflow.db", "sqlite:////home/u/mlflow.db"),
         ("http://127.0.0.1:5000/#/experiments/1", "http://127.0.0.1:5000/#/experiments/1"),
         ("at 10:30 by a@b: no", "at 10:30 by a@b: no"),
+        ("in header value: 'Bearer sekrit-token'", "in header value: 'Bearer ***'"),
     ],
 )
 def test_passwords_are_hidden(text: str, hidden: str) -> None:
     assert without_secrets(text) == hidden
+
+
+def test_a_token_of_the_environment_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "sekrit-token\n")
+    assert without_secrets("no header may be sekrit-token or 'sekrit-token\\n'") == "no header may be *** or '***\\n'"
 
 
 @pytest.mark.parametrize("password", ["it'sSecret", 'p"w', "a b", "x", "a/b@c", "a:b"])
@@ -701,6 +708,51 @@ def _dear_check(path: Path) -> None:
             "schema_version INTEGER, library_version VARCHAR(256), "
             "CHECK(instr(hex(zeroblob(10000000)), hex(zeroblob(5000000))||'1')=0))"
         )
+
+
+def _repeat_schema(path: Path, levels: int) -> None:
+    """Make the pages of the schema a graph, in which one leaf counts 100^levels times."""
+    index = "INSERT INTO sqlite_master VALUES ('index', 'sqlite_autoindex_z_1', 'z', ?, NULL)"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE z (a TEXT UNIQUE)")
+        (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_z_1'").fetchone()
+        database.execute("PRAGMA writable_schema=1")
+        database.executemany(index, [(root,)] * 300)
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    assert content[100] == 5  # the first page, an interior node of the tree
+    last = int.from_bytes(content[108:112], "big")
+    for _ in range(levels):
+        cells = b"".join(last.to_bytes(4, "big") + bytes([n]) for n in range(1, 100))
+        pointers = b"".join((size - len(cells) + 5 * n).to_bytes(2, "big") for n in range(99))
+        head = b"\x05\0\0" + (99).to_bytes(2, "big") + (size - len(cells)).to_bytes(2, "big") + b"\0"
+        page = head + last.to_bytes(4, "big") + pointers
+        content += page + bytes(size - len(page) - len(cells)) + cells
+        last = len(content) // size
+    content[108:112] = last.to_bytes(4, "big")
+    content[28:32] = last.to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("levels", "said"), [(1, "more than 2,000 entries"), (5, "not read within")])
+def test_a_schema_without_end_takes_neither_memory_nor_hours(
+    sweep: Finished, levels: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "SCHEMA_S", 10.0 if levels == 1 else 0.5)
+    database = sweep.storage / "sweep/study.db"
+    _repeat_schema(database, levels)
+    with pytest.raises(UserError, match=said):
+        check_database(database)
+
+
+@pytest.mark.parametrize("name", ["s?uri=true&a=", "s#1"])
+def test_a_storage_whose_name_ends_a_uri_is_refused(sweep: Finished, name: str, tmp_path: Path) -> None:
+    """A library would open another database than the one that was checked."""
+    storage = tmp_path / name
+    shutil.copytree(sweep.storage, storage)
+    for find in (study_url, tracking_uri_of):
+        with pytest.raises(UserError, match=r"must have no '\?' and no '#'"):
+            find(Folder.at(storage / "sweep"), None)
 
 
 def test_a_database_that_is_named_by_a_link_is_looked_at_too(sweep: Finished, secrets: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,11 @@ from wgan_core.errors import UserError, one_line, quoted, shortened
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 SIDECARS = ("-journal", "-wal", "-shm")
 LOCKED_S = 30.0
+# Longest time to read a schema, in seconds, and most entries that it may have. MLflow's has fewer than 200. The pages
+# of a crafted schema can form a graph in which a few kB count as billions of entries.
+SCHEMA_S, MOST_ENTRIES = 10.0, 2_000
+# Steps of SQLite's machine between two looks at the clock; they take milliseconds.
+STEPS = 100_000
 # Longest value to read, in bytes. The values of MLflow and Optuna are far shorter.
 LONGEST = 1 << 24
 # All that a schema may have besides names, types and keys. MLflow has a trigger on its table of secrets and a generated
@@ -72,10 +78,9 @@ def check_database(file: Path) -> None:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=LOCKED_S)) as database:
             limit(database)
             database.text_factory = lambda raw: raw.decode(errors="replace")
-            found = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
-            odd = [str(name) for name, sql in found if not _is_plain(str(name), sql)]
+            odd = _odd_entry(database)
             # A damaged file may use a page twice, and so claim any number of rows, or values of any length.
-            damage = [] if odd else database.execute("PRAGMA quick_check(1)").fetchone()
+            damage = None if odd else database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         if str(error) in NO_DATABASE:
             return  # The library that opens the file reports this.
@@ -85,11 +90,34 @@ def check_database(file: Path) -> None:
         ) from error
     if odd:
         raise UserError(
-            f"a database of a sweep must have plain tables and indices alone; {file} has {quoted(odd[0])}, which "
+            f"a database of a sweep must have plain tables and indices alone; {file} has {quoted(odd)}, which "
             "computes something: do not use it, as it was made to do more than hold data"
         )
     if damage and damage[0] != "ok":
         raise UserError(f"a database must be whole to be read; {file}: {shortened(str(damage[0]))}: use a backup of it")
+
+
+def _odd_entry(database: sqlite3.Connection) -> str | None:
+    """Return the name of the first entry of the schema that is more than a plain table or index, if there is one.
+
+    Raises:
+        sqlite3.Error: The schema has more than `MOST_ENTRIES` entries, or is not read within `SCHEMA_S`.
+    """
+    end = time.monotonic() + SCHEMA_S
+    # SQLite reads the schema before the first statement, and calls the handler while it does so.
+    database.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+    try:
+        for number, (name, sql) in enumerate(database.execute("SELECT name, sql FROM sqlite_master")):
+            if number >= MOST_ENTRIES:
+                raise sqlite3.DatabaseError(f"its schema has more than {MOST_ENTRIES:,} entries")
+            if not _is_plain(str(name), sql):
+                return str(name)
+    except sqlite3.OperationalError as error:
+        if time.monotonic() > end:
+            raise sqlite3.OperationalError(f"its schema is not read within {SCHEMA_S:.0f} s") from error
+        raise
+    database.set_progress_handler(None, 0)
+    return None
 
 
 def limit(database: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from wgan_core.data.folder import Folder
-from wgan_core.errors import UserError, shortened, without_secrets
+from wgan_core.errors import UserError, quoted, shortened, without_secrets
 
 MLFLOW_FILE = "mlflow.db"
 
@@ -52,7 +52,22 @@ def own_tracking_uri(storage: Folder) -> str:
             f"a sweep in an object store needs an MLflow server; {storage} is one, and none was named: give its URL "
             "with --tracking-uri"
         )
-    return f"sqlite:///{storage.file(MLFLOW_FILE)}"
+    return sqlite_uri(storage.file(MLFLOW_FILE))
+
+
+def sqlite_uri(file: str) -> str:
+    """Return the URI of a SQLite file.
+
+    Raises:
+        UserError: The path has a question mark or a hash sign. What follows either is no longer part of the path for
+            the libraries that read the URI, so they would open another file than the one that was checked.
+    """
+    if "?" in file or "#" in file:
+        raise UserError(
+            f"the path of a local storage must have no '?' and no '#'; given {quoted(os.path.dirname(file), LONGEST)}: "
+            "rename the folder, or name another with --storage"
+        )
+    return f"sqlite:///{file}"
 
 
 def is_http(uri: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from sweeps.engine.plan.options import storage_of, study_storage_of
 from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
-from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri
+from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri, sqlite_uri
 from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.results.leaderboard import best_row, checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
@@ -161,7 +161,7 @@ def study_url(folder: Folder, given: str | None) -> str:
         return given
     if not folder.is_local:
         raise UserError(f"a sweep in an object store, {folder}, needs --study-storage: a PostgreSQL URL")
-    return f"sqlite:///{folder.file(STUDY_FILE)}"
+    return sqlite_uri(folder.file(STUDY_FILE))
 
 
 def tracking_uri_of(folder: Folder, given: str | None) -> str:
