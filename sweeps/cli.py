@@ -11,19 +11,19 @@ from sweeps.engine.driver.outcome import outcome
 from sweeps.engine.terminal.text import escaped
 
 COMMANDS = {
-    "ls": "the sweeps of a storage, and how each stands",
-    "best": "the leaderboard and the best checkpoint of a sweep",
-    "status": "what each trial of a sweep does, how far it is, and whether a driver runs the sweep",
-    "report": "a page with the best, the evidence, and every chart; a table of the trials; the best settings",
-    "confirm": "train the leaders again with fresh seeds and score them on the test split",
-    "sample": "samples from a sweep's best checkpoint, or from any: a picture of images, or rows of a table",
-    "export": "the best generator: weights, description, a torch.export program",
-    "promote": "make the best generator a version of a registered model in MLflow, which it can load and serve",
-    "downstream": "what a sweep's rows are worth to a classifier: trained with them, tested on real ones",
-    "serve-ui": "MLflow's pages of a sweep, or of all, in the browser; ends with Ctrl-C",
-    "check-cluster": "whether a cluster's file is filled in, and what it copies is there",
-    "doctor": "whether nodes, storage and servers are as a sweep needs them, and what to do if not",
-    "drain": "have the trials of a node saved and trained elsewhere, as it is about to leave the cluster",
+    "ls": "list the sweeps of a storage with their progress and best scores",
+    "best": "print the leaderboard and the best checkpoint of a sweep",
+    "status": "show what each trial of a sweep does, its progress, and whether a driver runs the sweep",
+    "report": "write a page with the best trial and all charts, a table of the trials, and the best settings",
+    "confirm": "train the best trials again with fresh seeds, and score them on the test split",
+    "sample": "draw samples from a checkpoint: a picture of images, or rows of a table",
+    "export": "write the best generator: weights, description, and a torch.export program",
+    "promote": "register the best generator as a version of a model in MLflow, which can load and serve it",
+    "downstream": "measure how much generated rows help a classifier that is tested on real rows",
+    "serve-ui": "show one or all sweeps in MLflow's web pages; Ctrl-C ends the server",
+    "check-cluster": "check that a cluster's file is filled in, and that the files which it copies exist",
+    "doctor": "check nodes, storage and servers, and say how to solve each problem",
+    "drain": "save the trials of a node that is about to leave the cluster, and train them on other nodes",
 }
 """Help text of each command, in the order of the help."""
 

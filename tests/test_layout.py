@@ -39,10 +39,11 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("driver",),
         ("report",),
         ("charts", "terminal"),
+        ("doctor",),
         ("results",),
         ("tracking", "worker"),
         ("storage",),
-        ("doctor", "study"),
+        ("study",),
         ("cluster", "plan"),
     ),
     "wgan_core": (

@@ -10,8 +10,8 @@ from sweeps.engine.results.results import open_results
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
-    parser.add_argument("--json", action="store_true", help="the best trial alone, as JSON")
+    parser.add_argument("name", help="name of the sweep")
+    parser.add_argument("--json", action="store_true", help="print only the best trial, as JSON")
 
 
 def run(given: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from sweeps.engine.cluster.file import check_cluster_file
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="such as cluster.yaml")
+    parser.add_argument("file", help="file of the cluster, such as cluster.yaml")
 
 
 def run(given: argparse.Namespace) -> None:

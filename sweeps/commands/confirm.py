@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sweeps
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
-from sweeps.engine.plan.options import storage_of, study_storage_of, without_places
+from sweeps.engine.plan.options import add_tracking_uri, storage_of, study_storage_of, without_places
 from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError
@@ -21,12 +21,9 @@ SCRIPTS = ("mnist", "conditional", "tabular", "sequences", "gaussians", "own")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
-    parser.add_argument("runs", nargs="?", default="3x3", metavar="LEADERSxSEEDS", help="how many of each")
-    parser.add_argument(
-        "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
-    )
+    parser.add_argument("name", help="name of the sweep")
+    parser.add_argument("runs", nargs="?", default="3x3", metavar="LEADERSxSEEDS", help="leaders, and seeds of each")
+    add_tracking_uri(parser)
 
 
 def run(given: argparse.Namespace) -> int:

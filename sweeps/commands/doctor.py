@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 
 from sweeps.engine.doctor.check import Check
-from sweeps.engine.plan.options import add_storage, storage_of, study_storage_of
+from sweeps.engine.plan.options import add_storage, add_tracking_uri, storage_of, study_storage_of, tracking_uri_given
 
 FAILED = 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
-    parser.add_argument(
-        "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
-    )
-    parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+    add_tracking_uri(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -27,9 +23,9 @@ def run(given: argparse.Namespace) -> int:
     # This import loads Ray and torch, so it waits until the command runs.
     from sweeps.engine.doctor.examine import examine
 
-    tracking = os.environ.get("MLFLOW_TRACKING_URI") if given.tracking_uri is None else given.tracking_uri
     found = []
-    for check in examine(storage_of(given.storage), tracking, study_storage_of(given.study_storage)):
+    places = tracking_uri_given(given.tracking_uri), study_storage_of(given.study_storage)
+    for check in examine(storage_of(given.storage), *places):
         found.append(check)
         if not given.json:
             print(_line(check), flush=True)

@@ -22,19 +22,19 @@ from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("name", help="name of the sweep")
     parser.add_argument(
-        "--data", default="breast-cancer", help=f"the sweep's table: its file or folder, or {', '.join(BUNDLED)}"
+        "--data", default="breast-cancer", help=f"table of the sweep: a file, a folder, or {', '.join(BUNDLED)}"
     )
     parser.add_argument(
         "--n",
         type=whole_number,
-        help="rows to add to the real ones (default: until the classes are balanced; of all classes, as many as there "
-        "are real ones)",
+        help="number of generated rows to add to the real ones (default: as many as balance the classes; if all "
+        "classes are generated, as many as there are real rows)",
     )
     parser.add_argument("--draws", type=whole_number, default=DRAWS, help="repeats, each with other rows and seeds")
-    parser.add_argument("--seed", type=whole_number, default=0, help="of the first draw; the next have the next")
-    parser.add_argument("--json", action="store_true", help="all figures, as JSON")
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the first draw; each further draw adds 1")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(given: argparse.Namespace) -> None:

@@ -14,11 +14,11 @@ AGAIN_S = 2.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", nargs="?", help="its host name, address or Ray id (default: the node this runs on)")
+    parser.add_argument("node", nargs="?", help="host name, address or Ray id of the node (default: this node)")
     parser.add_argument(
         "--deadline", type=number, help=f"seconds until it is switched off (default: {DEADLINE_S:.0f}, or the cloud's)"
     )
-    parser.add_argument("--on-notice", choices=sorted(CLOUDS), help="wait until this cloud says it takes the node back")
+    parser.add_argument("--on-notice", choices=sorted(CLOUDS), help="wait for this cloud's notice first")
     parser.add_argument("--metadata", help="URL of the cloud's metadata server, if it is not the usual one")
 
 

@@ -21,8 +21,8 @@ columns = coding.decode(samples)  # by name, in the data's own units"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
-    parser.add_argument("--out", required=True, help="folder to write; must not be there yet")
+    parser.add_argument("name", help="name of the sweep")
+    parser.add_argument("--out", required=True, help="folder to write; it must not exist yet")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -44,13 +44,9 @@ def run(given: argparse.Namespace) -> None:
         raise UserError(
             f"--out must be a folder that can be written; {out}: {one_line(error)}: name one in a folder that is yours"
         ) from error
-    structure = found.structure
-    output = f"({', '.join(map(str, (64, *structure.sample_shape)))})"
-    inputs = f"torch.randn(64, {structure.latent_dim})"
-    if structure.classes:
-        inputs += f", torch.randint({structure.classes}, (64,))"
+    inputs, output = results.program_use
     print(f"wrote {out}; it needs torch alone:\n")
     print(SNIPPET.format(program=out / PROGRAM, inputs=inputs, output=output))
-    if structure.coding is not None:
+    if found.structure.coding is not None:
         print("\nback to the data's columns, with this package, or by `sweeps sample --out rows.parquet`:\n")
         print(BACK.format(description=out / DESCRIPTION))

@@ -41,7 +41,7 @@ class ListedSweep:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="all of it, as JSON; times in seconds since 1970")
+    parser.add_argument("--json", action="store_true", help="print JSON instead; times in seconds since 1970")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -67,7 +67,7 @@ def _listed(storage: str, name: str, study_storage: str | None) -> ListedSweep:
         return ListedSweep(name, problem=str(error))
     except Exception as error:
         return ListedSweep(
-            name, problem=f"its files must be as a sweep writes them; {one_line(error)}: remove or mend them"
+            name, problem=f"its files must be as a sweep writes them; {one_line(error)}: repair or remove them"
         )
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import best_checkpoint, trial_checkpoint
+from sweeps.engine.plan.options import add_tracking_uri
 from sweeps.engine.plan.plan import read_described
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.results import open_results, tracking_uri_of
@@ -15,18 +16,11 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
-    parser.add_argument("--trial", help="the best of this trial, such as 7 or 7a (default: the best of the sweep)")
-    parser.add_argument("--as", dest="alias", required=True, help="alias of the version, such as champion")
+    parser.add_argument("name", help="name of the sweep")
+    parser.add_argument("--trial", help="take this trial, such as 7 or 7a (default: the best of the sweep)")
+    parser.add_argument("--as", dest="alias", required=True, help="alias to give the version, such as champion")
     parser.add_argument("--model", help="name of the registered model (default: the sweep's)")
     add_tracking_uri(parser)
-
-
-def add_tracking_uri(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
-    )
 
 
 def run(given: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from sweeps.engine.results.results import open_results
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
+    parser.add_argument("name", help="name of the sweep")
     parser.add_argument("--out", help="file to write the page alone to (default: report/ in the sweep's folder)")
 
 

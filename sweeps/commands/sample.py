@@ -30,14 +30,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n",
         type=whole_number,
-        help="samples; without --label class by class, rounded down to as many of each, and at least one (default: "
-        f"{COUNT}, or one of each class if they are more)",
+        help="number of samples; without --label, rounded down to equally many of each class, and at least one of each "
+        f"(default: {COUNT}, or one of each class if there are more classes)",
     )
-    parser.add_argument("--label", type=whole_number, help="the class, if the generator is told one (default: all)")
+    parser.add_argument("--label", type=whole_number, help="class, for a conditional generator (default: all classes)")
     parser.add_argument(
         "--out", help=f"file to write: PNG of images, .parquet or .csv of rows (default: {PICTURE}, or {ROWS})"
     )
-    parser.add_argument("--seed", type=whole_number, default=0, help="of the samples")
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the samples")
 
 
 def run(given: argparse.Namespace) -> None:

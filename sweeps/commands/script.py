@@ -14,7 +14,7 @@ RUN_NAME = "sweep_script"
 
 
 def add_script(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--script", help="Python file that registers networks of your own, which is run")
+    parser.add_argument("--script", help="Python file to run first, which registers networks of your own")
 
 
 def read_script(given: str | None) -> None:
@@ -28,5 +28,5 @@ def read_script(given: str | None) -> None:
         runpy.run_path(given, run_name=RUN_NAME)
     except Exception as error:
         raise UserError(
-            f"--script must be a Python file that runs; {given} fails: {one_line(error)}: mend it"
+            f"--script must be a Python file that runs; {given} fails: {one_line(error)}: correct it"
         ) from error

@@ -6,8 +6,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-from sweeps.commands.promote import add_tracking_uri
-from sweeps.engine.plan.options import add_storage, storage_of, study_storage_of, whole_number
+from sweeps.engine.plan.options import add_storage, add_tracking_uri, storage_of, study_storage_of, whole_number
 from sweeps.engine.plan.uri import database, is_http, shown
 from sweeps.engine.results.results import known_sweeps, open_plan, study_url, tracking_uri_of
 from sweeps.engine.tracking.record import Record, open_record
@@ -17,8 +16,8 @@ from wgan_core.errors import UserError, one_line
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="of the sweep (default: all in the storage)")
-    parser.add_argument("--port", type=whole_number, help=f"of this machine (default: the first free from {PORT} on)")
+    parser.add_argument("name", nargs="?", help="name of the sweep (default: all sweeps of the storage)")
+    parser.add_argument("--port", type=whole_number, help=f"local port (default: the first free one from {PORT} on)")
     add_storage(parser)
     add_tracking_uri(parser)
 

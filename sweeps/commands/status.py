@@ -15,8 +15,8 @@ AGAIN = "the same command again continues the sweep"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the sweep")
-    parser.add_argument("--json", action="store_true", help="all of it, as JSON; times in seconds since 1970")
+    parser.add_argument("name", help="name of the sweep")
+    parser.add_argument("--json", action="store_true", help="print JSON instead; times in seconds since 1970")
 
 
 def run(given: argparse.Namespace) -> None:

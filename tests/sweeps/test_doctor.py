@@ -25,7 +25,7 @@ import ray
 from mlflow.server.security_utils import INVALID_HOST_MSG
 
 from sweeps.cli import main
-from sweeps.engine.doctor.check import Check
+from sweeps.engine.doctor.check import Check, failed, ok, require, warning
 from sweeps.engine.doctor.cluster import check_dashboard, check_token
 from sweeps.engine.doctor.machine import ObservedMachine, check_machines, look, skews
 from sweeps.engine.doctor.study import check_study
@@ -36,6 +36,7 @@ from sweeps.engine.study.study import Study
 from tests.sweeps.clusters import free_ports, head
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError
 
 Found = dict[str, list[dict[str, str]]]
 
@@ -227,6 +228,22 @@ def test_a_tracking_file(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("no database" * 100)
     (other,) = check_tracking(None, folder)
     assert (absent.state, other.state) == ("ok", "failed")
+
+
+def test_a_tracking_file_that_cannot_be_made(tmp_path: Path) -> None:
+    """The doctor says so before a sweep does; root may write everywhere but to /proc."""
+    (check,) = check_tracking("sqlite:////proc/self/mlflow.db", Folder.at(tmp_path))
+    assert check.state == "failed"
+    assert "/proc/self/mlflow.db cannot be written" in check.found
+
+
+def test_a_sweep_starts_with_warnings_and_not_with_failures() -> None:
+    passed = [*ok("disk", "there is room"), *warning("clock", "1.5 s behind", "set it")]
+    require("all must be well", passed)
+    worse = [check for name in "abcde" for check in failed("versions", f"{name} has numpy 1.0", "install it again")]
+    said = "all must be well; a has numpy 1.0; b has numpy 1.0; c has numpy 1.0; and 2 more nodes: install it again"
+    with pytest.raises(UserError, match=f"^{said}$"):
+        require("all must be well", [*passed, *worse])
 
 
 @pytest.mark.parametrize(

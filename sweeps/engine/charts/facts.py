@@ -77,6 +77,11 @@ class Facts:
             if self.is_whole(row) and self.equal_step in self.curves[row.number]
         }
 
+    @cached_property
+    def equal_rows(self) -> list[Row]:
+        """The trials that `equal` holds."""
+        return [row for row in self.rows if row.number in self.equal]
+
     def is_whole(self, row: Row) -> bool:
         """Return whether a trial has all its hyper-parameters. A sweep killed in `ask` leaves an incomplete trial."""
         return row.params.keys() == self.plan.space.ranges.keys()

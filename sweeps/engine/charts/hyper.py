@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.looks import (
-    BEST,
     LINES,
     MOST_TICKS,
     blank,
     finish,
     hyper_axis,
+    ring,
     round_ticks,
     scale,
     score_axis,
@@ -34,7 +34,7 @@ def parallel_coordinates(facts: Facts) -> go.Figure:
     The colour is the score at the equal step. Hyper-parameters that are searched on a log scale have log axes, and so
     do the scores if all are positive. If a person drags along an axis, only the lines through that interval stay.
     """
-    rows = [row for row in facts.rows if row.number in facts.equal]
+    rows = facts.equal_rows
     if not rows:
         return blank(NOTHING)
     dimensions = [
@@ -99,15 +99,8 @@ def _ring(figure: go.Figure, facts: Facts, names: list[str]) -> None:
     if best is None or best.number not in facts.equal:
         return
     for place, name in enumerate(names, start=1):
-        figure.add_scatter(
-            x=[best.params[name]],
-            y=[facts.equal[best.number]],
-            mode="markers",
-            marker={"symbol": "circle-open", "size": 15, "color": BEST, "line": {"width": 2.5}},
-            hoverinfo="skip",
-            showlegend=False,
-            **({"row": 1, "col": place} if len(names) > 1 else {}),
-        )
+        where = {"row": 1, "col": place} if len(names) > 1 else {}
+        figure.add_trace(ring(best.params[name], facts.equal[best.number], 15), **where)
 
 
 def _axis(title: str, values: list[float], is_log: bool, bounds: Range | None = None) -> dict[str, object]:

@@ -45,6 +45,12 @@ def blank(reason: str) -> go.Figure:
     return finish(figure, 120)
 
 
+def ring(x: float, y: float, size: int) -> go.Scatter:
+    """Return a ring around the point of the best trial. `size` is in pixels."""
+    marker = {"symbol": "circle-open", "size": size, "color": BEST, "line": {"width": 2.5}}
+    return go.Scatter(x=[x], y=[y], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+
+
 def score_axis(facts: Facts) -> dict[str, Any]:
     """Return the settings of the score's axis, with a log scale if all scores are positive."""
     # Without a format, Plotly shows only the first digit of labels between two powers of ten.

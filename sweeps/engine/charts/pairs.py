@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -11,8 +9,7 @@ from plotly.subplots import make_subplots
 from sweeps.engine.charts.equal import LEAST_TRIALS, ends
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.forest import Forest
-from sweeps.engine.charts.looks import BEST, blank, finish, hyper_axis, scale, score_bar
-from sweeps.engine.study.rows import Row
+from sweeps.engine.charts.looks import blank, finish, hyper_axis, ring, scale, score_bar
 
 MOST_IMPORTANT = 4
 CELLS = 24
@@ -25,7 +22,7 @@ def interactions(facts: Facts) -> go.Figure:
     if forest is None:
         return blank(FEW)
     names = facts.by_importance[:MOST_IMPORTANT]
-    size, rows = len(names) - 1, _rows(facts)
+    size = len(names) - 1
     figure = make_subplots(
         size, size, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.03
     )
@@ -34,7 +31,7 @@ def interactions(facts: Facts) -> go.Figure:
             pair = names[column], names[row + 1]
             place = {"row": row + 1, "col": column + 1}
             figure.add_trace(_heat(facts, forest, pair), **place)
-            figure.add_trace(_dots(facts, rows, pair, size=7), **place)
+            figure.add_trace(_dots(facts, pair, size=7), **place)
             figure.update_xaxes({**hyper_axis(facts, pair[0]), "range": _span(facts, pair[0])}, **place)
             figure.update_yaxes({**hyper_axis(facts, pair[1]), "range": _span(facts, pair[1])}, **place)
             if row < size - 1:
@@ -46,20 +43,16 @@ def interactions(facts: Facts) -> go.Figure:
 
 def map_of_two(facts: Facts) -> go.Figure:
     """Draw the score at the equal step over two hyper-parameters (see `mapped`)."""
-    rows = _rows(facts)
-    if len(facts.searched) < 2 or not rows:
+    if len(facts.searched) < 2 or not facts.equal:
         return blank(FEW)
     pair, forest = mapped(facts), facts.forest
     figure = go.Figure()
     if forest is not None:
         figure.add_trace(_heat(facts, forest, pair))
-    figure.add_trace(_dots(facts, rows, pair, size=10))
+    figure.add_trace(_dots(facts, pair, size=10))
     if facts.best is not None and facts.best.number in facts.equal:
-        ring = {"symbol": "circle-open", "size": 20, "color": BEST, "line": {"width": 3}}
-        at = facts.best.params
-        figure.add_scatter(
-            x=[at[pair[0]]], y=[at[pair[1]]], mode="markers", marker=ring, name="the best trial", hoverinfo="skip"
-        )
+        x, y = (facts.best.params[name] for name in pair)
+        figure.add_trace(ring(x, y, 20))
     for axis, name in ((figure.update_xaxes, pair[0]), (figure.update_yaxes, pair[1])):
         axis({**hyper_axis(facts, name), "range": _span(facts, name)})
     return _coloured(figure, facts, 480)
@@ -77,10 +70,6 @@ def mapped(facts: Facts) -> tuple[str, str]:
     return first, second
 
 
-def _rows(facts: Facts) -> list[Row]:
-    return [row for row in facts.rows if row.number in facts.equal]
-
-
 def _heat(facts: Facts, forest: Forest, pair: tuple[str, str]) -> go.Heatmap:
     over = {name: np.linspace(*ends(facts.searched[name]), CELLS) for name in pair}
     values = forest.surface(pair, over)
@@ -88,7 +77,8 @@ def _heat(facts: Facts, forest: Forest, pair: tuple[str, str]) -> go.Heatmap:
     return go.Heatmap(x=x, y=y, z=values, coloraxis="coloraxis", opacity=0.55, hoverinfo="skip", zsmooth="best")
 
 
-def _dots(facts: Facts, rows: Sequence[Row], pair: tuple[str, str], size: int) -> go.Scatter:
+def _dots(facts: Facts, pair: tuple[str, str], size: int) -> go.Scatter:
+    rows = facts.equal_rows
     return go.Scatter(
         x=[row.params[pair[0]] for row in rows],
         y=[row.params[pair[1]] for row in rows],

@@ -1,4 +1,4 @@
-"""The connection to the Ray cluster of a sweep: join or start a cluster, and check it before any trial runs."""
+"""The connection to the Ray cluster of a sweep: find, join or start a cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import os
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -17,11 +16,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.engine.cluster.imports import ScriptJob
-from sweeps.engine.cluster.local import on_loopback, private_ray, restore, what_listens
-from sweeps.engine.cluster.nodes import NoAnswer, ask_each, check_same, working
+from sweeps.engine.cluster.local import on_loopback, private_ray, restored, what_listens
+from sweeps.engine.cluster.nodes import working
 from sweeps.engine.cluster.note import ClusterNote, is_host_and_port, read_note, runs_here
 from sweeps.engine.cluster.placement import Placement
-from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
 
 ANSWER_S = 5.0
@@ -49,28 +47,23 @@ def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -
         The resources of each node that accepts work.
 
     Raises:
-        UserError: The cluster does not answer, refuses our token, or has other versions or other code than we have.
+        UserError: The cluster does not answer, or refuses our token.
     """
-    if address is None:
-        address = running_cluster(say)
-    with joined(address, say):
-        nodes = working()
-        if address:
-            check_same(nodes)
-        yield [node.resources for node in nodes]
+    with joined(running_cluster(say) if address is None else address, say):
+        yield [node.resources for node in working()]
 
 
 def noted_cluster() -> ClusterNote | None:
     """Return the note of a cluster that answers, or of one that must not be joined; None if there is neither."""
     note = read_note()
-    if note is None or note.distrust or not _answers(note.address):
-        return note if note is not None and note.distrust else None
+    if note is None or note.distrust:
+        return note
+    if not answers(note.address):  # The cluster was killed, and its note was left behind.
+        return None
     # Only now: who listens may have changed since the note was read.
-    return (
-        note
-        if runs_here(note.address)
-        else replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
-    )
+    if runs_here(note.address):
+        return note
+    return replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
 
 
 def running_cluster(say: Callable[[str], None] = unsaid) -> str:
@@ -152,13 +145,10 @@ def _settings() -> Iterator[None]:
         "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     }
     # Ray sets PYTHONBREAKPOINT and does not restore it.
-    before = {name: os.environ.get(name) for name in (*settings, "PYTHONBREAKPOINT")}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    try:
+    with restored((*settings, "PYTHONBREAKPOINT")):
+        for name, value in settings.items():
+            os.environ.setdefault(name, value)
         yield
-    finally:
-        restore(before)
 
 
 def _init(address: str, **own: Any) -> Any:
@@ -180,7 +170,9 @@ def _init(address: str, **own: Any) -> Any:
         raise UserError(_refusal(address)) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = " ".join(str(error).split()) if "Version mismatch" in str(error) else one_line(error)
-        raise UserError(f"Ray must start, or its cluster let us in; {why}") from error
+        raise UserError(
+            f"Ray must start, or its cluster let us in; {why}: `sweeps doctor` looks for the cause"
+        ) from error
 
 
 class Room:
@@ -231,36 +223,9 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def check_storage(folder: Folder) -> None:
-    """Raise `UserError` if a node does not answer, or cannot read a file that this node writes to the folder."""
-    nodes = working()
-    if len(nodes) == 1:
-        return
-    name, content = ".visible", uuid.uuid4().hex.encode()
-    folder.write(name, content)
-    found = ask_each(nodes, _reads, folder, name)
-    folder.delete(name)
-    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, NoAnswer)]
-    if silent:
-        raise UserError(f"every node must see the storage; {'; '.join(silent)}: `ray status` shows the nodes")
-    blind = [str(node) for node, each in found if each != content]
-    if blind:
-        raise UserError(
-            f"every node must see the storage; {', '.join(blind)} does not see {folder} as this node does: "
-            "give --storage a shared file system or an object store"
-        )
-
-
-def _reads(folder: Folder, name: str) -> bytes:
-    try:
-        return folder.read(name)
-    except OSError:
-        return b""
-
-
 def _check_address(address: str) -> None:
     try:
-        _reach(address)
+        reach(address)
     except OSError as error:
         raise UserError(
             f"the Ray cluster named by RAY_ADDRESS must answer within {ANSWER_S:.0f} s; {address} did not: "
@@ -268,15 +233,16 @@ def _check_address(address: str) -> None:
         ) from error
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Return whether something listens at an address `host:port`."""
     try:
-        _reach(address)
-    except OSError:  # The cluster was killed, and its note was left behind.
+        reach(address)
+    except OSError:
         return False
     return True
 
 
-def _reach(address: str) -> None:
+def reach(address: str) -> None:
     """Raise `OSError` if nothing listens at an address `host:port`. Ray itself would retry for minutes."""
     if is_host_and_port(address):
         host, _, port = address.rpartition(":")

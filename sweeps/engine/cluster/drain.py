@@ -37,12 +37,18 @@ def drain_node(name: str | None, deadline_s: float) -> None:
     address, node_id, host = _find(name)
     why_not = _ask(address, node_id, deadline_s)
     if why_not:
-        raise UserError(f"the cluster must agree that {host} is drained; it declines: {why_not}")
+        raise UserError(
+            f"the cluster must agree that {host} is drained; it declines, as {why_not}: "
+            "look with `ray status`, and try again"
+        )
     print(f"{host} gets no more trials; those it trains are saved and go on elsewhere", flush=True)
     began = time.monotonic()
     while node_id in _alive(address):
         if time.monotonic() - began > deadline_s:
-            raise UserError(f"work must have left {host} within {deadline_s:.0f} s; it has not: look with ray status")
+            raise UserError(
+                f"work must have left {host} within {deadline_s:.0f} s; it has not: look with `ray status`, or give a "
+                "longer --deadline"
+            )
         time.sleep(LOOK_S)
     print(f"{host} has left the cluster after {time.monotonic() - began:.1f} s")
 
@@ -68,7 +74,7 @@ def _find(name: str | None) -> tuple[str, str, str]:
                 raise UserError(f"the head cannot leave its cluster, and {node} is the head: name another node")
             return address, node.id, str(node)
     known = ", ".join(map(str, nodes))
-    raise UserError(f"a node is named by its host name, address or id; given {wanted!r}, and there are: {known}")
+    raise UserError(f"a node is named by its host name, address or id; given {wanted!r}: name one of {known}")
 
 
 def _alive(address: str) -> set[str]:

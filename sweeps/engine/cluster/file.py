@@ -85,7 +85,7 @@ def _fields(path: Path) -> Iterator[Field]:
             f"a cluster's file must be there to be read; {path}: {error.strerror}: make cluster.yaml FROM=ssh"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} must be YAML; {one_line(error)}: mend it") from error
+        raise UserError(f"{path} must be YAML; {one_line(error)}: correct it") from error
     if not documents or not all(isinstance(document, yaml.MappingNode) for document in documents):
         raise UserError(f"{path} must be a YAML mapping, as those in cluster/ are: make cluster.yaml FROM=ssh")
     seen: set[int] = set()  # Report a node that aliases refer to only once.

@@ -52,7 +52,8 @@ def growth() -> Growth:
         except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{VARIABLE} must be kinds of nodes as in a cluster's file, such as "
-                f"{{gpu: {{resources: {{CPU: 4, GPU: 1}}, max_workers: 8}}}}; given {given!r}: {one_line(error)}"
+                f"{{gpu: {{resources: {{CPU: 4, GPU: 1}}, max_workers: 8}}}}; given {given!r}, "
+                f"which fails with {one_line(error)}: correct it, or unset it"
             ) from error
     try:
         found = yaml.safe_load((Path.home() / BOOTSTRAP).read_text(encoding="utf-8"))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
-import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +44,9 @@ def private_ray() -> Iterator[dict[str, Any]]:
     Raises:
         UserError: Other users could change the folder for Ray's files, or read the token that the user named.
     """
-    with _private_folder(check_local()) as folder, _secrets(folder):
+    # The folder has mode 0700.
+    private = tempfile.TemporaryDirectory(prefix=PREFIX, dir=check_local(), ignore_cleanup_errors=True)
+    with private as folder, _secrets(folder):
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": f"{folder}{BELOW}"}
 
 
@@ -141,41 +142,36 @@ def _check_named_token() -> None:
 
 
 @contextmanager
-def _private_folder(above: Path) -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix=PREFIX, dir=above)  # `mkdtemp` sets mode 0700.
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
 def _secrets(folder: str) -> Iterator[None]:
     """Make Ray require a token: the one that the user named in the environment, else a new one, only in memory.
 
     The token in ~/.ray/auth_token is not used. It gives access to a cluster, and Ray writes that file readable by all.
     """
-    before = {name: os.environ.get(name) for name in (MODE, TOKEN, *TLS)}
-    os.environ[MODE] = "token"
-    if not os.environ.get(TOKEN) and not os.environ.get(TOKEN_PATH):
-        os.environ[TOKEN] = secrets.token_hex(32)
-    if not os.environ.get(USE_TLS):
-        os.environ |= make_certificates(Path(folder), LOOPBACK)
-    _read_anew()
     try:
-        yield
+        with restored((MODE, TOKEN, *TLS)):
+            os.environ[MODE] = "token"
+            if not os.environ.get(TOKEN) and not os.environ.get(TOKEN_PATH):
+                os.environ[TOKEN] = secrets.token_hex(32)
+            if not os.environ.get(USE_TLS):
+                os.environ |= make_certificates(Path(folder), LOOPBACK)
+            _read_anew()
+            yield
     finally:
-        restore(before)
         _read_anew()
 
 
-def restore(before: dict[str, str | None]) -> None:
-    """Set environment variables to these values. None removes a variable."""
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+@contextmanager
+def restored(names: Collection[str]) -> Iterator[None]:
+    """Give environment variables their present values back when the block ends."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _read_anew() -> None:

@@ -37,7 +37,6 @@ PACKAGES = (
 OWN = ("wgan_core", "sweeps")
 NONE = "none"
 AGAIN = "`make wheel`, then `ray up -y` again, which installs it on every node"
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -114,23 +113,6 @@ def _given_up(reference: Any, within_s: float) -> NoAnswer:
     return NoAnswer(f"no answer within {within_s:.0f} s")
 
 
-def check_same(nodes: Sequence[Node]) -> None:
-    """Raise `UserError` if a node does not answer, or has other versions or other code than this process."""
-    here, found = inventory(), ask_inventory(nodes)
-    silent = [f"{node}: {each.reason}" for node, each in found if isinstance(each, NoAnswer)]
-    if silent:
-        raise UserError(
-            f"every node must answer; {_some(silent)}: `ray status` shows the nodes: mend it, or stop Ray on it"
-        )
-    others = [
-        f"{node} has {', '.join(unlike)}"
-        for node, each in found
-        if not isinstance(each, NoAnswer) and (unlike := differences(each, here))
-    ]
-    if others:
-        raise UserError(f"every node must have what this one, {socket.gethostname()}, has; {_some(others)}: {AGAIN}")
-
-
 class NodeMismatch(UserError):
     """A node has other versions or other code than the driver's."""
 
@@ -161,11 +143,6 @@ def differences(there: dict[str, str], here: dict[str, str]) -> list[str]:
         for what, ours in here.items()
         if there.get(what, NONE) != ours
     ]
-
-
-def _some(said: Sequence[str]) -> str:
-    more = f"; and {len(said) - SHOWN} more nodes" if len(said) > SHOWN else ""
-    return "; ".join(said[:SHOWN]) + more
 
 
 def _inventory() -> Callable[[tuple[str, ...], tuple[str, ...]], dict[str, str]]:

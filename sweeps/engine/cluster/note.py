@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import pwd
 import socket
 import stat
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeps.engine.cluster.rights import belongs_to_us, mode_lets_others_write, others_may_replace, owner
+from sweeps.engine.cluster.rights import belongs_to_us, mode_lets_others_write, others_may_replace, user_name
 from wgan_core.errors import printable
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -46,7 +45,8 @@ class ClusterNote:
         """Return the message that says why the note is ignored."""
         return (
             f"the cluster noted in {self.path} is ignored, as {self.distrust}: "
-            "set RAY_ADDRESS to join it, or RAY_ADDRESS=local to hear no more of it"
+            "set RAY_ADDRESS to join it, or RAY_ADDRESS=local to hear no more of it; else delete the note, or set "
+            "RAY_TMPDIR to a folder of your own"
         )
 
 
@@ -94,10 +94,9 @@ def runs_here(address: str) -> bool:
     A cluster on this machine must have a process of this user or of root. If the cluster has ended, another user can
     listen at its address at any moment, so looking at who listens now is not enough.
     """
-    host, _, port = address.rpartition(":")
-    if not _is_local(host, int(port)):
+    if not _of_this_machine(address):
         return True
-    wanted = f"--gcs_server_port={port}"
+    wanted = f"--gcs_server_port={address.rpartition(':')[2]}"
     for process in psutil.process_iter(["name", "uids", "cmdline"]):
         found = process.info
         trusted = found["uids"] is not None and found["uids"].real in (os.geteuid(), 0)
@@ -106,12 +105,14 @@ def runs_here(address: str) -> bool:
     return False
 
 
-def _is_local(host: str, port: int) -> bool:
+def _of_this_machine(address: str) -> set[Address]:
+    """Return the IP addresses that the host of host:port stands for if it is this machine; none for another host."""
+    host, _, port = address.rpartition(":")
     try:
-        at = {_plain(str(found[4][0])) for found in socket.getaddrinfo(host.strip("[]"), port)}
+        at = {_plain(str(found[4][0])) for found in socket.getaddrinfo(host.strip("[]"), int(port))}
     except (OSError, ValueError):
-        return False
-    return any(each.is_loopback for each in at) or bool(at & _addresses())
+        return set()
+    return at if any(each.is_loopback for each in at) or at & _addresses() else set()
 
 
 def _distrust(path: Path, status: os.stat_result) -> str:
@@ -124,11 +125,11 @@ def _distrust(path: Path, status: os.stat_result) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "it is no file"
     if not belongs_to_us(status):
-        return f"it belongs to {owner(status)}"
+        return f"it belongs to {user_name(status.st_uid)}"
     if mode_lets_others_write(status):
         return f"others may write to it (mode {stat.S_IMODE(status.st_mode):o})"
     if not stat.S_ISDIR(folder.st_mode) or not belongs_to_us(folder):
-        return f"its folder belongs to {owner(folder)}, or is a link"
+        return f"its folder belongs to {user_name(folder.st_uid)}, or is a link"
     if others_may_replace(path.parent):
         return f"others may write to {path.parent.parent}"
     return ""
@@ -139,15 +140,10 @@ def _foreign_listener(address: str) -> str:
 
     The note of a cluster may outlive the cluster. Then any user can listen at the address in it.
     """
-    host, _, port = address.rpartition(":")
-    with suppress(OSError, ValueError):
-        at = {_plain(str(found[4][0])) for found in socket.getaddrinfo(host.strip("[]"), int(port))}
-        if any(each.is_loopback for each in at) or at & _addresses():
-            for user, where in _listening(int(port)):
-                if user not in (os.geteuid(), 0) and (where in at or where.is_unspecified):
-                    with suppress(KeyError):
-                        return f"user {pwd.getpwuid(user).pw_name} listens at {address}"
-                    return f"user {user} listens at {address}"
+    at = _of_this_machine(address)
+    for user, where in _listening(int(address.rpartition(":")[2])) if at else ():
+        if user not in (os.geteuid(), 0) and (where in at or where.is_unspecified):
+            return f"user {user_name(user)} listens at {address}"
     return ""
 
 
@@ -171,7 +167,7 @@ def _plain(text: str) -> Address:
 def _listening(port: int) -> Iterator[tuple[int, Address]]:
     """Yield the user id and the address of each socket that listens at a port. Only Linux tells; else yield nothing."""
     for table in ("tcp", "tcp6"):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
                 fields = line.split()
                 host, _, at = fields[1].partition(":")

@@ -6,7 +6,6 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -15,12 +14,12 @@ def belongs_to_us(status: os.stat_result) -> bool:
     return status.st_uid in (os.geteuid(), 0)
 
 
-def owner(status: os.stat_result) -> str:
-    """Return the name of a file's owner, or the user id if the owner has no name."""
+def user_name(user: int) -> str:
+    """Return the name of the user with this id, or the id if the user has no name."""
     try:
-        return pwd.getpwuid(status.st_uid).pw_name
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return str(status.st_uid)
+        return str(user)
 
 
 def mode_lets_others_write(status: os.stat_result) -> bool:
@@ -51,13 +50,8 @@ def others_may_replace(entry: Path) -> bool:
 
 def _others_reach(path: Path) -> bool:
     """Return whether others can pass each folder above a path. A folder of another user counts as passable."""
-    return all(
-        _lets_others(folder, stat.S_IXGRP, stat.S_IXOTH) or not belongs_to_us(folder) for folder in _folders(path)
-    )
-
-
-def _folders(path: Path) -> Iterator[os.stat_result]:
-    return (folder.stat() for folder in path.resolve().parents)
+    folders = (folder.stat() for folder in path.resolve().parents)
+    return all(_lets_others(each, stat.S_IXGRP, stat.S_IXOTH) or not belongs_to_us(each) for each in folders)
 
 
 def _lets_others(status: os.stat_result, group: int, other: int) -> bool:

@@ -16,7 +16,6 @@ from sweeps.engine.cluster.nodes import alive
 
 MEASURED_EVERY_S = 10.0
 ANSWER_S = 5.0
-QUERY = ("--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,26 @@ class ClusterUse:
 
 
 def measured() -> list[Gpu]:
-    """Measure this machine's GPUs with `nvidia-smi`. Return none if the command is missing or fails."""
+    """Measure this machine's GPUs. Return none if `nvidia-smi` is missing or fails."""
+    with suppress(ValueError):
+        found = [map(float, cells) for cells in nvidia_smi("utilization.gpu,memory.used,memory.total", ANSWER_S)]
+        return [Gpu(busy / 100, used / 1024, there / 1024) for busy, used, there in found]
+    return []
+
+
+def nvidia_smi(fields: str, within_s: float) -> list[list[str]]:
+    """Return the values that `nvidia-smi` has for each GPU of this machine; none if it is missing or fails.
+
+    Args:
+        fields: Names of the values, separated by commas.
+        within_s: Longest time to wait, in seconds.
+    """
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
+    options = (f"--query-gpu={fields}", "--format=csv,noheader,nounits")
     try:
-        said = subprocess.run([command, *QUERY], capture_output=True, text=True, timeout=ANSWER_S, check=True).stdout
-        found = [[float(cell) for cell in line.split(",")] for line in said.splitlines()]
-        return [Gpu(busy / 100, used / 1024, there / 1024) for busy, used, there in found]
+        said = subprocess.run([command, *options], capture_output=True, text=True, timeout=within_s, check=True).stdout
     except (OSError, ValueError, subprocess.SubprocessError):
         return []
+    return [[cell.strip() for cell in line.split(",")] for line in said.splitlines()]

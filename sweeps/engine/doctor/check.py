@@ -1,10 +1,16 @@
-"""Results of the checks of `sweeps doctor`."""
+"""Results of checks. `sweeps doctor` shows them all, and a sweep does not start if one that it needs has failed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from wgan_core.errors import UserError
+
+SHOWN = 3
+SILENT = "see `ray status`; mend the node, or stop Ray on it"
+"""Remedy if a node does not answer."""
 
 CheckStatus: TypeAlias = Literal["ok", "warning", "failed"]
 
@@ -35,6 +41,22 @@ def warning(what: str, found: str, remedy: str) -> list[Check]:
 
 def failed(what: str, found: str, remedy: str) -> list[Check]:
     return [Check(what, "failed", found, remedy)]
+
+
+def refused(what: str, error: UserError) -> list[Check]:
+    """Return a failed check with the parts of an error message: what was found, and the remedy after the last colon."""
+    found, _, remedy = str(error).rpartition(": ")
+    return failed(what, found, remedy)
+
+
+def require(rule: str, checks: Sequence[Check]) -> None:
+    """Raise `UserError` with a rule that must hold if checks of it have failed. Warnings do not count."""
+    worse = [check for check in checks if check.state == "failed"]
+    if worse:
+        found = [check.found for check in worse[:SHOWN]]
+        more = [f"and {len(worse) - SHOWN} more nodes"] if len(worse) > SHOWN else []
+        remedies = dict.fromkeys(check.remedy for check in worse)
+        raise UserError(f"{rule}; {'; '.join([*found, *more])}: {'; '.join(remedies)}")
 
 
 def unless(worse: Sequence[Check], what: str, found: str) -> list[Check]:

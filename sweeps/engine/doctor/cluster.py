@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 from collections.abc import Sequence
 
+from sweeps.engine.cluster.connection import answers
 from sweeps.engine.cluster.nodes import AGAIN, NoAnswer, Node, ask_inventory, differences, inventory
-from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
+from sweeps.engine.doctor.check import SILENT, Check, counted, failed, ok, unless, warning
 from sweeps.engine.doctor.machine import ObservedMachine
 from sweeps.engine.doctor.sharing import check_token_files
-
-ANSWER_S = 2.0
 
 
 def check_token(machines: Sequence[ObservedMachine]) -> list[Check]:
@@ -40,7 +38,7 @@ def check_dashboard(address: str, heads: Sequence[str]) -> list[Check]:
     if not address:
         return ok("dashboard", "none")
     host, _, port = address.rpartition(":")
-    open_at = [each for each in {host, *heads} if not _is_loopback(each) and _answers(each, int(port))]
+    open_at = [each for each in {host, *heads} if not _is_loopback(each) and answers(f"{each}:{port}")]
     if open_at:
         return warning(
             "dashboard",
@@ -55,14 +53,15 @@ def check_versions(nodes: Sequence[Node]) -> list[Check]:
     here, worse = inventory(), list[Check]()
     for node, there in ask_inventory(nodes):
         if isinstance(there, NoAnswer):
-            worse += failed("versions", f"{node}: {there.reason}", "`ray status` shows the nodes")
+            worse += failed("versions", f"{node}: {there.reason}", SILENT)
         elif unlike := differences(there, here):
             worse += failed("versions", f"{node} has {', '.join(unlike)}", AGAIN)
-    return unless(worse, "versions", f"{counted(len(nodes))} with {describe(here)}")
+    return unless(worse, "versions", f"{counted(len(nodes))} with {shown_inventory()}")
 
 
-def describe(found: dict[str, str]) -> str:
-    return ", ".join(f"{what} {value}" for what, value in found.items())
+def shown_inventory() -> str:
+    """Format the package versions and the code hashes of this process."""
+    return ", ".join(f"{what} {value}" for what, value in inventory().items())
 
 
 def _is_loopback(host: str) -> bool:
@@ -70,11 +69,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host.strip("[]"), port), timeout=ANSWER_S).close()
-    except OSError:
-        return False
-    return True

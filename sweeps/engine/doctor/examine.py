@@ -1,15 +1,16 @@
-"""All checks of `sweeps doctor`. Later checks depend on earlier ones."""
+"""All checks of `sweeps doctor`, and those of them that a sweep makes when it starts."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 
 from sweeps.engine.cluster.connection import joined, running_cluster
-from sweeps.engine.cluster.nodes import Node, inventory, working
-from sweeps.engine.doctor.check import Check, counted, failed, ok, unless
-from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, describe
+from sweeps.engine.cluster.nodes import Node, working
+from sweeps.engine.doctor.check import Check, counted, ok, refused, require, unless
+from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, shown_inventory
 from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, seen
 from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessions, check_token_files
 from sweeps.engine.doctor.storage import check_storage
@@ -35,11 +36,23 @@ def examine(storage: str, tracking_uri: str | None, study_storage: str | None) -
             yield from ok("ray", f"{version('ray')}; no cluster is known here, so this is about this machine alone")
             yield from _alone(folder)
     except UserError as error:
-        found, _, remedy = str(error).rpartition(": ")
-        yield from failed("ray", found, f"{remedy}; what follows is about this machine alone")
+        (check,) = refused("ray", error)
+        yield replace(check, remedy=f"{check.remedy}; what follows is about this machine alone")
         yield from _alone(folder)
     yield from check_tracking(tracking_uri, folder)
     yield from check_study(study_storage, folder)
+
+
+def check_start(folder: Folder) -> None:
+    """Run the checks that a sweep needs on the cluster that this process has joined, before any trial starts.
+
+    Raises:
+        UserError: A node does not answer, has other versions or other code than this process, or does not share the
+            sweep's folder.
+    """
+    nodes = working()
+    require(f"every node must have what this one, {socket.gethostname()}, has", check_versions(nodes))
+    require("every node must see the storage", check_storage(folder, nodes))
 
 
 def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
@@ -59,7 +72,7 @@ def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
 
 def _alone(folder: Folder) -> Iterator[Check]:
     here = ObservedMachine(socket.gethostname(), look())
-    yield from ok("versions", describe(inventory()))
+    yield from ok("versions", shown_inventory())
     yield from check_own_ray()
     yield from unless(
         check_token_files({here.name: here.machine.open_tokens}), "token", "no file of it that others read"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +14,8 @@ import torch
 
 from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
 from sweeps.engine.cluster.note import temp_folder
-from sweeps.engine.doctor.check import Check, counted, failed, ok, unless, warning
+from sweeps.engine.cluster.use import nvidia_smi
+from sweeps.engine.doctor.check import SILENT, Check, counted, failed, ok, unless, warning
 from sweeps.engine.doctor.sharing import open_session, open_tokens
 
 # Ray warns if a process may open fewer files than this. It stops work on a node whose disk is fuller than DISK_FULL.
@@ -24,6 +23,7 @@ FILES_LEAST, DISK_FULL, DISK_NEARLY_FULL = 8192, 0.95, 0.90
 # A driver's lease of a sweep expires after 60 s, as measured by another machine's clock.
 SKEW_WARNING_S, SKEW_FAILED_S = 1.0, 30.0
 ROUNDS = 3
+DRIVER_S = 20.0  # `nvidia-smi` is slow if no process keeps the driver loaded.
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -81,7 +81,7 @@ def look() -> Machine:
         auth_mode=os.environ.get("RAY_AUTH_MODE", ""),
         torch=torch.__version__,
         gpus=[_gpu(index) for index in range(torch.cuda.device_count())],
-        driver=_driver(),
+        driver=next((cells[0] for cells in nvidia_smi("driver_version", DRIVER_S)), ""),
         folder=str(folder),
         free=disk.free,
         size=disk.total,
@@ -102,7 +102,7 @@ def seen(nodes: Sequence[Node]) -> tuple[list[ObservedMachine], list[Check]]:
     machines, silent = [], []
     for node, answer in ask_each(nodes, look):
         if isinstance(answer, NoAnswer):
-            silent += failed("nodes", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
+            silent += failed("nodes", f"{node}: {answer.reason}", SILENT)
         else:
             declared = node.resources.get("GPU", 0.0)
             store = node.resources.get("object_store_memory", 0.0)
@@ -158,17 +158,6 @@ def skews(clocks: dict[str, tuple[float, float]]) -> list[Check]:
 def _gpu(index: int) -> str:
     found = torch.cuda.get_device_properties(index)
     return f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
-
-
-def _driver() -> str:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ""
-    with suppress(OSError, subprocess.SubprocessError):
-        command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
-        return said[0] if said else ""
-    return ""
 
 
 def _gpus(machines: Sequence[ObservedMachine]) -> list[Check]:

@@ -13,7 +13,7 @@ import ray
 from sweeps.engine.cluster.connection import noted_cluster
 from sweeps.engine.cluster.local import LOOPBACK, TOKEN_PATH, check_local
 from sweeps.engine.cluster.rights import others_may_read, others_may_write
-from sweeps.engine.doctor.check import Check, failed, ok, unless, warning
+from sweeps.engine.doctor.check import Check, ok, refused, unless, warning
 from wgan_core.errors import UserError
 
 
@@ -22,8 +22,7 @@ def check_own_ray() -> list[Check]:
     try:
         folder = check_local()
     except UserError as error:
-        found, _, remedy = str(error).rpartition(": ")
-        return failed("local", found, remedy)
+        return refused("local", error)
     listens = f"a sweep starts a Ray that listens on {LOOPBACK} alone, with a token of its own"
     return ok("local", f"{listens} and its files in {folder}, for this user alone")
 
@@ -33,11 +32,8 @@ def check_note() -> list[Check]:
     note = noted_cluster()
     if note is None or not note.distrust:
         return []
-    return warning("ray", f"the cluster noted in {note.path} is ignored, as {note.distrust}", _remedy(note.path))
-
-
-def _remedy(path: Path) -> str:
-    return f"set RAY_ADDRESS to join it; else have {path} deleted, or set RAY_TMPDIR to a folder of your own"
+    found, _, remedy = note.line().rpartition(": ")
+    return warning("ray", found, remedy)
 
 
 def check_token_files(machines: Mapping[str, Sequence[str]]) -> list[Check]:

@@ -12,7 +12,7 @@ import psutil
 
 from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
 from sweeps.engine.cluster.rights import others_may_write
-from sweeps.engine.doctor.check import Check, counted, failed, unless, warning
+from sweeps.engine.doctor.check import SILENT, Check, counted, failed, unless, warning
 from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
 
@@ -82,7 +82,7 @@ def _free(folder: Folder) -> int | None:
 
 def _judged(folder: Folder, node: Node, answer: Exchange | NoAnswer) -> list[Check]:
     if isinstance(answer, NoAnswer):
-        return failed("storage", f"{node}: {answer.reason}", "see `ray status` and the line for versions")
+        return failed("storage", f"{node}: {answer.reason}", SILENT)
     not_seen = "" if answer.not_written else _take(folder, answer.written)
     if not_seen:  # Only that node sees its file, so it must delete the file itself.
         ask_each([node], _take, folder, answer.written)

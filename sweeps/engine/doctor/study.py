@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 
-from sweeps.engine.doctor.check import Check, failed, ok
-from sweeps.engine.plan.sqlite_file import check_database
-from sweeps.engine.plan.uri import ANSWER_S, database, shown
+from sweeps.engine.cluster.connection import reach
+from sweeps.engine.doctor.check import Check, failed, ok, refused
+from sweeps.engine.plan.sqlite_file import check_database, limit_all
+from sweeps.engine.plan.uri import database, shown
+from sweeps.engine.results.results import STUDY_FILE, study_url
 from wgan_core.data.folder import Folder
-from wgan_core.errors import one_line, without_secrets
+from wgan_core.errors import UserError, one_line, without_secrets
 
 OTHER = "check --study-storage (or WGAN_STUDY_STORAGE)"
 
 
 def check_study(url: str | None, storage: Folder) -> list[Check]:
     """Check the Optuna storage at a URL. None stands for the database file in each sweep's folder."""
-    if not url:
-        if storage.is_local:
-            return ok("study", f"study.db in each sweep's folder of {storage}")
-        return failed(
-            "study", f"an object store, {storage}, holds no database", "give --study-storage: a PostgreSQL URL"
-        )
-    file = database(url)
-    if file is not None and not file.exists():
-        return _absent(file)
     try:
+        if not url:
+            study_url(storage, None)
+            return ok("study", f"{STUDY_FILE} in each sweep's folder of {storage}")
+        file = database(url)
+        if file is not None and not file.exists():
+            return _absent(file)
         if file is not None:
             check_database(file)
+            limit_all()
         made = sqlalchemy.make_url(url)
         if made.host:  # Otherwise the database's driver retries for minutes.
-            socket.create_connection((made.host, made.port or _port(made.drivername)), timeout=ANSWER_S).close()
+            reach(f"{made.host}:{made.port or _port(made.drivername)}")
         return _opened(url)
+    except UserError as error:
+        return refused("study", error)
     except Exception as error:  # Each database's driver has errors of its own.
-        return failed("study", f"{shown(url)}: {without_secrets(one_line(error), url)}", OTHER)
+        return failed("study", f"{shown(url or '')}: {without_secrets(one_line(error), url or '')}", OTHER)
 
 
 def _opened(url: str) -> list[Check]:

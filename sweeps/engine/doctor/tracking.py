@@ -7,17 +7,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sweeps.engine.doctor.check import Check, failed, ok, warning
+from sweeps.engine.doctor.check import Check, failed, ok, refused, warning
 from sweeps.engine.plan.sqlite_file import check_database
-from sweeps.engine.plan.uri import (
-    ANSWER_S,
-    answers,
-    database,
-    is_http,
-    own_tracking_uri,
-    prepare_environment,
-    shown,
-)
+from sweeps.engine.plan.uri import ANSWER_S, database, is_http, make_room, own_tracking_uri, shown
+from sweeps.engine.tracking.store import ServerUnreachable, connect
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line, without_secrets
 
@@ -29,25 +22,21 @@ _VERSION_BYTES = 100  # Longer than any version. A server can send an answer of 
 
 def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
     """Check the MLflow store at a URI. None stands for the database file in the storage."""
-    if not uri and not storage.is_local:
-        return failed("tracking", f"an object store, {storage}, holds no database", "name a server with --tracking-uri")
-    uri = uri or own_tracking_uri(storage)
-    file = database(uri)
-    if file is not None:
-        return _file(file)
-    prepare_environment()
-    if not answers(uri):
-        return failed(
-            "tracking", f"{shown(uri)} does not answer within {ANSWER_S:.0f} s", f"start the server, or {OTHER}"
-        )
-    return _asked(uri)
-
-
-def _file(file: Path) -> list[Check]:
     try:
-        check_database(file)
+        uri = uri or own_tracking_uri(storage)
+        file = database(uri)
+        return _server(uri) if file is None else _file(file, uri)
     except UserError as error:
-        return failed("tracking", str(error), OTHER)
+        return refused("tracking", error)
+
+
+def _file(file: Path, uri: str) -> list[Check]:
+    check_database(file)
+    try:
+        if file.parent.is_dir():  # Otherwise `make_room` would create it.
+            make_room(uri)
+    except OSError as error:
+        return failed("tracking", str(error), f"let this user write there, or {OTHER}")
     if not file.exists():
         return ok("tracking", f"{file}, which the first sweep makes")
     try:
@@ -55,25 +44,22 @@ def _file(file: Path) -> list[Check]:
             (count,) = store.execute("SELECT COUNT(*) FROM experiments").fetchone()
     except sqlite3.Error as error:
         return failed("tracking", f"{file}: {one_line(error)}", f"it must be MLflow's database: {OTHER}")
-    if not os.access(file, os.W_OK):
-        return failed("tracking", f"{file} cannot be written", "let this user write to it")
     return ok("tracking", f"{file}, {count} experiments")
 
 
-def _asked(uri: str) -> list[Check]:
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
+def _server(uri: str) -> list[Check]:
+    """Open the store as a sweep does. Explain a refusal further: by which name or with whose password."""
     try:
-        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
-    except MlflowException as error:
-        said = without_secrets(one_line(error), uri)
-        if "Invalid Host header" in str(error):
+        connect(uri)
+    except ServerUnreachable as error:
+        if error.__cause__ is None:  # It does not answer.
+            raise
+        if "Invalid Host header" in str(error.__cause__):
             return failed("tracking", f"{shown(uri)} knows itself by another name", "give the server --allowed-hosts")
-        if error.get_http_status_code() in (401, 403):
-            return failed("tracking", f"{shown(uri)} refuses {_credentials()}", REMEDY)
-        return failed("tracking", f"{shown(uri)}: {said}", OTHER)
-    except Exception as error:  # Database drivers and requests have errors of their own.
+        return failed("tracking", f"{shown(uri)} refuses {_credentials()}", REMEDY)
+    except UserError:
+        raise
+    except Exception as error:  # MLflow, database drivers and requests have errors of their own.
         return failed("tracking", f"{shown(uri)}: {without_secrets(one_line(error), uri)}", OTHER)
     return _version(uri) if is_http(uri) else ok("tracking", shown(uri))
 

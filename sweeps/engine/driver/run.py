@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from sweeps.engine.cluster.connection import check_storage, connected, running_cluster
+from sweeps.engine.cluster.connection import connected, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
 from sweeps.engine.cluster.placement import placement, ranks_of
+from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
 from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.outcome import NoScore
@@ -79,7 +80,8 @@ def run(
             # A local Ray cluster cannot grow, even if an earlier cluster left a file with node types.
             may_come = growth() if address else NONE
             places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)
-            check_storage(folder)
+            if address:
+                check_start(folder)
             reporter.say(places.line(nodes))
             if plan.structure.precision == TF32 and not places.gpus_per_trial:
                 reporter.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 REFUSED = 2
-"""Exit status for bad arguments, and for other errors that the user can mend."""
+"""Exit status for bad arguments, and for other errors that the user can correct."""
 
 
 class BadArguments(SystemExit):

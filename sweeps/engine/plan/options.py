@@ -139,6 +139,11 @@ def study_storage_of(given: str | None) -> str | None:
     return os.environ.get("WGAN_STUDY_STORAGE") if given is None else given
 
 
+def tracking_uri_given(given: str | None) -> str | None:
+    """Return the given URI of an MLflow store, else `$MLFLOW_TRACKING_URI`, else None."""
+    return os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
+
+
 def parse(
     name: str,
     description: str,
@@ -167,40 +172,91 @@ def parse(
         BadArguments: The parser rejects an argument.
         UserError: An option has a bad value.
     """
-    parser = Parser(prog=f"{name}.py", description=description)
-    parser.set_defaults(preset="", full=False, data=None, published=None)
-    _add_search(parser, name, trials, budget, data)
-    if presets:
-        _add_presets(parser, presets)
-    _add_resources(parser)
-    _add_places(parser)
-    _add_output(parser)
-    if own is not None:
-        own(parser.add_argument_group("data"))
-    given = parser.parse_args(arguments)
-    if not presets and given.networks is None:
-        given.networks = DEFAULT_NETWORKS
-    if presets:
-        _settle_preset(given, presets[given.preset])
-    if given.smoke:
-        given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
-    if given.name is None:
-        given.name = _name_of(given, name, presets or {}, named[1:])
-    given.confirm = None if given.confirm is None else ConfirmationSize.read(given.confirm)
-    told = sys.argv[1:] if arguments is None else arguments
-    given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(told, named)
-    given.lanes = _lanes(given.lanes)
-    given.storage = storage_of(given.storage)
-    given.study_storage = study_storage_of(given.study_storage)
-    if given.tracking_uri is None:
-        given.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI")
-    common = {each.name for each in fields(Options)}
-    options = Options(
-        **{key: value for key, value in vars(given).items() if key in common},
-        own={key: value for key, value in vars(given).items() if key not in (*common, "full")},
-    )
-    _check(options)
-    return options
+    script = _Script(name, description, trials, budget, presets or {}, data, own, named)
+    return script.options(sys.argv[1:] if arguments is None else arguments)
+
+
+@dataclass(frozen=True)
+class _Script:
+    """A sweep script as its command line sees it. `parse` explains the attributes."""
+
+    name: str
+    description: str
+    trials: int
+    budget: int
+    presets: Mapping[str, Preset]
+    data: str | None
+    own: Callable[[argparse._ArgumentGroup], None] | None
+    named: Sequence[str]
+
+    def options(self, arguments: Sequence[str]) -> Options:
+        """Parse a command line, and fill in the options that follow from others or from the environment."""
+        given = self._parser().parse_args(arguments)
+        if self.presets:
+            self._settle_preset(given)
+        elif given.networks is None:
+            given.networks = DEFAULT_NETWORKS
+        if given.smoke:
+            given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
+        if given.name is None:
+            given.name = self._default_name(given)
+        # Not by argparse, which would replace their messages: it takes a `UserError` for any `ValueError`.
+        given.lanes = _lanes(given.lanes)
+        given.confirm = None if given.confirm is None else ConfirmationSize.read(given.confirm)
+        given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(arguments, self.named)
+        given.storage, given.study_storage = storage_of(given.storage), study_storage_of(given.study_storage)
+        given.tracking_uri = tracking_uri_given(given.tracking_uri)
+        common = {each.name for each in fields(Options)}
+        options = Options(
+            **{key: value for key, value in vars(given).items() if key in common},
+            own={key: value for key, value in vars(given).items() if key not in (*common, "full")},
+        )
+        _check(options)
+        return options
+
+    def _parser(self) -> Parser:
+        parser = Parser(prog=f"{self.name}.py", description=self.description)
+        parser.set_defaults(preset="", full=False, data=None, published=None)
+        _add_search(parser, self.name, self.trials, self.budget, self.data)
+        if self.presets:
+            _add_presets(parser, self.presets)
+        _add_resources(parser)
+        _add_places(parser)
+        _add_output(parser)
+        if self.own is not None:
+            self.own(parser.add_argument_group("data"))
+        return parser
+
+    def _settle_preset(self, given: argparse.Namespace) -> None:
+        """Fill in the options that the preset settles: budget with `--full`, published budget, default objective."""
+        preset = self.presets[given.preset]
+        given.published = preset.published_updates
+        given.objective = given.objective or preset.objective
+        if not given.full:
+            return
+        if preset.published_updates is None:
+            raise UserError(
+                f"--full takes the published schedule; of the preset {given.preset!r} ({preset.source}) none was "
+                "published: give --budget"
+            )
+        given.budget = preset.published_updates
+
+    def _default_name(self, given: argparse.Namespace) -> str:
+        """Return the default sweep name, with the options that make a different search.
+
+        Without them in the name, one search would try to continue the other, and fail.
+        """
+        parts = (
+            (True, self.name),
+            (given.data in self.named[1:], given.data),
+            (given.preset != next(iter(self.presets), ""), given.preset),
+            (given.full, "full"),
+            (given.smoke, "smoke"),
+            (given.decay, "decay"),
+            (not given.pruning, "unpruned"),
+            (given.precision not in (None, FLOAT32), given.precision),
+        )
+        return "-".join(part for is_told, part in parts if is_told)
 
 
 CHOICES = (
@@ -246,6 +302,14 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_tracking_uri(parser: argparse._ActionsContainer) -> None:
+    """Add `--tracking-uri`. `tracking_uri_given` replaces None by its default."""
+    parser.add_argument(
+        "--tracking-uri",
+        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
+    )
+
+
 def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments without those that say where to keep files.
 
@@ -275,41 +339,6 @@ def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
     return *others, "--data", path if is_path else given.data
 
 
-def _settle_preset(given: argparse.Namespace, preset: Preset) -> None:
-    """Fill in the options that the preset settles: budget with `--full`, published budget and default objective."""
-    if given.full:
-        given.budget = _published(given.preset, preset)
-    given.published = preset.published_updates
-    given.objective = given.objective or preset.objective
-
-
-def _name_of(given: argparse.Namespace, name: str, presets: Mapping[str, Preset], apart: Collection[str]) -> str:
-    """Return the default sweep name, with the options that make a different search.
-
-    Without them in the name, one search would try to continue the other, and fail.
-    """
-    parts = (
-        (True, name),
-        (given.data in apart, given.data),
-        (bool(presets) and given.preset != next(iter(presets)), given.preset),
-        (given.full, "full"),
-        (given.smoke, "smoke"),
-        (given.decay, "decay"),
-        (not given.pruning, "unpruned"),
-        (given.precision not in (None, FLOAT32), given.precision),
-    )
-    return "-".join(part for is_told, part in parts if is_told)
-
-
-def _published(name: str, preset: Preset) -> int:
-    if preset.published_updates is None:
-        raise UserError(
-            f"--full takes the published schedule; of the preset {name!r} ({preset.source}) none was published: "
-            "give --budget"
-        )
-    return preset.published_updates
-
-
 def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
     group = parser.add_argument_group("presets")
     group.add_argument(
@@ -318,18 +347,18 @@ def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset])
         default=next(iter(presets)),
         help="; ".join(f"{name}: {preset.source}" for name, preset in presets.items()),
     )
-    group.add_argument("--full", action="store_true", help="the preset's published budget, whatever --budget says")
+    group.add_argument("--full", action="store_true", help="take the preset's published budget, and ignore --budget")
 
 
 def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int, data: str | None) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
-        help="of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, --no-pruning "
-        f"and --precision have names of their own (default: {name})",
+        help="name of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, "
+        f"--no-pruning and --precision change the default (default: {name})",
     )
     group.add_argument(
-        "--trials", type=whole_number, default=trials, help="trials in all; a larger number extends a sweep"
+        "--trials", type=whole_number, default=trials, help="number of all trials; a larger number extends a sweep"
     )
     group.add_argument(
         "--budget", type=whole_number, default=budget, help="critic updates of a trial that is not stopped early"
@@ -343,9 +372,9 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument(
         "--confirm",
         metavar="LEADERSxSEEDS",
-        help="then train the leaders again with fresh seeds, such as 3x3, and score them on the test split",
+        help="then train the best trials again with fresh seeds, such as 3x3, and score them on the test split",
     )
-    group.add_argument("--seed", type=whole_number, default=0, help="of the search and, with its number, of each trial")
+    group.add_argument("--seed", type=whole_number, default=0, help="seed of the search, from which trials get theirs")
     group.add_argument(
         "--objective",
         help="metric to minimise, such as fid, kid or sliced_wasserstein (default: the preset's, or the data's)",
@@ -359,7 +388,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's, or mlp)")
     if data is not None:
         group.add_argument("--data", help=data)
-    group.add_argument("--smoke", action="store_true", help="the whole path in under a minute; the scores mean nothing")
+    group.add_argument("--smoke", action="store_true", help="try all steps in under a minute; the scores mean nothing")
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
@@ -367,7 +396,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cpus-per-trial",
         type=number,
-        help="CPU cores of a process; its threads (default: 1; on GPUs an even share of a node's, for scoring)",
+        help="CPU cores, and so threads, of a process (default: 1; on GPUs an even share of a node's, for scoring)",
     )
     group.add_argument(
         "--gpus-per-trial",
@@ -379,7 +408,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision",
         choices=list(PRECISIONS),
-        help="of products in training; "
+        help="precision of products in training; "
         + "; ".join(f"{name}: {meaning}" for name, meaning in PRECISIONS.items())
         + " (default: float32)",
     )
@@ -389,12 +418,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const=EAGER,
         default=CAPTURED,
-        help="do not record updates on a GPU as CUDA graphs, for networks that cannot be: slower",
+        help="do not record updates on a GPU as CUDA graphs; slower, for networks that cannot be recorded",
     )
     group.add_argument(
         "--lanes",
         default="auto",
-        help="trials trained side by side in a process; auto: as many as a GPU trains best, by a short measurement; "
+        help="trials that a process trains side by side; auto: the best number for the GPU, from a short measurement; "
         "1 on a CPU",
     )
 
@@ -403,18 +432,15 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where to keep files. No other option may hold a password."""
     group = parser.add_argument_group("places")
     add_storage(group)
-    group.add_argument(
-        "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
-    )
+    add_tracking_uri(group)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output", "by default a live view on a terminal, and lines of text elsewhere")
     group.add_argument(
-        "--quiet", action="store_true", help="nothing but errors, and at the end the best checkpoint's path"
+        "--quiet", action="store_true", help="print only errors and, at the end, the path of the best checkpoint"
     )
-    group.add_argument("--json", action="store_true", help="JSON Lines on stdout: what happens, as it happens")
+    group.add_argument("--json", action="store_true", help="print each event as a line of JSON on stdout")
     add_debug(group)
 
 
@@ -424,6 +450,7 @@ def add_debug(parser: argparse._ActionsContainer) -> None:
 
 
 def _lanes(text: str) -> int | None:
+    """Parse the number of lanes. Return None for "auto"."""
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.plan.uri import shown
-from sweeps.engine.report.best_config import finite
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.results import Results
 from wgan_core.errors import shortened
 

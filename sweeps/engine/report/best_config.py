@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
@@ -22,7 +22,7 @@ def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[st
         versions: Versions of the software that trained it.
     """
     plan = results.plan_of(row)
-    described = {
+    described: dict[str, Any] = {
         "sweep": plan.name,
         "sweep_id": plan.id,
         "trial": row.label,
@@ -44,16 +44,4 @@ def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[st
         "versions": versions,
         **results.confirmed_as_json(row),
     }
-    return {key: finite(value) for key, value in described.items()}
-
-
-def finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by None."""
-    match value:
-        case dict():
-            return {key: finite(each) for key, each in value.items()}
-        case list() | tuple():
-            return [finite(each) for each in value]
-        case float() if not math.isfinite(value):
-            return None
-    return value
+    return dict(finite(described))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeps.engine.charts.equal import ends, on_scale
@@ -34,39 +35,13 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
     best = facts.best if winner is None else winner.leader
     if best is None:
         return []
-    found = [_ended(facts), _preset(facts, best)]
+    found = [_ended(facts), *_preset(facts, best)]
     if confirmation is not None and winner is not None:
         found += _confirmed(confirmation, winner)
     else:
-        found.append(_runner_up(facts, best))
+        found += _runner_up(facts, best)
     found += [*_floor(facts, best), *_edges(facts, best), *_course(facts, best), *_few(facts), *_failed(facts)]
-    if confirmation is None:
-        text = "Each score is of one seed: train the leaders again with fresh seeds (`sweeps confirm`) to confirm it."
-        found.append(Finding(text, True))
-    elif not confirmation.has_ended:
-        ended = sum(row.state in ENDED for row in confirmation.rows)
-        text = (
-            f"The leaders are being trained again with fresh seeds: {ended} of {confirmation.plan.trials} runs ended."
-        )
-        found.append(Finding(text, True))
-    return [finding for finding in found if finding is not None]
-
-
-def _confirmed(confirmation: Confirmation, winner: ConfirmedSetting) -> list[Finding]:
-    """Return findings on the confirmed winner, on the next best setting, and on an unconfirmed leader."""
-    said = f"Trained again with {len(winner.complete)} fresh seeds, the settings of trial {winner.leader.label} score"
-    found = [Finding(f"{said} {winner}.", asks=bool(winner.failed))]
-    assert winner.validation is not None
-    others = (each for each in confirmation.settings if each is not winner and each.leader != winner.leader)
-    second = next((each for each in others if each.validation is not None), None)
-    if second is not None and second.validation is not None and second.validation.low <= winner.validation.high:
-        text = f"The runs of trial {second.leader.label} score {second.validation}, which overlaps: call it a tie."
-        found.append(Finding(text, True))
-    ahead = confirmation.ahead
-    if ahead is not None:
-        text = f"Trial {ahead.label} leads the search with {ahead.value:.4g} and is not confirmed: `sweeps confirm`."
-        found.append(Finding(text, True))
-    return found
+    return [*found, *_seeds(confirmation)]
 
 
 def _ended(facts: Facts) -> Finding:
@@ -81,43 +56,60 @@ def _ended(facts: Facts) -> Finding:
     return Finding(f"{counts}.")
 
 
-def _preset(facts: Facts, best: Row) -> Finding | None:
+def _preset(facts: Facts, best: Row) -> Iterator[Finding]:
     """Compare the best trial with the first preset, which holds published settings."""
     first = facts.rows[0]
     if not facts.plan.space.presets or first.number != 0 or first not in facts.best_first:
-        return None
+        return
+    reached = f"The first preset, trial 0, reached {first.value:.4g}"
     if facts.best is first:
-        return Finding("Nothing beat the first preset, trial 0: more trials, or other ranges, may.", True)
-    if best.step != first.step:
-        return Finding(
-            f"The first preset, trial 0, reached {first.value:.4g} and ended at critic update {first.step:,}."
+        yield Finding("Nothing beat the first preset, trial 0: more trials, or other ranges, may.", True)
+    elif best.step != first.step:
+        yield Finding(f"{reached} and ended at critic update {first.step:,}.")
+    else:
+        yield Finding(f"{reached} with the same budget.")
+
+
+def _confirmed(confirmation: Confirmation, winner: ConfirmedSetting) -> Iterator[Finding]:
+    """Report on the confirmed winner, on the next best setting, and on an unconfirmed leader."""
+    said = f"Trained again with {len(winner.complete)} fresh seeds, the settings of trial {winner.leader.label} score"
+    yield Finding(f"{said} {winner}.", asks=bool(winner.failed))
+    assert winner.validation is not None
+    others = (each for each in confirmation.settings if each is not winner and each.leader != winner.leader)
+    second = next((each for each in others if each.validation is not None), None)
+    if second is not None and second.validation is not None and second.validation.low <= winner.validation.high:
+        yield Finding(
+            f"The runs of trial {second.leader.label} score {second.validation}, which overlaps: call it a tie.", True
         )
-    return Finding(f"The first preset, trial 0, reached {first.value:.4g} with the same budget.")
+    ahead = confirmation.ahead
+    if ahead is not None:
+        yield Finding(
+            f"Trial {ahead.label} leads the search with {ahead.value:.4g} and is not confirmed: `sweeps confirm`.", True
+        )
 
 
-def _runner_up(facts: Facts, best: Row) -> Finding | None:
+def _runner_up(facts: Facts, best: Row) -> Iterator[Finding]:
     if len(facts.best_first) < 2:
-        return None
+        return
     second = facts.best_first[1]
     gap = (second.value - best.value) / abs(best.value) if best.value else math.inf
     if gap < TIE:
-        return Finding(f"Trial {second.number} is within {gap:.1%} of it ({second.value:.4g}): call it a tie.", True)
-    more = f", {gap:.0%} more" if math.isfinite(gap) else ""
-    return Finding(f"The next best, trial {second.number}, has {second.value:.4g}{more}.")
+        yield Finding(f"Trial {second.number} is within {gap:.1%} of it ({second.value:.4g}): call it a tie.", True)
+    else:
+        more = f", {gap:.0%} more" if math.isfinite(gap) else ""
+        yield Finding(f"The next best, trial {second.number}, has {second.value:.4g}{more}.")
 
 
-def _floor(facts: Facts, best: Row) -> list[Finding]:
-    if best.value > facts.plan.floor:
-        return []
-    text = (
-        f"Trial {best.label} scores no worse than real samples do: the objective tells them apart no further, so "
-        "take a stricter one."
-    )
-    return [Finding(text, True)]
+def _floor(facts: Facts, best: Row) -> Iterator[Finding]:
+    if best.value <= facts.plan.floor:
+        yield Finding(
+            f"Trial {best.label} scores no worse than real samples do: the objective tells them apart no further, so "
+            "take a stricter one.",
+            True,
+        )
 
 
-def _edges(facts: Facts, best: Row) -> list[Finding]:
-    found = []
+def _edges(facts: Facts, best: Row) -> Iterator[Finding]:
     for name, bounds in facts.searched.items() if facts.is_whole(best) else ():
         low, high = ends(bounds)
         place = (on_scale(bounds, best.params[name]) - low) / (high - low)
@@ -125,40 +117,44 @@ def _edges(facts: Facts, best: Row) -> list[Finding]:
         if (bounds.whole and bounds.high - bounds.low < 10) or (place < EDGE and bounds.low == 0):
             continue
         if min(place, 1 - place) < EDGE:
-            end = "lower" if place < EDGE else "upper"
-            where = f"lies at the {end} end of the range: widen it there"
-            text = f"Trial {best.label}'s {label_of(name)}, {best.params[name]:.4g}, {where}."
-            found.append(Finding(text, True))
-    return found
+            where = f"lies at the {'lower' if place < EDGE else 'upper'} end of the range: widen it there"
+            yield Finding(f"Trial {best.label}'s {label_of(name)}, {best.params[name]:.4g}, {where}.", True)
 
 
-def _course(facts: Facts, best: Row) -> list[Finding]:
+def _course(facts: Facts, best: Row) -> Iterator[Finding]:
     if best.state == "COMPLETE" and best.best_step == best.step:
-        text = (
-            f"Trial {best.label}'s last report is its best: it was still getting better, and a larger budget may pay."
+        yield Finding(
+            f"Trial {best.label}'s last report is its best: it was still getting better, and a larger budget may pay.",
+            True,
         )
-        return [Finding(text, True)]
-    if best.best_step < best.step:
+    elif best.best_step < best.step:
         last = facts.curves[best.number].get(best.step)
         became = "" if last is None else f"; at the last report it had {last:.4g}"
         text = f"Trial {best.label}'s best came at critic update {best.best_step:,} of {best.step:,}{became}."
-        return [Finding(f"{text} The best is kept.")]
-    return []
+        yield Finding(f"{text} The best is kept.")
 
 
-def _few(facts: Facts) -> list[Finding]:
+def _few(facts: Facts) -> Iterator[Finding]:
     """Warn of too few trials with a score. The charts' caution counts only trials that reached the equal step."""
     count, wanted = len(facts.best_first), facts.wanted
-    if count >= wanted:
-        return []
-    text = (
-        f"{count} trials are few for {len(facts.searched)} hyper-parameters; {wanted} would say which of them matter."
-    )
-    return [Finding(text, True)]
+    if count < wanted:
+        few = f"{count} trials are few for {len(facts.searched)} hyper-parameters"
+        yield Finding(f"{few}; {wanted} would say which of them matter.", True)
 
 
-def _failed(facts: Facts) -> list[Finding]:
+def _failed(facts: Facts) -> Iterator[Finding]:
     failed = sum(row.state == "FAIL" for row in facts.rows)
-    if not failed:
-        return []
-    return [Finding(f"{failed} of {len(facts.rows)} trials failed; why is below.", 4 * failed > len(facts.rows))]
+    if failed:
+        yield Finding(f"{failed} of {len(facts.rows)} trials failed; why is below.", 4 * failed > len(facts.rows))
+
+
+def _seeds(confirmation: Confirmation | None) -> Iterator[Finding]:
+    """Say whether fresh seeds confirm the winner. Say nothing once they do."""
+    if confirmation is None:
+        yield Finding(
+            "Each score is of one seed: train the leaders again with fresh seeds (`sweeps confirm`) to confirm it.",
+            True,
+        )
+    elif not confirmation.has_ended:
+        ended = f"{sum(row.state in ENDED for row in confirmation.rows)} of {confirmation.plan.trials} runs ended"
+        yield Finding(f"The leaders are being trained again with fresh seeds: {ended}.", True)

@@ -73,40 +73,28 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         facts: The sweep and its trials' records.
         described: Content of `sweep.json`.
     """
-    environment = Environment(
-        loader=PackageLoader("sweeps.engine.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"short": short, "whole": whole, "time": time_of}
-    charts = charts_of(facts)
-    confirmation, best = results.confirmation, results.best_so_far
+    charts, storage = charts_of(facts), _storage(results)
+    confirmation, plan = results.confirmation, results.plan
     again = {} if confirmation is None else read_histories(results.folder, confirmation.rows)
     histories = {history.label: history for history in (*facts.histories.values(), *again.values())}
     tracked = {label: read_tracked(results.folder, history) for label, history in histories.items()}
-    winner = None if confirmation is None else confirmation.winner
-    return environment.get_template("sweep.html").render(
-        mark=mark(results.plan.id),
-        plan=results.plan,
+    test_objective = on_test_split(plan.objective)
+    template = _environment().get_template("sweep.html")
+    return template.render(
+        **_best(results, facts, histories, tracked),
+        mark=mark(plan.id),
+        plan=plan,
         facts=facts,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        titles=hyper_titles(results.plan),
-        best=None if best is None else _card(results, facts, best, histories[best.label], WIDE),
-        best_seed=None if best is None else trial_seed(results.plan_of(best).seed, best.number),
-        best_run=None if best is None else tracked[best.label].run_id,
-        frames=[] if best is None else _frames(results, best, histories[best.label]),
-        inputs=_inputs(results),
-        where=_where(results),
-        open_where=_open_where(results),
-        test_floor=None
-        if confirmation is None
-        else confirmation.plan.floors.get(on_test_split(results.plan.objective)),
+        titles=hyper_titles(plan),
+        inputs=results.program_use,
+        where=f" --storage {shlex.quote(storage)}" if storage else "",
+        open_where=f", {storage!r}" if storage else "",
+        test_floor=None if confirmation is None else confirmation.plan.floors.get(test_objective),
         findings=findings(facts, confirmation),
         confirmation=confirmation,
-        winner=winner,
-        on_test_split=on_test_split(results.plan.objective),
+        winner=None if confirmation is None else confirmation.winner,
+        on_test_split=test_objective,
         gallery=[_card(results, facts, row, histories[row.label], WIDTH) for row in facts.best_first[:GALLERY]],
         trials=[_card(results, facts, row, histories[row.label]) for row in sort_rows(facts.rows)],
         counts={state: n for state in STATES if (n := sum(row.state == state for row in facts.rows))},
@@ -121,6 +109,32 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         asked=asked(results),
         about=about(described, facts),
     )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sweeps.engine.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"short": short, "whole": whole, "time": time_of}
+    return environment
+
+
+def _best(results: Results, facts: Facts, histories: dict[str, History], tracked: dict[str, Tracked]) -> dict[str, Any]:
+    """Return what the page says of the best trial. Both dicts hold the records of all trials by label."""
+    best = results.best_so_far
+    if best is None:
+        return {"best": None, "best_seed": None, "best_run": None, "frames": []}
+    history = histories[best.label]
+    return {
+        "best": _card(results, facts, best, history, WIDE),
+        "best_seed": trial_seed(results.plan_of(best).seed, best.number),
+        "best_run": tracked[best.label].run_id,
+        "frames": _frames(results, best, history),
+    }
 
 
 def mark(sweep_id: str) -> str:
@@ -153,27 +167,12 @@ def _frames(results: Results, best: Row, history: History) -> list[tuple[int, st
     return [(step, image) for step, image in found if image]
 
 
-def _inputs(results: Results) -> tuple[str, str]:
-    """Return Python code of inputs for 64 samples of the exported generator, and the output's shape."""
-    structure = results.plan.structure
-    taken = f"torch.randn(64, {structure.latent_dim})"
-    if structure.classes:
-        taken += f", torch.randint({structure.classes}, (64,))"
-    return taken, f"({', '.join(map(str, (64, *structure.sample_shape)))})"
-
-
-def _where(results: Results) -> str:
-    """Return the `--storage` option that a command needs to find the sweep, or an empty text."""
+def _storage(results: Results) -> str:
+    """Return the storage that a command must be given to find the sweep; empty if it finds the sweep by itself."""
     name = results.plan.name
     if sweep_folder(storage_of(None), name) == results.folder:
         return ""
-    return f" --storage {shlex.quote(str(results.folder).removesuffix(f'/{name}'))}"
-
-
-def _open_where(results: Results) -> str:
-    """Return the storage argument that `Sweep.open` needs to find the sweep, or an empty text."""
-    storage = _where(results).removeprefix(" --storage ")
-    return f", {shlex.split(storage)[0]!r}" if storage else ""
+    return str(results.folder).removesuffix(f"/{name}")
 
 
 def _records(tracked: Sequence[Tracked]) -> tuple[int, int]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweeps.engine.plan.confirmation_size import SEEDS, ConfirmationSize
 from sweeps.engine.plan.plan import BOUNDS, Plan, on_test_split
+from sweeps.engine.results.finite import finite
 from sweeps.engine.study.rows import ENDED, Row, sort_rows
 from wgan_core.config import trial_seed
 
@@ -49,13 +50,7 @@ class Interval:
         return cls(mean, mean - half, mean + half, count)
 
     def as_json(self) -> dict[str, float | int | None]:
-        known = self.count > 1
-        return {
-            "mean": self.mean,
-            "low": self.low if known else None,
-            "high": self.high if known else None,
-            "count": self.count,
-        }
+        return dict(finite(asdict(self)))
 
     def __str__(self) -> str:
         bounds = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.engine.plan.options import storage_of, study_storage_of
+from sweeps.engine.plan.options import storage_of, study_storage_of, tracking_uri_given
 from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
 from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri, sqlite_uri
@@ -43,6 +42,15 @@ class Results:
         """Return the best run of the confirmation's winner, else the search's best trial, or None before any score."""
         confirmed = self.confirmation.best if self.confirmation is not None else None
         return confirmed or best_row(self.rows)
+
+    @property
+    def program_use(self) -> tuple[str, str]:
+        """Return Python code of inputs for 64 samples of the exported generator, and the shape of its output."""
+        structure = self.plan.structure
+        inputs = f"torch.randn(64, {structure.latent_dim})"
+        if structure.classes:
+            inputs += f", torch.randint({structure.classes}, (64,))"
+        return inputs, f"({', '.join(map(str, (64, *structure.sample_shape)))})"
 
     @property
     def best(self) -> Row:
@@ -160,7 +168,10 @@ def study_url(folder: Folder, given: str | None) -> str:
     if given:
         return given
     if not folder.is_local:
-        raise UserError(f"a sweep in an object store, {folder}, needs --study-storage: a PostgreSQL URL")
+        raise UserError(
+            f"a sweep in an object store needs a database server for its search; {folder} is one, and none was named: "
+            "give a PostgreSQL URL with --study-storage"
+        )
     return sqlite_uri(folder.file(STUDY_FILE))
 
 
@@ -174,7 +185,7 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     Raises:
         UserError: No address was given, and the sweep was recorded elsewhere or its storage is an object store.
     """
-    asked = os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
+    asked = tracking_uri_given(given)
     if asked:
         return asked
     noted = read_started(folder).tracking_uri

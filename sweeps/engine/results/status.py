@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import Driver, driver_of
@@ -96,7 +97,7 @@ def _trial(folder: Folder, plan: Plan, row: Row, driver: Driver | None) -> Trial
         does=_does(row, driver, has_begun=last_sign is not None),
         critic_updates=row.step,
         score=score,
-        best=_finite(row.value),
+        best=finite(row.value),
         last_sign=last_sign,
         reason=row.reason,
     )
@@ -116,16 +117,12 @@ def _last(spool: Spool, objective: str) -> tuple[float | None, float | None]:
     for name in reversed(spool.segments()):
         match spool.read(name):
             case ReportRecord() as step:
-                return last_sign or step.timestamp_ms / 1000, _finite(step.metrics.get(objective, math.nan))
+                return last_sign or step.timestamp_ms / 1000, finite(step.metrics.get(objective, math.nan))
             case EndRecord(ended_ms=ended):
                 last_sign = ended / 1000
             case StartRecord(started_ms=started):
                 last_sign = last_sign or started / 1000
     return last_sign, score
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def ago(seconds: float) -> str:

@@ -25,7 +25,7 @@ from sweeps.engine.results.leaderboard import COLUMNS, cells, header
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.reporters import Plain
 from sweeps.engine.terminal.text import KEPT
-from sweeps.engine.terminal.view import View, clock, left, line
+from sweeps.engine.terminal.view import View, clock, left
 from wgan_core.errors import printable
 
 GAP = 2
@@ -227,8 +227,7 @@ class LiveView(Plain):
     def ended(self, view: View | None) -> None:
         self._console = None
         self._stack.close()
-        if view is not None:
-            self.say(line(view))
+        super().ended(view)
 
     def _drawn(self) -> RenderableType:
         screen = self._screen

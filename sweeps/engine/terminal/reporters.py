@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import warnings
 from typing import Any
 
 from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.study.rows import Row, sort_rows
 from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.terminal.text import put
-from sweeps.engine.terminal.view import Throttle, View, line, not_known
+from sweeps.engine.terminal.view import Throttle, View, line
 
 
 class Plain(Reporter):
@@ -30,11 +30,11 @@ class Plain(Reporter):
 
     def shows(self, view: View) -> None:
         if self._seldom.is_due(view):
-            self.say(line(view))
+            self._progress(view)
 
     def not_known(self, why: str) -> None:
         if self._seldom.is_due(None):
-            self.say(not_known(why))
+            self.say(f"  progress is not known now: {why}")
 
     def trial_ended(self, row: Row) -> None:
         if row.state == "FAIL":
@@ -42,10 +42,13 @@ class Plain(Reporter):
 
     def ended(self, view: View | None) -> None:
         if view is not None:
-            self.say(line(view))
+            self._progress(view)
 
     def finished(self, ending: Ending) -> None:
         self.say(ending.text())
+
+    def _progress(self, view: View) -> None:
+        self.say(line(view))
 
 
 class Quiet(Reporter):
@@ -65,21 +68,18 @@ class Quiet(Reporter):
             put(str(checkpoint_of(ending.results.folder, best)))
 
 
-class JsonLines(Reporter):
+class JsonLines(Plain):
     """A reporter that prints one JSON object per line.
 
     The field `event` names the kind of line: started, progress, trial, message, finished or error. Each stage begins
     with `started`. The sweep ends with `finished`. Unknown and non-finite values are null.
     """
 
-    def __init__(self) -> None:
-        self._seldom = Throttle()
-
     def say(self, text: str) -> None:
         _put("message", text=text.strip())
 
     def began(self, plan: Plan) -> None:
-        self._seldom = Throttle()
+        super().began(plan)
         _put(
             "started",
             name=plan.name,
@@ -90,20 +90,8 @@ class JsonLines(Reporter):
             floor=plan.floor,
         )
 
-    def shows(self, view: View) -> None:
-        if self._seldom.is_due(view):
-            self._progress(view)
-
-    def not_known(self, why: str) -> None:
-        if self._seldom.is_due(None):
-            self.say(f"progress is not known now: {why}")
-
     def trial_ended(self, row: Row) -> None:
         _put("trial", **_ended(row))
-
-    def ended(self, view: View | None) -> None:
-        if view is not None:
-            self._progress(view)
 
     def finished(self, ending: Ending) -> None:
         results = ending.results
@@ -150,13 +138,4 @@ def _ended(row: Row) -> dict[str, Any]:
 
 
 def _put(event: str, **fields: Any) -> None:
-    put(json.dumps({"event": event, **_finite(fields)}, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by None."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    put(json.dumps({"event": event, **finite(fields)}, allow_nan=False))

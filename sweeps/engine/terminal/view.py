@@ -154,11 +154,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def not_known(why: str) -> str:
-    """Format the message that the trials cannot be read now."""
-    return f"  progress is not known now: {why}"
-
-
 LINE_EVERY_S = 15.0
 # Longest time without a line. Even if nothing has changed, a line shows that the sweep does not hang.
 AT_LEAST_EVERY_S = 300.0

@@ -34,7 +34,7 @@ class Watch:
         session: str = "",
         said: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        self._voice, self._plan, self._rows, self._session = reporter, plan, rows, session
+        self._reporter, self._plan, self._rows, self._session = reporter, plan, rows, session
         self._said, self._passed_on = said, 0
         self._estimate = Estimate(plan)
         # Numbers of the trials whose end is reported or came before this stage; None before the first look.
@@ -44,7 +44,7 @@ class Watch:
         self._began_s = time.monotonic()
 
     def __enter__(self) -> Watch:
-        self._voice.began(self._plan)
+        self._reporter.began(self._plan)
         self._show(self._look())
         self._thread.start()
         return self
@@ -56,7 +56,7 @@ class Watch:
             self._thread.join()
             view = self._look()
         finally:  # Even after a second Ctrl-C, the live view must restore the terminal.
-            self._voice.ended(view)
+            self._reporter.ended(view)
 
     def _run(self) -> None:
         while not self._stopping.wait(REFRESH_S):
@@ -64,22 +64,22 @@ class Watch:
 
     def _show(self, view: View | None) -> None:
         if view is not None:
-            self._voice.shows(view)
+            self._reporter.shows(view)
 
     def _look(self) -> View | None:
         """Read the trials and report messages and ended trials. If that fails, report why and return None."""
         try:
             rows, said = list(self._rows()), self._said()
         except Exception as error:  # A failed reading must not end the sweep.
-            self._voice.not_known(one_line(error))
+            self._reporter.not_known(one_line(error))
             return None
         for text in said[self._passed_on :]:
-            self._voice.say(text)
+            self._reporter.say(text)
         self._passed_on = len(said)
         elapsed_s = time.monotonic() - self._began_s
         over = {row.number for row in rows if row.state in ENDED}
         for row in rows:
             if row.number in over - (over if self._over is None else self._over):
-                self._voice.trial_ended(row)
+                self._reporter.trial_ended(row)
         self._over = over
         return View(self._plan, rows, elapsed_s, self._estimate.look(rows, elapsed_s), self._session)
