@@ -6,6 +6,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from sweeps.engine.doctor.check import Check, failed, ok, refused, warning
 from sweeps.engine.plan.sqlite_file import check_database
@@ -40,7 +41,7 @@ def _file(file: Path, uri: str) -> list[Check]:
     if not file.exists():
         return ok("tracking", f"{file}, which the first sweep makes")
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=ANSWER_S)) as store:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=ANSWER_S)) as store:
             (count,) = store.execute("SELECT COUNT(*) FROM experiments").fetchone()
     except sqlite3.Error as error:
         return failed("tracking", f"{file}: {one_line(error)}", f"it must be MLflow's database: {OTHER}")
