@@ -79,6 +79,6 @@ def _measure_lanes(job: Job, tried: Sequence[int], train: Split, samples: int) -
 
     def of(lanes: int) -> Measurement:
         points = hypers(plan.space, lanes)
-        return measure(plan.structure, data.samples, data.labels, points, device, samples, execution=job.execution)
+        return measure(plan.structure, data, points, samples, execution=job.execution)
 
     return climb(tried, of), there

@@ -22,7 +22,7 @@ from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sweeps.engine.worker.job import Job
-from sweeps.engine.worker.resident import TrainingData, resident
+from sweeps.engine.worker.resident import resident
 from wgan_core.backend import process
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.ranks import ALONE, TIMEOUT_S, LostRank, Ranks, joined
@@ -30,6 +30,7 @@ from wgan_core.config import Trial
 from wgan_core.data import Split
 from wgan_core.errors import one_line
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 from wgan_core.training.means import Sums
 from wgan_core.training.state import TrainingState
 
@@ -60,8 +61,8 @@ class Follower:
         """Replace the trial on the lane. Take the arguments of `Cohort.add`."""
         self._cohort = None
         give_back(self._device)
-        plan, data = self._job.plan, self._data
-        cohort = Cohort(plan.structure, data.samples, plan.grid, self._device, 1, data.labels, ranks=self._ranks)
+        plan = self._job.plan
+        cohort = Cohort(plan.structure, self._data, plan.grid, ranks=self._ranks)
         with self._leaving():
             cohort.add(*trial)
         self._cohort = cohort
@@ -142,10 +143,7 @@ class GroupCohort(Cohort):
     """
 
     def __init__(self, group: RankGroup, job: Job, data: TrainingData) -> None:
-        plan = job.plan
-        super().__init__(
-            plan.structure, data.samples, plan.grid, data.device, 1, data.labels, job.execution, group.ranks
-        )
+        super().__init__(job.plan.structure, data, job.plan.grid, execution=job.execution, ranks=group.ranks)
         self._group = group
 
     def add(

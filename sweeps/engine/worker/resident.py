@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from wgan_core.data import Split
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The training split on a device: `samples` (M, ...), and their class `labels` (M,) or None."""
-
-    samples: Tensor
-    labels: Tensor | None
-
-    @property
-    def device(self) -> torch.device:
-        return self.samples.device
-
+from wgan_core.training.data import TrainingData
 
 _resident: dict[tuple[str, str], TrainingData] = {}
 

@@ -12,9 +12,9 @@ from sweeps.engine.worker.held_trials import HeldTrials
 from sweeps.engine.worker.holder import Holder
 from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.rank_group import GroupCohort, RankGroup
-from sweeps.engine.worker.resident import TrainingData
 from sweeps.engine.worker.scorer import Scorer
 from wgan_core.backend.memory import give_back, is_out_of_memory, what_ran_out
+from wgan_core.training.data import TrainingData
 
 
 class Leaving(Exception):

@@ -10,13 +10,13 @@ from torch import Tensor
 from sweeps.engine.plan.plan import on_test_split
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.worker.job import Job
-from sweeps.engine.worker.resident import TrainingData
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
