@@ -39,6 +39,7 @@ from wgan_core.backend import process
 from wgan_core.backend.memory import give_back
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 N_CRITICS = (1, 2, 3, 4, 5, 6, 8, 10)
 STRUCTURES = {
@@ -74,7 +75,7 @@ class Arm:
 
 
 def _cohort(structure: Structure, data: Tensor, n_critics: Sequence[int]) -> Cohort:
-    cohort = Cohort(structure, data, (NEVER,), data.device, len(n_critics))
+    cohort = Cohort(structure, TrainingData(data), (NEVER,), len(n_critics))
     for number, n_critic in enumerate(n_critics):
         cohort.add(Trial(number, number, Hyper(LAMBDA, RATE, RATE, n_critic, *BETAS)))
     return cohort

@@ -49,6 +49,7 @@ from wgan_core.config import Structure, Trial, report_grid, trial_seed
 from wgan_core.data.mnist import load_mnist
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_z
 
 # What a sweep of so long a budget takes.
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     evaluator = Evaluator.build(dataset, names=["fid"], sample_size=options.samples)
     images = torch.from_numpy(dataset.train.values).to(device)
     search = Search(report_grid(options.budget, REPORTS))
-    cohort = Cohort(structure, images, search.grid, device, min(options.lanes, options.trials))
+    cohort = Cohort(structure, TrainingData(images), search.grid, min(options.lanes, options.trials))
     run(search, cohort, trials_of(options.trials), evaluator, options.threads)
     content = summary(search, evaluator, device, options)
     for name, value in content.items():

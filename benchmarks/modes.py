@@ -48,6 +48,7 @@ from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.pictures import scatter
 from wgan_core.rules.losses import LOSSES, WASSERSTEIN, Loss
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_z
 from wgan_core.training.step import Step
 
@@ -105,7 +106,7 @@ def train(arm: Arm, dataset: Dataset, updates: int, seeds: Sequence[int]) -> Non
     watched = Evaluator.build(dataset, names=MODE_NAMES, sample_size=COUNTED)
     tested = Evaluator.build(dataset, split="test", names=[W1_NAME, *MODE_NAMES], sample_size=COUNTED)
     data, grid = torch.from_numpy(dataset.train.values), report_grid(updates, REPORTS)
-    cohort = Cohort(arm.structure, data, grid, torch.device("cpu"), width=len(seeds))
+    cohort = Cohort(arm.structure, TrainingData(data), grid, width=len(seeds))
     for number in seeds:
         cohort.add(Trial(number, trial_seed(0, number), arm.hyper))
     z = evaluation_z(arm.structure, COUNTED)

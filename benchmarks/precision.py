@@ -37,6 +37,7 @@ from wgan_core.data.dataset import Dataset
 from wgan_core.data.mnist import load_mnist
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_z
 
 REPORTS = 5
@@ -81,7 +82,7 @@ def train(arm: str, seed: int, given: argparse.Namespace, evaluator: Evaluator, 
     preset = MNIST[given.preset]
     structure: Structure = replace(preset.structure_for(dataset.sample_shape, None), precision=precision)
     data, grid = torch.from_numpy(dataset.train.values).to(device), report_grid(given.updates, REPORTS)
-    cohort = Cohort(structure, data, grid, device)
+    cohort = Cohort(structure, TrainingData(data), grid)
     number = seed + given.seeds if arm == AGAIN else seed
     cohort.add(Trial(number, trial_seed(0, number), preset.space.hyper(preset.space.presets[0])))
     z, curve, taken, before = evaluation_z(structure, evaluator.sample_size), {}, [], 0

@@ -28,6 +28,7 @@ from wgan_core.metrics.digits import classify
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.sampling.generator import read_generator
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_labels, evaluation_z
 
 COUNTED = 10_000
@@ -71,7 +72,7 @@ def train_preset(plan: Plan) -> float:
     trial = Trial(0, trial_seed(plan.seed, 0), plan.space.hyper(plan.space.presets[0]))
     labels = None if dataset.train.labels is None else torch.from_numpy(dataset.train.labels)
     data = torch.from_numpy(dataset.train.values)
-    cohort = Cohort(plan.structure, data, plan.grid, torch.device("cpu"), labels=labels)
+    cohort = Cohort(plan.structure, TrainingData(data, labels), plan.grid)
     cohort.add(trial)
     z = evaluation_z(plan.structure, evaluator.sample_size)
     told = None if labels is None else evaluation_labels(plan.structure, labels, evaluator.sample_size)

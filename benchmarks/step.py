@@ -34,6 +34,7 @@ from wgan_core.backend import process
 from wgan_core.backend.process import processor
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 # The widest layer of the nets: the generator's last.
 WIDEST = (BATCH, 1024, 784)
@@ -50,7 +51,7 @@ class Ours:
         structure = Structure("mlp", SHAPE, latent_dim=LATENT, batch_size=BATCH)
         self.iterations = iterations
         block = n_critic * iterations
-        self.cohort = Cohort(structure, data, range(block, 100_000 * block, block), torch.device("cpu"))
+        self.cohort = Cohort(structure, TrainingData(data), range(block, 100_000 * block, block))
         self.cohort.add(Trial(0, 0, Hyper(LAMBDA, RATE, RATE, n_critic, *BETAS)))
 
     def run(self, iterations: int) -> None:

@@ -24,8 +24,8 @@ ALLOWED = {
     "optuna": r"sweeps\.engine\.(doctor\.study|study\.(claims|deaths|pruner|re\w+|rows|st\w+|trials)|charts\.\w+)",
     "optuna.distributions": r"sweeps\.engine\.(study\.claims|plan\.space)",
     "rich": r"sweeps\.engine\.terminal\.live",
-    "ray": r"sweeps\.engine\.(driver\.(lane_probe|script|training|tune_search)|worker\.(rank_group|runner)"
-    r"|doctor\.sharing|cluster\.(connection|drain|imports|local|nodes|notice|use))",
+    "ray": r"sweeps\.engine\.(driver\.(lane_probe|script|training|tune_search)"
+    r"|worker\.(holder|rank_group|runner|trainable)|doctor\.sharing|cluster\.(connection|drain|imports|local|nodes|notice|use))",
     "sweeps": r"sweeps(\..+)?",
 }
 # The packages from the top down. A module imports from packages on its own line and on lines below, never from above.

@@ -13,6 +13,7 @@ from wgan_core.backend.choices import CAPTURED, EAGER, FLOAT32
 from wgan_core.backend.graph import WARM_UPS
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 # No trial gets there.
 NEVER = 10**9
@@ -33,7 +34,7 @@ def cohort_of(
 ) -> Cohort:
     """These trials, a lane each, of the structure of this name. execution: as `Cohort` takes it."""
     structure = Structure(name, SHAPE, latent_dim=LATENT, batch_size=BATCH, dtype=dtype, precision=precision)
-    cohort = Cohort(structure, data, grid, data.device, len(trials), execution=execution)
+    cohort = Cohort(structure, TrainingData(data), grid, len(trials), execution=execution)
     for trial in trials:
         cohort.add(trial)
     return cohort

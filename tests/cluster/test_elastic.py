@@ -62,7 +62,7 @@ def test_a_node_joins_and_is_drained(surroundings: Surroundings, small_data: Pat
     assert len(re.findall(r"is trained again from its last checkpoint: its node is leaving", sweep.out)) == 1
     found = study(tmp_path / "moved", "moves")
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 2
-    assert not any(trial.user_attrs.get("faults") for trial in found)
+    assert not any(trial.user_attrs.get("death", {}).get("faults") for trial in found)
     cluster.process.kill()
 
     surroundings.script(tmp_path / "still", *options).succeeded()

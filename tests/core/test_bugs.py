@@ -34,6 +34,7 @@ from wgan_core.rules.draws import Stream
 from wgan_core.rules.optim import beside
 from wgan_core.training.batches import Batches
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.state import NetworkState, TrainingState
 from wgan_core.training.step import CriticBatch, Step
@@ -319,7 +320,7 @@ def trained(critic: nn.Module, generator: nn.Module, n_critic: int, updates: int
     """Train one trial on points that all differ and lie above 1000, where no fake does."""
     data = 1000 + torch.arange(300 * 2).reshape(300, 2).double()
     with registered(critic, generator) as name:
-        cohort = Cohort(Structure(name, (2,), 2, batch_size=8, dtype="float64"), data, [updates], CPU)
+        cohort = Cohort(Structure(name, (2,), 2, batch_size=8, dtype="float64"), TrainingData(data), [updates])
         cohort.add(Trial(0, 5, replace(HYPER, n_critic=n_critic)))
         cohort.advance()
 
@@ -426,7 +427,7 @@ def test_bug_16_batch_normalisation_in_a_critic_is_refused() -> None:
             with pytest.raises(UserError, match=r"must not normalise over the batch.*'2'.*layer normalisation"):
                 networks.build(structure)
             with pytest.raises(UserError, match="batch normalisation"):
-                Cohort(structure, torch.zeros(4, 1, 8, 8), [1], CPU)
+                Cohort(structure, TrainingData(torch.zeros(4, 1, 8, 8)), [1])
 
 
 def test_bug_16_layer_normalisation_in_a_critic_is_taken() -> None:
@@ -531,7 +532,7 @@ def cohort_of(
     trials: Sequence[Trial], grid: Sequence[int] = (1,), networks_name: str = "mlp", loss: str = "wgan-gp"
 ) -> Cohort:
     structure = Structure(networks_name, (1, 8, 8), latent_dim=6, batch_size=9, dtype="float64", loss=loss)
-    cohort = Cohort(structure, random(50, 1, 8, 8).tanh(), grid, CPU, len(trials))
+    cohort = Cohort(structure, TrainingData(random(50, 1, 8, 8).tanh()), grid, len(trials))
     for trial in trials:
         cohort.add(trial)
     return cohort
@@ -602,7 +603,7 @@ def equals_the_textbook(field: str, updates: int = 1, loss: str = "wgan-gp") -> 
     trials = sweep_of(field)
     cohort = cohort_of(trials, [updates], loss=loss)
     cohort.advance()
-    batches = Drawn(cohort.structure, cohort._data, [17])
+    batches = Drawn(cohort.structure, cohort._data.samples, [17])
     for trial in trials:
         oracle = textbook(cohort.structure, trial, initialise)
         oracle.run(batches, range(updates))
@@ -695,7 +696,7 @@ def test_bug_22_parameters_are_clipped_after_the_update() -> None:
 
 def three_lanes(loss: str) -> tuple[Step, TrainingState, Drawn]:
     cohort = cohort_of(sweep_of("lambda_gp"), loss=loss)
-    batches = Drawn(cohort.structure, cohort._data, [17] * 3)
+    batches = Drawn(cohort.structure, cohort._data.samples, [17] * 3)
     return Step(cohort.structure), cohort._ticks.state, batches
 
 

@@ -25,6 +25,7 @@ from wgan_core.errors import UserError
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +44,7 @@ def empty_cohort(networks: str, width: int) -> Cohort:
     # As many samples as make the linear layers go through oneDNN where it is faster.
     structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=64)
     pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-    return Cohort(structure, pixels, (INTERRUPTED, END), CPU, width)
+    return Cohort(structure, TrainingData(pixels), (INTERRUPTED, END), width)
 
 
 def advance_and_write(cohort: Cohort, folder: Folder) -> None:

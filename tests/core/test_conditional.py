@@ -24,6 +24,7 @@ from wgan_core.sampling.generator import averaged_generator, program, read_gener
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_labels, grid_labels
 from wgan_core.training.state import TrainingState
 
@@ -45,7 +46,7 @@ def pixels() -> Tensor:
 
 
 def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
-    cohort = Cohort(structure, pixels(), grid, CPU, len(trials), LABELS)
+    cohort = Cohort(structure, TrainingData(pixels(), LABELS), grid, len(trials))
     for trial in trials:
         cohort.add(trial)
     return cohort
@@ -182,5 +183,5 @@ def test_what_a_metric_of_classes_wants_is_said() -> None:
 
 def test_classes_need_labels() -> None:
     with pytest.raises(ValueError, match="3 classes need the labels"):
-        Cohort(STRUCTURES["mlp-0"], pixels(), [1], CPU)
+        Cohort(STRUCTURES["mlp-0"], TrainingData(pixels()), [1])
     assert TrainingState.initial(STRUCTURES["mlp-0"], 1, CPU).critic.parameters

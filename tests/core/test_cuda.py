@@ -21,6 +21,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.rules.optim import Rates
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 
 pytestmark = pytest.mark.needs_gpu
 
@@ -62,7 +63,7 @@ def cohort_of(
 ) -> Cohort:
     structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=16, dtype=dtype)
     pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    cohort = Cohort(structure, pixels.to(device), grid, device, len(trials), execution=execution)
+    cohort = Cohort(structure, TrainingData(pixels.to(device)), grid, len(trials), execution=execution)
     for trial in trials:
         cohort.add(trial)
     return cohort

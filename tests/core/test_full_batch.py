@@ -13,6 +13,7 @@ from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
 from wgan_core.networks.network import initialise
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 CPU = torch.device("cpu")
 ROWS = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -46,7 +47,7 @@ def test_a_batch_of_another_size_is_not_full() -> None:
 
 def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
     """The critic's penalty and the generator's gradient go through the softmax of the categorical column."""
-    cohort = Cohort(STRUCTURE, ROWS, [4], CPU)
+    cohort = Cohort(STRUCTURE, TrainingData(ROWS), [4])
     cohort.add(TRIALS[0])
     (report,) = cohort.advance()
     oracle = textbook(STRUCTURE, TRIALS[0], initialise)
@@ -59,12 +60,12 @@ def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
 
 
 def test_lanes_equal_the_same_trials_alone() -> None:
-    together = Cohort(STRUCTURE, ROWS, [6], CPU, width=3)
+    together = Cohort(STRUCTURE, TrainingData(ROWS), [6], width=3)
     for trial in TRIALS:
         together.add(trial)
     together.advance()
     for trial in TRIALS:
-        alone = Cohort(STRUCTURE, ROWS, [6], CPU)
+        alone = Cohort(STRUCTURE, TrainingData(ROWS), [6])
         alone.add(trial)
         alone.advance()
         expected = alone.state_of(trial.number).tensors()

@@ -21,6 +21,7 @@ from wgan_core.networks import network as networks
 from wgan_core.networks.network import initialise
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -110,7 +111,7 @@ def state_after(seed: int) -> TrainingState:
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (the global generator is what must not matter)
     random.seed(seed)
-    cohort = Cohort(structure_of("mlp"), normal(40, 2, 3), [4], CPU)
+    cohort = Cohort(structure_of("mlp"), TrainingData(normal(40, 2, 3)), [4])
     cohort.add(Trial(0, 5, HYPER))
     cohort.advance()
     return cohort.state_of(0)

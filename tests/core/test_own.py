@@ -21,6 +21,7 @@ from wgan_core.networks.layers import LeakyReLU
 from wgan_core.networks.network import initialise, own_digest
 from wgan_core.networks.pairs import PAIRS, Pair, own_pair, register
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
 
 STRUCTURE = Structure("own", (2,), latent_dim=3)
@@ -257,7 +258,7 @@ def test_a_critics_buffers_are_carried_through_updates(monkeypatch: pytest.Monke
     """By each pass of a lane: of samples and of penalised points in a critic update, and of a generator update."""
     monkeypatch.setitem(PAIRS, "counted", Pair(lambda _: Counted(), lambda s: nn.Linear(s.latent_dim, 2)))
     structure = Structure("counted", (2,), latent_dim=3, batch_size=8)
-    cohort = Cohort(structure, points(), [6], torch.device("cpu"), width=2)
+    cohort = Cohort(structure, TrainingData(points()), [6], width=2)
     for number, n_critic in enumerate((1, 3)):
         cohort.add(Trial(number, number, Hyper(10.0, 1e-3, 1e-3, n_critic, 0.5, 0.9)))
     cohort.advance()
@@ -269,7 +270,7 @@ def test_torchs_spectral_norm_finds_the_norm_of_a_critics_weights(monkeypatch: p
     """It takes one step of the power iteration a pass, which is of no use if the vectors it keeps are dropped."""
     monkeypatch.setitem(PAIRS, "spectral", Pair(spectral, lambda s: nn.Linear(s.latent_dim, 2)))
     structure = Structure("spectral", (2,), latent_dim=3, batch_size=8, loss="hinge")
-    cohort = Cohort(structure, points(), [200], torch.device("cpu"))
+    cohort = Cohort(structure, TrainingData(points()), [200])
     cohort.add(Trial(0, 0, Hyper(0.0, 1e-5, 1e-5, 1, 0.0, 0.9)))
     cohort.advance()
     critic = cohort.state_of(0).critic

@@ -19,6 +19,7 @@ from wgan_core.rules import losses
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.state import NetworkState
 
 CPU = torch.device("cpu")
@@ -95,7 +96,7 @@ def samples_of(structure: Structure) -> Tensor:
 
 
 def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
-    cohort = Cohort(structure, samples_of(structure), grid, CPU, len(trials))
+    cohort = Cohort(structure, TrainingData(samples_of(structure)), grid, len(trials))
     for trial in trials:
         cohort.add(trial)
     return cohort

@@ -22,6 +22,7 @@ from wgan_core.networks.network import Network, initialise
 from wgan_core.networks.pairs import PAIRS, Pair, register
 from wgan_core.rules import losses
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ def digits(shape: tuple[int, ...]) -> Tensor:
 
 
 def cohort_of(structure: Structure, grid: list[int], lanes: int) -> Cohort:
-    cohort = Cohort(structure, digits(structure.sample_shape), grid, CPU, lanes)
+    cohort = Cohort(structure, TrainingData(digits(structure.sample_shape)), grid, lanes)
     for trial in TRIALS[:lanes]:
         cohort.add(trial)
     return cohort

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wgan_core.backend.memory import is_out_of_memory
 from wgan_core.config import Hyper, Structure
 from wgan_core.networks.pairs import PAIRS, Pair, register
+from wgan_core.training.data import TrainingData
 from wgan_core.training.probe import capacity, measure
 
 CPU = torch.device("cpu")
@@ -75,7 +76,7 @@ def data(structure: Structure) -> Tensor:
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_what_fits_is_timed(lanes: int) -> None:
     own(Layer)
-    found = measure(TOY, data(TOY), None, [HYPER] * lanes, CPU, samples=10, seconds=0.01)
+    found = measure(TOY, TrainingData(data(TOY)), [HYPER] * lanes, samples=10, seconds=0.01)
     assert found.lanes == lanes
     assert found.updates_per_s is not None
     assert found.updates_per_s > 0
@@ -84,15 +85,15 @@ def test_what_fits_is_timed(lanes: int) -> None:
 
 def test_what_does_not_fit_is_told_and_the_next_can_be_tried() -> None:
     own(Layer)
-    assert measure(TOY, data(TOY), None, [HYPER] * (TOO_MANY + 1), CPU, 10, 0.01).updates_per_s is None
-    assert measure(TOY, data(TOY), None, [HYPER] * TOO_MANY, CPU, 10, 0.01).updates_per_s is not None
+    assert measure(TOY, TrainingData(data(TOY)), [HYPER] * (TOO_MANY + 1), 10, 0.01).updates_per_s is None
+    assert measure(TOY, TrainingData(data(TOY)), [HYPER] * TOO_MANY, 10, 0.01).updates_per_s is not None
 
 
 def test_any_other_error_is_raised() -> None:
     own(Faulty)
-    assert measure(TOY, data(TOY), None, [HYPER], CPU, 10, 0.01).updates_per_s is not None
+    assert measure(TOY, TrainingData(data(TOY)), [HYPER], 10, 0.01).updates_per_s is not None
     with pytest.raises(RuntimeError, match="vmap"):
-        measure(TOY, data(TOY), None, [HYPER] * 2, CPU, 10, 0.01)
+        measure(TOY, TrainingData(data(TOY)), [HYPER] * 2, 10, 0.01)
 
 
 def test_classes_and_lanes_of_several_n_critic() -> None:
@@ -100,7 +101,7 @@ def test_classes_and_lanes_of_several_n_critic() -> None:
     structure = Structure("mlp", (1, 4, 4), latent_dim=3, batch_size=4, classes=3)
     pixels, labels = torch.randint(0, 256, (32, 1, 4, 4), dtype=torch.uint8), torch.arange(32) % 3
     hypers = [Hyper(1.0, 1e-3, 1e-3, n_critic, 0.5, 0.9) for n_critic in (1, 5, 20)]
-    found = measure(structure, pixels, labels, hypers, CPU, 10, 0.0)
+    found = measure(structure, TrainingData(pixels, labels), hypers, 10, 0.0)
     assert found.updates_per_s is not None
 
 
@@ -112,7 +113,7 @@ def test_the_updates_of_all_lanes_are_counted(
     """By a clock on which each part takes a second: cycles of two for so many seconds, or three updates at least."""
     own(Layer)
     monkeypatch.setattr("wgan_core.training.probe.time", SimpleNamespace(perf_counter=itertools.count().__next__))
-    found = measure(TOY, data(TOY), None, [HYPER] * lanes, CPU, 10, seconds)
+    found = measure(TOY, TrainingData(data(TOY)), [HYPER] * lanes, 10, seconds)
     assert found.updates_per_s == lanes * updates
 
 
@@ -143,7 +144,7 @@ def test_memory_of_a_gpu() -> None:
     assert there is not None
     assert there <= 0.5 * torch.cuda.get_device_properties(device).total_memory
     pixels = torch.randint(0, 256, (64, 1, 28, 28), dtype=torch.uint8, device=device)
-    peaks = [measure(structure, pixels, None, [HYPER] * lanes, device, 500, 0.1).peak_bytes for lanes in (1, 64)]
+    peaks = [measure(structure, TrainingData(pixels), [HYPER] * lanes, 500, 0.1).peak_bytes for lanes in (1, 64)]
     assert peaks[0] is not None
     assert peaks[1] is not None
     assert 0 < peaks[0] < peaks[1] < there

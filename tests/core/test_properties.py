@@ -37,6 +37,7 @@ from wgan_core.rules import losses
 from wgan_core.rules.losses import LOSSES, Penalty
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import CriticBatch, Step
@@ -410,7 +411,7 @@ def test_each_lane_is_trained_as_torchs_optimiser_and_scheduler_train_it_alone(
     structure = structure_of(game, optimiser, shape, 4, normalised=False)
     data = torch.randn(30, *shape, dtype=torch.float64, generator=generator_of(seed)) + 1
     trials = [Trial(number, seed + number, hyper) for number, hyper in enumerate(hypers)]
-    cohort = Cohort(structure, data, [6], CPU, len(trials))
+    cohort = Cohort(structure, TrainingData(data), [6], len(trials))
     for trial in trials:
         cohort.add(trial)
     cohort.advance()
@@ -428,7 +429,7 @@ def test_a_rate_that_has_fallen_to_zero_moves_nothing(optimiser: str) -> None:
     """Whatever momentum there is: lane 0 decays over four critic updates, lane 1 over none."""
     structure = structure_of("wgan-gp", optimiser, (3,), 4, normalised=False)
     fading = Hyper(10.0, 1e-3, 1e-3, 2, 0.9, 0.99, decay_updates=4)
-    cohort = Cohort(structure, torch.linspace(-1, 1, 30).double().reshape(10, 3), [4, 8], CPU, 2)
+    cohort = Cohort(structure, TrainingData(torch.linspace(-1, 1, 30).double().reshape(10, 3)), [4, 8], 2)
     for number, hyper in enumerate((fading, replace(fading, decay_updates=0))):
         cohort.add(Trial(number, 5, hyper))
     moved = []

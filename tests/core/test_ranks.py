@@ -30,6 +30,7 @@ from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training import checkpoint, preflight
 from wgan_core.training.checkpoint import STATE, Checkpoint, folder_name
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ CASES = {
 def cohort_of(structure: Structure, together: Ranks = ALONE, grid: tuple[int, ...] = GRID) -> Cohort:
     pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     labels = torch.arange(200) % CLASSES if structure.classes else None
-    return Cohort(structure, pixels, grid, CPU, labels=labels, ranks=together)
+    return Cohort(structure, TrainingData(pixels, labels), grid, ranks=together)
 
 
 def train(cohort: Cohort, folder: Folder) -> None:
@@ -245,7 +246,7 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 def test_several_lanes_over_several_ranks_are_refused() -> None:
     with pytest.raises(ValueError, match="a cohort over 2 ranks has one lane; given 3"):
-        Cohort(PLAIN, torch.zeros(4, 1, 8, 8), GRID, CPU, 3, ranks=Halves())
+        Cohort(PLAIN, TrainingData(torch.zeros(4, 1, 8, 8)), GRID, 3, ranks=Halves())
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from wgan_core.data.splits import SPLITS
 from wgan_core.errors import UserError
 from wgan_core.networks.network import initialise
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 ROWS, STEPS = 40, 12
 RNG = np.random.default_rng(3)
@@ -346,7 +347,7 @@ def test_lanes_equal_the_same_trials_alone_with_all_that_the_networks_may_have()
     trials = [Trial(n, 30 + n, Hyper(weight, 1e-4, 2e-4, 1, 0.5, 0.9)) for n, weight in enumerate((10.0, 0.1, 1.0))]
 
     def trained(together: list[Trial]) -> Cohort:
-        cohort = Cohort(structure, data, [2], torch.device("cpu"), len(together))
+        cohort = Cohort(structure, TrainingData(data), [2], len(together))
         for trial in together:
             cohort.add(trial)
         cohort.advance()

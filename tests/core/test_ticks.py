@@ -21,6 +21,7 @@ from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 from wgan_core.training.ticks import Ticks
@@ -47,7 +48,7 @@ def ticks_of(structure: Structure, width: int, device: torch.device) -> Ticks:
     data = torch.zeros(50, *structure.sample_shape, device=device)
     labels = torch.zeros(50, dtype=torch.int64, device=device) if structure.classes else None
     start = TrainingState.initial(structure, 0, device)
-    ticks = Ticks(Step(structure), structure, data, labels, start.lanes([0] * width), device, True)
+    ticks = Ticks(Step(structure), TrainingData(data, labels), start.lanes([0] * width), True)
     for lane in range(width):
         ticks.put(lane, Trial(lane, lane, HYPER), start, 0)
     return ticks
@@ -129,7 +130,7 @@ def test_counts_run_far_apart_and_lanes_come_and_go() -> None:
     trials = [Trial(n, 50 + n, replace(HYPER, n_critic=n_critic)) for n, n_critic in enumerate((1, 7, 2, 1))]
 
     def cohort(width: int) -> Cohort:
-        return Cohort(structure, data, [5 * step for step in range(1, 30)], torch.device("cpu"), width)
+        return Cohort(structure, TrainingData(data), [5 * step for step in range(1, 30)], width)
 
     together = cohort(3)
     for trial in trials[:3]:

@@ -11,6 +11,7 @@ from wgan_core.networks import network as networks
 from wgan_core.networks.pairs import Pair
 from wgan_core.networks.pairs.mlp import mlp_critic
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 
 SPREAD = 0.02
 LAMBDAS = (0.1, 1.0, 10.0)
@@ -35,7 +36,7 @@ def test_the_trained_critic_reads_the_shift_plus_what_lambda_adds(monkeypatch: p
     monkeypatch.setitem(networks.PAIRS, "shift", pair)
     data = SPREAD * torch.randn(4096, 2, generator=torch.Generator().manual_seed(1)) + torch.tensor([0.6, -0.8])
     structure = Structure("shift", (2,), latent_dim=2, batch_size=64)
-    cohort = Cohort(structure, data, [1000, 1200], torch.device("cpu"), len(LAMBDAS))
+    cohort = Cohort(structure, TrainingData(data), [1000, 1200], len(LAMBDAS))
     for number, lambda_gp in enumerate(LAMBDAS):
         cohort.add(Trial(number, number, Hyper(lambda_gp, 2e-3, 1e-4, NEVER, 0.5, 0.9)))
     cohort.advance()

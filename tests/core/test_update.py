@@ -14,6 +14,7 @@ from wgan_core.networks.network import initialise
 from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
 
 
 def cohort_of(structure: Structure, trials: list[Trial], grid: list[int], width: int | None = None) -> Cohort:
-    cohort = Cohort(structure, pixels(structure.sample_shape), grid, CPU, width or len(trials))
+    cohort = Cohort(structure, TrainingData(pixels(structure.sample_shape)), grid, width or len(trials))
     for trial in trials:
         cohort.add(trial)
     return cohort
@@ -90,7 +91,7 @@ def assert_updates_equal_the_textbook(structure: Structure, trial: Trial) -> Non
             if name.startswith(("generator.parameters.", "generator.buffers."))
         }
         state = TrainingState.from_tensors({name: tensor[None] for name, tensor in {**before, **average}.items()})
-        cohort = Cohort(structure, pixels(structure.sample_shape), [update + 1], CPU)
+        cohort = Cohort(structure, TrainingData(pixels(structure.sample_shape)), [update + 1])
         cohort.add(trial, state, update)
         (report,) = cohort.advance()
         oracle.run(batches, range(update, update + 1))

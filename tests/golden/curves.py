@@ -21,6 +21,7 @@ from torch import Tensor
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
 FOLDER = Path(__file__).parent
@@ -80,7 +81,7 @@ Curves = dict[str, list[float]]
 def run(case: Case) -> Curves:
     """The case trained anew, on the CPU in float64, one update a report."""
     random = np.random.RandomState(SEED)
-    cohort = Cohort(case.structure, data(case, random), range(1, UPDATES + 1), CPU)
+    cohort = Cohort(case.structure, TrainingData(data(case, random)), range(1, UPDATES + 1))
     cohort.add(Trial(0, SEED, case.hyper), initial(case.structure, random))
     means = [cohort.advance()[0].means for _ in range(UPDATES)]
     z = torch.from_numpy(random.standard_normal((3, case.structure.latent_dim)))

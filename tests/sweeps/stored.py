@@ -46,6 +46,10 @@ class Stored:
         """State, parameters and reported values of each trial."""
         return [(trial.state.name, trial.params, trial.intermediate_values) for trial in self.trials()]
 
+    def faults(self) -> list[int]:
+        """How often each trial's process died while it trained alone."""
+        return [trial.user_attrs.get("death", {}).get("faults", 0) for trial in self.trials()]
+
     def reports(self, number: int) -> int:
         return len(self.steps(number))
 

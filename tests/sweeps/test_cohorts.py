@@ -280,7 +280,7 @@ class Sweep:
 
     @property
     def faults(self) -> list[int]:
-        return [trial.user_attrs.get("faults", 0) for trial in self.stored.trials()]
+        return self.stored.faults()
 
     def deaths(self) -> list[str]:
         """The lines that tell of trials that go on."""
@@ -383,7 +383,7 @@ def test_a_trial_that_does_not_fit_alone_fails_with_the_remedy(trapped: Sweep) -
     reason = greedy.user_attrs["reason"]
     assert reason.startswith("does not fit in memory (DefaultCPUAllocator: can't allocate memory: ")
     assert reason.endswith(": give a smaller batch_size, or fewer processes by a smaller --max-concurrent")
-    assert greedy.user_attrs.get("faults", 0) == 0
+    assert trapped.faults[GREEDY] == 0
     assert f"trial {GREEDY} failed: {reason}" in trapped.running.out
     assert 0 < len(greedy.intermediate_values) < 9
     lanes = re.findall(r"^(\d+) lanes do not fit in memory .*: (\d+) from now on", trapped.running.out, re.MULTILINE)

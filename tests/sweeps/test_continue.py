@@ -253,7 +253,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
 ) -> None:
     """Its trial waits again, goes on from its checkpoint, and comes to the same values and weights."""
     stored, _, _ = disturbed
-    assert stored.trials()[0].user_attrs["faults"] == 1
+    assert stored.faults()[0] == 1
     assert_as_undisturbed(stored, undisturbed)
 
 

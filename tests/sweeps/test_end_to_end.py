@@ -37,6 +37,7 @@ from wgan_core.pictures import grid_png
 from wgan_core.sampling.generator import averaged_generator, read_generator
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import grid_z
 
 NAME = "mnist-smoke"
@@ -439,7 +440,7 @@ def test_a_trial_is_what_its_point_of_the_search_trains_to(sweep: Finished) -> N
     data = torch.from_numpy(load_mnist().train.values)
     for trial in sweep.optuna:
         kept = sweep.best_checkpoint(trial.number)
-        cohort = Cohort(plan.structure, data, [kept.critic_updates], torch.device("cpu"))
+        cohort = Cohort(plan.structure, TrainingData(data), [kept.critic_updates])
         cohort.add(Trial(trial.number, trial_seed(plan.seed, trial.number), plan.space.hyper(trial.params)))
         cohort.advance()
         again = cohort.state_of(trial.number).tensors()

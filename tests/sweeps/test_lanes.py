@@ -21,6 +21,7 @@ from sweeps.engine.plan.options import chosen, parse
 from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan, SweepStart, read_started, write_plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.study import Study
+from sweeps.engine.worker.job import Job
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Structure
 from wgan_core.data import Split
@@ -232,7 +233,8 @@ def test_networks_that_cannot_be_trained_side_by_side_are_trained_alone(monkeypa
     plan = Plan("1d", "a", 100, 90, 0, "a", structure, WGAN_GP, "", "", {}, {"a": 1.0})
     said: list[str] = []
     train = Split(np.zeros((8, 2), np.float32), None)
-    assert settle_lanes(None, plan, train, 10, GPU, [{"CPU": 1.0, "GPU": 1.0}], said.append) == 1
+    job = Job(plan, Folder.at("/nowhere"), GPU, {})
+    assert settle_lanes(job, None, train, 10, [{"CPU": 1.0, "GPU": 1.0}], said.append) == 1
     (line,) = said
     assert line.startswith("lanes: 1 a process, as an update of two trials side by side fails: RuntimeError: ")
 
@@ -271,8 +273,10 @@ from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.worker.job import Job
 from wgan_core.config import Structure
 from wgan_core.data import Split
+from wgan_core.data.folder import Folder
 from wgan_core.networks.pairs import Pair, register
 
 class Limited(torch.autograd.Function):
@@ -313,7 +317,8 @@ train = Split(torch.randn(64, 2).numpy(), None)
 for how in ("crowded", "faulty"):
     register(how, pair(how))
     plan = Plan("1d", how, 100, 90, 0, "a", Structure(how, (2,), 3, 4), WGAN_GP, "", "", {}, {"a": 1.0})
-    assert settle_lanes(None, plan, train, 10, Placement(1.0, 1.0), [{"CPU": 1.0, "GPU": 1.0}], print) == 1
+    job = Job(plan, Folder.at("/nowhere"), Placement(1.0, 1.0), {}, pair=pair(how))
+    assert settle_lanes(job, None, train, 10, [{"CPU": 1.0, "GPU": 1.0}], print) == 1
 """
 
 

@@ -20,6 +20,7 @@ from wgan_core.data.toy import load_toy
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.training import checkpoint
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_z
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ def test_a_trial_on_two_gpus_is_the_one_on_one(cluster: Head, surroundings: Surr
     assert plan is not None
     assert kept.critic_updates == plan.budget
     dataset = load_toy("8gaussians")
-    alone = Cohort(plan.structure, torch.from_numpy(dataset.train.values), [plan.budget], torch.device("cpu"))
+    alone = Cohort(plan.structure, TrainingData(torch.from_numpy(dataset.train.values)), [plan.budget])
     alone.add(kept.trial)
     alone.advance()
     evaluator = Evaluator.build(dataset, "validation", sample_size=SMOKE_SAMPLES)

@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.engine.worker.runner import resident
+from sweeps.engine.worker.resident import resident
 from tests.sweeps.processes import Surroundings
+from wgan_core.data import Split
 
 
 def test_the_tensor_is_the_shared_array_itself_and_nothing_warns() -> None:
     """Ray hands every process of a node the same read-only memory; a tensor made of it must not copy it."""
     shared = np.arange(2 * 1 * 4 * 4, dtype=np.uint8).reshape(2, 1, 4, 4)
     shared.flags.writeable = False
-    tensor = resident(shared, "grey", torch.device("cpu"))
-    assert tensor.data_ptr() == shared.ctypes.data
-    assert torch.equal(tensor, torch.arange(32, dtype=torch.uint8).reshape(2, 1, 4, 4))
-    assert resident(shared, "grey", torch.device("cpu")) is tensor
+    split = Split(shared, None)
+    data = resident(split, "grey", torch.device("cpu"))
+    assert data.samples.data_ptr() == shared.ctypes.data
+    assert torch.equal(data.samples, torch.arange(32, dtype=torch.uint8).reshape(2, 1, 4, 4))
+    assert resident(split, "grey", torch.device("cpu")) is data
 
 
 SCRIPT = """
@@ -32,24 +34,25 @@ import torch
 from ray import tune
 
 from sweeps.engine.cluster.connection import connected
-from sweeps.engine.worker.runner import resident
+from sweeps.engine.worker.resident import resident
+from wgan_core.data import Split
 
 
-def lies_in(values):
-    address = resident(values, "ones", torch.device("cpu")).data_ptr()
+def lies_in(split):
+    address = resident(split, "ones", torch.device("cpu")).samples.data_ptr()
     for line in open("/proc/self/maps"):
         first, last = (int(end, 16) for end in line.split()[0].split("-"))
         if first <= address < last:
             return os.getpid(), line.split(maxsplit=5)[-1]
 
 
-def train(config, values):
-    process, file = lies_in(values)
+def train(config, split):
+    process, file = lies_in(split)
     tune.report({"process": process, "file": file})
 
 
 with connected():
-    trainable = tune.with_resources(tune.with_parameters(train, values=np.ones((1000, 1000))), {"CPU": 1})
+    trainable = tune.with_resources(tune.with_parameters(train, split=Split(np.ones((1000, 1000)), None)), {"CPU": 1})
     run = tune.RunConfig(storage_path=sys.argv[1], verbose=0)
     results = tune.Tuner(trainable, tune_config=tune.TuneConfig(num_samples=2), run_config=run).fit()
     for result in results:
@@ -70,6 +73,6 @@ def test_every_process_of_a_node_trains_from_rays_own_memory(surroundings: Surro
 
 
 def test_another_sweep_in_the_same_process_gets_its_own_data() -> None:
-    first, second = np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32)
-    assert resident(first, "zeros", torch.device("cpu")).sum() == 0
-    assert resident(second, "ones", torch.device("cpu")).sum() == 6
+    first, second = (Split(values((3, 2), np.float32), None) for values in (np.zeros, np.ones))
+    assert resident(first, "zeros", torch.device("cpu")).samples.sum() == 0
+    assert resident(second, "ones", torch.device("cpu")).samples.sum() == 6

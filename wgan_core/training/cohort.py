@@ -19,6 +19,7 @@ from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure, Trial
+from wgan_core.training.data import TrainingData
 from wgan_core.training.means import Sums
 from wgan_core.training.samples import draw_samples
 from wgan_core.training.state import TrainingState
@@ -63,11 +64,9 @@ class Cohort:
 
     Args:
         structure: The structure of all trials.
-        data: All real samples (M, ...), uint8 pixels or floats, on `device`.
+        data: The training data, on the device that trains. It needs labels if the structure has classes.
         grid: The report steps, ascending.
-        device: The training device.
         width: Number of lanes.
-        labels: Labels, int64 (M,), on `device`; needed if the structure has classes.
         execution: How a GPU carries out updates, one of `EXECUTIONS`. Several ranks always run operation by operation.
         ranks: Ranks that train one trial together, on one lane. Each rank has a cohort of its own and calls the same
             methods with the same arguments.
@@ -79,20 +78,18 @@ class Cohort:
     def __init__(
         self,
         structure: Structure,
-        data: Tensor,
+        data: TrainingData,
         grid: Sequence[int],
-        device: torch.device,
         width: int = 1,
-        labels: Tensor | None = None,
         execution: str = CAPTURED,
         ranks: Ranks = ALONE,
     ) -> None:
         if execution not in EXECUTIONS:
             raise ValueError(f"execution must be one of {', '.join(EXECUTIONS)}; given {execution!r}")
-        if structure.classes and labels is None:
+        if structure.classes and data.labels is None:
             raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
-        self.structure, self.grid, self.device = structure, tuple(grid), device
-        self._data, self._labels, self._ranks = data, labels, ranks
+        self.structure, self.grid, self.device = structure, tuple(grid), data.device
+        self._data, self._ranks = data, ranks
         # Torch watches the communication of ranks from a thread, which must not query a GPU while a graph is recorded.
         self._is_captured = execution != EAGER and ranks.size == 1
         self._step = Step(structure, ranks)
@@ -226,16 +223,7 @@ class Cohort:
         index = self._lanes.index(None)
         if self._made is None:
             start = state.lanes([0] * self.width)
-            self._made = Ticks(
-                self._step,
-                self.structure,
-                self._data,
-                self._labels,
-                start,
-                self.device,
-                self._is_captured,
-                self._ranks,
-            )
+            self._made = Ticks(self._step, self._data, start, self._is_captured)
         self._ticks.put(index, lane.trial, state, lane.critic_updates)
         self._ticks.means.put(index, since_report)
         self._lanes[index] = lane

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from wgan_core.backend.choices import CAPTURED
 from wgan_core.backend.graph import WARM_UPS
 from wgan_core.backend.memory import give_back, is_out_of_memory
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_labels, evaluation_z
 from wgan_core.training.state import TrainingState
 
@@ -52,10 +52,8 @@ def capacity(device: torch.device, share: float) -> int | None:
 
 def measure(
     structure: Structure,
-    data: Tensor,
-    labels: Tensor | None,
+    data: TrainingData,
     hypers: Sequence[Hyper],
-    device: torch.device,
     samples: int,
     seconds: float = SECONDS,
     execution: str = CAPTURED,
@@ -63,7 +61,7 @@ def measure(
     """Train a cohort with one lane for each of `hypers`, and measure its speed and memory.
 
     Args:
-        structure, data, labels, device, execution: As for `Cohort`.
+        structure, data, execution: As for `Cohort`.
         hypers: Hyper-parameters, one lane each.
         samples: Number of samples to draw from one trial after training, as its scoring does.
         seconds: Approximate duration of the timed training.
@@ -74,17 +72,12 @@ def measure(
     Raises:
         Exception: Training failed for another reason than memory.
     """
+    device = data.device
     give_back(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        speed = _speed(
-            lambda: Cohort(structure, data, (NEVER,), device, len(hypers), labels, execution),
-            hypers,
-            labels,
-            samples,
-            seconds,
-        )
+        speed = _speed(structure, data, hypers, samples, seconds, execution)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -97,10 +90,10 @@ def measure(
 
 
 def _speed(
-    vacant: Callable[[], Cohort], hypers: Sequence[Hyper], labels: Tensor | None, samples: int, seconds: float
+    structure: Structure, data: TrainingData, hypers: Sequence[Hyper], samples: int, seconds: float, execution: str
 ) -> float:
-    cohort = vacant()
-    structure = cohort.structure
+    """Train and return the critic updates per second. Only this function refers to the cohort, so its end frees it."""
+    cohort = Cohort(structure, data, (NEVER,), len(hypers), execution)
     # All lanes share one initial state: drawing hundreds of them would take longer than the training.
     start = TrainingState.initial(structure, 0, cohort.device)
     for number, hyper in enumerate(hypers):
@@ -112,7 +105,7 @@ def _speed(
     once, _ = _train(cohort, cycle)
     cycles = max(math.ceil(LEAST / cycle), math.ceil(seconds / once))
     took, updates = _train(cohort, cycle * cycles)
-    told = None if labels is None else evaluation_labels(structure, labels.cpu(), samples)
+    told = None if data.labels is None else evaluation_labels(structure, data.labels.cpu(), samples)
     cohort.samples(0, evaluation_z(structure, samples), told)
     return len(hypers) * updates / took
 

@@ -50,15 +50,13 @@ class Step:
     """
 
     def __init__(self, structure: Structure, ranks: Ranks = ALONE) -> None:
+        self.structure, self.ranks = structure, ranks
         # Only the networks' arithmetic is used. On the meta device building draws nothing from torch's generator.
         with torch.device("meta"):
             critic, generator = build(structure)
         self._critic = Network(critic, structure.precision)
         self._generator = Network(over_ranks(generator, ranks), structure.precision)
-        self._ranks = ranks
         self._loss = LOSSES[structure.loss]
-        self._optimiser = structure.optimiser
-        self._ema_decay = structure.ema_decay
 
     def update_critic(self, state: TrainingState, lanes: Lanes, batch: CriticBatch) -> Tensors:
         """Make one critic update in every lane. The counts of `lanes` stay those before the update.
@@ -146,14 +144,14 @@ class Step:
         own = dict(zip(names, gradients, strict=True))
         # All ranks need the same order, and files return parameters in any order.
         order = sorted(own)
-        averaged = self._ranks.average([own[name] for name in order] + [each.detach() for each in quantities.values()])
+        averaged = self.ranks.average([own[name] for name in order] + [each.detach() for each in quantities.values()])
         whole = dict(zip(order, averaged, strict=False))
         return [whole[name] for name in own], dict(zip(quantities, averaged[len(order) :], strict=True))
 
     def _shared(self, buffers: Tensors) -> Tensors:
         """Return a critic's buffers after a pass, detached. Over several ranks, average the floating-point buffers."""
         floating = sorted(name for name, tensor in buffers.items() if tensor.is_floating_point())
-        means = self._ranks.average([buffers[name] for name in floating]) if floating else []
+        means = self.ranks.average([buffers[name] for name in floating]) if floating else []
         whole = {**buffers, **dict(zip(floating, means, strict=True))}
         return {name: whole[name].detach() for name in buffers}
 
@@ -168,7 +166,7 @@ class Step:
         """Move the parameters along their gradients, then their averages, if any, towards them."""
         # Match tensors by name: files return them in any order, and no optimiser checks whose moment it gets.
         names = list(network.parameters)
-        mover(self._optimiser, gradients[0].device.type)(
+        mover(self.structure.optimiser, gradients[0].device.type)(
             [network.parameters[name] for name in names],
             gradients,
             [network.first[name] for name in names],
@@ -183,7 +181,7 @@ class Step:
 
         The decay grows as step / (step + 9) with the count of generator updates, up to `ema_decay`.
         """
-        decay = (rates.step / (rates.step + 9)).clamp(max=self._ema_decay)
+        decay = (rates.step / (rates.step + 9)).clamp(max=self.structure.ema_decay)
         return torch.where(rates.due, 1 - decay, 0.0)
 
 

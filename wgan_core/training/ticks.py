@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
 from wgan_core.backend.graph import ProgramRecorder
-from wgan_core.backend.ranks import ALONE, Ranks
-from wgan_core.config import Structure, Trial
+from wgan_core.config import Trial
 from wgan_core.training.batches import BLOCK, Batches
+from wgan_core.training.data import TrainingData
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.means import Means
 from wgan_core.training.state import TrainingState
@@ -27,26 +24,17 @@ class Ticks:
     """State, batches and updates of K lanes. Any lane may be vacant: it is computed too, and its results are discarded.
 
     Args:
-        data, labels: Real samples (M, ...), on `device`, and their labels (M,).
+        step: The updates.
+        data: The training data, on the device that trains.
         start: A state of K lanes. `put` overwrites its values; only its shapes matter.
         is_captured: Whether a GPU records ticks as CUDA graphs.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        structure: Structure,
-        data: Tensor,
-        labels: Tensor | None,
-        start: TrainingState,
-        device: torch.device,
-        is_captured: bool,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        width = start.width
+    def __init__(self, step: Step, data: TrainingData, start: TrainingState, is_captured: bool) -> None:
+        width, device = start.width, data.device
         self.state, self.lanes, self.means = start, Lanes.vacant(width, device), Means(width, device)
         self._step = step
-        self._batches = Batches(structure, data, self.lanes.seeds, labels, ranks)
+        self._batches = Batches(step.structure, data.samples, self.lanes.seeds, data.labels, step.ranks)
         recorder, batches, lanes = ProgramRecorder(device, is_captured), self._batches, self.lanes
         self._critic_alone = recorder.program(self._update_critic_alone)
         self._both = recorder.program(self._update_both)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from sweeps.engine.cluster.connection import connected, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
+from sweeps.engine.cluster.nodes import inventory
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
@@ -40,6 +41,7 @@ from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.worker.job import Job
 from wgan_core.backend.choices import TF32
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
@@ -48,6 +50,7 @@ from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator, SplitName
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.networks.network import own_digest
+from wgan_core.networks.pairs import own_pair
 from wgan_core.training.preflight import check_fit
 
 SAMPLES = 5000
@@ -85,19 +88,20 @@ def run(
             reporter.say(places.line(nodes))
             if plan.structure.precision == TF32 and not places.gpus_per_trial:
                 reporter.say("precision tf32 is of GPUs: trials are trained without one here, as in float32")
-            lanes = options.lanes
-            if lanes is None:
+            pair = own_pair(structure.networks)
+            job = Job(plan, folder, places, inventory(), options.execution, options.lanes or 1, pair)
+            if options.lanes is None:
                 kept = None if first else read_started(folder).lanes
-                size, execution = evaluator.sample_size, options.execution
-                lanes = settle_lanes(kept, plan, dataset.train, size, places, nodes, reporter.say, execution)
-            search = Training(options, folder, places, url, session, dataset, evaluator, reporter, lanes).begin(plan)
+                lanes = settle_lanes(job, kept, dataset.train, evaluator.sample_size, nodes, reporter.say)
+                job = replace(job, lanes=lanes)
+            search = Training(job, url, session, dataset.train, evaluator, reporter).begin(plan)
             opened.result()
-            write_plan(folder, plan, _started(search.training, tracker))
+            write_plan(folder, plan, _started(options, job, tracker))
         except (UserError, KeyboardInterrupt) as error:
             if opened.exception() is None:
                 tracker.stop("FAILED" if isinstance(error, UserError) else "KILLED", {})
             raise
-        results, done = _run(search, tracker, test)
+        results, done = _run(options, search, tracker, test)
     if not done:  # Tune does not raise at the first Ctrl-C: it stops and returns
         raise KeyboardInterrupt
     if results.best_so_far is None:
@@ -105,18 +109,18 @@ def run(
     return results
 
 
-def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
+def _run(options: Options, search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
     """Train until all trials end or the user stops the sweep. Return the results, and whether all trials have ended."""
     training, began = search.training, time.monotonic()
     confirming: Stage | None = None
-    report = Refresher(lambda: open_results(training.options.storage, search.plan.name, training.study_url), tracker)
+    report = Refresher(lambda: open_results(options.storage, search.plan.name, training.study_url), tracker)
     tracker.start()
     try:
         with report:
             search.train()
             rows, done = search.standing()
             if done and test is not None and best_row(rows) is not None:
-                confirming = _begin_confirmation(search, rows, test, tracker)
+                confirming = _begin_confirmation(options, search, rows, test, tracker)
                 confirming.train(test)
     finally:
         results, done = _standing(search, confirming)
@@ -131,23 +135,22 @@ def _run(search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Resul
 
 def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool]:
     """Return the current results, and whether all trials of every started plan have ended."""
-    training = search.training
     rows, done = search.standing()
     if confirming is not None:
         again, done = confirming.standing()
         confirmation: Confirmation | None = Confirmation(confirming.plan, again, rows)
     else:
-        confirmation = read_confirmation(training.folder, rows, training.study_url)
-    return Results(training.folder, search.plan, rows, confirmation), done
+        confirmation = read_confirmation(search.job.folder, rows, search.training.study_url)
+    return Results(search.job.folder, search.plan, rows, confirmation), done
 
 
-def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker: Tracker) -> Stage:
-    options, folder = search.training.options, search.training.folder
+def _begin_confirmation(options: Options, search: Stage, rows: list[Row], test: Evaluator, tracker: Tracker) -> Stage:
     assert options.confirm is not None
+    folder = search.job.folder
     found = read_plan(folder, CONFIRM_FILE)
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
     stage = search.training.begin(plan)  # create the study first: the plan file promises that it exists
-    write_plan(folder, plan, _started(search.training, tracker))
+    write_plan(folder, plan, _started(options, search.job, tracker))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
     search.training.reporter.say(
         f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
@@ -155,9 +158,8 @@ def _begin_confirmation(search: Stage, rows: list[Row], test: Evaluator, tracker
     return stage
 
 
-def _started(training: Training, tracker: Tracker) -> SweepStart:
-    options = training.options
-    return SweepStart(options.script, options.arguments, tracker.shown_uri, training.lanes)
+def _started(options: Options, job: Job, tracker: Tracker) -> SweepStart:
+    return SweepStart(options.script, options.arguments, tracker.shown_uri, job.lanes)
 
 
 def _ask(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import ray
 from ray import tune
 
 from sweeps.engine.cluster.connection import Room, on_this_node
-from sweeps.engine.cluster.nodes import inventory
-from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.driver.tune_search import CohortSearch
-from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.spool import Spool, TrialState
@@ -23,12 +20,11 @@ from sweeps.engine.study.rows import ENDED, Row
 from sweeps.engine.study.study import Study
 from sweeps.engine.terminal.reporter import Reporter
 from sweeps.engine.terminal.watch import Watch
-from sweeps.engine.worker.runner import Job, train_cohort
-from wgan_core.data import Dataset
-from wgan_core.data.folder import Folder
+from sweeps.engine.worker.job import Job
+from sweeps.engine.worker.trainable import train_cohort
+from wgan_core.data import Split
 from wgan_core.errors import UserError, one_line
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.networks.pairs import own_pair
 
 # Seconds within which the study actor answers, unless it waits for its database.
 STUDY_S = 20.0
@@ -36,17 +32,14 @@ STUDY_S = 20.0
 
 @dataclass(frozen=True)
 class Training:
-    """Settings that the search and the confirmation of one sweep share."""
+    """What the search and the confirmation of one sweep share. Their jobs differ in the plan alone."""
 
-    options: Options
-    folder: Folder
-    places: Placement
+    job: Job
     study_url: str
     session: str
-    dataset: Dataset
+    train: Split
     evaluator: Evaluator
     reporter: Reporter
-    lanes: int
 
     def begin(self, plan: Plan) -> Stage:
         """Start the study actor of a plan, new or continued. Raises `UserError` if its storage cannot be opened."""
@@ -57,7 +50,7 @@ class Training:
         except ray.exceptions.RayError as error:
             # If an actor cannot start, Ray's message is the traceback. Its last line holds the cause.
             raise UserError(one_line(error).rpartition("wgan_core.errors.UserError: ")[2]) from error
-        stage = Stage(self, plan, study)
+        stage = Stage(self, replace(self.job, plan=plan), study)
         stage.record_ends()
         return stage
 
@@ -67,8 +60,12 @@ class Stage:
     """A plan in training, with its study actor."""
 
     training: Training
-    plan: Plan
+    job: Job
     study: Any
+
+    @property
+    def plan(self) -> Plan:
+        return self.job.plan
 
     def train(self, test: Evaluator | None = None) -> None:
         """Train until all trials have ended or the user stops the sweep.
@@ -87,7 +84,7 @@ class Stage:
         """Write the missing end records of trials that an earlier driver ended in the study before it died."""
         rows: Sequence[Row] = ray.get(self.study.rows.remote())
         for row in rows:
-            folder = trial_folder(self.training.folder, row.label)
+            folder = trial_folder(self.job.folder, row.label)
             if row.state in ENDED and not Spool(folder).has_ended():
                 TrialStore(folder, self.plan.objective).end(
                     cast("TrialState", row.state), row.reason, row.step, row.test
@@ -107,36 +104,28 @@ class Stage:
             raise TimeoutError("the search waits for its database, for ten minutes at most") from None
 
     def _fit(self, test: Evaluator | None) -> None:
-        plan, places = self.plan, self.training.places
-        pair = own_pair(plan.structure.networks)
-        folder, dataset = self.training.folder, self.training.dataset
-        lanes, threads, gpus = self.training.lanes, places.threads, places.gpus_per_trial
-        job = Job(self.plan, folder, lanes, threads, gpus, inventory(), self.training.options.execution, pair)
+        training, job = self.training, self.job
         trainable = tune.with_parameters(
-            train_cohort,
-            job=job,
-            study=self.study,
-            values=dataset.train.values,
-            labels=dataset.train.labels,
-            evaluator=self.training.evaluator,
-            test=test,
+            train_cohort, job=job, study=self.study, train=training.train, evaluator=training.evaluator, test=test
         )
-        columns = ("trial", *plan.space.ranges) if lanes == 1 else ("trials",)
+        bundles = tune.PlacementGroupFactory(job.places.bundles(), strategy="STRICT_PACK")
+        columns = ("trial", *job.plan.space.ranges) if job.lanes == 1 else ("trials",)
         # Discard Tune's own state: a sweep continues from the study and the storage folder.
         with tempfile.TemporaryDirectory(prefix="wgan-sweeps-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, tune.PlacementGroupFactory(places.bundles(), strategy="STRICT_PACK")),
+                tune.with_resources(trainable, bundles),
                 param_space={name: tune.uniform(0, 1) for name in columns},
                 tune_config=tune.TuneConfig(
-                    search_alg=CohortSearch(
-                        self.study, lanes, folder, plan, Room(places).now, self.training.reporter.say
-                    ),
+                    search_alg=CohortSearch(self.study, job, Room(job.places).now, training.reporter.say),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
                 run_config=tune.RunConfig(
-                    name=plan.name, storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+                    name=job.plan.name,
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
                 ),
             )
             tuner.fit()

@@ -15,41 +15,30 @@ from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.releases import Released
-from wgan_core.data.folder import Folder
+from sweeps.engine.worker.job import Job
 
 
 class CohortSearch(Searcher):
     """Searcher that hands each Tune trial a cohort, and returns the trials of a dead cohort to the study."""
 
-    def __init__(
-        self,
-        study: ActorHandle[Any],
-        lanes: int,
-        folder: Folder,
-        plan: Plan,
-        room: Callable[[], int],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, study: ActorHandle[Any], job: Job, room: Callable[[], int], say: Callable[[str], None]) -> None:
         """Store the arguments.
 
         Args:
             study: The `Study` actor.
-            lanes: Most trials of a cohort.
-            folder: The sweep's folder.
-            plan: The plan of the trials.
+            job: The job of the cohorts.
             room: Function that returns how many cohorts to run at once. The number changes as nodes come and go.
             say: Callback that prints a line for the user.
         """
         # Pass no metric: Tune would require one of every trial, and a trial that fails at its first report has none.
         super().__init__()
-        self._study, self._lanes, self._folder, self._plan = study, lanes, folder, plan
-        self._room, self._say = room, say
+        self._study, self._job, self._room, self._say = study, job, room, say
         # Ids of the nodes that were alive when each cohort was handed out, by Tune trial id.
         self._live: dict[str, set[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles the searcher, though nothing reads that copy. `say` may hold a terminal, which cannot be pickled.
-        return {name: value for name, value in self.__dict__.items() if name != "_say"}
+        return {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         # Ignore Tune's space, which only names the table columns. The study holds the search space.
@@ -60,10 +49,10 @@ class CohortSearch(Searcher):
         free = self._room() - len(self._live)
         if self._live and free < 1:
             return None
-        claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._lanes, max(1, free))))
+        claims = cast("list[Claim]", ray.get(self._study.claim.remote(trial_id, self._job.lanes, max(1, free))))
         if claims:
             self._live[trial_id] = _alive()
-            return config_of(claims, self._plan)
+            return config_of(claims, self._job.plan)
         # A running trial may have to be retried, so the search is over only when all trials have ended.
         done = ray.get(self._study.is_done.remote())
         return cast("dict[str, Any]", Searcher.FINISHED) if done else None
@@ -71,11 +60,11 @@ class CohortSearch(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         before = self._live.pop(trial_id, set())
         lost = before - _alive() if error else set()
-        again: dict[str, list[str]] = {}
+        plan, again = self._job.plan, dict[str, list[str]]()
         for trial in cast("list[Released]", ray.get(self._study.release.remote(trial_id, error, lost))):
-            label = self._plan.label(trial.number)
+            label = plan.label(trial.number)
             if trial.has_failed:
-                kept = TrialStore(trial_folder(self._folder, label), self._plan.objective)
+                kept = TrialStore(trial_folder(self._job.folder, label), plan.objective)
                 kept.end("FAIL", trial.reason, trial.step)
             elif error:
                 again.setdefault(trial.reason, []).append(label)

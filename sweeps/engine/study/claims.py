@@ -80,7 +80,7 @@ class Claims:
 
     def _hold(self, frozen: FrozenTrial, holder: str) -> Claim:
         held_by, death = self._trials.by(holder), death_of(frozen)
-        if death is not None and death.by == held_by:  # the holder's next death is a new one
+        if death.by == held_by:  # the holder's next death is a new one
             self._trials.set(frozen, DEATH, replace(death, by="").as_json())
         self._trials.set(frozen, HOLDER, held_by)
         return self._claim(self._complete(frozen))

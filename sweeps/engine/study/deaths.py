@@ -1,44 +1,63 @@
-"""Rules for the trials of a process that died.
+"""The rule for trials whose process died.
 
-If a process dies, nobody knows which trial of its cohort was the cause, so all of them wait to be retried. If the
-processes of a trial die twice before its next report, the trial is suspected and trains alone until that report. A
-death while it trains alone is its own fault. If every suspect of a death got past its step alone, no trial was the
-cause. The cohort is then taken to need more memory than there is, though no out-of-memory error was seen.
+Nobody knows which trial of a cohort ended its process. So all of them go on together from their last checkpoints. If a
+trial's processes die twice before its next report, the trial is suspected and trains alone until that report. Only a
+death while it trains alone is its own fault, and its third fault ends it as FAIL. If a cohort dies although one of its
+trials got past its suspicion, and no trial is suspected any more, then too many lanes are the cause, and they are
+halved: the system kills a process that takes too much memory without an error that the process could report. The loss
+of a node is no fault of its trials. It is counted apart, because a trial may be what brings its nodes down, and the
+tenth loss ends the trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.study.attributes import DEATH, FAULTS, LOSSES
+from sweeps.engine.study.attributes import DEATH
 
 MAX_FAULTS = 3
-# Losses are limited too, because a trial may be what brings its nodes down.
 MAX_LOSSES = 10
-MOST = {FAULTS: MAX_FAULTS, LOSSES: MAX_LOSSES}
 
 
 @dataclass(frozen=True)
 class Death:
-    """Last death of a trial's process, as the study stores it.
+    """Last death of a trial's process, as the study stores it. The defaults are those of a trial without one.
 
     Attributes:
-        by: Holder that died, as "session/holder".
+        by: Holder that died or was lost last, as "session/holder". Its end is counted only once.
         trials: Number of trials that it held.
         step: Critic updates at the trial's last report before the death.
         suspected: The trial must train alone until its next report.
-        faults: Deaths while the trial trained alone, this one included.
+        faults: Deaths while the trial trained alone.
+        losses: Losses of the trial's nodes.
     """
 
-    by: str
-    trials: int
-    step: int
-    suspected: bool
-    faults: int
+    by: str = ""
+    trials: int = 0
+    step: int = -1
+    suspected: bool = False
+    faults: int = 0
+    losses: int = 0
+
+    def died(self, by: str, trials: int, step: int) -> Death:
+        """Return the record after the holder `by` of this and `trials` - 1 other trials died."""
+        if self.by == by:
+            return self
+        is_alone = trials == 1
+        return Death(by, trials, step, is_alone or self.step == step, self.faults + is_alone, self.losses)
+
+    def lost(self, by: str) -> Death:
+        """Return the record after the node of the holder `by` was lost."""
+        return self if self.by == by else replace(self, by=by, losses=self.losses + 1)
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether the trial has reached its limit of faults or losses."""
+        return self.faults >= MAX_FAULTS or self.losses >= MAX_LOSSES
 
     def reason(self, why: str) -> str:
         """Format the message for the user. `why` is the error that the process reported, if it could report one."""
@@ -53,37 +72,26 @@ class Death:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any] | None) -> Self | None:
-        return None if values is None else cls(**values)
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**values)
 
 
-def after(before: Death | None, by: str, trials: int, step: int, faults: int) -> Death:
-    """Return a trial's record after its holder died. A second call for the same death returns the same record.
-
-    Args:
-        before: Previous record, or None.
-        by: Holder that died.
-        trials: Number of trials that it held.
-        step: Critic updates at the trial's last report.
-        faults: Earlier deaths while the trial trained alone.
-    """
-    if before is not None and before.by == by:
-        return before
-    alone, again = trials == 1, before is not None and before.step == step
-    return Death(by, trials, step, alone or again, faults + alone)
-
-
-def death_of(frozen: FrozenTrial) -> Death | None:
-    """Return the last death of the trial's process, or None."""
-    return Death.from_json(frozen.user_attrs.get(DEATH))
+def death_of(frozen: FrozenTrial) -> Death:
+    return Death.from_json(frozen.user_attrs.get(DEATH, {}))
 
 
 def is_suspected(frozen: FrozenTrial) -> bool:
     """Return whether the trial is suspected and has not reported since that death."""
     death = death_of(frozen)
-    return death is not None and death.suspected and death.step == (frozen.last_step or 0)
+    return death.suspected and death.step == (frozen.last_step or 0)
 
 
-def has_died_out(frozen: FrozenTrial) -> bool:
-    """Return whether the trial has reached its limit of faults or losses."""
-    return any(frozen.user_attrs.get(counted, 0) >= most for counted, most in MOST.items())
+def has_too_many_lanes(held: Sequence[FrozenTrial], running: Sequence[FrozenTrial]) -> bool:
+    """Return whether a holder died of its number of lanes.
+
+    Args:
+        held: The trials that it held, with their records before this death.
+        running: All unfinished trials.
+    """
+    has_cleared = any(death_of(trial).suspected and not is_suspected(trial) for trial in held)
+    return len(held) > 1 and has_cleared and not any(is_suspected(trial) for trial in running)

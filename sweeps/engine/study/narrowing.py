@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.engine.study.attributes import FAULTS, NARROWED, SUSPECTS
-from sweeps.engine.study.deaths import Death, death_of
+from sweeps.engine.study.attributes import NARROWED
 from sweeps.engine.study.trials import Trials
 
 
@@ -29,31 +28,12 @@ class Narrowing:
         """Return the lanes of a new cohort: `most`, or the smallest lane count that any cohort was reduced to."""
         return min([most, *(lanes for _, lanes, _ in self.told())])
 
-    def weigh(self, holder: str, death: Death) -> None:
-        """Halve the lanes if a cohort dies again although every suspect of the last death got past its step alone.
-
-        The system kills a process that takes too much memory without an error that the process could report. With the
-        same number of lanes, the next process would be killed too, without end.
-        """
-        if death.trials == 1:
-            return
-        width = width_for(death.trials, 2 * death.trials)
-        kept = self._study.user_attrs.get(SUSPECTS, {})
-        session, places = kept.get(str(width), ("", {}))
-        if session == self._trials.session and all(self._got_past(int(n), step) for n, step in places.items()):
-            if self.lanes(width) > width // 2:
-                said = f"a process of {death.trials} trials died again, and each trial alone did not"
-                self.narrow(holder, width // 2, f"{said}: {width // 2} lanes from now on")
-            return
-        found = {each.number: death_of(each) for each in self._trials.all()}
-        suspects = {n: each.step for n, each in found.items() if each and each.by == death.by and each.suspected}
-        if suspects:
-            self._study.set_user_attr(SUSPECTS, {**kept, str(width): [self._trials.session, suspects]})
-
-    def _got_past(self, number: int, step: int) -> bool:
-        """Return whether a suspect has reported after `step`, or has ended without a death of its own."""
-        frozen = self._trials.frozen(number)
-        return (frozen.last_step or 0) > step or (frozen.state.is_finished() and not frozen.user_attrs.get(FAULTS))
+    def halve(self, holder: str, trials: int) -> None:
+        """Halve the lanes after a cohort of so many trials died, unless new cohorts already have fewer lanes."""
+        width = width_for(trials, 2 * trials)
+        if self.lanes(width) > width // 2:
+            said = f"a process of {trials} trials died again, and each trial alone did not"
+            self.narrow(holder, width // 2, f"{said}: {width // 2} lanes from now on")
 
 
 def width_for(trials: int, most: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
-from sweeps.engine.study import deaths
-from sweeps.engine.study.attributes import DEATH, HOLDER, LOSSES, REASON
-from sweeps.engine.study.deaths import MOST, Death, death_of, has_died_out
+from sweeps.engine.study.attributes import DEATH, HOLDER, REASON
+from sweeps.engine.study.deaths import Death, death_of, has_too_many_lanes
+from sweeps.engine.study.narrowing import Narrowing
 from sweeps.engine.study.trials import Trials
 
 
@@ -22,65 +23,62 @@ class Released:
     has_failed: bool
 
 
-@dataclass(frozen=True)
-class Release:
-    """A trial to release, and its new number of faults or losses. `death` is None unless the process itself died."""
-
-    told: Released
-    times: int
-    death: Death | None
-
-
 class Releases:
     """Steps of a release. Each step can be repeated without harm."""
 
-    def __init__(self, trials: Trials) -> None:
-        self._trials = trials
+    def __init__(self, trials: Trials, narrowing: Narrowing) -> None:
+        self._trials, self._narrowing = trials, narrowing
 
-    def due(self, holder: str, counted: str, count: int, why: str) -> list[Release]:
-        """Compute the release of each trial that a holder holds, without writing anything.
+    def due(self, holder: str, why: str, died: bool, lost: bool) -> list[tuple[Released, Death]]:
+        """Return the release and the new record of each trial that a holder holds, without writing anything.
 
         Args:
             holder: The holder that is gone.
-            counted: Attribute to count up: `FAULTS` or `LOSSES`.
-            count: Increment, 0 or 1.
             why: Reason that the process gave, if it could give one.
+            died: The holder died, or its node was lost.
+            lost: Its node was lost.
         """
-        held = self._trials.held(holder)
+        held, by = self._trials.held(holder), self._trials.by(holder)
         found = []
         for frozen in held:
-            times, reason, death, before = frozen.user_attrs.get(counted, 0), why, None, death_of(frozen)
-            step = frozen.last_step or 0
-            if count and counted == LOSSES:
-                times += 1
-                reason = f"its node was lost ({times} so far)"
-            elif count:
-                faults = before.faults if before else 0
-                death = deaths.after(before, self._trials.by(holder), len(held), step, faults)
-                times, reason = death.faults, death.reason(why)
-            told = Released(frozen.number, step, reason, bool(count) and times >= MOST[counted])
-            found.append(Release(told, times, death))
+            death, step, reason = death_of(frozen), frozen.last_step or 0, why
+            if lost:
+                death = death.lost(by)
+                reason = f"its node was lost ({death.losses} so far)"
+            elif died:
+                death = death.died(by, len(held), step)
+                reason = death.reason(why)
+            found.append((Released(frozen.number, step, reason, died and death.is_final), death))
         return found
 
-    def record_death(self, number: int, death: Death) -> None:
-        self._trials.set(self._trials.frozen(number), DEATH, death.as_json())
+    def halve_lanes(self, holder: str) -> None:
+        """Halve the lanes if the holder died of too many. Call it before the new records are written."""
+        held = self._trials.held(holder)
+        if has_too_many_lanes(held, self._trials.running()):
+            self._narrowing.halve(holder, len(held))
 
-    def carry_out(self, release: Release, counted: str) -> None:
-        """Let a trial wait again, or end it if it died too often."""
-        frozen = self._trials.frozen(release.told.number)
-        if frozen.state.is_finished():
-            return
-        if frozen.user_attrs.get(counted, 0) != release.times:
-            self._trials.set(frozen, counted, release.times)
-        if release.told.has_failed:  # keep its holder: a trial without one could be handed out before its end
-            self._trials.end(frozen, TrialState.FAIL, release.told.reason)
-        else:
-            self._trials.set(frozen, HOLDER, "")
+    def record(self, due: Sequence[tuple[Released, Death]]) -> None:
+        """Record all deaths before any trial waits again. A repeated release then knows how many died together."""
+        for released, death in due:
+            frozen = self._trials.frozen(released.number)
+            if death_of(frozen) != death:
+                self._trials.set(frozen, DEATH, death.as_json())
+
+    def carry_out(self, due: Sequence[tuple[Released, Death]]) -> None:
+        """Let the trials wait again, or end those that died too often."""
+        for released, _ in due:
+            frozen = self._trials.frozen(released.number)
+            if frozen.state.is_finished():
+                continue
+            if released.has_failed:  # keep its holder: a trial without one could be handed out before its end
+                self._trials.end(frozen, TrialState.FAIL, released.reason)
+            else:
+                self._trials.set(frozen, HOLDER, "")
 
     def ended(self, holder: str) -> list[Released]:
         """Return the trials that failed with this holder, including those of an earlier call whose answer was lost."""
         return [
             Released(each.number, each.last_step or 0, each.user_attrs[REASON], has_failed=True)
             for each in self._trials.all()
-            if each.state is TrialState.FAIL and self._trials.is_held(each, holder) and has_died_out(each)
+            if each.state is TrialState.FAIL and self._trials.is_held(each, holder) and death_of(each).is_final
         ]

@@ -11,12 +11,11 @@ that already arrived. So each method first reads all that it needs, and repeatin
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 
 import optuna
 
 from sweeps.engine.plan.plan import ETA, Plan
-from sweeps.engine.study.attributes import FAULTS, HOLDER, LOSSES
+from sweeps.engine.study.attributes import HOLDER
 from sweeps.engine.study.claims import Claim, Claims
 from sweeps.engine.study.narrowing import Narrowing
 from sweeps.engine.study.patience import Patience
@@ -50,7 +49,7 @@ class Study:
         self._patience.wait(self._trials.check)
         self._narrowing = Narrowing(self._trials)
         self._claims = Claims(self._trials, self._narrowing)
-        self._reports, self._releases = Reports(self._trials), Releases(self._trials)
+        self._reports, self._releases = Reports(self._trials), Releases(self._trials, self._narrowing)
 
     def claim(self, holder: str, count: int, processes: int = 1) -> list[Claim]:
         """Hand out up to `count` trials: interrupted ones first, then new ones. Return an empty list if none waits.
@@ -158,20 +157,14 @@ class Study:
         why, leaves = self._notes.pop(holder, ("killed, or out of memory", False))
         node = self._nodes.pop(holder, None)
         is_lost = node in lost if node is not None else bool(lost)
-        counted = LOSSES if is_lost else FAULTS
-        count = int(died and not leaves)
-        found = self._patience.wait(lambda: self._releases.due(holder, counted, count, why))
-        # Record all deaths before any trial waits again. If the actor restarts in between and retries, the records say
-        # how many trials died together.
-        for each in found:
-            if each.death is not None:
-                self._patience.wait(partial(self._releases.record_death, each.told.number, each.death))
-        if (death := next((each.death for each in found), None)) is not None:
-            self._patience.wait(partial(self._narrowing.weigh, holder, death))
-        for each in found:
-            self._patience.wait(partial(self._releases.carry_out, each, counted))
+        died = died and not leaves
+        due = self._patience.wait(lambda: self._releases.due(holder, why, died, died and is_lost))
+        if died and not is_lost:
+            self._patience.wait(lambda: self._releases.halve_lanes(holder))
+        self._patience.wait(lambda: self._releases.record(due))
+        self._patience.wait(lambda: self._releases.carry_out(due))
         ended = self._patience.wait(lambda: self._releases.ended(holder))
-        told = {each.number: each for each in [*ended, *(each.told for each in found)]}
+        told = {each.number: each for each in [*ended, *(released for released, _ in due)]}
         return [told[number] for number in sorted(told)]
 
     def is_done(self) -> bool:

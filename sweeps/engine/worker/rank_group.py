@@ -10,27 +10,27 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from numpy.typing import NDArray
 from ray.actor import ActorHandle
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from sweeps.engine.worker.job import Job
+from sweeps.engine.worker.resident import resident
 from wgan_core.backend import process
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.ranks import ALONE, TIMEOUT_S, LostRank, Ranks, joined
-from wgan_core.config import Structure, Trial
+from wgan_core.config import Trial
+from wgan_core.data import Split
 from wgan_core.errors import one_line
-from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 from wgan_core.training.means import Sums
 from wgan_core.training.state import TrainingState
 
@@ -41,33 +41,12 @@ POLL_S = 0.5
 GRACE_S = 15.0
 
 
-@dataclass(frozen=True)
-class Task:
-    """Arguments of each rank's cohort. `pair` holds the user's own networks: workers know only the built-in ones."""
-
-    structure: Structure
-    grid: Sequence[int]
-    threads: int
-    pair: Pair | None = None
-
-    def device(self) -> torch.device:
-        """Configure this process and return its device: its one GPU, or the CPU if it has none."""
-        process.configure(self.threads, precision=self.structure.precision)
-        if self.pair is not None:
-            PAIRS[self.structure.networks] = self.pair
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 class Follower:
     """Ray actor that holds one further rank."""
 
-    def __init__(self, task: Task, values: NDArray[Any], labels: NDArray[Any] | None) -> None:
-        self._task, self._device = task, task.device()
-        with warnings.catch_warnings():
-            # Torch warns that Ray's shared memory is read-only. The warning is moot: nothing here writes to the data.
-            warnings.simplefilter("ignore", UserWarning)
-            self._data = torch.from_numpy(values).to(self._device)
-            self._labels = None if labels is None else torch.from_numpy(labels).to(self._device)
+    def __init__(self, job: Job, train: Split) -> None:
+        self._job, self._device = job, job.configure()
+        self._data = resident(train, job.plan.data_digest, self._device)
         self._stack = ExitStack()
         self._ranks: Ranks = ALONE
         self._cohort: Cohort | None = None
@@ -82,8 +61,8 @@ class Follower:
         """Replace the trial on the lane. Take the arguments of `Cohort.add`."""
         self._cohort = None
         give_back(self._device)
-        structure, grid = self._task.structure, self._task.grid
-        cohort = Cohort(structure, self._data, grid, self._device, 1, self._labels, ranks=self._ranks)
+        plan = self._job.plan
+        cohort = Cohort(plan.structure, self._data, plan.grid, ranks=self._ranks)
         with self._leaving():
             cohort.add(*trial)
         self._cohort = cohort
@@ -163,18 +142,9 @@ class GroupCohort(Cohort):
     With followers it has one lane: each trial replaces the one before it.
     """
 
-    def __init__(
-        self,
-        company: RankGroup,
-        structure: Structure,
-        data: torch.Tensor,
-        grid: Sequence[int],
-        device: torch.device,
-        labels: torch.Tensor | None,
-        execution: str,
-    ) -> None:
-        super().__init__(structure, data, grid, device, 1, labels, execution, company.ranks)
-        self._company = company
+    def __init__(self, group: RankGroup, job: Job, data: TrainingData) -> None:
+        super().__init__(job.plan.structure, data, job.plan.grid, execution=job.execution, ranks=group.ranks)
+        self._group = group
 
     def add(
         self,
@@ -183,48 +153,40 @@ class GroupCohort(Cohort):
         critic_updates: int = 0,
         since_report: Sums | None = None,
     ) -> None:
-        with self._company.doing("add", trial, state, critic_updates, since_report):
+        with self._group.doing("add", trial, state, critic_updates, since_report):
             super().add(trial, state, critic_updates, since_report)
 
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
-        with self._company.doing("advance"):
+        with self._group.doing("advance"):
             return super().advance(interrupted)
 
 
 @contextmanager
-def company(
-    size: int,
-    task: Task,
-    values: NDArray[Any],
-    labels: NDArray[Any] | None,
-    device: torch.device,
-    tell: Callable[[str], None],
-) -> Iterator[RankGroup]:
+def rank_group(job: Job, train: Split, device: torch.device, tell: Callable[[str], None]) -> Iterator[RankGroup]:
     """Start a group of ranks on the bundles of this process's placement group. End it with the block.
 
     Args:
-        size: Number of ranks, the leader among them.
-        task: Arguments of each rank's cohort.
-        values: Training samples (M, ...).
-        labels: Class labels (M,) of the training samples, or None.
+        job: The job, which each rank trains.
+        train: The training split.
         device: The leader's device.
         tell: Callback that receives the reason if the leader has to kill itself.
 
     Raises:
         LostRank: A follower died. If a follower raised an error instead, that error is raised.
     """
+    size = job.places.ranks
     if size == 1:
         yield RankGroup(ALONE, [], tell)
         return
-    held = ray.put(values), ray.put(labels)
+    held = ray.put(train)
     actor: Any = ray.remote(num_cpus=0, num_gpus=1)(Follower)
-    group = get_current_placement_group()
-    assert group is not None, "Tune starts a trial in a placement group"
+    placed = get_current_placement_group()
+    assert placed is not None, "Tune starts a trial in a placement group"
     followers: list[ActorHandle[Any]] = []
     try:
         for rank in range(1, size):
-            bundle = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-            followers.append(actor.options(scheduling_strategy=bundle).remote(task, *held))
+            bundle = PlacementGroupSchedulingStrategy(placed, placement_group_bundle_index=rank)
+            followers.append(actor.options(scheduling_strategy=bundle).remote(job, held))
         ray.get([each.ready.remote() for each in followers], timeout=START_S)
         with tempfile.TemporaryDirectory(prefix="wgan-ranks-") as folder:
             meeting = Path(folder, "ranks")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from sweeps.engine.plan.plan import Plan, on_test_split
+from sweeps.engine.plan.plan import on_test_split
 from sweeps.engine.storage.trial_store import TrialStore
+from sweeps.engine.worker.job import Job
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
+from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
@@ -38,22 +39,13 @@ class _Drawn:
 
 
 class Scorer:
-    """Scorer of a plan's trials in the process that trains them."""
+    """Scorer of a job's trials in the process that trains them."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        evaluator: Evaluator,
-        test: Evaluator | None,
-        data: Tensor,
-        labels: Tensor | None,
-        device: torch.device,
-        threads: int,
-    ) -> None:
-        """Take the training `data` and `labels` on `device`, and `test`, which scores on the test split if given."""
-        self._plan, self._evaluator, self._test = plan, evaluator, test
-        self._data, self._device, self._threads = data, device, threads
-        self._labels = None if labels is None else labels.cpu()
+    def __init__(self, job: Job, data: TrainingData, evaluator: Evaluator, test: Evaluator | None) -> None:
+        """Take `test`, which scores on the test split if given."""
+        self._structure, self._threads = job.plan.structure, job.places.threads
+        self._data, self._evaluator, self._test = data, evaluator, test
+        self._labels = None if data.labels is None else data.labels.cpu()
 
     def report(
         self, cohort: Cohort, reports: Sequence[Report], seconds: Mapping[int, float], kept: Mapping[int, TrialStore]
@@ -86,37 +78,37 @@ class Scorer:
         best = kept.best()
         if self._test is None or best is None:
             return {}
-        structure, count = self._plan.structure, self._test.sample_size
+        structure, count, device = self._structure, self._test.sample_size, self._data.device
         told = self._told(count, TEST_SEED)
         z = evaluation_z(structure, count, TEST_SEED)
-        samples = draw_samples(Step(structure), best.state.to(self._device), z, told, self._device)
+        samples = draw_samples(Step(structure), best.state.to(device), z, told, device)
         return {on_test_split(name): value for name, value in self._test.scores(samples, told).items()}
 
     def _draw(self, cohort: Cohort, report: Report, seconds: float, kept: TrialStore) -> _Drawn:
-        number, structure, count = report.trial.number, self._plan.structure, self._evaluator.sample_size
+        number, structure, count = report.trial.number, self._structure, self._evaluator.sample_size
         told = self._told(count)
         samples = cohort.samples(number, evaluation_z(structure, count), told)
         return _Drawn(report, seconds, kept, cohort.state_of(number), samples, told, self._shown(cohort, report.trial))
 
     def _score(self, drawn: _Drawn) -> float:
-        report, structure = drawn.report, self._plan.structure
+        report, structure = drawn.report, self._structure
         scores = self._evaluator.scores(drawn.samples, drawn.labels)
         metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
         metrics["train/generator_updates"] = report.generator_updates
         metrics["train/images_seen"] = report.critic_updates * structure.batch_size
         metrics["train/seconds"] = drawn.seconds
         columns = COLUMNS if structure.classes else None
-        picture = samples_png(drawn.shown, self._data, columns, structure.coding)
+        picture = samples_png(drawn.shown, self._data.samples, columns, structure.coding)
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)
         return drawn.kept.report(checkpoint, metrics, picture)
 
     def _told(self, count: int, *seed: int) -> Tensor | None:
         """Return the class labels for a number of samples, or None without classes."""
-        return None if self._labels is None else evaluation_labels(self._plan.structure, self._labels, count, *seed)
+        return None if self._labels is None else evaluation_labels(self._structure, self._labels, count, *seed)
 
     def _shown(self, cohort: Cohort, trial: Trial) -> Tensor:
         """Generate the samples of a picture from the trial's fixed z; with classes, one row per class."""
-        structure = self._plan.structure
+        structure = self._structure
         told = grid_labels(structure, COLUMNS)
         count = samples_in_picture(structure.sample_shape, structure.coding) if told is None else len(told)
         return cohort.samples(trial.number, grid_z(structure, trial, count), told)

@@ -1,0 +1,113 @@
+"""Trials that a worker holds, from their claim to their end: files, training times, reports and ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.spool import TrialState
+from sweeps.engine.storage.trial_store import TrialStore
+from sweeps.engine.study.claims import Claim
+from sweeps.engine.worker.holder import Holder
+from sweeps.engine.worker.job import Job
+from sweeps.engine.worker.scorer import Scorer
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.cohort import Cohort, Report
+
+# Seconds that a process waits for the study before it saves its trials because its node leaves.
+SAVES_S = 5.0
+
+
+class HeldTrials:
+    """The trials that this process holds. A trial that has ended is no longer among them."""
+
+    def __init__(self, job: Job, holder: Holder, scorer: Scorer, machine: str) -> None:
+        """Take `machine`, a description of the hardware that trains the trials."""
+        self._job, self._holder, self._scorer, self._machine = job, holder, scorer, machine
+        # Both by the trial's number. The seconds are the training time so far.
+        self._stores: dict[int, TrialStore] = {}
+        self._seconds: dict[int, float] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._stores
+
+    def start(self, claim: Claim) -> Checkpoint | None:
+        """Record the start of a trial. Return its last checkpoint, if it has one.
+
+        The process may have died after the checkpoint and before the report to the study. So the report is made again,
+        which may end the trial. A second report of the same step changes nothing.
+        """
+        number, objective, found = claim.trial.number, self._job.plan.objective, self._open(claim)
+        if found is not None and objective in found.scores:
+            self._judge({number: (found.critic_updates, found.scores[objective])}, {})
+        return found
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """End a trial as FAIL that is not on a lane."""
+        found = self._open(claim)
+        self._end(claim.trial.number, found.critic_updates if found else 0, "FAIL", reason)
+
+    def forget(self) -> None:
+        """Let go of all trials. Another process may continue them, or this one from their last checkpoints."""
+        self._stores.clear()
+
+    def report(self, cohort: Cohort, reports: Sequence[Report]) -> dict[int, tuple[int, float]]:
+        """Score and save the trials that reached a report step. End the trials that are stopped, done or failed.
+
+        Returns:
+            Step in critic updates and value of the objective of each trial with a finite score, by number.
+        """
+        self._holder.check([report.trial.number for report in reports])
+        sound = [report for report in reports if not report.problem]
+        for report in sound:
+            self._seconds[report.trial.number] += report.seconds
+        scored = self._scorer.report(cohort, sound, self._seconds, self._stores)
+        values: dict[int, tuple[int, float]] = {}
+        for report in reports:
+            number, step = report.trial.number, report.critic_updates
+            value = scored.get(number, math.nan)
+            if math.isfinite(value):
+                values[number] = step, value
+            else:
+                self._end(number, step, "FAIL", report.problem or f"its score is {value}")
+        self._judge(values, {report.trial.number: report.seconds for report in reports})
+        for number in values.keys() & self._stores.keys():
+            self._stores[number].tidy()
+        return values
+
+    def save(self, cohort: Cohort) -> None:
+        """Save the state of each trial that has trained since its last report."""
+        # Save even without an answer: the node leaves soon, and the study may be waiting for its database.
+        self._holder.check([trial.number for trial in cohort.trials], SAVES_S)
+        for trial in cohort.trials:
+            step, seconds, since_report = cohort.since_report(trial.number)
+            if step and step not in cohort.grid:
+                state, total = cohort.state_of(trial.number), self._seconds[trial.number] + seconds
+                saved = Checkpoint(trial, cohort.structure, step, state, {}, total, since_report)
+                self._stores[trial.number].save(saved)
+
+    def _open(self, claim: Claim) -> Checkpoint | None:
+        number, plan = claim.trial.number, self._job.plan
+        store = TrialStore(trial_folder(self._job.folder, plan.label(number)), plan.objective)
+        found = store.start(claim, self._machine, in_company=self._job.lanes > 1)
+        self._stores[number], self._seconds[number] = store, found.seconds if found else 0.0
+        return found
+
+    def _judge(self, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]) -> None:
+        """Report (step, value) of all given trials to the study, then end the trials that are stopped or done."""
+        if not values:
+            return
+        verdicts = self._holder.report(values, seconds)
+        for number, (step, _) in values.items():
+            if step >= self._job.plan.budget:
+                self._end(number, step, "COMPLETE", "trained for the whole budget")
+            elif verdicts[number]:
+                self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
+
+    def _end(self, number: int, step: int, state: TrialState, reason: str) -> None:
+        store = self._stores.pop(number)
+        test = self._scorer.test_scores(store) if state == "COMPLETE" else {}
+        store.end(state, reason, step, test)
+        self._holder.finish(number, state, reason, test)
+        store.tidy()

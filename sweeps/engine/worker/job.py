@@ -1,0 +1,46 @@
+"""What a worker trains, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from sweeps.engine.cluster.placement import Placement
+from sweeps.engine.plan.plan import Plan
+from wgan_core.backend import process
+from wgan_core.backend.choices import CAPTURED
+from wgan_core.data.folder import Folder
+from wgan_core.networks.pairs import PAIRS, Pair
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, and how it is trained. All workers of a plan get the same job, and pass it on as a whole.
+
+    Attributes:
+        plan: What is searched.
+        folder: The sweep's folder.
+        places: Resources of each process.
+        inventory: Versions and code digests of the driver, which each worker must match.
+        execution: Execution mode of updates on a GPU.
+        lanes: Most trials of a cohort.
+        pair: The user's own networks, or None. Workers know only the built-in ones.
+    """
+
+    plan: Plan
+    folder: Folder
+    places: Placement
+    inventory: dict[str, str]
+    execution: str = CAPTURED
+    lanes: int = 1
+    pair: Pair | None = None
+
+    def configure(self) -> torch.device:
+        """Configure this process and return its device: its one GPU, or the CPU if it has none."""
+        structure, share = self.plan.structure, self.places.gpus_per_trial
+        process.configure(self.places.threads, share, structure.precision)
+        if self.pair is not None:
+            PAIRS[structure.networks] = self.pair
+        # Check the share too: a process without a GPU share may still see the GPUs.
+        return torch.device("cuda" if share > 0 and torch.cuda.is_available() else "cpu")
