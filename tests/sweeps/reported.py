@@ -17,7 +17,7 @@ from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.storage.spool import BestCheckpoint, Spool
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking.note import UploadCursor, write_note
+from sweeps.engine.tracking.note import UploadCursor, write_cursor
 from wgan_core.data.folder import Folder
 
 BEGAN_MS = 1_790_000_000_000
@@ -93,7 +93,7 @@ def write_trial(folder: Folder, plan: Plan, number: int, made: Made, params: Map
         last = max(made.scores, default=0)
         spool.end(made.state, made.reason, began + 10 * last + 500, last, best)  # type: ignore[arg-type]
     names = spool.segments()
-    write_note(own, UploadCursor(run_id=f"run{number}", uploaded=names[: len(names) - made.waiting], **made.note))
+    write_cursor(own, UploadCursor(run_id=f"run{number}", uploaded=names[: len(names) - made.waiting], **made.note))
 
 
 def png(seed: int) -> bytes:

@@ -40,7 +40,7 @@ from sweeps.engine.storage.spool import Spool
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.client import Client
-from sweeps.engine.tracking.note import NOTE_NAME, read_note
+from sweeps.engine.tracking.note import CURSOR_FILE, read_cursor
 from sweeps.engine.tracking.tracker import Tracker
 from tests.sweeps.finished import Finished, finish
 from wgan_core.config import Hyper, Structure, Trial
@@ -310,7 +310,7 @@ def test_files_go_to_no_other_folder(sweep: Finished, secrets: Path, table: str)
     with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
         database.execute(f"UPDATE {table} SET {column} = ?", [secrets.as_uri()])
     for number in range(3):
-        (sweep.storage / f"sweep/trials/{number}/{NOTE_NAME}").unlink()
+        (sweep.storage / f"sweep/trials/{number}/{CURSOR_FILE}").unlink()
     assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
 
 
@@ -323,7 +323,7 @@ def test_files_and_credentials_go_to_no_other_server(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
         database.execute("UPDATE runs SET artifact_uri = ?", [address.replace("http", scheme)])
-    (sweep.storage / f"sweep/trials/1/{NOTE_NAME}").unlink()
+    (sweep.storage / f"sweep/trials/1/{CURSOR_FILE}").unlink()
     assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
     assert asked == []
 
@@ -338,7 +338,7 @@ def test_files_are_not_written_through_links_among_the_artifacts(sweep: Finished
     shutil.rmtree(images)
     images.symlink_to(secrets, target_is_directory=True)
     for number in range(3):
-        (sweep.storage / f"sweep/trials/{number}/{NOTE_NAME}").unlink()
+        (sweep.storage / f"sweep/trials/{number}/{CURSOR_FILE}").unlink()
     assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
 
 
@@ -524,9 +524,9 @@ def test_only_a_sweep_script_of_this_package_is_run_unasked(
 
 
 def test_a_note_does_not_put_a_program_into_what_is_shown(sweep: Finished) -> None:
-    note = sweep.storage / "sweep/trials/1" / NOTE_NAME
+    note = sweep.storage / "sweep/trials/1" / CURSOR_FILE
     rewrite(note, model_uri='models:/m-1")\nimport os; os.system("true")\n#')
-    assert read_note(Folder.at(note.parent)).model_uri is None
+    assert read_cursor(Folder.at(note.parent)).model_uri is None
 
 
 # Terminals

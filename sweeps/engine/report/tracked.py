@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.storage.history import History
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.tracking.note import read_note
+from sweeps.engine.tracking.note import read_cursor
 from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
 
@@ -47,7 +47,7 @@ def read_tracked(folder: Folder, history: History) -> Tracked:
     """
     label, names = history.label, list(history.segments)
     try:
-        note = read_note(trial_folder(folder, label))
+        note = read_cursor(trial_folder(folder, label))
     except OSError as error:
         return Tracked(label, None, len(names), names, [], {}, one_line(error))
     uploaded = set(note.uploaded)

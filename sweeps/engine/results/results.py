@@ -16,7 +16,7 @@ from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.results.leaderboard import best_row, checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.study.rows import Row, read_rows
-from sweeps.engine.tracking.note import read_note
+from sweeps.engine.tracking.note import read_cursor
 from wgan_core.data.folder import Folder
 from wgan_core.errors import HIDDEN, UserError, one_line, shortened
 
@@ -80,7 +80,7 @@ class Results:
         For a run of the confirmation's winner, add the items of `confirmed_as_json`.
         """
         try:
-            tracked = read_note(trial_folder(self.folder, row.label))
+            tracked = read_cursor(trial_folder(self.folder, row.label))
         except OSError as error:
             raise UserError(
                 f"a trial's note must be a file that can be read; {one_line(error)}: check --storage"

@@ -15,7 +15,7 @@ from sweeps.engine.storage.spool import EndRecord, Param, StartRecord
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 
-NOTE_NAME = "mlflow.json"
+CURSOR_FILE = "mlflow.json"
 INTERRUPTED = "interrupted"
 """Value of `UploadCursor.end` for a trial that had not ended when the sweep stopped."""
 
@@ -70,32 +70,32 @@ class UploadCursor:
         return {"metrics.dropped": said} if said else {}
 
 
-def read_note(folder: Folder) -> UploadCursor:
+def read_cursor(folder: Folder) -> UploadCursor:
     """Read a trial's upload cursor. If there is no valid one, return an empty one: then all is uploaded again."""
     try:
-        noted = UploadCursor(**folder.json(NOTE_NAME))
-        return noted if _is_note(noted) else UploadCursor()
+        cursor = UploadCursor(**folder.json(CURSOR_FILE))
+        return cursor if _is_valid(cursor) else UploadCursor()
     except UserError:
         raise
     except (FileNotFoundError, TypeError, ValueError):
         return UploadCursor()
 
 
-def _is_note(noted: UploadCursor) -> bool:
-    texts = {_ID: (noted.run_id, noted.model_id, noted.model_uri), IMAGE: (noted.last_image,)}
+def _is_valid(cursor: UploadCursor) -> bool:
+    texts = {_ID: (cursor.run_id, cursor.model_id, cursor.model_uri), IMAGE: (cursor.last_image,)}
     return (
         all(each is None or form.fullmatch(each) for form, given in texts.items() for each in given)
-        and all(isinstance(each, list) for each in (noted.uploaded, noted.missing))
-        and all(isinstance(name, str) for name in (*noted.uploaded, *noted.missing))
-        and all(isinstance(each, dict) for each in (noted.counts, noted.latest, noted.dropped))
-        and isinstance(noted.end, str)
-        and (noted.best is None or isinstance(noted.best, int | float))
+        and all(isinstance(each, list) for each in (cursor.uploaded, cursor.missing))
+        and all(isinstance(name, str) for name in (*cursor.uploaded, *cursor.missing))
+        and all(isinstance(each, dict) for each in (cursor.counts, cursor.latest, cursor.dropped))
+        and isinstance(cursor.end, str)
+        and (cursor.best is None or isinstance(cursor.best, int | float))
     )
 
 
-def write_note(folder: Folder, note: UploadCursor) -> None:
+def write_cursor(folder: Folder, cursor: UploadCursor) -> None:
     """Write a trial's upload cursor to its folder."""
-    folder.write(NOTE_NAME, json.dumps(asdict(note)).encode())
+    folder.write(CURSOR_FILE, json.dumps(asdict(cursor)).encode())
 
 
 def best_key(objective: str) -> str:

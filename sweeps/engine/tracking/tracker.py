@@ -131,7 +131,7 @@ class Tracker:
                 self._warn(in_short(error))
                 return False
             for label, trial in self._sorted():
-                if not full and (trial.note.ended or label in self._failed):
+                if not full and (trial.cursor.ended or label in self._failed):
                     continue
                 if time.monotonic() > self._deadline or not self._upload(store, label, trial):
                     return False
@@ -188,11 +188,11 @@ class Tracker:
 
     def run_ids(self) -> dict[str, str]:
         """Return the MLflow run id of each trial that has a run, by trial label."""
-        return {label: run for label, trial in self._sorted() if (run := trial.note.run_id)}
+        return {label: run for label, trial in self._sorted() if (run := trial.cursor.run_id)}
 
     def model_uris(self) -> dict[str, str]:
         """Return the MLflow model URI (`models:/m-...`) of each trial that has a model, by trial label."""
-        return {label: uri for label, trial in self._sorted() if (uri := trial.note.model_uri)}
+        return {label: uri for label, trial in self._sorted() if (uri := trial.cursor.model_uri)}
 
     def ui_command(self) -> str:
         """Return the `sweeps serve-ui` command that shows the sweep, or the URL if the store is a server."""
@@ -332,7 +332,7 @@ class Tracker:
         tags["mlflow.sync.reason"] = "; ".join(f"trial {label}: {said}" for label, said in shortfalls.items()) or "-"
         store.log(store.parent_id, self._new_points(store, store.parent_id, summary), tags=tags)
         for label, metrics in trials.items():
-            if (run_id := self._trials[label].note.run_id) is not None:
+            if (run_id := self._trials[label].cursor.run_id) is not None:
                 store.log(run_id, self._new_points(store, run_id, metrics))
         if status == "FINISHED":
             means = {key for metrics in trials.values() for key in metrics if not key.endswith(BOUNDS)}
@@ -372,10 +372,10 @@ class Tracker:
         holds the number of trials.
         """
         searched = [trial for label, trial in self._trials.items() if role_of(label) == "trial"]
-        scored = [trial for trial in searched if trial.note.best is not None and trial.note.ended]
+        scored = [trial for trial in searched if trial.cursor.best is not None and trial.cursor.ended]
         key = f"best of {len(scored)}"
         try:
-            for trial in sorted(scored, key=lambda trial: trial.note.best or 0.0)[:_LEADERS]:
+            for trial in sorted(scored, key=lambda trial: trial.cursor.best or 0.0)[:_LEADERS]:
                 trial.show(store, f"samples/{key}", f"film/{key}")
         except Exception as error:
             _log.warning("MLflow has not all samples of the best trials: %s", in_short(error))
@@ -409,6 +409,6 @@ class Tracker:
             params=trial.params if trial else {},
             searched=self._searched,
             checkpoint=str(summary.get("best.checkpoint", "")),
-            model_uri=trial.note.model_uri if trial else None,
+            model_uri=trial.cursor.model_uri if trial else None,
             has_picture=small is not None,
         )
