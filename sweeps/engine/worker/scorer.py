@@ -12,8 +12,8 @@ from sweeps.engine.plan.plan import Plan, on_test_split
 from sweeps.engine.storage.trial_store import TrialStore
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
+from wgan_core.kinds import kind_of
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
@@ -53,6 +53,7 @@ class Scorer:
         """Take the training `data` and `labels` on `device`, and `test`, which scores on the test split if given."""
         self._plan, self._evaluator, self._test = plan, evaluator, test
         self._data, self._device, self._threads = data, device, threads
+        self._kind = kind_of(plan.structure.sample_shape, plan.structure.coding)
         self._labels = None if labels is None else labels.cpu()
 
     def report(
@@ -106,7 +107,7 @@ class Scorer:
         metrics["train/images_seen"] = report.critic_updates * structure.batch_size
         metrics["train/seconds"] = drawn.seconds
         columns = COLUMNS if structure.classes else None
-        picture = samples_png(drawn.shown, self._data, columns, structure.coding)
+        picture = self._kind.picture(drawn.shown, self._data, columns)
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)
         return drawn.kept.report(checkpoint, metrics, picture)
 
@@ -118,5 +119,5 @@ class Scorer:
         """Generate the samples of a picture from the trial's fixed z; with classes, one row per class."""
         structure = self._plan.structure
         told = grid_labels(structure, COLUMNS)
-        count = samples_in_picture(structure.sample_shape, structure.coding) if told is None else len(told)
+        count = self._kind.in_picture if told is None else len(told)
         return cohort.samples(trial.number, grid_z(structure, trial, count), told)
