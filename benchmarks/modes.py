@@ -42,10 +42,10 @@ from wgan_core.backend.process import processor
 from wgan_core.config import Hyper, Structure, Trial, report_grid, trial_seed
 from wgan_core.data.dataset import Dataset
 from wgan_core.data.toy import MIXTURES, load_toy
+from wgan_core.kinds.points import scatter
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODE_NAMES, MODES_NAME, W1_NAME
 from wgan_core.networks.pairs import PAIRS, Pair
-from wgan_core.pictures import scatter
 from wgan_core.rules.losses import LOSSES, WASSERSTEIN, Loss
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData

@@ -50,7 +50,8 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sampling",),
         ("training",),
         ("networks",),
-        ("metrics", "pictures"),
+        ("metrics",),
+        ("kinds",),
         ("config",),
         ("data",),
         ("backend",),
@@ -210,7 +211,7 @@ def test_the_pickle_rule_sees_what_it_should(source: str, count: int) -> None:
 
 def test_the_order_rule_sees_what_it_should() -> None:
     assert upward({"wgan_core.training.step": {"wgan_core.rules.draws"}}) == []
-    assert upward({"wgan_core.metrics.own": {"wgan_core.pictures.canvas"}}) == []
+    assert upward({"wgan_core.metrics.own": {"wgan_core.metrics.specs"}}) == []
     assert len(upward({"wgan_core.rules.draws": {"wgan_core.training.step"}})) == 1
     assert len(upward({"sweeps.engine.study.rows": {"sweeps.engine.results.status"}})) == 1
     assert len(upward({"wgan_core.new": {"wgan_core.errors"}})) == 1

@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from wgan_core import kinds
     from wgan_core.data.rows import rows_of
     from wgan_core.sampling.generator import sampler
 
@@ -48,12 +49,13 @@ def run(given: argparse.Namespace) -> None:
         raise UserError(f"--draws must be a whole number >= 1; given {given.draws}: give --draws {DRAWS}, for example")
     results = open_results(given.storage, given.name, given.study_storage)
     structure = results.plan.structure
-    coding = structure.coding
-    if coding is None or structure.classes or len(structure.sample_shape) > 1:
+    kind = kinds.kind_of(structure.sample_shape, structure.coding)
+    if not isinstance(kind, kinds.Table) or structure.classes:
         raise UserError(
             f"sweeps downstream is for rows of a table; {given.name!r} is a sweep on {results.plan.data}: "
             "name one of sweeps/tabular.py"
         )
+    coding = kind.coding
     problem = Problem.of(_splits(results.plan, coding, given.data), coding)
     draw = sampler(best_checkpoint(results))
 

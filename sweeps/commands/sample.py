@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint
@@ -14,7 +13,6 @@ from wgan_core.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-PICTURE, ROWS = "samples.png", "rows.parquet"
 COUNT = 64
 # Most classes that a picture shows if neither `--label` nor `--n` is given.
 MOST = 1_000
@@ -35,14 +33,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label", type=whole_number, help="class, for a conditional generator (default: all classes)")
     parser.add_argument(
-        "--out", help=f"file to write: PNG of images, .parquet or .csv of rows (default: {PICTURE}, or {ROWS})"
+        "--out",
+        help="file to write: PNG of images, .parquet or .csv of rows (default: samples.png, or rows.parquet)",
     )
     parser.add_argument("--seed", type=whole_number, default=0, help="seed of the samples")
 
 
 def run(given: argparse.Namespace) -> None:
-    from wgan_core.data.rows import WRITERS, check_rows_file, rows_of, write_rows
-    from wgan_core.pictures import grid_png, is_image
+    from wgan_core.kinds import kind_of
     from wgan_core.sampling.generator import sampler
 
     if given.n is not None:
@@ -56,34 +54,12 @@ def run(given: argparse.Namespace) -> None:
         )
     told = _told(structure, given.label, given.n)
     count = len(told) if told is not None else given.n or COUNT
-    if structure.coding is not None:
-        out = Path(ROWS if given.out is None else given.out)
-        check_rows_file(out)
-        write_rows(rows_of(sampler(found)(count, given.seed, told), structure.coding), out)
-        print(f"{count} rows in {out}")
-    elif is_image(structure.sample_shape):
-        out = Path(PICTURE if given.out is None else given.out)
-        if out.suffix in WRITERS:
-            raise UserError(f"--out must be a PNG file, as these samples are images; given {out}: give --out {PICTURE}")
-        # Each row of the picture shows one class.
-        columns = count // structure.classes if structure.classes and given.label is None else None
-        _write(grid_png(sampler(found)(count, given.seed, told), columns), out)
-        print(f"{count} samples in {out}")
-    else:
-        raise UserError(
-            f"sweeps sample draws images, and writes rows of tables; these samples have the shape "
-            f"{structure.sample_shape}: take `sweeps export` and its program, or look at the pictures in MLflow"
-        )
-
-
-def _write(picture: bytes, out: Path) -> None:
-    try:
-        out.write_bytes(picture)
-    except OSError as error:
-        raise UserError(
-            f"--out must be a file that can be written; {out}: {error.strerror}: "
-            "name one in a folder that is there and yours"
-        ) from error
+    kind = kind_of(structure.sample_shape, structure.coding)
+    out = kind.export_path(given.out)
+    # Each row of a picture shows one class.
+    columns = count // structure.classes if structure.classes and given.label is None else None
+    kind.export(sampler(found)(count, given.seed, told), out, columns)
+    print(f"{count} {kind.exported} in {out}")
 
 
 def _told(structure: Structure, label: int | None, count: int | None) -> Tensor | None:

@@ -12,12 +12,18 @@ from torch import Tensor
 from wgan_core.data.coding import Coding, Column
 from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
-from wgan_core.pictures import BLUE, GREY, SIDE, grid_png, samples_in_picture, samples_png
+from wgan_core.kinds import kind_of
+from wgan_core.kinds.canvas import BLUE, GREY, SIDE
+from wgan_core.kinds.images import grid_png
 
 
 @pytest.fixture(scope="module")
 def real() -> Tensor:
     return torch.from_numpy(load_toy("8gaussians").train.values)
+
+
+def picture_of(samples: Tensor, real: Tensor, columns: int | None = None, coding: Coding | None = None) -> bytes:
+    return kind_of(tuple(real.shape[1:]), coding).picture(samples, real, columns)
 
 
 def pixels(picture: bytes) -> NDArray[np.uint8]:
@@ -32,41 +38,41 @@ def is_colour(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArr
 @pytest.mark.parametrize("shape", [(9, 1, 5, 4), (5, 3, 4, 4)])
 def test_images_stand_in_the_grid_whatever_the_data(shape: tuple[int, ...]) -> None:
     samples = torch.rand(shape) * 2 - 1
-    assert samples_png(samples, torch.zeros(3, *shape[1:], dtype=torch.uint8)) == grid_png(samples)
-    assert samples_png(samples, samples, columns=2) == grid_png(samples, 2)
-    assert samples_in_picture(shape[1:]) == 64
+    assert picture_of(samples, torch.zeros(3, *shape[1:], dtype=torch.uint8)) == grid_png(samples)
+    assert picture_of(samples, samples, columns=2) == grid_png(samples, 2)
+    assert kind_of(shape[1:]).in_picture == 64
 
 
 def test_points_lie_over_the_real_ones_on_axes_that_the_samples_do_not_move(real: Tensor) -> None:
     """One sample at the first centre, to the right of the middle: 8 grey spots become 7 and one with blue in it."""
     at_first = torch.tensor([[2 / 1.414, 0.0]])
-    picture = pixels(samples_png(at_first, real))
+    picture = pixels(picture_of(at_first, real))
     assert picture.shape == (SIDE, SIDE, 3)
     rows, columns = np.nonzero(is_colour(picture, BLUE))
     assert len(rows) == 4
     assert abs(rows.mean() - SIDE / 2) < 4
     assert 0.9 * SIDE < columns.mean() < SIDE - 20
-    shifted = pixels(samples_png(at_first - 0.4, real))
+    shifted = pixels(picture_of(at_first - 0.4, real))
     grey = is_colour(picture, GREY) & is_colour(shifted, GREY)
     assert grey.sum() > 0.99 * is_colour(shifted, GREY).sum()
 
 
 def test_the_second_axis_points_up(real: Tensor) -> None:
-    rows, columns = np.nonzero(is_colour(pixels(samples_png(torch.tensor([[0.0, 1.0]]), real)), BLUE))
+    rows, columns = np.nonzero(is_colour(pixels(picture_of(torch.tensor([[0.0, 1.0]]), real)), BLUE))
     assert rows.mean() < SIDE / 4
     assert abs(columns.mean() - SIDE / 2) < 4
 
 
 def test_points_outside_are_on_the_edge_and_those_not_finite_are_left_out(real: Tensor) -> None:
     outside = torch.tensor([[50.0, 0.0], [torch.nan, 0.0], [0.0, torch.inf]])
-    rows, columns = np.nonzero(is_colour(pixels(samples_png(outside, real)), BLUE))
+    rows, columns = np.nonzero(is_colour(pixels(picture_of(outside, real)), BLUE))
     assert columns.min() >= SIDE - 3
     assert abs(rows.mean() - SIDE / 2) < 4
-    assert not is_colour(pixels(samples_png(outside[1:], real)), BLUE).any()
+    assert not is_colour(pixels(picture_of(outside[1:], real)), BLUE).any()
 
 
 def test_data_that_is_one_point_has_a_picture() -> None:
-    assert is_colour(pixels(samples_png(torch.ones(3, 2), torch.ones(7, 2))), BLUE).sum() == 4
+    assert is_colour(pixels(picture_of(torch.ones(3, 2), torch.ones(7, 2))), BLUE).sum() == 4
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (258,), (2, 5, 5), (4, 4, 4, 4)])
@@ -74,13 +80,13 @@ def test_anything_else_is_rows_of_grey_beside_real_rows(shape: tuple[int, ...]) 
     """The extremes of each column of the real data are black and white; what is not finite stands for 0."""
     values = torch.rand(500, *shape)
     samples = values[torch.arange(64) * 500 // 64]  # the very rows that are shown of the real data
-    picture = pixels(samples_png(samples, values))
+    picture = pixels(picture_of(samples, values))
     half = picture.shape[1] // 2
     assert picture.ndim == 2
     assert picture.shape[0] == 64 * (SIDE // 64)
     assert {int(picture[:, :half].min()), int(picture[:, :half].max())} == {0, 255}
     samples[0] = torch.nan
-    assert pixels(samples_png(samples, values)).shape == picture.shape
+    assert pixels(picture_of(samples, values)).shape == picture.shape
 
 
 def halves(picture: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -94,8 +100,8 @@ def halves(picture: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bo
 def test_sequences_are_lines_beside_as_many_real_ones() -> None:
     """The very same sequences on both sides: the same strokes, in blue and in grey."""
     values = torch.randn(24, 1, 64, generator=torch.Generator().manual_seed(1)).cumsum(2)
-    assert samples_in_picture((1, 64)) == 24
-    picture = pixels(samples_png(values, values))
+    assert kind_of((1, 64)).in_picture == 24
+    picture = pixels(picture_of(values, values))
     left, right = halves(picture)
     left, right = left[80:], right[80:]  # below the row of the words
     found = [np.nonzero(side.any(axis=1))[0] for side in (left, right)]
@@ -111,8 +117,8 @@ def test_the_axis_of_a_channel_is_that_of_the_real_ones() -> None:
     real = torch.stack([torch.linspace(-1, 1, 10).expand(50, 10), torch.linspace(100, 300, 10).expand(50, 10)], dim=1)
     flat = torch.stack([torch.zeros(10), torch.full((10,), 200.0)])
     samples = torch.stack([flat, flat + 1e6, flat - 1e6])
-    left, _ = halves(pixels(samples_png(samples, real, columns=3)))
-    top = int(np.nonzero(pixels(samples_png(samples, real, columns=3))[:, 60, 0] == 225)[0].min())
+    left, _ = halves(pixels(picture_of(samples, real, columns=3)))
+    top = int(np.nonzero(pixels(picture_of(samples, real, columns=3))[:, 60, 0] == 225)[0].min())
     rows = [np.nonzero(left[top + 1 :, at : at + 60].any(axis=1))[0] for at in (60, 180, 310)]
     middles, high, low = rows
     assert np.allclose([middles.min(), middles.max()], [15, 47], atol=2)
@@ -125,29 +131,29 @@ def test_steps_that_are_not_finite_are_left_out_and_the_others_are_drawn() -> No
     broken = torch.zeros(1, 1, 40)
     broken[0, 0, 10:30] = torch.nan
     broken[0, 0, 35] = torch.inf
-    whole, _ = halves(pixels(samples_png(torch.zeros(1, 1, 40), real)))
-    part, _ = halves(pixels(samples_png(broken, real)))
+    whole, _ = halves(pixels(picture_of(torch.zeros(1, 1, 40), real)))
+    part, _ = halves(pixels(picture_of(broken, real)))
     drawn, kept = (side[25:, 40:].any(axis=0).sum() for side in (whole, part))
     assert 0.2 * drawn < kept < 0.6 * drawn
-    assert not halves(pixels(samples_png(torch.full((4, 1, 40), torch.nan), real)))[0][25:].any()
+    assert not halves(pixels(picture_of(torch.full((4, 1, 40), torch.nan), real)))[0][25:].any()
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (4, 100), (12, 30), (40, 7)], ids=str)
 def test_any_sequences_have_a_picture_of_whole_rows(shape: tuple[int, int]) -> None:
-    count = samples_in_picture(shape)
+    count = kind_of(shape).in_picture
     assert count % 4 == 0
     values = torch.rand(count, *shape)
-    picture = pixels(samples_png(values, values[:1]))
+    picture = pixels(picture_of(values, values[:1]))
     assert picture.shape[1] == 1060
     assert picture.shape[0] >= 20 + 30 * shape[0]
-    one = pixels(samples_png(torch.ones(2, *shape), torch.ones(3, *shape)))  # a real range of no width
+    one = pixels(picture_of(torch.ones(2, *shape), torch.ones(3, *shape)))  # a real range of no width
     assert halves(one)[0].any()
 
 
 def test_a_row_of_a_picture_of_sequences_may_be_a_class() -> None:
     """With 8 columns, 16 sequences are two rows of 8, beside as many real ones."""
     values = torch.rand(16, 1, 20)
-    eight, four = (pixels(samples_png(values, values, columns)).shape for columns in (8, None))
+    eight, four = (pixels(picture_of(values, values, columns)).shape for columns in (8, None))
     assert eight[0] < four[0]
     assert eight[1] > 1.8 * four[1]
 
@@ -177,9 +183,9 @@ def test_a_table_is_drawn_column_by_column() -> None:
     real = rows_of([20.0, 30, 40] * 20, [0, 1, 2] * 20, [0.0, 0.5, 1] * 20)
     made = rows_of([40.0] * 50, [2] * 50, [float("nan")] + [9.0] * 49)
     coding = Coding(COLUMNS)
-    assert samples_in_picture((5,), coding) == 2_000
-    assert samples_in_picture((5,)) == 64
-    picture = pixels(samples_png(made, real, coding=coding))
+    assert kind_of((5,), coding).in_picture == 2_000
+    assert kind_of((5,)).in_picture == 64
+    picture = pixels(picture_of(made, real, coding=coding))
     grey = panel_heights(picture, 1, GREY)
     assert grey[5:60].min() == grey[5:60].max() == pytest.approx(80 / 1.4, abs=2)
     blue = is_colour(picture[44:124, 14 + 214 : 14 + 414], BLUE)
@@ -189,7 +195,7 @@ def test_a_table_is_drawn_column_by_column() -> None:
         heights = is_colour(picture[44:124, 14 + panel * 214 : 214 + panel * 214], BLUE)[:70].any(axis=0)
         assert heights[193:199].all()
         assert not heights[:180].any()
-    moved = pixels(samples_png(rows_of([30.0] * 50, [0] * 50, [0.2] * 50), real, coding=coding))
+    moved = pixels(picture_of(rows_of([30.0] * 50, [0] * 50, [0.2] * 50), real, coding=coding))
     assert (panel_heights(moved, 1, GREY) > 0).sum() > 150  # the axes are still those of the real rows
 
 
@@ -199,7 +205,7 @@ def test_a_table_of_any_width_has_a_picture(count: int) -> None:
     coding = Coding(tuple(Column(f"a column with a long name, {n}") for n in range(count)))
     real = torch.randn(30, count)
     real[:, 0] = 3.0
-    picture = pixels(samples_png(torch.full((20, count), torch.nan), real, coding=coding))
+    picture = pixels(picture_of(torch.full((20, count), torch.nan), real, coding=coding))
     assert picture.shape == (29 + 124 * -(-min(count, 16) // 4), 870, 3)
 
 

@@ -26,7 +26,7 @@ from sweeps.engine.study.study import Study
 from sweeps.engine.tracking.tracker import Tracker
 from wgan_core.config import Structure, Trial
 from wgan_core.data.folder import Folder
-from wgan_core.pictures import samples_in_picture, samples_png
+from wgan_core.kinds import kind_of
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.state import TrainingState as Tensors
 
@@ -156,12 +156,12 @@ def score(plan: Plan, claim: Claim, step: int) -> float:
 def picture(plan: Plan, number: int, value: float) -> bytes:
     """A PNG of samples of a trial's own fixed z, noisier the worse the score."""
     shape, coding = plan.structure.sample_shape, plan.structure.coding
-    count = samples_in_picture(shape, coding)
-    mine, real = _samples(shape, count, number + 1), _samples(shape, 200, 0)
+    kind = kind_of(shape, coding)
+    mine, real = _samples(shape, kind.in_picture, number + 1), _samples(shape, 200, 0)
     noise = np.random.default_rng(number).standard_normal(mine.shape)
     share = min(0.9, 0.02 * value / plan.floor)
     drawn = torch.from_numpy(((1 - share) * mine + share * noise).clip(-1, 1).astype(np.float32))
-    return samples_png(drawn, torch.from_numpy(real.astype(np.float32)), 8 if plan.structure.classes else None, coding)
+    return kind.picture(drawn, torch.from_numpy(real.astype(np.float32)), 8 if plan.structure.classes else None)
 
 
 def _samples(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:

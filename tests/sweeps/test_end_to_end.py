@@ -32,8 +32,8 @@ from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Trial, report_grid, trial_seed
 from wgan_core.data.folder import Folder
 from wgan_core.data.mnist import load_mnist
+from wgan_core.kinds.images import grid_png
 from wgan_core.metrics.specs import known_metrics
-from wgan_core.pictures import grid_png
 from wgan_core.sampling.generator import averaged_generator, read_generator
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.cohort import Cohort

@@ -12,7 +12,7 @@ from sweeps.engine.tracking.film import SAMPLES, Tiles, chosen, film, tiles
 from tests.sweeps.made import made_plan, picture
 from wgan_core.config import Structure
 from wgan_core.data.coding import Coding, Column
-from wgan_core.pictures.canvas import GAP
+from wgan_core.kinds.canvas import GAP
 
 DIGITS = Structure("mlp", (1, 28, 28))
 TABLE = Structure("mlp", (3,), coding=Coding(tuple(Column(name, 1.0, 2.0) for name in "abc")))

@@ -18,6 +18,7 @@ from wgan_core.cache import keep_compiled_code_private
 from wgan_core.config import Structure
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
+from wgan_core.kinds import kind_of
 from wgan_core.networks.network import build
 from wgan_core.training.checkpoint import Checkpoint
 
@@ -26,8 +27,6 @@ DESCRIPTION = "generator.json"
 PROGRAM = "generator.pt2"
 # Samples drawn per forward pass. The limit is low because layers are wider than the samples.
 AT_ONCE = 5_000
-# Bytes of one entry of a sample while rows are made of samples: double precision, and Python numbers in lists.
-_ROW_BYTES = 72
 
 
 def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
@@ -82,9 +81,8 @@ def _fitting(structure: Structure, count: int) -> int:
     each = structure.torch_dtype.itemsize * max(1, largest)
     # A layer's output and its input, and as much again while it is computed; all samples, and what is made of them.
     at_once = min(AT_ONCE, count, half // (4 * each))
-    # What is made of the samples counts too: pictures take four times as much, and rows become Python numbers.
-    each_entry = 4 * structure.torch_dtype.itemsize if structure.coding is None else _ROW_BYTES
-    together = count * math.prod(structure.sample_shape) * each_entry
+    kind = kind_of(structure.sample_shape, structure.coding)
+    together = count * math.prod(structure.sample_shape) * kind.entry_bytes(structure.torch_dtype.itemsize)
     if at_once < 1 or together > half:
         raise UserError(
             f"samples must fit in half of the available memory, {half:,} bytes; {count} samples of shape "

@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from wgan_core.data.image_files import open_png
-from wgan_core.pictures import is_image
-from wgan_core.pictures.canvas import FRAME, GAP, WHITE
+from wgan_core.kinds.canvas import FRAME, GAP, WHITE
+from wgan_core.kinds.images import is_image
 
 REPORTS, SAMPLES = 9, 8
 # Pixels: smallest width of a sample; largest side of a whole picture; height of a caption; width of a row's label.

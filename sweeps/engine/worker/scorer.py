@@ -12,8 +12,8 @@ from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
+from wgan_core.kinds import kind_of
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.pictures import samples_in_picture, samples_png
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.data import TrainingData
@@ -44,6 +44,7 @@ class Scorer:
     def __init__(self, job: Job, data: TrainingData, evaluator: Evaluator, test: Evaluator | None) -> None:
         """Take `test`, which scores on the test split if given."""
         self._structure, self._threads = job.plan.structure, job.places.threads
+        self._kind = kind_of(self._structure.sample_shape, self._structure.coding)
         self._data, self._evaluator, self._test = data, evaluator, test
         self._labels = None if data.labels is None else data.labels.cpu()
 
@@ -98,7 +99,7 @@ class Scorer:
         metrics["train/images_seen"] = report.critic_updates * structure.batch_size
         metrics["train/seconds"] = drawn.seconds
         columns = COLUMNS if structure.classes else None
-        picture = samples_png(drawn.shown, self._data.samples, columns, structure.coding)
+        picture = self._kind.picture(drawn.shown, self._data, columns)
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)
         return drawn.kept.report(checkpoint, metrics, picture)
 
@@ -110,5 +111,5 @@ class Scorer:
         """Generate the samples of a picture from the trial's fixed z; with classes, one row per class."""
         structure = self._structure
         told = grid_labels(structure, COLUMNS)
-        count = samples_in_picture(structure.sample_shape, structure.coding) if told is None else len(told)
+        count = self._kind.in_picture if told is None else len(told)
         return cohort.samples(trial.number, grid_z(structure, trial, count), told)

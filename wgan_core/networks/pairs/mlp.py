@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from wgan_core.config import Structure
+from wgan_core.kinds import kind_of
 from wgan_core.networks.layers import ACTIVATIONS, OUTPUTS, Reshape
 from wgan_core.networks.pairs import checks
 
@@ -69,7 +70,7 @@ def mlp_generator(
         UserError: An option is out of its range.
     """
     activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
-    usual = "tanh" if structure.coding is None else "linear"
+    usual = kind_of(structure.sample_shape, structure.coding).output
     squash = checks.choice("output", usual if output is None else output, OUTPUTS, usual)
     everywhere = batch_norm if batch_norm is None else checks.flag("batch_norm", batch_norm)
     hidden = checks.widths(widths, GENERATOR_WIDTHS)

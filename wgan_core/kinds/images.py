@@ -1,15 +1,50 @@
-"""Grids of images."""
+"""Images, which are shown in a grid."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from wgan_core.data.dataset import to_pixels
+from wgan_core.data.rows import WRITERS
 from wgan_core.errors import UserError
-from wgan_core.pictures.canvas import GAP, png
+from wgan_core.kinds.canvas import GAP, png
+from wgan_core.kinds.kind import Kind
+
+FILE = "samples.png"
+
+
+@dataclass(frozen=True)
+class Images(Kind):
+    """Grey or colour images (C, H, W) in [-1, 1]."""
+
+    exported = "samples"
+
+    @property
+    def in_picture(self) -> int:
+        return 64
+
+    def picture(self, samples: Tensor, real: Tensor, columns: int | None = None) -> bytes:
+        return grid_png(samples, columns)
+
+    def export_path(self, given: str | None) -> Path:
+        path = Path(FILE if given is None else given)
+        if path.suffix in WRITERS:
+            raise UserError(f"--out must be a PNG file, as these samples are images; given {path}: give --out {FILE}")
+        return path
+
+    def export(self, samples: Tensor, path: Path, columns: int | None = None) -> None:
+        try:
+            path.write_bytes(grid_png(samples, columns))
+        except OSError as error:
+            raise UserError(
+                f"--out must be a file that can be written; {path}: {error.strerror}: "
+                "name one in a folder that is there and yours"
+            ) from error
 
 
 def is_image(shape: tuple[int, ...]) -> bool:

@@ -1,11 +1,26 @@
-"""Rows of grey pixels for samples of any shape, beside real rows."""
+"""Arrays of any other shape, which are shown as rows of grey pixels."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from wgan_core.pictures.canvas import GAP, SIDE, Pixels
+from wgan_core.kinds.canvas import GAP, SIDE, Pixels, png, to_draw
+from wgan_core.kinds.kind import Kind
+
+
+@dataclass(frozen=True)
+class Arrays(Kind):
+    """Samples of any shape, in [-1, 1]."""
+
+    @property
+    def in_picture(self) -> int:
+        return 64
+
+    def picture(self, samples: Tensor, real: Tensor, columns: int | None = None) -> bytes:
+        return png(stripes(samples, to_draw(real, len(samples))))
 
 
 def stripes(samples: Tensor, real: Tensor) -> Pixels:

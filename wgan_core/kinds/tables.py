@@ -1,9 +1,10 @@
-"""Histograms of table columns, a panel each: real values as grey bars, generated ones as a blue outline."""
+"""Rows of tables, which are shown as a histogram of each column: real values grey, generated ones outlined in blue."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from wgan_core.data.coding import Coding, Column
-from wgan_core.pictures.canvas import BLUE, FRAME, GREY, WHITE, Pixels
+from wgan_core.kinds.canvas import BLUE, FRAME, GREY, WHITE, Pixels, png, to_draw
+from wgan_core.kinds.kind import Kind
 
 SHOWN, ACROSS = 16, 4
 # In pixels: width and height of a panel, height of the words above and below it, and space between panels.
@@ -21,6 +23,20 @@ BINS = 25
 ROOM = 1.4  # height of a panel, divided by the height of its highest real bar
 
 Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table(Kind):
+    """Rows (D,) of a table."""
+
+    coding: Coding
+
+    @property
+    def in_picture(self) -> int:
+        return 2_000
+
+    def picture(self, samples: Tensor, real: Tensor, columns: int | None = None) -> bytes:
+        return png(spreads(samples, to_draw(real), self.coding))
 
 
 def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:

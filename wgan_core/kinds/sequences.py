@@ -1,4 +1,4 @@
-"""Line plots of generated sequences, in blue, beside real sequences, in grey.
+"""Sequences, which are shown as blue lines beside grey lines of real sequences.
 
 Lines are drawn larger and then averaged, which makes them smooth.
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from wgan_core.pictures.canvas import BLUE, FRAME, MARGIN, WHITE, Pixels, spread
+from wgan_core.kinds.canvas import BLUE, FRAME, MARGIN, WHITE, Pixels, png, spread, to_draw
+from wgan_core.kinds.kind import Kind
 
 # In pixels: a panel's width and least height, and the least height of each channel in it.
 WIDTH, ALONE, STACKED = 120, 64, 30
@@ -28,9 +30,17 @@ REAL, EDGE = (90, 90, 90), (225, 225, 225)
 Numbers = NDArray[np.float64]
 
 
-def sequences_in_picture(channels: int) -> int:
-    """Return the number of generated sequences that fill a picture, in whole rows of `COLUMNS`."""
-    return COLUMNS * max(1, HEIGHT // (_panel_height(channels) + SPACE))
+@dataclass(frozen=True)
+class Sequences(Kind):
+    """Sequences (C, L). The coding has a column for each channel; it is None for data of a user's own."""
+
+    @property
+    def in_picture(self) -> int:
+        """Number of generated sequences that fill a picture, in whole rows of `COLUMNS`."""
+        return COLUMNS * max(1, HEIGHT // (_panel_height(self.sample_shape[0]) + SPACE))
+
+    def picture(self, samples: Tensor, real: Tensor, columns: int | None = None) -> bytes:
+        return png(lines(samples, to_draw(real), columns))
 
 
 def lines(samples: Tensor, real: Tensor, columns: int | None = None) -> Pixels:

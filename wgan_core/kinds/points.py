@@ -1,4 +1,4 @@
-"""Scatter plots of generated points over real points."""
+"""Points in a plane, which are shown over real points in a scatter plot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from wgan_core.pictures.canvas import BLUE, FRAME, GREY, MARGIN, SIDE, WHITE, Pixels
+from wgan_core.kinds.canvas import BLUE, FRAME, GREY, MARGIN, SIDE, WHITE, Pixels, png, to_draw
+from wgan_core.kinds.kind import Kind
+
+
+@dataclass(frozen=True)
+class Points(Kind):
+    """Points (2,) in a plane."""
+
+    @property
+    def in_picture(self) -> int:
+        return 2_000
+
+    def picture(self, samples: Tensor, real: Tensor, columns: int | None = None) -> bytes:
+        return png(scatter(samples, to_draw(real)))
 
 
 @dataclass(frozen=True)
