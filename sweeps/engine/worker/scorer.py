@@ -99,7 +99,7 @@ class Scorer:
         metrics["train/images_seen"] = report.critic_updates * structure.batch_size
         metrics["train/seconds"] = drawn.seconds
         columns = COLUMNS if structure.classes else None
-        picture = self._kind.picture(drawn.shown, self._data, columns)
+        picture = self._kind.picture(drawn.shown, self._data.samples, columns)
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)
         return drawn.kept.report(checkpoint, metrics, picture)
 
