@@ -56,7 +56,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("backend",),
         ("rules",),
-        ("cache", "errors", "public"),
+        ("cache", "errors", "public", "rights"),
     ),
 }
 # Reading a pickle runs whatever its author wrote into it.

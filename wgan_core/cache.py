@@ -9,6 +9,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from wgan_core.rights import belongs_to_us, mode_lets_others_write
+
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -45,5 +47,5 @@ def _own() -> Path:
 def _is_ours(folder: Path) -> bool:
     """Return whether a folder is no link, belongs to this user or root, and keeps its entries from other users."""
     status = folder.lstat()
-    sealed = not status.st_mode & stat.S_IWOTH or status.st_mode & stat.S_ISVTX
-    return stat.S_ISDIR(status.st_mode) and status.st_uid in (os.geteuid(), 0) and bool(sealed)
+    sealed = not mode_lets_others_write(status) or status.st_mode & stat.S_ISVTX
+    return stat.S_ISDIR(status.st_mode) and belongs_to_us(status) and bool(sealed)

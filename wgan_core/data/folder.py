@@ -9,6 +9,7 @@ followed, and only regular files are read.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -245,6 +247,26 @@ class Folder:
                 f"nothing below {self.root} may be a link; {path or f'{self.path}/{name}'} is one: put what it points "
                 "to in its place, or remove it"
             )
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the user named. A link in its place is replaced and not followed.
+
+    Raises:
+        UserError: The file cannot be written, or something else than a file is there.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            if not any(kind(path.lstat().st_mode) for kind in (stat.S_ISREG, stat.S_ISLNK)):
+                raise OSError(errno.EEXIST, "something else than a file is there")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        Folder.at(path.parent).write(path.name, content)
+    except OSError as error:
+        raise UserError(
+            f"--out must be a file that can be written; {path}: {error.strerror}: "
+            "name one in a folder that is there and yours"
+        ) from error
 
 
 def _plain(name: str) -> str:

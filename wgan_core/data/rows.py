@@ -11,9 +11,13 @@ from pyarrow import csv, parquet, types
 from torch import Tensor
 
 from wgan_core.data.coding import Coding
-from wgan_core.errors import UserError, one_line
+from wgan_core.data.folder import write_file
+from wgan_core.errors import UserError
 
-WRITERS: Mapping[str, Callable[[pa.Table, Path], None]] = {".parquet": parquet.write_table, ".csv": csv.write_csv}
+WRITERS: Mapping[str, Callable[[pa.Table, pa.BufferOutputStream], None]] = {
+    ".parquet": parquet.write_table,
+    ".csv": csv.write_csv,
+}
 
 
 def rows_of(samples: Tensor, coding: Coding) -> pa.Table:
@@ -52,9 +56,6 @@ def write_rows(rows: pa.Table, path: Path) -> None:
             f"CSV has no lists, and {lists[0]!r} is a column of sequences; given {path}: "
             f"give --out {path.with_suffix('.parquet').name}"
         )
-    try:
-        WRITERS[path.suffix](rows, path)
-    except OSError as error:
-        raise UserError(
-            f"--out must be a file that can be written; {one_line(error)}: name one in a folder that is there and yours"
-        ) from error
+    content = pa.BufferOutputStream()
+    WRITERS[path.suffix](rows, content)
+    write_file(path, content.getvalue().to_pybytes())

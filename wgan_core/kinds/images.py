@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from wgan_core.data.dataset import to_pixels
+from wgan_core.data.folder import write_file
 from wgan_core.data.rows import WRITERS
 from wgan_core.errors import UserError
 from wgan_core.kinds.canvas import GAP, png
@@ -38,13 +39,7 @@ class Images(Kind):
         return path
 
     def export(self, samples: Tensor, path: Path, columns: int | None = None) -> None:
-        try:
-            path.write_bytes(grid_png(samples, columns))
-        except OSError as error:
-            raise UserError(
-                f"--out must be a file that can be written; {path}: {error.strerror}: "
-                "name one in a folder that is there and yours"
-            ) from error
+        write_file(path, grid_png(samples, columns))
 
 
 def is_image(shape: tuple[int, ...]) -> bool:

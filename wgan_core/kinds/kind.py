@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from wgan_core.errors import UserError
 
 ROWS_FILE = "rows.parquet"
 # Bytes of one entry of a sample while rows are made of samples: double precision, and Python numbers in lists.
-ROW_BYTES = 72
+ENTRY_BYTES = 72
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,13 @@ class Kind(ABC):
         """Name of the usual last activation of a generator, in `wgan_core.networks.layers.OUTPUTS`."""
         return "tanh" if self.coding is None else "linear"
 
-    def entry_bytes(self, size: int) -> int:
-        """Return the bytes that exporting takes for each entry of a sample, which itself has `size` bytes."""
-        return ROW_BYTES if self.coding is not None else 4 * size  # a picture takes four times as much as its samples
+    def row_bytes(self, size: int) -> int:
+        """Return the bytes that exporting takes for each sample, whose entries have `size` bytes themselves."""
+        entries = math.prod(self.sample_shape)
+        if self.coding is None:
+            return 4 * size * entries  # A picture takes four times as much as its samples.
+        longest = (max((len(str(value)) for value in each.values), default=0) for each in self.coding.columns)
+        return ENTRY_BYTES * entries + 2 * sum(longest)
 
     def export_path(self, given: str | None) -> Path:
         """Return the file to export samples to: the given one, or the default one in the current folder.

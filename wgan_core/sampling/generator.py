@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -45,10 +44,10 @@ def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
 
     def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        at_once = _fitting(structure, count)
         noise = torch.Generator().manual_seed(seed)
         z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
         inputs = (z,) if labels is None else (z, labels)
-        at_once = _fitting(structure, count)
         parts = zip(*(each.split(at_once) for each in inputs), strict=True)
         return torch.cat([generator(*part) for part in parts])
 
@@ -77,12 +76,14 @@ def _fitting(structure: Structure, count: int) -> int:
         labels = (torch.zeros(1, dtype=torch.int64),) if structure.classes else ()
         with suppress(Exception):  # A generator of a user's may read values, which the meta device lacks.
             shapes(torch.zeros(1, structure.latent_dim, dtype=structure.torch_dtype), *labels)
-    half = psutil.virtual_memory().available // 2
-    each = structure.torch_dtype.itemsize * max(1, largest)
-    # A layer's output and its input, and as much again while it is computed; all samples, and what is made of them.
-    at_once = min(AT_ONCE, count, half // (4 * each))
-    kind = kind_of(structure.sample_shape, structure.coding)
-    together = count * math.prod(structure.sample_shape) * kind.entry_bytes(structure.torch_dtype.itemsize)
+    half, size = psutil.virtual_memory().available // 2, structure.torch_dtype.itemsize
+    # Beside a layer's output, its input and as much again while it is computed: the noise with the code of a label.
+    each = size * (
+        4 * max(1, largest) + 2 * structure.latent_dim + 3 * (structure.label_embedding or structure.classes)
+    )
+    at_once = min(AT_ONCE, count, half // each)
+    # All of the noise, all samples, and what is made of them.
+    together = count * (size * structure.latent_dim + kind_of(structure.sample_shape, structure.coding).row_bytes(size))
     if at_once < 1 or together > half:
         raise UserError(
             f"samples must fit in half of the available memory, {half:,} bytes; {count} samples of shape "

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from sweeps.engine.cluster.rights import mode_lets_others_read
 from wgan_core.errors import UserError, one_line
+from wgan_core.rights import mode_lets_others_read
 
 MARK = "FILL_IN"
 # Match user:password@ in a URL, or a password in its query.

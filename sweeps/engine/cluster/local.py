@@ -18,8 +18,8 @@ from ray._private import ray_constants
 
 from sweeps.engine.cluster.certificates import make_certificates
 from sweeps.engine.cluster.note import temp_folder
-from sweeps.engine.cluster.rights import belongs_to_us, others_may_read, others_may_replace
 from wgan_core.errors import UserError, one_line
+from wgan_core.rights import belongs_to_us, others_may_read, others_may_replace
 
 LOOPBACK = "127.0.0.1"
 USE_TLS = "RAY_USE_TLS"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from sweeps.engine.cluster.rights import belongs_to_us, mode_lets_others_write, others_may_replace, user_name
 from wgan_core.errors import printable
+from wgan_core.rights import belongs_to_us, mode_lets_others_write, others_may_replace, user_name
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

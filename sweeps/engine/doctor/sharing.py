@@ -12,9 +12,9 @@ import ray
 
 from sweeps.engine.cluster.connection import noted_cluster
 from sweeps.engine.cluster.local import LOOPBACK, TOKEN_PATH, check_local
-from sweeps.engine.cluster.rights import others_may_read, others_may_write
 from sweeps.engine.doctor.check import Check, ok, refused, unless, warning
 from wgan_core.errors import UserError
+from wgan_core.rights import others_may_read, others_may_write
 
 
 def check_own_ray() -> list[Check]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 
 from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
-from sweeps.engine.cluster.rights import others_may_write
 from sweeps.engine.doctor.check import SILENT, Check, counted, failed, unless, warning
 from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
+from wgan_core.rights import others_may_write
 
 SHARE = "give --storage (or WGAN_STORAGE) a folder that all nodes see and may write to, or an object store"
 LEAST = 2**30

@@ -26,7 +26,8 @@ ETA = 3
 RANDOM_TRIALS = 5
 MOST_LANES = 100_000
 _METRIC = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
-_LEAST = {"trials": 1, "budget": 1, "seed": 0}
+# Least and greatest values. Somebody else may have written the file of a sweep, and charts compute with these numbers.
+_BOUNDS = {"trials": (1, 10**6), "budget": (1, 10**12), "seed": (0, 2**63 - 1)}
 _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messages propose.
 
 
@@ -90,11 +91,11 @@ class Plan:
         check_name(self.name)
         if not is_name(self.id) or not _METRIC.fullmatch(self.objective):
             raise ValueError(f"no id or objective of a sweep: {quoted(self.id)}, {quoted(self.objective)}")
-        for field, least in _LEAST.items():
-            if getattr(self, field) < least:
+        for field, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, field) <= most:
                 raise UserError(
-                    f"--{field} must be a whole number >= {least}; given {getattr(self, field)}: "
-                    f"give --{field} {_USUAL[field]}, for example"
+                    f"--{field} must be a whole number from {least} to {most:,}; given "
+                    f"{shortened(str(getattr(self, field)), 80)}: give --{field} {_USUAL[field]}, for example"
                 )
 
     @property
