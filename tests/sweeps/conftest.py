@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,12 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundi
 
 @pytest.fixture(scope="session")
 def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A Ray of two CPUs that runs as long as the tests do."""
+    """A Ray of two CPUs that runs as long as the tests do; its jobs find this interpreter as `python`."""
     around = Surroundings(tmp_path_factory.mktemp("cluster"))
-    yield head(around, "--num-cpus", "2")
-    around.close()
+    try:
+        yield head(around, "--num-cpus", "2", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    finally:
+        around.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from sweeps.cli import main
 from sweeps.engine.cluster.local import _read_anew
@@ -33,6 +35,22 @@ def wait_for(happened: Callable[[], bool], what: str, deadline_s: float = LONGES
     while not happened():
         assert time.monotonic() < deadline, f"waited {deadline_s:g} s for {what}"
         time.sleep(pause_s)
+
+
+@cache
+def _tables() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+        return Path(folder, "mlflow.db").read_bytes()
+
+
+def copy_tables(storage: Path, name: str = "mlflow.db") -> None:
+    """Put a database with MLflow's tables into a storage without one: MLflow would take seconds to make it."""
+    file = storage / name
+    if not file.exists():
+        storage.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_tables())
 
 
 class Ended:
@@ -172,9 +190,11 @@ class Surroundings:
         """The command `sweeps`, as it is installed beside this interpreter."""
         return self.start(Path(sys.executable).parent / "sweeps", *map(str, arguments), **env)
 
-    def run(self, script: Path, *options: str | Path | int) -> Ended:
-        """A script in this process, which has imported torch, Ray and MLflow already."""
-        return self._here([str(script), *map(str, options)], lambda: runpy.run_path(str(script), run_name="__main__"))
+    def run(self, script: Path, storage: Path, *options: str | Path | int) -> Ended:
+        """A script in this process, which has imported torch, Ray and MLflow already; MLflow's tables are there."""
+        copy_tables(storage)
+        command = [str(script), "--storage", str(storage), *map(str, options)]
+        return self._here(command, lambda: runpy.run_path(str(script), run_name="__main__"))
 
     def command(self, *arguments: str | Path | int) -> Ended:
         """The command `sweeps` in this process."""

@@ -39,7 +39,7 @@ def sweep(
     around: Surroundings, stored: Stored, options: list[str | Path | int], trials: int, *more: str | int
 ) -> Ended:
     """Run the sweep, or continue it, in this process."""
-    return around.run(MNIST, "--storage", stored.storage, *options, "--trials", trials, *more)
+    return around.run(MNIST, stored.storage, *options, "--trials", trials, *more)
 
 
 @dataclass
