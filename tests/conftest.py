@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -60,9 +61,9 @@ def _seeded() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Files with slow tests first: shared out to processes, none of which is then left with a long one at the end.
-    long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long)
+    # Files with most slow tests first: shared out to processes, none of which is then left with a long one at the end.
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     wanting = {
         "needs_gpu": None if torch.cuda.is_available() else NO_GPU,
         "needs_browser": None if chromium() else NO_BROWSER,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from wgan_core.metrics.specs import MODES_NAME, W1_NAME
 
 ROOT = Path(__file__).parents[1]
 
@@ -172,3 +177,24 @@ def test_fused_modules_are_k_textbook_loops(modules: SimpleNamespace, pair: str)
             torch.testing.assert_close(
                 tensor, wanted[key], rtol=0, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}"
             )
+
+
+def test_the_comparison_of_games_is_whole(tmp_path: Path) -> None:
+    """Three arms on the same nets, three seeds each in cohorts of two; figures of both views, a picture, a table."""
+    options = ("--updates", "9", "--seeds", "3", "--lanes", "2", "--threads", "1", "--out", "a.png")
+    found = figures_of("modes.py", *options, out=tmp_path / "out.json")
+    arms = {arm["arm"]: arm for arm in found["arms"]}
+    losses = [arm["structure"]["loss"] for arm in arms.values()]
+    assert list(arms) == ["as published", "gan", "wgan-gp"]
+    assert losses == ["difference-of-means", "gan", "wgan-gp"]
+    assert len({json.dumps(arm["structure"]["network_options"]) for arm in arms.values()}) == 1
+    for arm in arms.values():
+        assert list(arm["curve"]) == [str(step) for step in range(1, 10)]
+        assert all(len(scores) == 3 for scores in (*arm["curve"].values(), arm["final"]))
+        for view in ("last", "averaged"):
+            mean, half = arm["mean and half width"][view][W1_NAME]
+            values = [scores[view][W1_NAME] for scores in arm["final"]]
+            assert mean == pytest.approx(np.mean(values))
+            assert half == pytest.approx(4.303 * np.std(values, ddof=1) / math.sqrt(3), rel=1e-3)
+    assert np.asarray(Image.open(tmp_path / "a.png")).ndim == 3
+    assert found["real against real"][MODES_NAME] == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from tests.sweeps.processes import Running, Surroundings, wait_for
 
 RAY = Path(sys.executable).parent / "ray"
 STORE = ("--object-store-memory", "80000000")
+# Where Linux can, a head ends with the tests that started it, however they end.
+UNTIL_WE_END = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def head(around: Surroundings, *options: str, ip: str = "127.0.0.1", gcs_port: i
     env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} | env
     network = ("--node-ip-address", ip, "--port", port, "--ray-client-server-port", client)
     listens = ("--dashboard-host=127.0.0.1", "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent)
-    running = _started(around.start(RAY, "start", "--head", "--block", *network, *listens, *STORE, *options, **env))
+    command = (*UNTIL_WE_END, RAY, "start", "--head", "--block", *network, *listens, *STORE, *options)
+    running = _started(around.start(*command, **env))
     address = f"{ip}:{port}"
     return Head(around, running, address, f"127.0.0.1:{dashboard}", {**env, "RAY_ADDRESS": address})
 

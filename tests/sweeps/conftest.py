@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from PIL import Image
 
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
+from tests.sweeps.clusters import Head, head
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Structure
 from wgan_core.data.mnist import load_mnist
@@ -26,6 +29,24 @@ SIDE = 12
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
     """Where the processes of a module run; whatever they left running is ended after it."""
     around = Surroundings(tmp_path_factory.mktemp("home"))
+    yield around
+    around.close()
+
+
+@pytest.fixture(scope="session")
+def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A Ray of two CPUs that runs as long as the tests do; its jobs find this interpreter as `python`."""
+    around = Surroundings(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield head(around, "--num-cpus", "2", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    finally:
+        around.close()
+
+
+@pytest.fixture(scope="module")
+def joined(shared_ray: Head, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
+    """As `surroundings`, for tests of something else than how Ray is started: their sweeps join one that runs."""
+    around = Surroundings(tmp_path_factory.mktemp("home"), shared_ray.env)
     yield around
     around.close()
 

@@ -1,19 +1,27 @@
-"""The product's commands as a person runs them: real processes, in surroundings of their own."""
+"""The product's commands as a person runs them: real processes, or in this one, in surroundings of their own."""
 
 from __future__ import annotations
 
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 import psutil
+import pytest
+from mlflow import MlflowClient
 
+from sweeps.cli import main
+from sweeps.engine.cluster.local import _read_anew
 from wgan_core.cache import cache_folder
 
 ROOT = Path(__file__).parents[2]
@@ -29,23 +37,85 @@ def wait_for(happened: Callable[[], bool], what: str, deadline_s: float = LONGES
         time.sleep(pause_s)
 
 
-class Running:
-    """A command that was started, with what it has said so far."""
+@cache
+def _tables() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+        return Path(folder, "mlflow.db").read_bytes()
+
+
+def copy_tables(storage: Path, name: str = "mlflow.db") -> None:
+    """Put a database with MLflow's tables into a storage without one: MLflow would take seconds to make it."""
+    file = storage / name
+    if not file.exists():
+        storage.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_tables())
+
+
+class Ended:
+    """A command that has ended, with its exit status and what it said."""
+
+    def __init__(self, command: Sequence[str], returncode: int = 0, out: str = "", err: str = "") -> None:
+        self.command, self._returncode, self._out, self._err = command, returncode, out, err
+
+    @property
+    def returncode(self) -> int:
+        return self._returncode
+
+    @property
+    def out(self) -> str:
+        return self._out
+
+    @property
+    def err(self) -> str:
+        return self._err
+
+    def wait(self, timeout_s: float = LONGEST_S) -> Self:
+        return self
+
+    def succeeded(self, with_tracebacks: bool = False) -> Self:
+        """Wait for its end, which must be a good one, and without tracebacks unless a worker was to die."""
+        self.wait()
+        assert self.returncode == 0, f"{self.command}: {self.returncode}\n{self.out}\n{self.err}"
+        assert with_tracebacks or "Traceback" not in self.err, self.err
+        return self
+
+    def refused(self, *said: str) -> Self:
+        """Wait for its end, which must be status 2 and one line that begins `error: ` and says all of this."""
+        self.wait()
+        assert self.returncode == 2, f"{self.command}: {self.returncode}\n{self.out}\n{self.err}"
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, self.err
+        assert "Traceback" not in self.err, self.err
+        assert self.err.splitlines()[-1] == errors[0], self.err
+        for part in said:
+            assert part in errors[0]
+        return self
+
+
+class Running(Ended):
+    """A command that was started as a process, with what it has said so far."""
 
     def __init__(self, command: Sequence[str], cwd: Path, env: dict[str, str], said: Path) -> None:
-        self.command, self._out, self._err = command, said.with_suffix(".out"), said.with_suffix(".err")
-        with self._out.open("wb") as out, self._err.open("wb") as err:
+        super().__init__(command)
+        self._out_file, self._err_file = said.with_suffix(".out"), said.with_suffix(".err")
+        with self._out_file.open("wb") as out, self._err_file.open("wb") as err:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
 
     @property
+    def returncode(self) -> int:
+        return self.process.returncode
+
+    @property
     def out(self) -> str:
-        return self._out.read_text()
+        return self._out_file.read_text()
 
     @property
     def err(self) -> str:
-        return self._err.read_text()
+        return self._err_file.read_text()
 
     def descendants(self) -> list[psutil.Process]:
         """The processes that it started, and those that they started."""
@@ -62,32 +132,13 @@ class Running:
                     found.append(each.pid)
         return found
 
-    def wait(self, timeout_s: float = LONGEST_S) -> Running:
+    def wait(self, timeout_s: float = LONGEST_S) -> Self:
         """Wait for its end; kill it and fail if that does not come."""
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.command} did not end within {timeout_s:g} s\n{self.out}\n{self.err}") from None
-        return self
-
-    def succeeded(self, with_tracebacks: bool = False) -> Running:
-        """Wait for its end, which must be a good one, and without tracebacks unless a worker was to die."""
-        self.wait()
-        assert self.process.returncode == 0, f"{self.command}: {self.process.returncode}\n{self.out}\n{self.err}"
-        assert with_tracebacks or "Traceback" not in self.err, self.err
-        return self
-
-    def refused(self, *said: str) -> Running:
-        """Wait for its end, which must be status 2 and one line that begins `error: ` and says all of this."""
-        self.wait()
-        assert self.process.returncode == 2, f"{self.command}: {self.process.returncode}\n{self.out}\n{self.err}"
-        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, self.err
-        assert "Traceback" not in self.err, self.err
-        assert self.err.splitlines()[-1] == errors[0], self.err
-        for part in said:
-            assert part in errors[0]
         return self
 
     def kill(self) -> None:
@@ -103,9 +154,12 @@ class Running:
 
 
 class Surroundings:
-    """A home folder, Ray's temporary files and a storage of their own; only the cache of MNIST is shared."""
+    """A home folder, Ray's temporary files and a storage of their own; only the cache of MNIST is shared.
 
-    def __init__(self, home: Path) -> None:
+    cluster: what lets a driver into a Ray cluster that runs, which every sweep joins; without, each starts a Ray.
+    """
+
+    def __init__(self, home: Path, cluster: Mapping[str, str] | None = None) -> None:
         self.home = home
         # Ray puts sockets there, whose paths may have no more than 107 bytes.
         self._ray = Path(tempfile.mkdtemp(prefix="ray"))
@@ -119,6 +173,7 @@ class Surroundings:
             "RAY_TMPDIR": str(self._ray),
             "RAY_USAGE_STATS_ENABLED": "0",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            **(cluster or {}),
         }
 
     def start(self, *command: str | Path, cwd: Path | None = None, **env: str) -> Running:
@@ -134,6 +189,34 @@ class Surroundings:
     def sweeps(self, *arguments: str | Path | int, **env: str) -> Running:
         """The command `sweeps`, as it is installed beside this interpreter."""
         return self.start(Path(sys.executable).parent / "sweeps", *map(str, arguments), **env)
+
+    def run(self, script: Path, storage: Path, *options: str | Path | int) -> Ended:
+        """A script in this process, which has imported torch, Ray and MLflow already; MLflow's tables are there."""
+        copy_tables(storage)
+        command = [str(script), "--storage", str(storage), *map(str, options)]
+        return self._here(command, lambda: runpy.run_path(str(script), run_name="__main__"))
+
+    def command(self, *arguments: str | Path | int) -> Ended:
+        """The command `sweeps` in this process."""
+        given = list(map(str, arguments))
+        return self._here(["sweeps", *given], lambda: sys.exit(main(given)))
+
+    def _here(self, command: list[str], call: Callable[[], object]) -> Ended:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - self.env.keys():
+                patch.delenv(name)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", command)
+            _read_anew()
+            with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+                try:
+                    call()
+                    status = 0
+                except SystemExit as ended:
+                    status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        _read_anew()
+        return Ended(command, status, out.getvalue(), err.getvalue())
 
     def close(self) -> None:
         for running in self._started:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,12 @@ NAME = "conditional-smoke"
 
 
 @pytest.fixture(scope="module")
-def storage(surroundings: Surroundings, _mnist: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def storage(joined: Surroundings, _mnist: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a sweep of two lanes a process."""
     folder = tmp_path_factory.mktemp("conditional")
     script = ROOT / "sweeps" / "conditional.py"
-    options = ("--smoke", "--trials", "2", "--lanes", "2", "--preset", "embedded", "--name", NAME)
-    surroundings.start(sys.executable, script, "--storage", folder, *options).succeeded()
+    options = ("--smoke", "--trials", 2, "--budget", 5, "--lanes", 2, "--preset", "embedded", "--name", NAME)
+    joined.run(script, folder, *options).succeeded()
     return folder
 
 
@@ -50,28 +49,26 @@ def test_sample_grids_have_a_row_a_class(storage: Path) -> None:
         assert pixels(picture).shape == (10 * 28 + 9 * 2, 8 * 28 + 7 * 2)
 
 
-def test_a_chosen_class(storage: Path, surroundings: Surroundings, tmp_path: Path) -> None:
+def test_a_chosen_class(storage: Path, joined: Surroundings, tmp_path: Path) -> None:
     """Sevens differ from threes of the same noise; a class that there is not is refused."""
     drawn = {}
     for label in (3, 7):
         out = tmp_path / f"{label}.png"
-        said = surroundings.sweeps(
-            "sample", NAME, "--storage", storage, "--n", 16, "--label", label, "--out", out
-        ).succeeded()
+        asked = ("--storage", storage, "--n", 16, "--label", label, "--out", out)
+        said = joined.command("sample", NAME, *asked).succeeded()
         assert "16 samples" in said.out
         drawn[label] = pixels(out)
     assert drawn[3].shape == (4 * 28 + 3 * 2, 4 * 28 + 3 * 2)
     assert (drawn[3] != drawn[7]).any()
-    surroundings.sweeps("sample", NAME, "--storage", storage, "--label", 10).refused("0 to 9; given 10", "name one")
+    joined.command("sample", NAME, "--storage", storage, "--label", 10).refused("0 to 9; given 10", "name one")
 
 
-def test_all_classes(storage: Path, surroundings: Surroundings, tmp_path: Path) -> None:
+def test_all_classes(storage: Path, joined: Surroundings, tmp_path: Path) -> None:
     out = tmp_path / "all.png"
-    surroundings.sweeps("sample", NAME, "--storage", storage, "--n", 30, "--out", out).succeeded()
+    joined.command("sample", NAME, "--storage", storage, "--n", 30, "--out", out).succeeded()
     assert pixels(out).shape == (10 * 28 + 9 * 2, 3 * 28 + 2 * 2)
 
 
-def test_images_without_labels_are_refused(surroundings: Surroundings, small_data: Path, tmp_path: Path) -> None:
+def test_images_without_labels_are_refused(joined: Surroundings, small_data: Path, tmp_path: Path) -> None:
     script = ROOT / "sweeps" / "conditional.py"
-    refused = surroundings.start(sys.executable, script, "--storage", tmp_path, "--data", small_data)
-    refused.refused("has no column 'label'", "add one")
+    joined.run(script, tmp_path, "--data", small_data).refused("has no column 'label'", "add one")

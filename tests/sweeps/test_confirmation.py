@@ -243,11 +243,11 @@ def test_without_the_script_nothing_is_run(
 
 
 @pytest.mark.slow
-def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_path: Path) -> None:
+def test_leaders_of_a_real_sweep_are_confirmed(joined: Surroundings, tmp_path: Path) -> None:
     """By the script, which is killed meanwhile, and then by `sweeps confirm`; each test score is worked out anew."""
     name = "gaussians-smoke"
     options = map(str, ("--storage", tmp_path, "--smoke", "--trials", 2, "--confirm", "1x2"))
-    killed = surroundings.start(sys.executable, GAUSSIANS, *options)
+    killed = joined.start(sys.executable, GAUSSIANS, *options)
     spool = tmp_path / name / "trials" / "0a" / "spool"
     wait_for(lambda: (spool / "000000005.json").exists(), "the first report of a run that confirms")
     killed.kill()
@@ -261,7 +261,7 @@ def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_p
 
     planted = plant(tmp_path, before.folder)
     program = Path(sys.executable).parent / "sweeps"
-    again = surroundings.start(program, "confirm", name, "1x3", "--storage", tmp_path, cwd=planted).succeeded()
+    again = joined.start(program, "confirm", name, "1x3", "--storage", tmp_path, cwd=planted).succeeded()
     interpreter = Path(program.read_text().splitlines()[0].removeprefix("#!"))
     assert again.out.startswith(f"{interpreter} -P {GAUSSIANS} --smoke --trials 2 --confirm 1x2 --name {name}")
     assert sorted(path.name for path in planted.iterdir()) == ["optuna.py", "ray.py", "torch.py"]
@@ -276,10 +276,10 @@ def test_leaders_of_a_real_sweep_are_confirmed(surroundings: Surroundings, tmp_p
     )
     check_test_scores(results)
     check_runs(results, tmp_path)
-    said = json.loads(surroundings.sweeps("best", name, "--json", "--storage", tmp_path).succeeded().out)
+    said = json.loads(joined.command("best", name, "--json", "--storage", tmp_path).succeeded().out)
     assert said["confirms"] == "0"
     assert said["test"]["count"] == 3
-    assert "5 of 5 trials ended" in surroundings.sweeps("status", name, "--storage", tmp_path).succeeded().out
+    assert "5 of 5 trials ended" in joined.command("status", name, "--storage", tmp_path).succeeded().out
 
 
 def plant(storage: Path, folder: Folder) -> Path:

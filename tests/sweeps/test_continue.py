@@ -1,6 +1,7 @@
 """The same command again: after the end, after a kill in the middle, beside a running one, and with something changed.
 
-All sweeps here have the same search, so each is compared with one that nothing disturbed.
+All sweeps here have the same search, so each is compared with one that nothing disturbed. A sweep that is killed is a
+process with a Ray of its own, which is killed with it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import sweeps.mnist
 from sweeps import run_script
 from sweeps.engine.driver import run
 from sweeps.engine.storage.spool import EndRecord
-from tests.sweeps.processes import Running, Surroundings, wait_for
+from tests.sweeps.clusters import Head
+from tests.sweeps.processes import MNIST, Ended, Running, Surroundings, wait_for
 from tests.sweeps.stored import Stored
 from wgan_core.data.folder import Folder
 from wgan_core.training import checkpoint as checkpoints
@@ -31,6 +33,13 @@ NAME = "again"
 TRIALS, BUDGET = 9, 45
 
 pytestmark = pytest.mark.slow
+
+
+def sweep(
+    around: Surroundings, stored: Stored, options: list[str | Path | int], trials: int, *more: str | int
+) -> Ended:
+    """Run the sweep, or continue it, in this process."""
+    return around.run(MNIST, stored.storage, *options, "--trials", trials, *more)
 
 
 @dataclass
@@ -50,10 +59,10 @@ def options(small_data: Path) -> list[str | Path | int]:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
+    joined: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
     stored = Stored(tmp_path_factory.mktemp("undisturbed"), NAME)
-    surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
+    sweep(joined, stored, options, TRIALS).succeeded()
     run_ids = {number: run.info.run_id for number, run in stored.runs().items()}
     return Undisturbed(stored, stored.search(), stored.states(), run_ids)
 
@@ -73,12 +82,12 @@ def assert_as_undisturbed(stored: Stored, undisturbed: Undisturbed) -> None:
 
 
 def test_the_same_command_again_does_nothing(
-    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed
+    joined: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed
 ) -> None:
     """Status 0 and the leaderboard; no trial, run, point or checkpoint is new."""
     states = {trial.state.name for trial in undisturbed.stored.trials()}
     assert states <= {"COMPLETE", "PRUNED"}
-    ran = surroundings.script(undisturbed.stored.storage, *options, "--trials", TRIALS).succeeded()
+    ran = sweep(joined, undisturbed.stored, options, TRIALS).succeeded()
     assert f"{TRIALS} of {TRIALS} trials ended" in ran.out
     assert "best checkpoint" in ran.out
     assert_as_undisturbed(undisturbed.stored, undisturbed)
@@ -86,15 +95,12 @@ def test_the_same_command_again_does_nothing(
 
 
 def test_more_trials_extend_it(
-    surroundings: Surroundings,
-    options: list[str | Path | int],
-    undisturbed: Undisturbed,
-    tmp_path: Path,
+    joined: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """Those that ended stay as they are, and the new one is no repetition of any."""
     stored = Stored(tmp_path, NAME)
     shutil.copytree(undisturbed.stored.storage / NAME, tmp_path / NAME)
-    surroundings.script(tmp_path, *options, "--trials", TRIALS + 1).succeeded()
+    sweep(joined, stored, options, TRIALS + 1).succeeded()
     assert stored.search()[:TRIALS] == undisturbed.search
     assert len(stored.search()) == TRIALS + 1
     state, params, values = stored.search()[-1]
@@ -179,7 +185,11 @@ def damage_newest_checkpoint(trial: Folder) -> None:
 
 
 def test_killed_and_continued_equals_uninterrupted(
-    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, killed: Killed
+    surroundings: Surroundings,
+    joined: Surroundings,
+    options: list[str | Path | int],
+    undisturbed: Undisturbed,
+    killed: Killed,
 ) -> None:
     """Killed in its first trial and again in its sixth, whose newest checkpoint is then damaged as a power cut may
     leave it, and run to the end: nothing tells that it ever was."""
@@ -189,27 +199,30 @@ def test_killed_and_continued_equals_uninterrupted(
     running.kill()
     assert not stored.trials()[-1].state.is_finished()
     damage_newest_checkpoint(stored.trial(5))
-    surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
+    sweep(joined, stored, options, TRIALS).succeeded()
     assert_as_undisturbed(stored, undisturbed)
 
 
-@pytest.mark.parametrize("state", ["COMPLETE", "PRUNED"])
 def test_killed_between_a_trials_end_and_the_study_that_is_told(
-    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, state: str
+    joined: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed
 ) -> None:
-    """The trial stands at its last report already: its process has nothing to train, and Tune nothing to be told."""
+    """A complete trial and a stopped one stand at their last reports already: their process has nothing to train, and
+    Tune nothing to be told."""
     stored = undisturbed.stored
-    number = [kept for kept, _, _ in undisturbed.search].index(state)
-    with closing(sqlite3.connect(stored.storage / NAME / "study.db")) as database, database:
-        database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", (number,))
-        database.execute("DELETE FROM trial_values WHERE trial_id = ?", (number + 1,))
-    assert stored.trials()[number].state.name == "RUNNING"
-    surroundings.script(stored.storage, *options, "--trials", TRIALS).succeeded()
+    states = [state for state, _, _ in undisturbed.search]
+    for number in (states.index("COMPLETE"), states.index("PRUNED")):
+        with closing(sqlite3.connect(stored.storage / NAME / "study.db")) as database, database:
+            database.execute(
+                "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", (number,)
+            )
+            database.execute("DELETE FROM trial_values WHERE trial_id = ?", (number + 1,))
+        assert stored.trials()[number].state.name == "RUNNING"
+    sweep(joined, stored, options, TRIALS).succeeded()
     assert_as_undisturbed(stored, undisturbed)
 
 
 def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
-    surroundings: Surroundings, options: list[str | Path | int], killed: Killed
+    joined: Surroundings, options: list[str | Path | int], killed: Killed
 ) -> None:
     """Its sample grids cannot be written, so each process that takes it up ends with the same error."""
     stored = killed.copy
@@ -217,7 +230,7 @@ def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
     shutil.rmtree(samples)
     samples.write_text("a file where a folder must be")
 
-    ran = surroundings.script(stored.storage, *options, "--trials", 3).succeeded(with_tracebacks=True)
+    ran = sweep(joined, stored, options, 3).succeeded(with_tracebacks=True)
     first, *others = stored.trials()
     assert first.state.name == "FAIL"
     assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in others] == [True, True]
@@ -235,21 +248,24 @@ def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
 
 @pytest.fixture(scope="module")
 def disturbed(
-    surroundings: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Stored, Running, Running]:
+    shared_ray: Head,
+    joined: Surroundings,
+    options: list[str | Path | int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Stored, Running, Ended]:
     """A sweep that was started a second time while it ran, and whose worker was killed in its first trial."""
     stored = Stored(tmp_path_factory.mktemp("disturbed"), NAME)
-    running = surroundings.script(stored.storage, *options, "--trials", TRIALS)
+    running = joined.script(stored.storage, *options, "--trials", TRIALS)
     wait_until(running, (stored.storage / NAME / "lease.json").exists, "the lease")
-    second = surroundings.script(stored.storage, *options, "--trials", TRIALS)
+    second = sweep(joined, stored, options, TRIALS)
     wait_until(running, lambda: stored.reports(0) >= 2, "two reports of trial 0")
-    (worker,) = running.workers()
+    (worker,) = shared_ray.process.workers()
     os.kill(worker, signal.SIGKILL)
     return stored, running.succeeded(with_tracebacks=True), second
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(
-    disturbed: tuple[Stored, Running, Running], undisturbed: Undisturbed
+    disturbed: tuple[Stored, Running, Ended], undisturbed: Undisturbed
 ) -> None:
     """Its trial waits again, goes on from its checkpoint, and comes to the same values and weights."""
     stored, _, _ = disturbed
@@ -257,7 +273,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     assert_as_undisturbed(stored, undisturbed)
 
 
-def test_a_second_sweep_of_the_same_name_is_refused(disturbed: tuple[Stored, Running, Running]) -> None:
+def test_a_second_sweep_of_the_same_name_is_refused(disturbed: tuple[Stored, Running, Ended]) -> None:
     """While the first runs; one line says who runs it."""
     _, running, second = disturbed
     second.refused("one process at a time runs a sweep", f"process {running.process.pid} on ")
@@ -265,7 +281,7 @@ def test_a_second_sweep_of_the_same_name_is_refused(disturbed: tuple[Stored, Run
 
 
 def test_lanes_side_by_side_give_the_values_of_one(
-    surroundings: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path
+    joined: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """Three lanes, refilled as they become free: all trials end, and each reports what it reports alone.
 
@@ -273,7 +289,7 @@ def test_lanes_side_by_side_give_the_values_of_one(
     the steps that both have are compared.
     """
     stored = Stored(tmp_path, NAME)
-    surroundings.script(tmp_path, *options, "--trials", TRIALS - 1, "--lanes", 3).succeeded()
+    sweep(joined, stored, options, TRIALS - 1, "--lanes", 3).succeeded()
     trials = stored.search()
     assert len(trials) == TRIALS - 1
     assert {state for state, _, _ in trials} <= {"COMPLETE", "PRUNED"}

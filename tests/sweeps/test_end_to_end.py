@@ -132,7 +132,7 @@ def sweep(surroundings: Surroundings, _mnist: None, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="module")
 def report(sweep: Finished, surroundings: Surroundings) -> dict[str, Any]:
     """What `sweeps best --json` says of it."""
-    ran = surroundings.sweeps("best", NAME, "--json", "--storage", sweep.storage).succeeded()
+    ran = surroundings.command("best", NAME, "--json", "--storage", sweep.storage).succeeded()
     said: dict[str, Any] = json.loads(ran.out)
     return said
 
@@ -352,12 +352,13 @@ def test_best_prints_the_leaderboard(sweep: Finished, report: dict[str, Any], su
 
 
 def test_sample_draws_a_grid(report: dict[str, Any], surroundings: Surroundings, tmp_path: Path) -> None:
-    """A PNG of 4 by 4 digits, not blank, and another with another seed but the same again with the same."""
+    """A PNG of 4 by 4 digits, not blank, and another with another seed but the same again in another process."""
     drawn = {}
-    for name, seed in (("a", 1), ("b", 2), ("again", 1)):
+    here, process = surroundings.command, surroundings.sweeps
+    for name, seed, run in (("a", 1, process), ("b", 2, here), ("again", 1, here)):
         out = tmp_path / f"{name}.png"
         checkpoint = report["checkpoint"]
-        surroundings.sweeps("sample", checkpoint, "--n", 16, "--seed", seed, "--out", out).succeeded()
+        run("sample", checkpoint, "--n", 16, "--seed", seed, "--out", out).succeeded()
         drawn[name] = pixels(out.read_bytes())
     side = 4 * 28 + 3 * 2
     assert drawn["a"].shape == (side, side)
@@ -369,7 +370,7 @@ def test_sample_draws_a_grid(report: dict[str, Any], surroundings: Surroundings,
 def test_a_generator_that_is_told_no_class_is_asked_for_none(
     report: dict[str, Any], surroundings: Surroundings, tmp_path: Path
 ) -> None:
-    refused = surroundings.sweeps("sample", report["checkpoint"], "--label", 1, "--out", tmp_path / "a.png")
+    refused = surroundings.command("sample", report["checkpoint"], "--label", 1, "--out", tmp_path / "a.png")
     refused.refused("--label needs a generator that is told classes", "leave it out")
 
 
@@ -431,7 +432,7 @@ def test_export_makes_the_same_samples_with_torch_alone(
         z = torch.randn(int(count), 100, generator=torch.Generator().manual_seed(int(count)))
         torch.testing.assert_close(torch.tensor(samples), kept(z), rtol=0, atol=1e-6)
 
-    surroundings.sweeps("export", NAME, "--out", out, "--storage", sweep.storage).refused("--out", str(out))
+    surroundings.command("export", NAME, "--out", out, "--storage", sweep.storage).refused("--out", str(out))
 
 
 def test_a_trial_is_what_its_point_of_the_search_trains_to(sweep: Finished) -> None:

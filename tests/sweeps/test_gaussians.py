@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
-import subprocess
 import sys
 from pathlib import Path
 
@@ -118,14 +115,14 @@ def test_a_diagnosis_is_no_objective(
 
 
 @pytest.mark.slow
-def test_a_smoke_sweep_scores_by_w1_and_shows_points(surroundings: Surroundings, tmp_path: Path) -> None:
+def test_a_smoke_sweep_scores_by_w1_and_shows_points(joined: Surroundings, tmp_path: Path) -> None:
     """The published point first; Optuna holds W1, each report all five metrics and a picture of points.
 
     In tf32, of which it is said once that it changes nothing where no GPU is used.
     """
-    options = ("--storage", tmp_path, "--data", "25gaussians", "--smoke", "--trials", 2, "--gpus-per-trial", 0)
-    options += ("--precision", "tf32")
-    ran = surroundings.start(sys.executable, SCRIPT, *map(str, options)).succeeded()
+    options = ("--data", "25gaussians", "--smoke", "--trials", 2, "--budget", 5)
+    options += ("--gpus-per-trial", 0, "--precision", "tf32")
+    ran = joined.run(SCRIPT, tmp_path, *options).succeeded()
     assert "25gaussians: 100000 to train, 10000 to validate" in ran.out
     assert ran.out.count("precision tf32 is of GPUs: trials are trained without one here, as in float32") == 1
     name = "gaussians-25gaussians-smoke-tf32"
@@ -150,42 +147,4 @@ def test_a_smoke_sweep_scores_by_w1_and_shows_points(surroundings: Surroundings,
     run_id = results.best_as_json()["run_id"]
     assert client.list_artifacts(run_id, "images")
     assert client.get_metric_history(run_id, MODES_NAME)
-    surroundings.sweeps("sample", name, "--storage", tmp_path).refused("sweeps sample draws images", "sweeps export")
-
-
-@pytest.mark.slow
-def test_the_comparison_of_games_is_whole(tmp_path: Path) -> None:
-    """Three arms on the same nets, three seeds each in cohorts of two; figures of both views, a picture, a table."""
-    options = (
-        "--updates",
-        "9",
-        "--seeds",
-        "3",
-        "--lanes",
-        "2",
-        "--threads",
-        "1",
-        "--json",
-        "out.json",
-        "--out",
-        "a.png",
-    )
-    command = [sys.executable, str(ROOT / "benchmarks" / "modes.py"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "out.json").read_text())
-    arms = {arm["arm"]: arm for arm in found["arms"]}
-    losses = [arm["structure"]["loss"] for arm in arms.values()]
-    assert list(arms) == ["as published", "gan", "wgan-gp"]
-    assert losses == ["difference-of-means", "gan", "wgan-gp"]
-    assert len({json.dumps(arm["structure"]["network_options"]) for arm in arms.values()}) == 1
-    for arm in arms.values():
-        assert list(arm["curve"]) == [str(step) for step in range(1, 10)]
-        assert all(len(scores) == 3 for scores in (*arm["curve"].values(), arm["final"]))
-        for view in ("last", "averaged"):
-            mean, half = arm["mean and half width"][view][W1_NAME]
-            values = [scores[view][W1_NAME] for scores in arm["final"]]
-            assert mean == pytest.approx(np.mean(values))
-            assert half == pytest.approx(4.303 * np.std(values, ddof=1) / math.sqrt(3), rel=1e-3)
-    assert np.asarray(Image.open(tmp_path / "a.png")).ndim == 3
-    assert found["real against real"][MODES_NAME] == 8
+    joined.command("sample", name, "--storage", tmp_path).refused("sweeps sample draws images", "sweeps export")

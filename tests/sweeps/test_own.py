@@ -29,10 +29,10 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def storage(surroundings: Surroundings, script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def storage(joined: Surroundings, script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     options = (*ASKED, "--max-concurrent", 1, "--storage", folder)
-    surroundings.start(sys.executable, script, *map(str, options), cwd=script.parent).succeeded()
+    joined.start(sys.executable, script, *map(str, options), cwd=script.parent).succeeded()
     return folder
 
 
@@ -58,7 +58,7 @@ def test_checkpoints_hold_the_networks(storage: Path) -> None:
 def test_the_best_needs_no_script_and_the_generator_does(
     storage: Path, script: Path, surroundings: Surroundings, tmp_path: Path
 ) -> None:
-    best = surroundings.sweeps("best", NAME, "--storage", storage, "--json").succeeded()
+    best = surroundings.command("best", NAME, "--storage", storage, "--json").succeeded()
     assert json.loads(best.out)["objective"] == METRIC
     export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out")
     surroundings.sweeps(*export).refused("given 'trefoil'", "--script FILE")

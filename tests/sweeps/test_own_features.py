@@ -33,14 +33,12 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def storage(
-    surroundings: Surroundings, script: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def storage(joined: Surroundings, script: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {"layers.0.weight": torch.randn(16, 1, 3, 3), "layers.0.bias": torch.zeros(16)}
     save_file(weights, script.with_name("network.safetensors"))
     folder = tmp_path_factory.mktemp("features")
     asked = ("--data", small_data, "--features", "mine", "--smoke", "--trials", "1")
-    surroundings.start(sys.executable, script, *asked, "--storage", folder).succeeded()
+    joined.start(sys.executable, script, *asked, "--storage", folder).succeeded()
     return folder
 
 

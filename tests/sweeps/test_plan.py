@@ -132,9 +132,17 @@ def test_the_grid_ends_at_the_budget(budget: int) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("trials", 0, "--trials must be a whole number >= 1; given 0: give --trials 12, for example"),
-        ("budget", -9, "--budget must be a whole number >= 1; given -9: give --budget 10000, for example"),
-        ("seed", -1, "--seed must be a whole number >= 0; given -1: give --seed 0, for example"),
+        ("trials", 0, "--trials must be a whole number from 1 to 1,000,000; given 0: give --trials 12"),
+        (
+            "budget",
+            -9,
+            "--budget must be a whole number from 1 to 1,000,000,000,000; given -9: give --budget 10000, for example",
+        ),
+        (
+            "seed",
+            -1,
+            "--seed must be a whole number from 0 to 9,223,372,036,854,775,807; given -1: give --seed 0, for example",
+        ),
     ],
 )
 def test_numbers_out_of_range(make_plan: Callable[..., Plan], field: str, value: int, said: str) -> None:

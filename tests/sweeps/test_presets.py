@@ -10,6 +10,7 @@ import pytest
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.presets import MNIST, Preset
 from sweeps.engine.results.results import open_results
+from tests.sweeps.processes import MNIST as MNIST_SCRIPT
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.errors import UserError
@@ -97,17 +98,17 @@ def test_a_full_schedule_that_nobody_published_is_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "more"), [("wgan-clip", ()), ("gan-saturating", ("--decay",))])
 def test_a_preset_sweeps(
-    surroundings: Surroundings, small_data: Path, tmp_path: Path, preset: str, more: tuple[str, ...]
+    joined: Surroundings, small_data: Path, tmp_path: Path, preset: str, more: tuple[str, ...]
 ) -> None:
     """The published point first, with rates that fall if that was asked; a leaderboard and a best checkpoint."""
-    options = ("--data", small_data, "--preset", preset, "--smoke", "--trials", 2, *more)
-    ran = surroundings.script(tmp_path, *options).succeeded()
+    options = ("--data", small_data, "--preset", preset, "--smoke", "--trials", 1, "--budget", 5, *more)
+    ran = joined.run(MNIST_SCRIPT, tmp_path, *options).succeeded()
     assert "published" not in ran.out  # of neither game
     name = f"mnist-{preset}-smoke" + "-decay" * len(more)
     best = open_results(str(tmp_path), name).best_as_json()
-    assert best["params"]["decay_updates"] == 45 * len(more)
+    assert best["params"]["decay_updates"] == 5 * len(more)
     url = f"sqlite:///{tmp_path}/{name}/study.db"
-    first, _ = optuna.load_study(study_name=None, storage=url).get_trials()
+    (first,) = optuna.load_study(study_name=None, storage=url).get_trials()
     assert first.params == MNIST[preset].space.presets[0]
     assert "best checkpoint" in ran.out
 

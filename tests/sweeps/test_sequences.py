@@ -141,10 +141,10 @@ def test_a_sweep_of_coded_data_continues_as_it_began(
 
 
 @pytest.mark.slow
-def test_a_sweep_of_sequences_is_scored_and_drawn(surroundings: Surroundings, waves: Path, tmp_path: Path) -> None:
+def test_a_sweep_of_sequences_is_scored_and_drawn(joined: Surroundings, waves: Path, tmp_path: Path) -> None:
     """Two channels of 30 steps; each report has the scores of coded data and a picture of lines, which MLflow shows."""
-    options = ("--storage", tmp_path, "--data", waves, "--columns", "a,b", "--smoke", "--trials", 2, "--budget", 18)
-    ran = surroundings.start(sys.executable, SCRIPT, *map(str, options)).succeeded()
+    options = ("--data", waves, "--columns", "a,b", "--smoke", "--trials", 2, "--budget", 6)
+    ran = joined.run(SCRIPT, tmp_path, *options).succeeded()
     assert "sequences:waves: 160 to train, 20 to validate" in ran.out
     results = open_results(str(tmp_path), "sequences-smoke", None)
     assert results.plan.objective in {SLICED_NAME, TWO_SAMPLE_NAMES[0]}

@@ -28,7 +28,7 @@ from sweeps.engine.cluster.local import check_local
 from sweeps.engine.cluster.note import ClusterNote, _foreign_listener, read_note
 from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessions, check_token_files, open_tokens
 from sweeps.engine.doctor.storage import check_storage
-from tests.sweeps.clusters import RAY, Head, free_ports, head
+from tests.sweeps.clusters import RAY, Head, free_ports
 from tests.sweeps.conftest import blobs, write_images
 from tests.sweeps.processes import Running, Surroundings, wait_for
 from wgan_core.data.folder import Folder
@@ -387,39 +387,28 @@ def test_the_environment_is_as_it_was_and_a_token_of_the_persons_is_taken(
     surroundings.start(sys.executable, "-c", TWICE, cwd=tmp_path, RAY_AUTH_MODE="disabled").succeeded()
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    around = Surroundings(tmp_path_factory.mktemp("home"))
-    try:
-        yield head(around, "--num-cpus", "1", PATH=path)
-    finally:
-        around.close()
-
-
 @pytest.mark.slow
-def test_the_same_on_a_cluster_that_is_joined(cluster: Head, data: Path, tmp_path: Path) -> None:
+def test_the_same_on_a_cluster_that_is_joined(joined: Surroundings, data: Path, tmp_path: Path) -> None:
     place = make_place(tmp_path / "place")
     (place.folder / "go").touch()
     options = ("--smoke", "--data", data, "--storage", tmp_path / "storage")
-    ran = cluster.surroundings.start(sys.executable, place.script, *options, cwd=place.standing, **cluster.env)
-    ran.succeeded()
+    ran = joined.start(sys.executable, place.script, *options, cwd=place.standing).succeeded()
     place.assert_safe(place.script.parent / "mynets.py")
     assert "Ray listens on" not in ran.out
 
 
 @pytest.mark.slow
 @pytest.mark.needs_server
-def test_the_same_for_a_job_with_a_working_folder(cluster: Head, data: Path, tmp_path: Path) -> None:
+def test_the_same_for_a_job_with_a_working_folder(shared_ray: Head, data: Path, tmp_path: Path) -> None:
     """Ray brings that folder to each node, where its modules are found."""
     pytest.importorskip("aiohttp_cors", reason="needs_server: jobs need ray[default]")
     place = make_place(tmp_path / "place")
     (place.folder / "go").touch()
     options = ("--smoke", "--data", data, "--storage", tmp_path / "storage")
-    address = ("--address", f"http://{cluster.dashboard}")
-    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.env["RAY_AUTH_TOKEN"]}
+    address = ("--address", f"http://{shared_ray.dashboard}")
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": shared_ray.env["RAY_AUTH_TOKEN"]}
     command = (RAY, "job", "submit", *address, "--working-dir", place.script.parent, "--", "python", "mine.py")
-    ran = cluster.surroundings.start(*command, *map(str, options), cwd=place.standing, **env).succeeded()
+    ran = shared_ray.surroundings.start(*command, *map(str, options), cwd=place.standing, **env).succeeded()
     assert "best checkpoint" in ran.out
     place.assert_safe()
     assert "working_dir_files" in place.worker()["module"]

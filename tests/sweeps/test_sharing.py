@@ -62,10 +62,10 @@ with connected():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_every_process_of_a_node_trains_from_rays_own_memory(surroundings: Surroundings, tmp_path: Path) -> None:
+def test_every_process_of_a_node_trains_from_rays_own_memory(joined: Surroundings, tmp_path: Path) -> None:
     script = tmp_path / "sharing.py"
     script.write_text(SCRIPT)
-    ran = surroundings.start(sys.executable, script, tmp_path / "results").succeeded()
+    ran = joined.start(sys.executable, script, tmp_path / "results").succeeded()
     found = [line.split(maxsplit=3)[2:] for line in ran.out.splitlines() if line.startswith("trained in")]
     assert len({process for process, _ in found}) == 2
     for _, file in found:

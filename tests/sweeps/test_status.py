@@ -22,7 +22,7 @@ from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import FILE, STALE_S
 from sweeps.engine.storage.spool import Spool
 from sweeps.engine.study.study import Study
-from tests.sweeps.processes import Surroundings, wait_for
+from tests.sweeps.processes import MNIST, Surroundings, wait_for
 from wgan_core.data.folder import Folder
 
 OBJECTIVE = "eval/a"
@@ -154,11 +154,11 @@ def test_records_that_cannot_be_read(sweep: Sweep, capsys: pytest.CaptureFixture
 
 @pytest.mark.slow
 def test_a_real_sweep_that_runs_was_killed_and_has_ended(
-    surroundings: Surroundings, small_data: Path, tmp_path: Path, status: Callable[..., Any]
+    joined: Surroundings, small_data: Path, tmp_path: Path, status: Callable[..., Any]
 ) -> None:
     """Nothing but the storage is asked, so it says the same from a copy of it, and without Ray."""
     options = ("--name", "sweep", "--data", small_data, "--budget", 45, "--max-concurrent", 1, "--trials", 2)
-    running = surroundings.script(tmp_path, *options)
+    running = joined.script(tmp_path, *options)
 
     def reports() -> int:
         folder = tmp_path / "sweep"
@@ -179,7 +179,7 @@ def test_a_real_sweep_that_runs_was_killed_and_has_ended(
     assert "training" not in [each["does"] for each in found["trials"]]
     assert "driver lost: " in status(tmp_path, as_json=False)
 
-    surroundings.script(tmp_path, *options).succeeded()
+    joined.run(MNIST, tmp_path, *options).succeeded()
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "sweep", copy / "sweep")
     found = status(copy)
@@ -190,7 +190,7 @@ def test_a_real_sweep_that_runs_was_killed_and_has_ended(
     assert [each["best"] for each in found["trials"]] == [row.value for row in rows]
     without_ray = "import sys; sys.modules['ray'] = None; from sweeps.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", without_ray, "status", "sweep", "--storage", str(copy)]
-    ran = subprocess.run(command, env=surroundings.env, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(command, env=joined.env, capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.splitlines()[:2] == ["sweep: 2 of 2 trials ended", "no driver: it has ended"]
 
 

@@ -185,13 +185,14 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @pytest.mark.slow
 def test_a_sweep_its_rows_and_what_they_are_worth(
-    surroundings: Surroundings, table: Path, tmp_path: Path, said: Callable[..., str]
+    joined: Surroundings, table: Path, tmp_path: Path, said: Callable[..., str]
 ) -> None:
-    """Of the published preset: chosen by the two-sample test, in full batches; rows and figures in other processes."""
+    """Of the published preset: chosen by the two-sample test, in full batches; rows in another process."""
     options = ("--label", "ill", "--positive-class", "yes", "--categorical", "town", "--drop", "id", "--smoke")
     store = ("--storage", tmp_path)
-    command = (SCRIPT, *store, "--data", table, "--preset", "ffpred", "--trials", "2", *options)
-    ran = surroundings.start(sys.executable, *command).succeeded()
+    ran = joined.run(
+        SCRIPT, tmp_path, "--data", table, "--preset", "ffpred", "--trials", 2, "--budget", 5, *options
+    ).succeeded()
     name = "tabular-ffpred-smoke"
     dataset = load_table(table, "ill", "yes", ["town"], ["id"])
     assert f"{len(dataset.train)} to train" in ran.out
@@ -206,7 +207,7 @@ def test_a_sweep_its_rows_and_what_they_are_worth(
 
     asked = ("sample", name, *store, "--n", 40, "--seed", 3, "--out")
     drawn = tmp_path / "rows.csv"
-    assert surroundings.sweeps(*asked, drawn).succeeded().out == f"40 rows in {drawn}\n"
+    assert joined.sweeps(*asked, drawn).succeeded().out == f"40 rows in {drawn}\n"
     assert said(*asked, tmp_path / "rows.parquet") == f"40 rows in {tmp_path / 'rows.parquet'}\n"
     rows = read_table(drawn)
     assert rows.equals(read_table(tmp_path / "rows.parquet"))
@@ -226,7 +227,7 @@ def test_a_sweep_its_rows_and_what_they_are_worth(
     assert rows_of(read_generator(Folder.at(exported))(z), coding).equals(rows)
 
     asked = ("downstream", name, *store, "--draws", 2, "--data")
-    found = json.loads(surroundings.sweeps(*asked, table, "--json").succeeded().out)
+    found = json.loads(said(*asked, table, "--json"))
     assert {(each["training"], each["generated"]) for each in found} >= {("real", 0), ("replaced", len(dataset.train))}
     assert len(found) == 6
     assert all(0 <= value <= 1 for each in found for value in each["means"].values())

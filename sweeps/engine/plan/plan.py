@@ -14,7 +14,7 @@ from typing import Any
 from sweeps.engine.plan.space import Space
 from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
-from wgan_core.errors import MOST, UserError, one_line, quoted, without_secrets
+from wgan_core.errors import MOST, UserError, one_line, quoted, shortened, without_secrets
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
 FORMAT = 2
