@@ -489,6 +489,13 @@ def test_compiled_code_is_kept_in_a_private_folder(tmp_path: Path, monkeypatch: 
     folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     assert folder.is_relative_to(tmp_path)
     assert folder.stat().st_mode & 0o777 == 0o700
+    # Members of a group, or all users, could put a folder of theirs in its place.
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "wgan-sweeps", 0, 65534)
+    (tmp_path / "wgan-sweeps").chmod(0o775 if os.geteuid() == 0 else 0o777)
+    keep_compiled_code_private()
+    assert not Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(tmp_path)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/mine")
     keep_compiled_code_private()
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,22 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     for name in ("rows.parquet", "rows.csv"):
         with pytest.raises(UserError, match=r"--out must be a file that can be written.*nowhere"):
             write_rows(pa.table({"a": [1]}), tmp_path / "nowhere" / name)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_a_link_is_replaced_and_not_followed(name: str, tmp_path: Path) -> None:
+    """The default output lies in the current folder, where somebody else may have put a link."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / name).symlink_to(tmp_path / "precious")
+    write_rows(pa.table({"a": [1]}), tmp_path / name)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / name).is_symlink()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(UserError, match="something else than a file is there"):
+        write_rows(pa.table({"a": [1]}), tmp_path / "rows.csv")
 
 
 def test_text_of_numbers_is_quoted(tmp_path: Path) -> None:

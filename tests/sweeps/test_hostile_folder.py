@@ -969,6 +969,29 @@ def test_samples_that_do_not_fit_are_not_drawn(monkeypatch: pytest.MonkeyPatch) 
         draw(100, 0)
 
 
+def test_noise_that_does_not_fit_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator of few weights can take much noise, and code many classes."""
+    structure = Structure("mlp", (1, 8, 8), latent_dim=10_000, classes=1_000, network_options=TINY)
+    state = TrainingState.initial(structure, 0, torch.device("cpu"))
+    draw = sampler(Checkpoint(Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.5, 0.9)), structure, 5, state, {}))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**22))
+    labels = torch.zeros(1_000, dtype=torch.int64)
+    assert draw(4, 0, labels[:4]).shape == (4, 1, 8, 8)
+    with pytest.raises(UserError, match="samples must fit in half of the available memory"):
+        draw(1_000, 0, labels)
+
+
+def test_a_picture_is_not_written_through_a_link(
+    sweep: Finished, secrets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who stands in the storage gets the default output, `samples.png`, in the storage."""
+    monkeypatch.chdir(sweep.storage)
+    (sweep.storage / "samples.png").symlink_to(secrets / "id")
+    before = contents(secrets)
+    assert main(["sample", "sweep", "--storage", str(sweep.storage), "--n", "4"]) == 0, capsys.readouterr().err
+    assert contents(secrets) == before
+
+
 def _put(checkpoint: Path, described: dict[str, object]) -> None:
     """Change what a checkpoint says of itself, and its manifest with it."""
     content = json.dumps(described).encode()
