@@ -32,7 +32,7 @@ STUDY_S = 20.0
 
 @dataclass(frozen=True)
 class Training:
-    """What the search and the confirmation of one sweep share. Their jobs differ in the plan alone."""
+    """Job, study and data that the search and the confirmation of one sweep share. Only the plan of the job differs."""
 
     job: Job
     study_url: str

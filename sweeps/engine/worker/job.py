@@ -1,4 +1,4 @@
-"""What a worker trains, and how."""
+"""Job of a worker: the plan of a sweep, and how the worker trains its trials."""
 
 from __future__ import annotations
 
