@@ -56,7 +56,8 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("backend",),
         ("rules",),
-        ("cache", "errors", "public", "rights"),
+        ("cache", "errors", "public"),
+        ("rights",),
     ),
 }
 # Reading a pickle runs whatever its author wrote into it.

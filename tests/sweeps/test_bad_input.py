@@ -173,14 +173,14 @@ def test_options_that_are_none(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"lambda_gp": Range(-1.0, 1.0)}, "lambda_gp must be >= 0; given -1.0"),
+        ({"lambda_gp": Range(-1.0, 1.0)}, "lambda_gp must be a finite number >= 0; given -1.0"),
         ({"lambda_gp": Range(0.0, 1.0, log=True)}, "low > 0 on a log scale"),
-        ({"beta1": Range(0.0, 1.0)}, "beta1 must be in [0, 1); given 1.0"),
-        ({"one_minus_beta2": Range(0.0, 0.2)}, "beta2 must be in [0, 1)"),
+        ({"beta1": Range(0.0, 1.0)}, "beta1 must be a number in [0, 1); given 1.0"),
+        ({"one_minus_beta2": Range(0.0, 0.2)}, "beta2 must be a number in [0, 1)"),
         ({"n_critic": Range(0, 5, whole=True)}, "n_critic must be a whole number >= 1; given 0: set n_critic to 5"),
         ({"n_critic": Range(1, 5)}, "must be of whole numbers"),
         ({"n_critic": Range(0.5, 5, whole=True)}, "must begin and end with a whole number"),
-        ({"lr": Range(0.0, 1e-2)}, "lr_critic must be > 0"),
+        ({"lr": Range(0.0, 1e-2)}, "lr_critic must be a finite number > 0"),
         ({"lr": Range(1e-2, 1e-5)}, "low <= high"),
         ({"lr": Range(1e-5, float("inf"))}, "finite"),
         ({"momentum": Range(0.0, 0.9)}, "given 'momentum'"),
@@ -201,9 +201,9 @@ def test_a_space_must_give_every_hyper_parameter(script: Script) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"lambda_gp": -1.0}, "lambda_gp must be >= 0; given -1.0"),
-        ({"beta1": 1.0}, "beta1 must be in [0, 1); given 1.0"),
-        ({"beta2": 1.0}, "beta2 must be in [0, 1); given 1.0"),
+        ({"lambda_gp": -1.0}, "lambda_gp must be a finite number >= 0; given -1.0"),
+        ({"beta1": 1.0}, "beta1 must be a number in [0, 1); given 1.0"),
+        ({"beta2": 1.0}, "beta2 must be a number in [0, 1); given 1.0"),
         ({"n_critic": 0}, "n_critic must be a whole number >= 1; given 0"),
         ({"n_critic": 2.5}, "n_critic must be a whole number >= 1; given 2.5: set n_critic to 5"),
         ({"lr_critic": float("nan")}, "lr_critic must be a finite number"),
