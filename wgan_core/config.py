@@ -12,7 +12,7 @@ import numpy as np
 
 from wgan_core.backend.choices import FLOAT32, PRECISIONS
 from wgan_core.data.coding import Coding
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, shortened
 from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS
 
@@ -46,7 +46,7 @@ class Values:
 
     Attributes:
         must: What a value must be, in words.
-        holds: Whether a value is so. It is called with any object.
+        holds: Returns whether a value is allowed. It is called with any object.
         usual: Example value that error messages propose.
     """
 
@@ -55,7 +55,7 @@ class Values:
     usual: Any
 
     def check(self, name: str, value: object) -> None:
-        """Raise `UserError` if the value is none of these."""
+        """Raise `UserError` if the value is not allowed."""
         _require(self.holds(value), name, self.must, value, self.usual)
 
 
@@ -85,9 +85,10 @@ _YES_OR_NO = Values("true or false", lambda value: isinstance(value, bool), Fals
 
 @dataclass(frozen=True)
 class Parameter:
-    """Facts about one hyper-parameter that all parts of the package share.
+    """Description of one setting, which all parts of the package share.
 
-    `Hyper` is the table of those with one value per lane, `Structure` of those that all lanes of a cohort share.
+    Each field of `Hyper` has one: they have a value per lane. So have the fields of `Structure`, which all trials of a
+    sweep share. `PARAMETERS` and `STRUCTURAL` are the two tables.
 
     Attributes:
         values: The values that it may take.
@@ -132,21 +133,22 @@ def _checked_options(given: object) -> dict[str, Any]:
     usual = {"critic": {"widths": [512, 256]}}
     must = "options by name for critic, generator or both, in values that JSON has"
     _require(named, "network_options", must, given, usual)
-    must = f"of lists with at most {_MOST_LAYERS} entries"
-    _require(_is_small(options), "network_options", must, "longer ones", usual)
+    must = f"of at most {_MOST_LAYERS} entries in each list or dict, and no number over {_MOST_WIDTH:,}"
+    _require(_is_small(options), "network_options", must, shortened(str(options), 80), usual)
     return dict(options)
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Settings that all trials of a cohort share, because they decide the shapes of the tensors.
+    """Settings that all trials of a sweep share: networks, shapes, loss, optimiser and precision.
 
     Attributes:
         networks: Name of a pair in `wgan_core.networks.pairs.PAIRS`.
         sample_shape: Shape of one sample, e.g. (1, 28, 28).
         latent_dim: Length of the generator's input z ~ N(0, 1).
         batch_size: Samples per update.
-        ema_decay: Decay, per generator update, of the averaged generator that is evaluated and exported.
+        ema_decay: Upper limit of the decay of the averaged generator, which is evaluated and exported. At generator
+            update n the decay is n / (n + 9), if that is smaller.
         dtype: "float32" or "float64".
         loss: Name in `wgan_core.rules.losses.LOSSES`.
         optimiser: Name in `wgan_core.rules.optim.OPTIMISERS`, for both networks.
@@ -256,7 +258,7 @@ def _table(owner: type[Structure | Hyper]) -> Mapping[str, Parameter]:
 
 
 STRUCTURAL = _table(Structure)
-"""The parameters that all lanes of a cohort share, by name. Networks, shape, options and coding have own checks."""
+"""The settings that all trials of a sweep share, by name. Networks, shape, options and coding are checked apart."""
 PARAMETERS = _table(Hyper)
 """The hyper-parameters with one value per lane, by name, in the order of `Hyper`."""
 

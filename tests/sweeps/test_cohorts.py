@@ -166,7 +166,7 @@ class Reached:
     def start(self, told: int) -> int:
         """A new process, of a cohort of which the study was told so much; where it goes on."""
         self.kept = TrialStore(self.folder, "eval/a")
-        found = self.kept.start(Claim(self._trial, PARAMS, False, told), "", in_company=True)
+        found = self.kept.start(Claim(self._trial, PARAMS, False, told), "", shares_process=True)
         return found.critic_updates if found else 0
 
     def report(self, step: int, score: float) -> float:

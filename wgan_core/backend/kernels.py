@@ -1,8 +1,8 @@
-"""Fast kernels for optimisers, averages and random draws, on devices where single operations are slow.
+"""Fast kernels for optimisers, averages and random draws.
 
-On the CPU, Adam is torch's own fused kernel, lane by lane. It passes once over parameters, gradients and moments; the
-rule, operation by operation, passes seven times (measured by benchmarks/step.py). On a GPU, such chains of elementwise
-operations are compiled into one kernel each. The results are the same except for rounding.
+On the CPU, Adam is torch's own fused kernel, lane by lane. It passes once over parameters, gradients and moments. The
+rule of `wgan_core.rules.optim`, operation by operation, passes seven times (measured by benchmarks/step.py). On a GPU,
+`torch.compile` turns each chain of elementwise operations into one kernel. The results are the same but for rounding.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Mover(Protocol):
         averages: Sequence[Tensor] = (),
         share: Tensor | None = None,
     ) -> None:
-        """Update tensors (K, ...) in the lanes that are due, and move averages of the parameters by `share`."""
+        """Update tensors (K, ...) in the lanes that are due. Then add share * (parameter - average) to each average.
+
+        `share` is one number in [0, 1] per lane, (K,).
+        """
 
 
 @functools.cache
@@ -115,7 +118,7 @@ def fused_adam(
 
 
 def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:
-    """Compile a function for a GPU. Return it unchanged for other devices, where compiling is slow.
+    """Compile a function for a GPU. Return it unchanged for other devices, where compiling is slow, and without Triton.
 
     torch compiles the function for the first number of lanes, and once more for every other number. If torch cannot
     compile the function, one warning is logged and the original function runs.

@@ -1,7 +1,8 @@
 """Ranks: R processes that train one trial together, data-parallel, each on its part of every batch.
 
-Each rank holds the whole state, draws whole batches and takes its part of them. Gradients and quantities are averaged
-over the ranks, so all ranks make the same update. For a single process, the methods of `Ranks` change nothing.
+Each rank holds the whole state, draws whole batches and takes its part of them. Gradients and logged quantities are
+averaged over the ranks, so all ranks make the same update. With one process, `share` and `average` return their inputs,
+`gather` adds an axis of length 1, and `agreed` calls the function.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Time limit for all ranks to reach the same point. Two such points are only parts of one update apart.
+# Longest wait of a collective call for the other ranks. During training such calls follow within one update. While the
+# first rank scores, the others wait in no call.
 TIMEOUT_S = 120.0
 # Number of updates between two agreements on whether to stop.
 AGREE_EVERY = 8
@@ -28,7 +30,7 @@ class LostRank(Exception):
 
 
 class Ranks:
-    """A process that trains alone. Several processes are a `Group`."""
+    """Methods of a rank, for a process that trains alone. `Group` has those of one of several ranks."""
 
     size = 1
     rank = 0
@@ -38,7 +40,7 @@ class Ranks:
         return tensor
 
     def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the means of each tensor over the ranks, with the same bits on all ranks. Shapes must be equal."""
+        """Return the mean of each tensor over the ranks, with the same bits and shapes on every rank."""
         return list(tensors)
 
     def gather(self, tensor: Tensor) -> Tensor:
@@ -48,9 +50,11 @@ class Ranks:
     def agreed(self, asked: Callable[[], bool], updates: int) -> bool:
         """Return whether training must stop, with the same answer on all ranks.
 
+        Several ranks ask the first one only before every eighth update. Between these updates the answer is False.
+
         Args:
             asked: Returns whether to stop. Only the first rank's function counts.
-            updates: Number of updates since training last continued.
+            updates: Number of updates that this call of `Cohort.advance` has made.
         """
         return asked()
 

@@ -31,8 +31,8 @@ from wgan_core.networks.pairs import PAIRS, own_pair
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
-# Floating-point operations of one lane's products. From this number on, a CPU computes lane by lane faster than with
-# vmap: faster kernels then gain more than fewer calls save (docs/log.md).
+# Floating-point operations of one lane's products. From this number on, a CPU is faster lane by lane: the kernels of a
+# single lane save more time than vmap's fewer calls do (docs/log.md).
 LARGE = 12_000_000
 
 
@@ -171,11 +171,11 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
     pair = PAIRS.get(structure.networks)
     if pair is None:
         raise UserError(
-            f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of these, or, "
-            "of networks of your own, the script that registers them: --script FILE"
+            f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of "
+            "these; for networks of your own, give the script that registers them with --script FILE"
         )
     if structure.classes:
-        with torch.device("meta"):  # an error then names the shape of the samples without their label code
+        with torch.device("meta"):  # without label codes, so that an error names the shape of the user's samples
             _part(structure, pair.critic, "critic")
     for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
     critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")

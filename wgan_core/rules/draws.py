@@ -1,4 +1,7 @@
-"""Random draws as data: every draw is a function of (trial seed, stream, update, position).
+"""Random draws as data: every draw is a function of (seed, stream, count, position).
+
+The seed is the trial's, or a constant for evaluation. The count is of critic updates or generator updates, or the index
+of a sample, by stream.
 
 A draw is thus the same for any number of lanes, in any lane, on any node, and after any interruption. Only the count of
 updates has to be stored.
@@ -86,8 +89,8 @@ def uniform(seeds: Tensor, stream: Stream, updates: Tensor, size: int, dtype: to
 def normal(seeds: Tensor, stream: Stream, updates: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """Draw from the standard normal distribution, (K, U, S), by Box and Muller (1958).
 
-    The draws are computed in double precision and rounded once. So float32 draws do not depend on how a device
-    vectorises the logarithm or the cosine.
+    The draws are computed in double precision and rounded once. So float32 draws almost never depend on how a
+    device vectorises the logarithm or the cosine.
     """
     pairs = _unit(words(seeds, stream, updates, size + size % 2)).unflatten(-1, (-1, 2))
     radius = (-2 * pairs[..., 0].log()).sqrt()

@@ -1,9 +1,13 @@
 """Optimisers as elementwise rules, which update all lanes at once, in place.
 
 Each optimiser keeps up to two moments per parameter, `first` and `second`, which start at zero. The two decay rates
-have Adam's names, since most trials use Adam. Each optimiser gives them its own meaning.
+have Adam's names, since most trials use Adam:
 
-    K lanes
+    adam      beta1: decay of the mean gradient     beta2: decay of the mean square
+    rmsprop   beta1: momentum                       beta2: decay of the mean square
+    sgd       beta1: momentum                       beta2: not used
+
+In shapes, K is the number of lanes.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ class Rates:
     Attributes:
         step: Count of this update, from 1.
         lr: Learning rate.
-        beta1, beta2: Decay rates.
+        beta1, beta2: Decay rates, as each optimiser uses them.
         weight_decay: Decoupled weight decay.
         due: Flags, bool: whether a lane takes the update. Other lanes stay unchanged.
     """

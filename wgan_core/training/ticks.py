@@ -3,7 +3,7 @@
 The tensors of a tick stay in place on the device, so a GPU replays a tick as a recorded CUDA graph. The caller's counts
 decide which graph to replay and when to draw batches, so nothing is read back from the device.
 
-    K lanes
+In shapes, K is the number of lanes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Ticks:
     """State, batches and updates of K lanes. Any lane may be vacant: it is computed too, and its results are discarded.
 
     Args:
-        step: The updates.
+        step: Makes one critic update or one generator update.
         data: The training data, on the device that trains.
         start: A state of K lanes. `put` overwrites its values; only its shapes matter.
         is_captured: Whether a GPU records ticks as CUDA graphs.
@@ -43,7 +43,7 @@ class Ticks:
             lambda: batches.for_generator.fill(lanes.generator_updates()), can_repeat=True
         )
         # `_critic_drawn` counts the critic updates that the drawn block still covers. `_generator_drawn` has, by lane
-        # index, the generator count at which the generators' block starts; None if nothing is drawn.
+        # index, the generator updates that a lane had made when its block was drawn; None if nothing is drawn.
         self._critic_drawn = 0
         self._generator_drawn: dict[int, int] | None = None
 
@@ -62,7 +62,7 @@ class Ticks:
         """Make a critic update of all lanes, then a generator update of the lanes that are due.
 
         Args:
-            generator_updates: Number of generator updates of each occupied lane, by lane index.
+            generator_updates: Generator updates that each occupied lane has made before this tick, by lane index.
             is_due: Whether any occupied lane is due for a generator update.
         """
         if self._critic_drawn == 0:

@@ -175,7 +175,7 @@ GAUSSIANS: Mapping[str, Preset] = {
         BLOG_UPDATES,
     ),
     "gan": Preset(
-        "Goodfellow et al. 2014, non-saturating, with the nets, Adam and schedule of the first",
+        "Goodfellow et al. 2014, non-saturating, with the nets, Adam and schedule of the preset blog",
         replace(PLAIN, presets=({"lr": 5e-4, "n_critic": 5, **TOY_BETAS},)),
         {"loss": "gan", **BLOG_NETS},
         BLOG_UPDATES,

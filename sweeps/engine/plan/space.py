@@ -61,11 +61,13 @@ class Range:
 class Space:
     """A search space.
 
-    `lr` sets both learning rates. `one_minus_beta2` is 1 - beta2, which can be searched on a log scale.
+    `lr` sets both learning rates, but not one that the space also names by itself.
+    `one_minus_beta2` is 1 - beta2, which can be searched on a log scale.
 
     Attributes:
         ranges: The range of each hyper-parameter to search.
-        fixed: Values of the hyper-parameters that are not searched.
+        fixed: Values of further hyper-parameters. Unnamed ones take their neutral value if they have one, such as 0 for
+            `weight_decay`.
         presets: The points to try first, in this order.
 
     Raises:
@@ -151,7 +153,7 @@ class Space:
 
 
 def check_space(space: Space, loss: str) -> None:
-    """Raise `UserError` if a space lacks lambda_gp or clip, and the loss has a penalty or clips parameters."""
+    """Raise `UserError` if the loss has a penalty but the space no lambda_gp, or it clips but the space has no clip."""
     terms = LOSSES[loss]
     needed = {"lambda_gp": terms.penalty is not None, "clip": terms.clips}
     for name, is_needed in needed.items():

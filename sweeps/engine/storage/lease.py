@@ -19,11 +19,14 @@ from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, shortened
 
 FILE = "lease.json"
+# Seconds between two renewals; to watch whether another driver renews its lease; after which a lease of another machine
+# may be taken; and to wait for a driver that takes the lease at the same time.
 BEAT_S = 5.0
 WATCH_S = 2.5 * BEAT_S
 STALE_S = 60.0
-LATEST_S = 2.0**33  # the year 2242: a lease with a later date is not valid
 SETTLE_S = 0.5
+# The year 2242. A lease with a later date is not valid.
+LATEST_S = 2.0**33
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,12 @@ class Driver:
 
 
 def driver_of(folder: Folder) -> Driver | None:
-    """Return the driver that holds the sweep in this folder, or None. Raises `OSError` if the file cannot be read."""
+    """Return the driver that holds the sweep in this folder, or None.
+
+    Raises:
+        OSError: The file cannot be read.
+        UserError: The file is a link, no regular file, or too large.
+    """
     found = _read(folder)
     if not found:
         return None
@@ -61,8 +69,9 @@ def driver_of(folder: Folder) -> Driver | None:
 class Lease:
     """Lease that a thread renews every `BEAT_S` seconds from `acquire` to `release`.
 
-    Another driver can take the sweep after this one has not renewed the lease for `STALE_S` seconds. Then the thread
-    interrupts the main thread as Ctrl-C does.
+    A driver on another machine may take the sweep once the lease is `STALE_S` seconds old. One on this machine may take
+    it once this process has ended. If the thread finds another driver's lease in the file, it interrupts the main
+    thread as Ctrl-C does.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -133,7 +142,7 @@ def _read(folder: Folder) -> dict[str, Any]:
     """Return the content of the lease file; empty if there is no file or the file is not a valid lease."""
     try:
         found = folder.json(FILE)
-    except UserError:
+    except UserError:  # This is a ValueError, but a link or a file without end must not count as no lease.
         raise
     except (FileNotFoundError, ValueError):
         return {}
@@ -168,6 +177,7 @@ def _may_live(other: dict[str, Any]) -> bool:
     if other["place"] == _place():
         try:
             process = psutil.Process(other["pid"])
+            # A lease with this process's own id is that of an earlier process, whose id this one has got.
             dead = process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE  # killed, not yet reaped
             return not dead and process.create_time() == other["started"]
         except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Store of one trial: its records, sample grids and checkpoints, and its generator at the end."""
+"""Store of one trial: its records, pictures and checkpoints, and its generator at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class TrialStore:
     A process may die between any two writes. So `report` writes the record last, and a report counts once its record
     exists. From then on it may be in MLflow, so it is never overwritten. A resumed trial that reaches the same step may
     differ in its last bits, but it reports the recorded score to the study. A report checkpoint without a record is
-    deleted. So study, record, picture and checkpoint always belong to the same training state.
+    deleted. So study, record, picture and checkpoint agree. One exception: if a damaged checkpoint is
+    replaced, the weights may differ in their last bits.
     """
 
     def __init__(self, folder: Folder, objective: str) -> None:
@@ -31,21 +32,22 @@ class TrialStore:
         self._checkpoints, self._spool = folder / CHECKPOINTS, Spool(folder)
         self._best = self._recall_best()
 
-    def start(self, claim: Claim, machine: str, in_company: bool = False) -> Checkpoint | None:
+    def start(self, claim: Claim, machine: str, shares_process: bool = False) -> Checkpoint | None:
         """Record the start of the trial and return the checkpoint to continue from, if there is one.
 
         Args:
             claim: The trial, with the step of its last report to the study.
             machine: Description of the CPU or GPU that trains it.
-            in_company: The trial may train in a cohort. Then a checkpoint of a report that the study does not know is
-                skipped. Only some trials of a cohort that died amid a report have such a checkpoint. Without it, all of
-                them repeat that report at the same time and are judged together.
+            shares_process: Several trials may train in this process. Then the checkpoint of a report that the study has
+                not recorded is skipped. After a crash during a report, only some trials have such a checkpoint. So all
+                of them repeat the report, and are judged together.
         """
         trial = claim.trial
-        self._spool.reopen()  # the process died after it wrote an end and before the study knew of it
+        # There is an end record if the process died after it wrote the record and before the study ended the trial.
+        self._spool.reopen()
         self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms(), machine)
         self._forget_unrecorded()
-        found = self._latest_told(claim.step) if in_company else checkpoints.latest(self._checkpoints)
+        found = self._latest_told(claim.step) if shares_process else checkpoints.latest(self._checkpoints)
         self._best = self._recall_best(found.critic_updates if found else 0)
         return found
 
@@ -74,7 +76,7 @@ class TrialStore:
         return None
 
     def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> float:
-        """Write a report's sample grid, its checkpoint if the score is finite, and its record.
+        """Write a report's picture, its checkpoint if the score is finite, and its record.
 
         If the report is recorded already, only a damaged checkpoint is replaced. The new one gets the recorded scores.
 

@@ -1,7 +1,7 @@
 """Stateless rule of asynchronous successive halving (Li et al., MLSys 2020), used for early stopping.
 
-The rule needs only the values that all trials reported at the same step. So any process may apply it at any time, and a
-crash loses nothing. The order in which a cohort reports does not matter.
+The rule needs only the values that trials have reported at the same step so far. So any process may apply it at any
+time, and a crash loses nothing. The order in which a cohort reports does not matter.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Optuna pruner that applies the rule of `halving`.
 
 Optuna's own successive halving stores each verdict in the trial and depends on the order in which a cohort reports.
-This pruner looks only at the values that all trials of the study reported at the same step.
+This pruner compares a value with those that other trials have reported at that step so far.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class HeldTrials:
     def _open(self, claim: Claim) -> Checkpoint | None:
         number, plan = claim.trial.number, self._job.plan
         store = TrialStore(trial_folder(self._job.folder, plan.label(number)), plan.objective)
-        found = store.start(claim, self._machine, in_company=self._job.lanes > 1)
+        found = store.start(claim, self._machine, shares_process=self._job.lanes > 1)
         self._stores[number], self._seconds[number] = store, found.seconds if found else 0.0
         return found
 
