@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import runpy
 import shutil
@@ -216,6 +217,7 @@ class Surroundings:
                 except SystemExit as ended:
                     status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         _read_anew()
+        logging.disable(logging.NOTSET)  # `--quiet` silences the whole process.
         return Ended(command, status, out.getvalue(), err.getvalue())
 
     def close(self) -> None:
