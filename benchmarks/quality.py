@@ -17,7 +17,7 @@ import sys
 import torch
 from torch import Tensor
 
-from sweeps.engine.plan.options import add_storage
+from sweeps.engine.plan.arguments import add_storage
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.storage.layout import MODEL, trial_folder

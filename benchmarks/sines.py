@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import wasserstein_distance
 
-from sweeps.engine.plan.options import add_storage
+from sweeps.engine.plan.arguments import add_storage
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.storage.layout import MODEL, trial_folder
 from wgan_core.data.sines import load_sines

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from sweeps.engine.plan.options import storage_of
+from sweeps.engine.plan.arguments import storage_of
 from sweeps.engine.report.write import PAGE, REPORT
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.results.status import read_status

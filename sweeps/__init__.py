@@ -12,7 +12,7 @@ from wgan_core.public import at_first_use
 if TYPE_CHECKING:
     from sweeps.engine.driver.script import run_script as run_script
     from sweeps.engine.driver.script import run_sweep as run_sweep
-    from sweeps.engine.plan.options import names as names
+    from sweeps.engine.plan.arguments import names as names
     from sweeps.engine.plan.options import parse as parse
     from sweeps.engine.plan.presets import CLIPPED as CLIPPED
     from sweeps.engine.plan.presets import CONDITIONAL as CONDITIONAL
@@ -41,7 +41,7 @@ _MODULES = {
     "TABULAR": "sweeps.engine.plan.presets_tabular",
     "TWO_RATES": "sweeps.engine.plan.presets",
     "WGAN_GP": "sweeps.engine.plan.presets",
-    "names": "sweeps.engine.plan.options",
+    "names": "sweeps.engine.plan.arguments",
     "parse": "sweeps.engine.plan.options",
     "run_script": "sweeps.engine.driver.script",
     "run_sweep": "sweeps.engine.driver.script",

@@ -57,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of all commands. It imports only the module of the command in `arguments`."""
     from sweeps.commands.script import add_script
-    from sweeps.engine.plan.options import Parser, add_debug, add_storage
+    from sweeps.engine.plan.arguments import Parser, add_debug, add_storage
 
     parser = Parser(prog="sweeps", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

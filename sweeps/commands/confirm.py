@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import sweeps
+from sweeps.engine.plan.arguments import add_tracking_uri, storage_of, study_storage_of, without_places
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
-from sweeps.engine.plan.options import add_tracking_uri, storage_of, study_storage_of, without_places
 from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
 from wgan_core.errors import UserError

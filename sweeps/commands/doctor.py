@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from sweeps.engine.doctor.check import Check
-from sweeps.engine.plan.options import add_storage, add_tracking_uri, storage_of, study_storage_of, tracking_uri_given
+from sweeps.engine.plan.arguments import add_storage, add_tracking_uri, storage_of, study_storage_of, tracking_uri_given
 
 FAILED = 1
 

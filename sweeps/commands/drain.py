@@ -6,7 +6,7 @@ import argparse
 import time
 
 from sweeps.engine.cluster.preemption import CLOUDS, wait_for_notice
-from sweeps.engine.plan.options import number
+from sweeps.engine.plan.arguments import number
 from wgan_core.errors import UserError
 
 DEADLINE_S = 120.0

@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from sweeps.engine.plan.options import storage_of
+from sweeps.engine.plan.arguments import storage_of
 from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import Results, known_sweeps, open_results
 from sweeps.engine.results.status import ago, read_status

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import best_checkpoint, trial_checkpoint
-from sweeps.engine.plan.options import add_tracking_uri
+from sweeps.engine.plan.arguments import add_tracking_uri
 from sweeps.engine.plan.plan import read_described
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.results import open_results, tracking_uri_of

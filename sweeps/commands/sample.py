@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint
-from sweeps.engine.plan.options import whole_number
+from sweeps.engine.plan.arguments import whole_number
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
 

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-from sweeps.engine.plan.options import add_storage, add_tracking_uri, storage_of, study_storage_of, whole_number
+from sweeps.engine.plan.arguments import add_storage, add_tracking_uri, storage_of, study_storage_of, whole_number
 from sweeps.engine.plan.uri import database, is_http, shown
 from sweeps.engine.results.results import known_sweeps, open_plan, study_url, tracking_uri_of
 from sweeps.engine.tracking.record import Record, open_record

@@ -148,10 +148,31 @@ SETUPS = {
 }
 
 
+def laid_out(attack: str, server: Path, private: Path) -> Path:
+    """Prepare the server's folder of another user for an attack. Return the folder to set up."""
+    roles = ("mlflow_auth", "sweeps", "mlflow")
+    port = 6666 if attack == "another server" else 6432
+    (server / "server.env").write_text(f"DATABASE_SERVER=127.0.0.1:{port}\n")
+    if attack == "hard link":
+        os.link(private / "file", server / "pgpass")
+    elif attack == "pipe":
+        os.mkfifo(server / "pgpass")
+    else:
+        (server / "pgpass").write_text("".join(f"127.0.0.1:6432:{role}:{role}:twelve-letters\n" for role in roles))
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (server, server / "artifacts"):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    if attack == "link":
+        server.with_name("link").symlink_to(private)
+        return server.with_name("link")
+    return server / "artifacts" / "below" if attack == "folder of another user above" else server
+
+
 @pytest.mark.parametrize("attack", SETUPS)
 def test_setup_gives_the_superusers_password_and_files_to_nobody(attack: str) -> None:
     """`setup` is the only script that stays root, in a folder that belongs to another user."""
-    nobody, said = pwd.getpwnam("nobody"), SETUPS[attack]
+    said = SETUPS[attack]
     with tempfile.TemporaryDirectory() as above:
         top = Path(above)
         server, programs, private, seen = top / "server", top / "programs", top / "private", top / "seen"
@@ -165,24 +186,7 @@ def test_setup_gives_the_superusers_password_and_files_to_nobody(attack: str) ->
         )
         for each in programs.iterdir():
             each.chmod(0o755)
-        roles = ("mlflow_auth", "sweeps", "mlflow")
-        pgpass = "".join(f"127.0.0.1:6432:{role}:{role}:twelve-letters\n" for role in roles)
-        port = 6666 if attack == "another server" else 6432
-        (server / "server.env").write_text(f"DATABASE_SERVER=127.0.0.1:{port}\n")
-        target = server
-        if attack == "hard link":
-            os.link(private / "file", server / "pgpass")
-        elif attack == "pipe":
-            os.mkfifo(server / "pgpass")
-        else:
-            (server / "pgpass").write_text(pgpass)
-        if attack == "link":
-            target = top / "link"
-            target.symlink_to(private)
-        elif attack == "folder of another user above":
-            target = server / "artifacts" / "below"
-        for path in (server, server / "artifacts") if os.geteuid() == 0 else ():
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        target = laid_out(attack, server, private)
         before = private.stat()
         env = {
             "PATH": f"{programs}:{os.environ['PATH']}",

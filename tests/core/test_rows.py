@@ -16,6 +16,7 @@ from wgan_core.data.coding import Coding, Column
 from wgan_core.data.rows import rows_of, write_rows
 from wgan_core.data.splits import read_table
 from wgan_core.errors import UserError
+from wgan_core.kinds import kind_of
 
 TABLE = Coding(
     (
@@ -115,3 +116,9 @@ def test_text_of_numbers_is_quoted(tmp_path: Path) -> None:
     write_rows(pa.table({"code": ["01", "02"], "n": [1, 2]}), tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text().splitlines() == ['"code","n"', '"01",1', '"02",2']
     assert csv.read_csv(tmp_path / "rows.csv").num_rows == 2
+
+
+def test_the_memory_of_rows_counts_the_longest_value_of_a_category() -> None:
+    """A checkpoint of some kB can name a category in millions of characters, and ask for many rows."""
+    short, long = (kind_of((2,), Coding((Column("a", values=("x", text)),))) for text in ("y", "y" * 10**6))
+    assert long.row_bytes(4) - short.row_bytes(4) >= 10**6 - 1

@@ -22,7 +22,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.cli import main
-from sweeps.engine.cluster.local import _read_anew
+from sweeps.engine.cluster.local import read_anew
 from wgan_core.cache import cache_folder
 
 ROOT = Path(__file__).parents[2]
@@ -209,14 +209,14 @@ class Surroundings:
             for name, value in self.env.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", command)
-            _read_anew()
+            read_anew()
             with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
                 try:
                     call()
                     status = 0
                 except SystemExit as ended:
                     status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        _read_anew()
+        read_anew()
         logging.disable(logging.NOTSET)  # `--quiet` silences the whole process.
         return Ended(command, status, out.getvalue(), err.getvalue())
 

@@ -420,6 +420,7 @@ def test_refused_as_a_process(surroundings: Surroundings, tmp_path: Path, contin
     """What a shell sees is what the tests in this process see."""
     cases = {
         ("--lanes", "0"): "--lanes",
+        ("--name", "a/b", "--smoke"): "--name",
         ("--objective", "train/wasserstein_estimate"): "W + W^2/(2 lambda)",
         ("--data", str(tmp_path / "nothing.parquet")): "does not exist",
     }

@@ -14,7 +14,8 @@ import torch
 from pyarrow import parquet
 
 from sweeps.cli import main
-from sweeps.engine.plan.options import add_storage, parse
+from sweeps.engine.plan.arguments import add_storage
+from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import FILE, Plan, write_plan
 from sweeps.engine.results.results import STUDY_FILE, open_results
 from sweeps.engine.study.study import Study

@@ -230,6 +230,17 @@ def test_a_tracking_file(tmp_path: Path) -> None:
     assert (absent.state, other.state) == ("ok", "failed")
 
 
+def test_the_database_that_was_checked_is_the_one_that_is_opened(tmp_path: Path) -> None:
+    """In a URI of SQLite, `%41` would be an A."""
+    for name, experiments in (("%41", 1), ("A", 7)):
+        (tmp_path / name).mkdir()
+        with closing(sqlite3.connect(tmp_path / name / "mlflow.db")) as database, database:
+            database.execute("CREATE TABLE experiments (name TEXT)")
+            database.executemany("INSERT INTO experiments VALUES (?)", [("x",)] * experiments)
+    (check,) = check_tracking(None, Folder.at(tmp_path / "%41"))
+    assert check.found.endswith(", 1 experiments")
+
+
 def test_a_tracking_file_that_cannot_be_made(tmp_path: Path) -> None:
     """The doctor says so before a sweep does; root may write everywhere but to /proc."""
     (check,) = check_tracking("sqlite:////proc/self/mlflow.db", Folder.at(tmp_path))

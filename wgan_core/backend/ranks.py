@@ -40,7 +40,7 @@ class Ranks:
         return tensor
 
     def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the mean of each tensor over the ranks, with the same bits and shapes on every rank."""
+        """Return the mean of each tensor over the ranks, with the same bits on all. The ranks' shapes must be equal."""
         return list(tensors)
 
     def gather(self, tensor: Tensor) -> Tensor:

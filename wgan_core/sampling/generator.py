@@ -86,8 +86,8 @@ def _fitting(structure: Structure, count: int) -> int:
     together = count * (size * structure.latent_dim + kind_of(structure.sample_shape, structure.coding).row_bytes(size))
     if at_once < 1 or together > half:
         raise UserError(
-            f"samples must fit in half of the available memory, {half:,} bytes; {count} samples of shape "
-            f"{structure.sample_shape} do not: ask for fewer"
+            f"samples must fit in half of the available memory, {half:,} bytes, with their noise; {count} samples of "
+            f"shape {structure.sample_shape} do not: ask for fewer"
         )
     return at_once
 

@@ -154,10 +154,10 @@ def _secrets(folder: str) -> Iterator[None]:
                 os.environ[TOKEN] = secrets.token_hex(32)
             if not os.environ.get(USE_TLS):
                 os.environ |= make_certificates(Path(folder), LOOPBACK)
-            _read_anew()
+            read_anew()
             yield
     finally:
-        _read_anew()
+        read_anew()
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def restored(names: Collection[str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _read_anew() -> None:
+def read_anew() -> None:
     """Make Ray's compiled part read the environment again. By itself, it reads the environment only once."""
     raylet = cast("Any", _raylet)
     raylet.Config.initialize("")

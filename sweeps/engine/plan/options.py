@@ -9,13 +9,23 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from sweeps.engine.plan.arguments import (
+    Parser,
+    add_debug,
+    add_places,
+    number,
+    storage_of,
+    study_storage_of,
+    tracking_uri_given,
+    whole_number,
+    without_places,
+)
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
-from sweeps.engine.plan.misused import BadArguments
 from sweeps.engine.plan.presets import Preset
 from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
-from wgan_core.errors import UserError, printable, without_secrets
+from wgan_core.errors import UserError
 from wgan_core.metrics.register import check_features
 from wgan_core.networks.pairs import PAIRS
 
@@ -76,72 +86,6 @@ class Options:
     json: bool = False
     debug: bool = False
     own: Mapping[str, Any] = field(default_factory=dict)
-
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """A formatter that adds defaults to the help. If a default is None or a bool, the option's own text explains it."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        said = action.default is None or isinstance(action.default, bool)
-        return action.help if said else super()._get_help_string(action)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that prints an error as one line. Its subcommands get parsers of the same class."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=_Help, **settings)
-
-    def error(self, message: str) -> NoReturn:
-        said = printable(without_secrets(f"{' '.join(message.split())}: see {self.prog} --help"))
-        print(f"error: {said}", file=sys.stderr)
-        raise BadArguments(said)
-
-
-def whole_number(text: str) -> int:
-    """Parse an argument that is a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number in digits; given {text!r}") from None
-
-
-def number(text: str) -> float:
-    """Parse an argument that is a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number such as 0.5; given {text!r}") from None
-
-
-def names(text: str) -> list[str]:
-    """Parse an argument that is a list of names, separated by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-# The next functions read the environment after parsing. As defaults of arguments, its URIs and their passwords would
-# appear in `--help`.
-
-
-def storage_of(given: str | None) -> str:
-    """Return the folder of all sweeps: the given one, else `$WGAN_STORAGE`, else `~/wgan-sweeps`.
-
-    Raises:
-        UserError: The given name is empty.
-    """
-    if given == "":
-        raise UserError("--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps, or give a path")
-    return given or os.environ.get("WGAN_STORAGE") or str(Path.home() / "wgan-sweeps")
-
-
-def study_storage_of(given: str | None) -> str | None:
-    """Return the given URL of an Optuna storage, else `$WGAN_STUDY_STORAGE`, else None."""
-    return os.environ.get("WGAN_STUDY_STORAGE") if given is None else given
-
-
-def tracking_uri_given(given: str | None) -> str | None:
-    """Return the given URI of an MLflow store, else `$MLFLOW_TRACKING_URI`, else None."""
-    return os.environ.get("MLFLOW_TRACKING_URI") if given is None else given
 
 
 def parse(
@@ -221,7 +165,7 @@ class _Script:
         if self.presets:
             _add_presets(parser, self.presets)
         _add_resources(parser)
-        _add_places(parser)
+        add_places(parser)
         _add_output(parser)
         if self.own is not None:
             self.own(parser.add_argument_group("data"))
@@ -287,41 +231,6 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
     options = replace(usual, **found, networks=None, script="", arguments=())
     _check(options)
     return options
-
-
-def add_storage(parser: argparse._ActionsContainer) -> None:
-    """Add `--storage` and `--study-storage`. `storage_of` and `study_storage_of` replace None by their defaults."""
-    parser.add_argument(
-        "--storage",
-        help="folder of all sweeps: a local path, or a URI of a shared file system or object store "
-        "(default: $WGAN_STORAGE, else ~/wgan-sweeps)",
-    )
-    parser.add_argument(
-        "--study-storage",
-        help="Optuna storage URL (default: $WGAN_STUDY_STORAGE, else study.db in the sweep's folder)",
-    )
-
-
-def add_tracking_uri(parser: argparse._ActionsContainer) -> None:
-    """Add `--tracking-uri`. `tracking_uri_given` replaces None by its default."""
-    parser.add_argument(
-        "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
-    )
-
-
-def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the arguments without those that say where to keep files.
-
-    Such an argument may hold a password. In a sweep's record that somebody else wrote, it would also choose where the
-    user's sweep reads and writes.
-
-    Raises:
-        BadArguments: An abbreviated option could be several of these, or an option lacks its value.
-    """
-    places = Parser(add_help=False)
-    _add_places(places)
-    return tuple(places.parse_known_args(list(arguments))[1])
 
 
 def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
@@ -428,13 +337,6 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_places(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where to keep files. No other option may hold a password."""
-    group = parser.add_argument_group("places")
-    add_storage(group)
-    add_tracking_uri(group)
-
-
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output", "by default a live view on a terminal, and lines of text elsewhere")
     group.add_argument(
@@ -442,11 +344,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--json", action="store_true", help="print each event as a line of JSON on stdout")
     add_debug(group)
-
-
-def add_debug(parser: argparse._ActionsContainer) -> None:
-    """Add `--debug`, which `sweeps.engine.driver.outcome` reads."""
-    parser.add_argument("--debug", action="store_true", help="show where an error arose (also: WGAN_DEBUG=1)")
 
 
 def _lanes(text: str) -> int | None:

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.looks import STATES
-from sweeps.engine.plan.options import storage_of
+from sweeps.engine.plan.arguments import storage_of
 from sweeps.engine.plan.plan import on_test_split
 from sweeps.engine.report.asked import about, asked
 from sweeps.engine.report.captions import charts_of

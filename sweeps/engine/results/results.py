@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.engine.plan.options import storage_of, study_storage_of, tracking_uri_given
+from sweeps.engine.plan.arguments import storage_of, study_storage_of, tracking_uri_given
 from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
 from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri, sqlite_uri
