@@ -12,12 +12,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from wgan_core.errors import UserError
+import numpy as np
+from numpy.typing import NDArray
+
+from wgan_core.errors import UserError, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Value = str | int | float | bool
+
+# From 2^53 on, float64 does not distinguish all whole numbers.
+MOST_WHOLE = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,31 @@ class Column:
     def width(self) -> int:
         """Number of entries that the column takes in a sample."""
         return max(1, len(self.values))
+
+    def check_kept(self, numbers: NDArray[np.float64], entries: NDArray[np.float32], remedy: str) -> None:
+        """Raise `UserError` unless the entries are finite and whole numbers can be recovered from them exactly.
+
+        Args:
+            numbers: Numbers of this column in its own units, of any shape.
+            entries: The standardised numbers, of the same shape.
+            remedy: Advice on leaving out the column, for the error message.
+        """
+        finite = np.isfinite(entries)
+        if not finite.all():
+            raise UserError(
+                f"a value must be within float32 once it is standardised; of {quoted(self.name)}, "
+                f"{numbers[~finite][0]:g} is not, beside a spread of {self.sd:g}: drop its row, or {remedy}"
+            )
+        if not self.whole:
+            return
+        lost = np.rint(entries.astype(np.float64) * self.sd + self.mean) != numbers
+        lost |= np.abs(numbers) >= MOST_WHOLE
+        if lost.any():
+            raise UserError(
+                "whole numbers must be below 2^53, and so few apart that float32 keeps them, about 2^23 from their "
+                f"mean; of {quoted(self.name)}, {numbers[lost][0]:.0f} is not, beside a mean of {self.mean:g}: write "
+                f"it as floating-point numbers or in a larger unit, or {remedy}"
+            )
 
 
 @dataclass(frozen=True)
@@ -72,7 +103,7 @@ class Coding:
     @property
     def blocks(self) -> list[slice]:
         """Slice of each categorical column's entries in a sample."""
-        return [where for column, where in self._placed() if column.values]
+        return [where for column, where in self.placed() if column.values]
 
     def as_stored(self, samples: Tensor) -> Tensor:
         """Return samples (N, ...) as they are after rows are written to a file and encoded again.
@@ -82,7 +113,7 @@ class Coding:
         from torch.nn.functional import one_hot
 
         stored = samples.clone()
-        for column, where in self._placed():
+        for column, where in self.placed():
             part = stored[:, where]
             if column.values:
                 part.copy_(one_hot(part.argmax(1), len(column.values)))
@@ -96,7 +127,7 @@ class Coding:
         """Return the columns of samples (N, ...) by name: N values in their own units, or N lists of L numbers."""
         samples = samples.detach().cpu().double()
         found: dict[str, list[Any]] = {}
-        for column, where in self._placed():
+        for column, where in self.placed():
             part = samples[:, where]
             if column.values:
                 found[column.name] = [column.values[index] for index in part.argmax(1).tolist()]
@@ -107,7 +138,8 @@ class Coding:
             found[self.label] = [self.positive] * len(samples)
         return found
 
-    def _placed(self) -> Iterator[tuple[Column, slice]]:
+    def placed(self) -> Iterator[tuple[Column, slice]]:
+        """Yield each column with the slice of its entries in a sample."""
         start = 0
         for column in self.columns:
             yield column, slice(start, start + column.width)

@@ -12,18 +12,7 @@ from numpy.typing import NDArray
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.decode import Reference, decode_rows
 from wgan_core.data.limits import Memory
-from wgan_core.data.splits import (
-    SPLITS,
-    Rows,
-    allot,
-    check_rows,
-    data_files,
-    located,
-    read_table,
-    sound,
-    split_names,
-    table_schema,
-)
+from wgan_core.data.splits import Rows, allot, check_rows, find_files, read_table, sound, table_schema
 from wgan_core.errors import UserError, listed, shortened
 
 
@@ -44,22 +33,19 @@ def load_images(path: str | Path) -> Dataset:
         UserError: The path does not exist, a file is not Parquet, or the data exceeds `wgan_core.data.limits`. A table
             has no images, an image cannot be decoded, or images differ in size or mode. A split has too few rows.
     """
-    given = located(path)
+    given, files, memory = find_files(path)
     reference = Reference()
     parts: dict[str, list[Split]] = {}
-    files = data_files(given)
-    memory = Memory(files, given)
     with sound(given):
-        for name, file in split_names(files):
+        for name, file in files:
             parts.setdefault(name, []).append(read_images(file, reference, memory))
     # `pop` frees the parts of a split once they are joined, so the images are in memory at most twice.
     found = {name: joined(parts.pop(name), given) for name in list(parts)}
     strata = next(found[name].labels for name in ("all", "train") if name in found)
     chosen = allot({name: len(split) for name, split in found.items()}, strata)
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
-    splits = {name: taken(found[part], rows) for name, (part, rows) in chosen.items()}
+    train, validation, test = (taken(found[part], rows) for part, rows in chosen.values())
     # The prefix distinguishes a file named mnist.parquet from MNIST itself, which has metrics of its own.
-    train, validation, test = (splits[name] for name in SPLITS)
     return Dataset.of(f"images:{given.stem}", train, validation, test)
 
 

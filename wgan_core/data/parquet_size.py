@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -38,8 +38,12 @@ BOOLEANS, BYTE, WHOLE, LONG, NUMBERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
 )  # fmt: skip
 # For each type of page with values: the field of its header, and the field of the encoding in that header.
 HEADERS, DICTIONARY = {0: (5, 2), 2: (7, 2), 3: (8, 4)}, 2
-# Fields to read from the metadata of a column chunk, with their types.
-COLUMN_FIELDS = {4: WHOLE, 5: LONG, 7: LONG, 9: LONG, 11: LONG}
+# Fields to read, with their types: of an element of the schema, of a column chunk's metadata, and of a note.
+ELEMENT_FIELDS = {1: WHOLE, 2: WHOLE, 3: WHOLE, 4: BINARY, 5: WHOLE}
+CHUNK_FIELDS = {4: WHOLE, 5: LONG, 7: LONG, 9: LONG, 11: LONG}
+NOTE_FIELDS = {1: BINARY, 2: BINARY}
+# Fields that HEADERS names, of the header of values in a page.
+HEAD_FIELDS = {1: WHOLE, 2: WHOLE, 4: WHOLE}
 BYTE_ARRAY, REPEATED = 6, 2
 CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 DICTIONARY_ENCODINGS, PREFIX_ENCODING = (2, 8), 7
@@ -101,6 +105,16 @@ class Compact:
         while head := self.byte():
             last = last + (head >> 4) if head >> 4 else self.number()
             yield last, head & 15
+
+    def struct(self, wanted: Mapping[int, int], depth: int = 0) -> dict[int, Any]:
+        """Read a struct: return its `wanted` numbers and bytes by field, and skip fields of other numbers or types."""
+        found: dict[int, Any] = {}
+        for number, kind in self.fields():
+            if wanted.get(number) != kind:
+                self.skip(kind, depth)
+            else:
+                found[number] = self.binary() if kind == BINARY else self.number()
+        return found
 
     def skip(self, kind: int, depth: int = 0, in_list: bool = False) -> None:
         if depth > NESTED:
@@ -225,7 +239,7 @@ def _bounded(groups: int, leaves: int) -> int:
 
 
 def _group(reader: Compact, leaves: int) -> tuple[int, list[dict[int, int]]]:
-    """Return the number of rows of a row group, and the `COLUMN_FIELDS` of each of its columns."""
+    """Return the number of rows of a row group, and the `CHUNK_FIELDS` of each of its columns."""
     rows, columns = 0, []
     for number, kind in reader.fields():
         if (number, kind) == (1, LISTS[0]):
@@ -242,14 +256,10 @@ def _group(reader: Compact, leaves: int) -> tuple[int, list[dict[int, int]]]:
 def _column(reader: Compact) -> dict[int, int]:
     found: dict[int, int] = {}
     for number, kind in reader.fields():
-        if (number, kind) != (3, STRUCT):
+        if (number, kind) == (3, STRUCT):
+            found |= reader.struct(CHUNK_FIELDS)
+        else:
             reader.skip(kind)
-            continue
-        for inner, inner_kind in reader.fields():
-            if COLUMN_FIELDS.get(inner) == inner_kind:
-                found[inner] = reader.number()
-            else:
-                reader.skip(inner_kind)
     return found
 
 
@@ -263,25 +273,19 @@ def _leaves(reader: Compact) -> list[Leaf]:
     leaves: list[Leaf] = []
     letters = 0
     for place in range(reader.structs()):
-        numbers, name = {1: -1, 2: 0, 3: 0, 5: 0}, ""
-        for number, kind in reader.fields():
-            if number in numbers and kind == WHOLE:
-                numbers[number] = reader.number()
-            elif (number, kind) == (4, BINARY):
-                name = reader.binary().decode("utf-8", "replace")
-            else:
-                reader.skip(kind)
+        element = reader.struct(ELEMENT_FIELDS)
+        name, children = element.get(4, b"").decode("utf-8", "replace"), element.get(5, 0)
         while above and above[-1][0] == 0:
             above.pop()
-        path, lists = name, int(numbers[3] == REPEATED)
+        path, lists = name, int(element.get(3) == REPEATED)
         if above:
             left, prefix, around = above[-1]
             above[-1] = left - 1, prefix, around
             path, lists = (f"{prefix}.{name}" if prefix else name), lists + around
-        if numbers[5] > 0:
-            above.append((numbers[5], "" if place == 0 else path, lists))
+        if children > 0:
+            above.append((children, "" if place == 0 else path, lists))
         elif place:
-            leaves.append(Leaf(path, numbers[1], numbers[2], lists))
+            leaves.append(Leaf(path, element.get(1, -1), element.get(2, 0), lists))
             letters += len(path)
         if len(above) > DEPTH:
             raise ValueError(f"its columns are nested in more than {DEPTH} levels")
@@ -295,15 +299,10 @@ def _leaves(reader: Compact) -> list[Leaf]:
 def _check_notes(reader: Compact) -> None:
     """Raise `ValueError` if the Arrow schema in the footer's key-value metadata has extension types."""
     for _ in range(reader.structs()):
-        pair = {1: b"", 2: b""}
-        for number, field in reader.fields():
-            if number in pair and field == BINARY:
-                pair[number] = reader.binary()
-            else:
-                reader.skip(field)
-        if pair[1] == b"ARROW:schema":
+        note = reader.struct(NOTE_FIELDS)
+        if note.get(1) == b"ARROW:schema":
             try:
-                schema = base64.b64decode(pair[2], validate=True)
+                schema = base64.b64decode(note.get(2, b""), validate=True)
             except binascii.Error as error:
                 raise ValueError("its Arrow schema is no base64") from error
             if EXTENSION in schema:
@@ -357,12 +356,7 @@ def _parsed(reader: Compact, start: int) -> Page:
         if kind == WHOLE:
             own[number] = reader.number()
         elif kind == STRUCT:
-            head = heads.setdefault(number, {})
-            for inner, inner_kind in reader.fields():
-                if inner_kind == WHOLE:
-                    head[inner] = reader.number()
-                else:
-                    reader.skip(inner_kind, 1)
+            heads.setdefault(number, {}).update(reader.struct(HEAD_FIELDS, depth=1))
         else:
             reader.skip(kind)
     kind, size, stored = (own.get(number, -1) for number in (1, 2, 3))

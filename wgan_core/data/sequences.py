@@ -19,19 +19,8 @@ from numpy.typing import NDArray
 
 from wgan_core.data.coding import Coding, Column
 from wgan_core.data.dataset import Dataset, Split
-from wgan_core.data.kept import check_kept
 from wgan_core.data.limits import COLUMNS, Memory
-from wgan_core.data.splits import (
-    SPLITS,
-    allot,
-    check_rows,
-    data_files,
-    located,
-    read_table,
-    sound,
-    split_names,
-    table_schema,
-)
+from wgan_core.data.splits import SPLITS, allot, check_rows, find_files, read_table, sound, table_schema
 from wgan_core.errors import UserError, listed, quoted, shortened
 
 Numbers = NDArray[np.float64]
@@ -56,9 +45,8 @@ def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Da
             column does not hold lists of finite numbers without gaps. Sequences differ in length. A channel is
             constant, or float32 cannot represent its numbers. A split has too few rows.
     """
-    given = located(path)
-    named = split_names(data_files(given))
-    reader = _Reader(columns, Memory([file for _, file in named], given))
+    given, named, memory = find_files(path)
+    reader = _Reader(columns, memory)
     found: dict[str, list[_Channels]] = {}
     with sound(given):
         for name, file in named:
@@ -82,7 +70,7 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
         whole: Whether each channel holds whole numbers only.
 
     Raises:
-        UserError: A channel is constant in training, its spread overflows float64, or `check_kept` refuses it.
+        UserError: A channel is constant in training, its spread overflows float64, or `Column.check_kept` refuses it.
     """
     train = splits["train"]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -99,7 +87,7 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
                 f"the numbers of a channel must have a finite spread; those of {quoted(channel)} of {name} are "
                 f"{least:g} to {most:g}: choose another unit"
             )
-    with np.errstate(over="ignore"):  # `check_kept` refuses infinite entries
+    with np.errstate(over="ignore"):  # `Column.check_kept` refuses infinite entries
         values = {
             split: ((splits[split] - mean[:, None]) / sd[:, None]).astype(np.float32, order="C") for split in SPLITS
         }
@@ -107,7 +95,7 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
     coding = Coding(tuple(Column(*each) for each in described))
     for split in SPLITS:
         for index, column in enumerate(coding.columns):
-            check_kept(splits[split][:, index], values[split][:, index], column, "leave the channel out")
+            column.check_kept(splits[split][:, index], values[split][:, index], "leave the channel out")
     ready = {split: Split(values[split], None) for split in SPLITS}
     return Dataset.of(name, ready["train"], ready["validation"], ready["test"], coding)
 

@@ -30,7 +30,28 @@ HEADER_LENGTH = 1 << 24
 Rows = NDArray[np.int64]
 
 
-def located(path: str | Path, suffixes: Sequence[str] = (".parquet",)) -> Path:
+def find_files(
+    path: str | Path, suffixes: Sequence[str] = (".parquet",), names: Sequence[str] = ()
+) -> tuple[Path, list[tuple[str, Path]], Memory]:
+    """Find the files of a data set.
+
+    Args:
+        path: The path of a file or folder, as the user gave it.
+        suffixes: The endings of the file names to find in a folder and below.
+        names: Values that --data accepts instead of a path, for the error message.
+
+    Returns:
+        The path; the files, sorted, each with its split as `_split_names` finds it; and the memory account of the data.
+
+    Raises:
+        UserError: The path does not exist, has no such files, or their names fit no splits.
+    """
+    given = _located(path, suffixes)
+    files = _data_files(given, suffixes, names)
+    return given, _split_names(files), Memory(files, given)
+
+
+def _located(path: str | Path, suffixes: Sequence[str]) -> Path:
     """Expand `~` in a path. Raise `UserError` if the path is empty or the user has no home folder."""
     if path == "":  # Path("") would be the current folder
         raise UserError(
@@ -44,13 +65,8 @@ def located(path: str | Path, suffixes: Sequence[str] = (".parquet",)) -> Path:
         ) from error
 
 
-def data_files(given: Path, suffixes: Sequence[str] = (".parquet",), names: Sequence[str] = ()) -> list[Path]:
+def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> list[Path]:
     """Return the file itself, or all files with these suffixes in a folder and below, sorted.
-
-    Args:
-        given: The path of a file or folder.
-        suffixes: The endings of the file names to find.
-        names: Values that --data accepts instead of a path, for the error message.
 
     Raises:
         UserError: The path does not exist, cannot be read, or is neither a regular file nor a folder. Or the folder
@@ -92,7 +108,7 @@ def _kinds(suffixes: Sequence[str]) -> str:
     return " or ".join(KINDS[suffix] for suffix in suffixes)
 
 
-def split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
+def _split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
     """Pair each file with its split, or with `all` for a single file or if no file name begins with a split.
 
     Raises:

@@ -19,9 +19,8 @@ from pyarrow import types
 
 from wgan_core.data.coding import Coding, Column, Value
 from wgan_core.data.dataset import Dataset, Split
-from wgan_core.data.kept import check_kept
 from wgan_core.data.limits import CATEGORIES, COLUMNS, Memory
-from wgan_core.data.splits import allot, check_rows, data_files, located, read_table, sound, split_names
+from wgan_core.data.splits import allot, check_rows, find_files, read_table, sound
 from wgan_core.errors import UserError, listed, one_line, quoted, shortened
 
 SUFFIXES = (".parquet", ".csv")
@@ -134,9 +133,7 @@ def read(path_or_name: str | Path) -> Table:
     if path_or_name in BUNDLED:
         name = str(path_or_name)
         return Table(f"table:{name}", name, {"all": _bundled(name)})
-    given = located(path_or_name, SUFFIXES)
-    files = split_names(data_files(given, SUFFIXES, list(BUNDLED)))
-    memory = Memory([file for _, file in files], given)
+    given, files, memory = find_files(path_or_name, SUFFIXES, list(BUNDLED))
     found = [(part, file, _plain(read_table(file, memory))) for part, file in files]
     _, first, header = found[0]
     twice = [name for name, count in Counter(header.column_names).items() if count > 1]
@@ -274,21 +271,18 @@ def distinct(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
     Returns:
         The index of each row's value, (N,), and the distinct values in the order of their first appearance.
     """
-    if types.is_dictionary(column.type):
-        chunks = column.unify_dictionaries().chunks
-        entries = chunks[0].dictionary if chunks else pa.array([], column.type.value_type)
-        codes = np.concatenate([np.empty(0, np.int64), *(chunk.indices.to_numpy(False) for chunk in chunks)])
-        used, first, codes = np.unique(codes.astype(np.int64), return_index=True, return_inverse=True)
+    given = types.is_dictionary(column.type)
+    # Arrow makes one dictionary for all chunks, with the values in the order of their first appearance.
+    chunks = (column.unify_dictionaries() if given else column.dictionary_encode("encode")).chunks
+    entries = chunks[0].dictionary if chunks else pa.array([], pa.null())
+    codes = np.concatenate(
+        [np.empty(0, np.int64), *(chunk.indices.to_numpy(False) for chunk in chunks)], dtype=np.int64
+    )
+    if given:  # a dictionary from a file has any order, and values that no row has
+        used, first, codes = np.unique(codes, return_index=True, return_inverse=True)
         order = np.argsort(first)
-        codes, found = np.argsort(order)[codes], entries.take(pa.array(used[order])).to_pylist()
-    else:
-        whole = column.combine_chunks()
-        whole = whole.dictionary_encode("encode")
-        chunks = whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole]
-        if len(chunks) > 1:
-            return distinct(whole)
-        codes = chunks[0].indices.to_numpy(False).astype(np.int64) if chunks else np.empty(0, np.int64)
-        found = chunks[0].dictionary.to_pylist() if chunks else []
+        codes, entries = np.argsort(order)[codes], entries.take(pa.array(used[order]))
+    found = entries.to_pylist()
     # Merge values that are equal in Python and not in Arrow, such as 0.0 and -0.0.
     places: dict[Any, int] = {}
     merged = np.array([places.setdefault(value, len(places)) for value in found], dtype=np.int64)
@@ -437,7 +431,7 @@ def _is_category(kind: pa.DataType) -> bool:
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    # The unsafe cast rounds whole numbers above 2^53; `check_kept` refuses them.
+    # The unsafe cast rounds whole numbers above 2^53; `Column.check_kept` refuses them.
     return column.cast(pa.float64(), safe=False).to_numpy()
 
 
@@ -453,15 +447,13 @@ def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
         UserError: A category is not in the coding.
     """
     samples = np.zeros((len(rows), coding.width), np.float32)
-    start = 0
-    with np.errstate(over="ignore"):  # `check_kept` refuses infinite entries
-        for column in coding.columns:
+    with np.errstate(over="ignore"):  # `Column.check_kept` refuses infinite entries
+        for column, at in coding.placed():
             if column.values:
                 places = _places(rows[column.name], column, coding, where)
-                samples[np.arange(len(rows)), start + places] = 1
+                samples[np.arange(len(rows)), at.start + places] = 1
             else:
-                samples[:, start] = (_numbers(rows[column.name]) - column.mean) / column.sd
-            start += column.width
+                samples[:, at.start] = (_numbers(rows[column.name]) - column.mean) / column.sd
     return samples
 
 
@@ -500,16 +492,9 @@ def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Datas
     coded = {}
     for split, rows in splits.items():
         samples = encode(rows, coding, f"the {split} split")
-        _check_numbers(rows, samples, coding)
+        for column, at in coding.placed():
+            if not column.values:
+                remedy = _leave_out(column.name, coding.label)
+                column.check_kept(_numbers(rows[column.name]), samples[:, at.start], remedy)
         coded[split] = Split(samples, None)
     return Dataset.of(name, coded["train"], coded["validation"], coded["test"], coding)
-
-
-def _check_numbers(rows: pa.Table, samples: NDArray[np.float32], coding: Coding) -> None:
-    """Raise `UserError` unless `check_kept` accepts the samples (N, D) of all numeric columns."""
-    start = 0
-    for column in coding.columns:
-        if not column.values:
-            remedy = _leave_out(column.name, coding.label)
-            check_kept(_numbers(rows[column.name]), samples[:, start], column, remedy)
-        start += column.width
