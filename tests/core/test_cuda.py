@@ -18,7 +18,7 @@ from wgan_core.backend.kernels import mover
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.precision import float32_on_gpus
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.rules.optim import Rates
+from wgan_core.rules.optim import Rates, StepTensors
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.data import TrainingData
@@ -235,7 +235,7 @@ def test_adam_by_rule_is_torchs() -> None:
             if due[lane]:
                 optimiser.step()
         rates = Rates(counts.clamp(min=1).to(CUDA), lr, beta1, beta2, torch.zeros_like(lr), due.to(CUDA))
-        mover("adam", "cuda")(ours, gradients, first, second, rates)
+        mover("adam", "cuda")(StepTensors(ours, gradients, first, second), rates)
     for lane, parameters in enumerate(theirs):
         for tensor, parameter in zip(ours, parameters, strict=True):
             torch.testing.assert_close(tensor[lane], parameter.detach(), rtol=1e-12, atol=1e-12)

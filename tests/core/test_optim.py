@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.reference import optimiser_of
-from wgan_core.backend.kernels import Mover, mover
-from wgan_core.rules.optim import OPTIMISERS, Rates, average_, factors_of, move_
+from wgan_core.backend.kernels import Mover, by_rule, mover
+from wgan_core.rules.optim import OPTIMISERS, Rates, StepTensors
 
 STEPS = 200
 
@@ -25,23 +24,12 @@ def drift(tensor: Tensor, step: int, seed: int) -> Tensor:
     return tensor.detach() + 0.3 * noise
 
 
-def by_rule(name: str) -> Mover:
-    """The optimiser, operation by operation: what is compiled on a GPU."""
-
-    def move(parameters: Any, gradients: Any, first: Any, second: Any, rates: Rates, *averages: Any) -> None:
-        rule = OPTIMISERS[name]
-        move_(rule, parameters, gradients, first, second, factors_of(rule, rates), rates.due)
-        if averages:
-            average_(averages[0], parameters, averages[1])
-
-    return move
-
-
 WAYS = [(name, way) for name in sorted(OPTIMISERS) for way in ("by rule", "as used")]
 
 
 def way_of(name: str, way: str) -> Mover:
-    return by_rule(name) if way == "by rule" else mover(name, "cpu")
+    """The optimiser as the CPU has it, or operation by operation, which is what is compiled on a GPU."""
+    return by_rule(OPTIMISERS[name], "cpu") if way == "by rule" else mover(name, "cpu")
 
 
 def rates_of(
@@ -90,7 +78,7 @@ def test_200_steps_of_each_lane_equal_torchs(
                 parameter.grad = drift(parameter, step, seed)
             if due[lane]:
                 theirs[lane].step()
-        move(ours, gradients, first, second, rates)
+        move(StepTensors(ours, gradients, first, second), rates)
     for lane, module in enumerate(modules):
         for mine, parameter in zip(ours, module, strict=True):
             torch.testing.assert_close(mine[lane], parameter.detach(), rtol=1e-12, atol=1e-12)
@@ -102,7 +90,7 @@ def test_the_rate_and_the_first_decay_are_in_force(name: str, way: str) -> None:
         tensors = [[torch.ones(1, 3, dtype=torch.float64)] for _ in range(4)]
         for step in (1, 2):
             tensors[1] = [torch.full((1, 3), float(step), dtype=torch.float64)]
-            way_of(name, way)(*tensors, rates_of(step, [lr], [beta1], [0.5], [True]))
+            way_of(name, way)(StepTensors(*tensors), rates_of(step, [lr], [beta1], [0.5], [True]))
         return tensors[0][0]
 
     assert not torch.equal(moved(0.1, 0.0), moved(0.2, 0.0))
@@ -119,7 +107,7 @@ def test_a_lane_that_is_not_due_stays_as_it_is_whatever_is_in_it(name: str, way:
     average = torch.zeros(2, 5, dtype=dtype)
     share = torch.tensor([0.0, 0.25], dtype=torch.float64)
     rates = rates_of(1, [0.1, 0.1], [0.5, 0.5], [0.9, 0.9], [False, True])
-    way_of(name, way)(*tensors, rates, [average], share)
+    way_of(name, way)(StepTensors(*tensors, [average], share), rates)
     for (after,), earlier in zip(tensors, before, strict=True):
         assert torch.equal(after[0].nan_to_num(7), earlier[0].nan_to_num(7))
     assert not torch.equal(tensors[0][0][1], before[0][1])
@@ -142,10 +130,11 @@ def test_weight_decay_is_decoupled_and_of_each_lane(name: str, way: str) -> None
     for step in range(1, 20):
         gradient = drift(ours[0][0], step, 7)
         rates = rates_of(step, lr, [0.5] * 3, [0.9] * 3, [True] * 3, decays)
-        way_of(name, way)(ours[0], [gradient], *ours[1:], rates)
+        way_of(name, way)(StepTensors(ours[0], [gradient], *ours[1:]), rates)
         shrunk = torch.tensor([1 - a * b for a, b in zip(lr, decays, strict=True)], dtype=torch.float64)
         expected[0][0].mul_(shrunk[:, None])
-        way_of(name, way)(expected[0], [gradient], *expected[1:], replace(rates, weight_decay=torch.zeros(3).double()))
+        undecayed = replace(rates, weight_decay=torch.zeros(3).double())
+        way_of(name, way)(StepTensors(expected[0], [gradient], *expected[1:]), undecayed)
         torch.testing.assert_close(ours[0][0], expected[0][0], rtol=1e-12, atol=1e-12)
         if name == "adam":
             for lane, (module, optimiser) in enumerate(zip(modules, theirs, strict=True)):

@@ -18,7 +18,7 @@ from wgan_core.backend.graph import ProgramRecorder
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules.losses import LOSSES
-from wgan_core.rules.optim import OPTIMISERS
+from wgan_core.rules.optim import OPTIMISERS, StepTensors
 from wgan_core.training.batches import BLOCK, Batches
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
@@ -171,7 +171,7 @@ def test_what_is_compiled_on_a_gpu_compiles_and_computes_the_same(
         for way in (move, plain):
             noise = torch.Generator().manual_seed(2)
             tensors = [[torch.rand(width, *shape, generator=noise) for shape in ((4, 5), (7,))] for _ in range(5)]
-            way(*tensors[:4], rates, tensors[4], share)
+            way(StepTensors(*tensors, share), rates)
             found.append([tensor for group in tensors for tensor in group])
         for ours, theirs in zip(*found, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)

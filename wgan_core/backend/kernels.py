@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
 from wgan_core.cache import keep_compiled_code_private
-from wgan_core.rules.optim import EPSILON, OPTIMISERS, Rates, Rule, average_, factors_of, move_
+from wgan_core.rules.optim import EPSILON, OPTIMISERS, Rates, Rule, StepTensors, average_, factors_of, move_
 
 _log = logging.getLogger(__name__)
 
@@ -31,22 +31,8 @@ LIMITS: dict[str, Any] = {"recompile_limit": VERSIONS, "accumulated_recompile_li
 # 2.13).
 OPTIONS: dict[str, Any] = {"constant_and_index_propagation": False}
 
-
-class Mover(Protocol):
-    def __call__(
-        self,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        first: Sequence[Tensor],
-        second: Sequence[Tensor],
-        rates: Rates,
-        averages: Sequence[Tensor] = (),
-        share: Tensor | None = None,
-    ) -> None:
-        """Update tensors (K, ...) in the lanes that are due. Then add share * (parameter - average) to each average.
-
-        `share` is one number in [0, 1] per lane, (K,).
-        """
+# Updates tensors in the lanes that are due. Then adds share * (parameter - average) to each average.
+Mover: TypeAlias = Callable[[StepTensors, Rates], None]
 
 
 @functools.cache
@@ -58,38 +44,14 @@ def mover(optimiser: str, device: str) -> Mover:
 def by_rule(rule: Rule, device: str) -> Mover:
     """Return an optimiser that applies the rule operation by operation, or compiled on a GPU."""
 
-    def elementwise(tensors: Any, factors: Any, due: Tensor, averages: Any, share: Any) -> None:
-        parameters, gradients, first, second = tensors
-        move_(rule, parameters, gradients, first, second, factors, due)
-        if averages:
-            average_(averages, parameters, share)
+    def elementwise(tensors: StepTensors, factors: tuple[Tensor, ...], due: Tensor) -> None:
+        move_(rule, tensors, factors, due)
 
     carried_out = compiled(elementwise, device)
-
-    def move(
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        first: Sequence[Tensor],
-        second: Sequence[Tensor],
-        rates: Rates,
-        averages: Sequence[Tensor] = (),
-        share: Tensor | None = None,
-    ) -> None:
-        tensors = [list(parameters), list(gradients), list(first), list(second)]
-        carried_out(tensors, factors_of(rule, rates), rates.due, list(averages), share)
-
-    return move
+    return lambda tensors, rates: carried_out(tensors, factors_of(rule, rates), rates.due)
 
 
-def fused_adam(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first: Sequence[Tensor],
-    second: Sequence[Tensor],
-    rates: Rates,
-    averages: Sequence[Tensor] = (),
-    share: Tensor | None = None,
-) -> None:
+def fused_adam(tensors: StepTensors, rates: Rates) -> None:
     """Apply Adam by torch's fused CPU kernel. On the CPU, reading a lane's values needs no waiting."""
     values = (rates.step, rates.lr, rates.beta1, rates.beta2, rates.weight_decay, rates.due)
     told = zip(*(each.tolist() for each in values), strict=True)
@@ -98,13 +60,13 @@ def fused_adam(
             # torch's Adam would add the decay to the gradient, so that the moments would see it.
             fused = torch._fused_adamw_ if weight_decay else torch._fused_adam_
             fused(
-                [tensor[lane] for tensor in parameters],
+                [tensor[lane] for tensor in tensors.parameters],
                 # The kernel needs one memory layout for all tensors, but a convolution's gradient may have another.
-                [tensor[lane].contiguous() for tensor in gradients],
-                [tensor[lane] for tensor in first],
-                [tensor[lane] for tensor in second],
+                [tensor[lane].contiguous() for tensor in tensors.gradients],
+                [tensor[lane] for tensor in tensors.first],
+                [tensor[lane] for tensor in tensors.second],
                 [],
-                [torch.tensor(step, dtype=torch.float32)] * len(parameters),
+                [torch.tensor(step, dtype=torch.float32)] * len(tensors.parameters),
                 lr=lr,
                 beta1=beta1,
                 beta2=beta2,
@@ -113,8 +75,8 @@ def fused_adam(
                 amsgrad=False,
                 maximize=False,
             )
-    if share is not None:
-        average_(averages, parameters, share)
+    if tensors.share is not None:
+        average_(tensors.averages, tensors.parameters, tensors.share)
 
 
 def compiled(function: Callable[P, T], device: str) -> Callable[P, T]:

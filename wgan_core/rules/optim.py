@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,24 @@ class Rates:
     due: Tensor
 
 
+class StepTensors(NamedTuple):
+    """Tensors of one optimiser step, (K, ...) each. Each group has the order of the parameters.
+
+    Attributes:
+        parameters, first, second: Parameters and their two moments, updated in place.
+        gradients: Their gradients.
+        averages: Averages of the parameters, which follow them in place; empty for none.
+        share: Weight of the new parameters in the averages, one number in [0, 1] per lane, (K,).
+    """
+
+    parameters: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+    first: Sequence[Tensor]
+    second: Sequence[Tensor]
+    averages: Sequence[Tensor] = ()
+    share: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Rule:
     """An optimiser in two parts.
@@ -52,11 +70,11 @@ class Rule:
     Attributes:
         factors: Returns the values that all elements of a lane share, (K,) each, float64.
         move: Returns the new parameter and moments. Its inputs are a parameter, its gradient, its two moments, and
-            the factors, broadcast to the parameter's shape.
+            the tuple of factors, broadcast to the parameter's shape.
     """
 
     factors: Callable[[Rates], Factors]
-    move: Callable[..., Moved]
+    move: Callable[[Tensor, Tensor, Tensor, Tensor, Factors], Moved]
 
 
 def _adam_factors(rates: Rates) -> Factors:
@@ -64,18 +82,9 @@ def _adam_factors(rates: Rates) -> Factors:
     return 1 - rates.beta1, rates.beta2, 1 - rates.beta2, rates.lr / bias1, bias2.sqrt()
 
 
-def _adam(
-    parameter: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    new1: Tensor,
-    old2: Tensor,
-    new2: Tensor,
-    size: Tensor,
-    root: Tensor,
-) -> Moved:
+def _adam(parameter: Tensor, gradient: Tensor, first: Tensor, second: Tensor, factors: Factors) -> Moved:
     """Apply Adam (Kingma and Ba 2015, Algorithm 1)."""
+    new1, old2, new2, size, root = factors
     first = first.lerp(gradient, new1)
     second = second * old2 + gradient * gradient * new2
     return parameter - size * first / (second.sqrt() / root + EPSILON), first, second
@@ -85,17 +94,9 @@ def _rmsprop_factors(rates: Rates) -> Factors:
     return rates.beta1, rates.beta2, 1 - rates.beta2, rates.lr
 
 
-def _rmsprop(
-    parameter: Tensor,
-    gradient: Tensor,
-    velocity: Tensor,
-    square: Tensor,
-    momentum: Tensor,
-    old: Tensor,
-    new: Tensor,
-    lr: Tensor,
-) -> Moved:
+def _rmsprop(parameter: Tensor, gradient: Tensor, velocity: Tensor, square: Tensor, factors: Factors) -> Moved:
     """Apply RMSProp (Tieleman and Hinton 2012, lecture 6.5): `beta2` smooths the squares, `beta1` is the momentum."""
+    momentum, old, new, lr = factors
     square = square * old + gradient * gradient * new
     velocity = velocity * momentum + gradient / (square.sqrt() + EPSILON)
     return parameter - lr * velocity, velocity, square
@@ -105,8 +106,9 @@ def _sgd_factors(rates: Rates) -> Factors:
     return rates.beta1, rates.lr
 
 
-def _sgd(parameter: Tensor, gradient: Tensor, velocity: Tensor, second: Tensor, momentum: Tensor, lr: Tensor) -> Moved:
+def _sgd(parameter: Tensor, gradient: Tensor, velocity: Tensor, second: Tensor, factors: Factors) -> Moved:
     """Apply gradient descent with momentum `beta1` (Sutskever et al. 2013, eq. 1 and 2, in torch.optim.SGD's form)."""
+    momentum, lr = factors
     velocity = velocity * momentum + gradient
     return parameter - lr * velocity, velocity, second
 
@@ -127,22 +129,19 @@ def factors_of(rule: Rule, rates: Rates) -> Factors:
     return *rule.factors(rates), 1 - rates.lr * rates.weight_decay
 
 
-def move_(
-    rule: Rule,
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first: Sequence[Tensor],
-    second: Sequence[Tensor],
-    factors: Factors,
-    due: Tensor,
-) -> None:
-    """Update tensors (K, ...), all of one dtype and device, in the lanes that are due. `factors_of` gives `factors`."""
-    factors = tuple(factor.to(parameters[0].dtype) for factor in factors)
-    for parameter, gradient, *moments in zip(parameters, gradients, first, second, strict=True):
+def move_(rule: Rule, tensors: StepTensors, factors: Factors, due: Tensor) -> None:
+    """Make one step, operation by operation, in the lanes that are due. `factors_of` gives `factors`.
+
+    All tensors must be of one dtype and on one device.
+    """
+    factors = tuple(factor.to(tensors.parameters[0].dtype) for factor in factors)
+    for parameter, gradient, first, second in zip(*tensors[:4], strict=True):
         *of_lane, kept = (beside(factor, parameter) for factor in factors)
-        after = rule.move(parameter * kept, gradient, *moments, *of_lane)
-        for old, new in zip((parameter, *moments), after, strict=True):
+        after = rule.move(parameter * kept, gradient, first, second, tuple(of_lane))
+        for old, new in zip((parameter, first, second), after, strict=True):
             old.copy_(new.where(beside(due, old), old))
+    if tensors.share is not None:
+        average_(tensors.averages, tensors.parameters, tensors.share)
 
 
 def average_(averages: Sequence[Tensor], values: Sequence[Tensor], share: Tensor) -> None:

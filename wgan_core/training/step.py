@@ -21,7 +21,7 @@ from wgan_core.networks.batch_norm import over_ranks
 from wgan_core.networks.network import Network, Tensors, build
 from wgan_core.rules import losses
 from wgan_core.rules.losses import LOSSES
-from wgan_core.rules.optim import Rates, average_, beside
+from wgan_core.rules.optim import Rates, StepTensors, average_, beside
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.state import NetworkState, TrainingState
 
@@ -165,16 +165,10 @@ class Step:
     ) -> None:
         """Move the parameters along their gradients, then their averages, if any, towards them."""
         # Match tensors by name: files return them in any order, and no optimiser checks whose moment it gets.
-        names = list(network.parameters)
-        mover(self.structure.optimiser, gradients[0].device.type)(
-            [network.parameters[name] for name in names],
-            gradients,
-            [network.first[name] for name in names],
-            [network.second[name] for name in names],
-            rates,
-            averages,
-            share,
-        )
+        groups = (network.parameters, network.first, network.second)
+        parameters, first, second = ([group[name] for name in network.parameters] for group in groups)
+        tensors = StepTensors(parameters, gradients, first, second, averages, share)
+        mover(self.structure.optimiser, gradients[0].device.type)(tensors, rates)
 
     def _average_share(self, rates: Rates) -> Tensor:
         """Return the weight of the new values in the generators' exponential averages, (K,); 0 in lanes not due.
