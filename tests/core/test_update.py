@@ -31,8 +31,15 @@ HYPERS = [
 TRIALS = [Trial(number, 1000 + number, hyper) for number, hyper in enumerate(HYPERS)]
 
 
+NARROW = {
+    "mlp": {"critic": {"widths": [32, 16]}, "generator": {"widths": [16, 32, 16]}},
+    "conv": {"critic": {"width": 8}, "generator": {"width": 8}},
+}
+
+
 def structure_of(networks: str, dtype: str) -> Structure:
-    return Structure(networks, SHAPES[networks], latent_dim=6, batch_size=9, dtype=dtype)
+    options = NARROW[networks]
+    return Structure(networks, SHAPES[networks], latent_dim=6, batch_size=9, dtype=dtype, network_options=options)
 
 
 def pixels(shape: tuple[int, ...]) -> Tensor:
@@ -63,7 +70,6 @@ def test_every_update_equals_the_textbook(networks: str, trial: Trial) -> None:
     assert_updates_equal_the_textbook(structure_of(networks, "float64"), trial)
 
 
-NARROW = {"critic": {"widths": [32, 16]}, "generator": {"widths": [16, 32]}}
 # Each game once, and each optimiser with a game of either kind.
 GAMES = [(name, "adam") for name in LOSSES] + [
     (loss, optimiser) for loss in ("wgan-clip", "gan-r1") for optimiser in OPTIMISERS if optimiser != "adam"
@@ -134,7 +140,7 @@ def test_lanes_equal_the_same_trials_alone_in_double_precision(networks: str) ->
 
 @pytest.mark.parametrize(("loss", "optimiser"), GAMES)
 def test_lanes_of_every_game_and_optimiser_equal_the_same_trials_alone(loss: str, optimiser: str) -> None:
-    structure = replace(structure_of("mlp", "float64"), loss=loss, optimiser=optimiser, network_options=NARROW)
+    structure = replace(structure_of("mlp", "float64"), loss=loss, optimiser=optimiser)
     # At small rates: RMSProp makes steps of 1e-9 lr of the rounding of a gradient that is zero.
     own = [{"lr_critic": 1e-5 * (1 + n), "clip": 0.01 * (1 + n), "decay_updates": 20 * n} for n in range(len(TRIALS))]
     trials = [
@@ -173,44 +179,28 @@ STRUCTURES = {
 
 
 @pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
-def test_a_permuted_a_dropped_and_a_broken_neighbour_change_no_bit(structure: Structure) -> None:
-    whole = cohort_of(structure, TRIALS, [4, 8])
-    permuted = cohort_of(structure, [TRIALS[index] for index in (3, 1, 4, 0, 2)], [4, 8])
-    dropped = cohort_of(structure, TRIALS, [4, 8])
-    broken = cohort_of(structure, TRIALS, [4, 8])
-    poisoned = broken._ticks.state.critic.parameters
-    for tensor in poisoned.values():
+def test_neighbours_change_no_bit(structure: Structure) -> None:
+    """Permuted, dropped and broken ones, those who all leave, and those who were never there."""
+    grid = [3, 6]
+    whole, dropped, broken, left = (cohort_of(structure, TRIALS, grid) for _ in range(4))
+    permuted = cohort_of(structure, [TRIALS[index] for index in (3, 1, 4, 0, 2)], grid)
+    for tensor in broken._ticks.state.critic.parameters.values():
         tensor[2] = float("nan")
-    for cohort in (whole, permuted, dropped, broken):
-        reports = cohort.advance()
-        assert len(reports) == 5
-        if cohort is broken:
-            assert [bool(report.problem) for report in reports] == [False, False, True, False, False]
-        if cohort is dropped:
-            dropped.drop(2)
+    reports = {cohort: cohort.advance() for cohort in (whole, permuted, dropped, broken, left)}
+    assert [len(each) for each in reports.values()] == [5] * 5
+    assert [bool(report.problem) for report in reports[broken]] == [False, False, True, False, False]
+    dropped.drop(2)
+    for number in (0, 1, 2, 4):
+        left.drop(number)
+    continued = cohort_of(structure, [], grid, width=5)
+    continued.add(TRIALS[3], whole.state_of(3), grid[0])
+    for cohort in (*reports, continued):
         cohort.advance()
     for number in (0, 1, 3, 4):
         expected = whole.state_of(number).tensors()
-        for cohort in (permuted, dropped, broken):
+        for cohort in (permuted, dropped, broken, *([left, continued] if number == 3 else [])):
             assert largest_difference(expected, cohort.state_of(number).tensors()) == 0.0, f"trial {number}"
-
-
-@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
-def test_a_lane_left_alone_or_continued_alone_equals_the_one_with_neighbours_bit_for_bit(structure: Structure) -> None:
-    whole = cohort_of(structure, TRIALS, [4, 8])
-    left = cohort_of(structure, TRIALS, [4, 8])
-    continued = cohort_of(structure, [], [4, 8], width=5)
-    for cohort in (whole, left):
-        cohort.advance()
-    continued.add(TRIALS[3], whole.state_of(3), 4)
-    for number in (0, 1, 2, 4):
-        left.drop(number)
-    for cohort in (whole, left, continued):
-        cohort.advance()
-    expected = whole.state_of(3).tensors()
-    for cohort in (left, continued):
-        assert cohort.trials == [TRIALS[3]]
-        assert largest_difference(expected, cohort.state_of(3).tensors()) == 0.0
+    assert left.trials == continued.trials == [TRIALS[3]]
 
 
 @pytest.mark.parametrize("name", ["mlp at 28x28", "conv at 3x32x32"])
@@ -230,21 +220,6 @@ def test_a_cohort_holds_as_many_trials_as_it_has_lanes() -> None:
         cohort.add(TRIALS[2])
     with pytest.raises(KeyError, match=r"no lane holds trial 4; the lanes hold \[0, 1\]"):
         cohort.drop(4)
-
-
-def test_a_lane_that_joins_late_equals_its_trial_alone() -> None:
-    structure = structure_of("mlp", "float64")
-    cohort = cohort_of(structure, TRIALS[:2], [7, 14, 21], width=3)
-    cohort.advance()
-    cohort.add(TRIALS[2])
-    cohort.drop(0)
-    while cohort.trials:
-        for report in cohort.advance():
-            if report.critic_updates == 21:
-                number = report.trial.number
-                single = alone(structure, report.trial, [7, 14, 21])
-                assert largest_difference(single.state_of(number).tensors(), cohort.state_of(number).tensors()) < 1e-12
-                cohort.drop(number)
 
 
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
