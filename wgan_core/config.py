@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import numpy as np
 
@@ -27,7 +27,8 @@ _MOST_AXES, _MOST_ENTRIES, _MOST_LAYERS, _MOST_WIDTH = 8, 2**26, 64, 2**20
 _MOST_LATENT, _MOST_CLASSES = 2**20, 2**16
 
 
-def _require(holds: bool, name: str, must: str, given: object, usual: object) -> None:
+def require(holds: bool, name: str, must: str, given: object, usual: object) -> None:
+    """Raise `UserError` unless a setting's value holds. The message proposes the value `usual`."""
     if not holds:
         raise UserError(f"{name} must be {must}; given {given!r}: set {name} to {usual!r}, for example")
 
@@ -36,7 +37,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -56,12 +57,12 @@ class Values:
 
     def check(self, name: str, value: object) -> None:
         """Raise `UserError` if the value is not allowed."""
-        _require(self.holds(value), name, self.must, value, self.usual)
+        require(self.holds(value), name, self.must, value, self.usual)
 
 
 def _whole(least: int, usual: int, most: int | None = None) -> Values:
     must = f"a whole number >= {least}" if most is None else f"a whole number from {least} to {most:,}"
-    return Values(must, lambda value: _is_whole(value) and least <= value <= (most or value), usual)
+    return Values(must, lambda value: is_whole(value) and least <= value <= (most or value), usual)
 
 
 def _one_of(names: Iterable[str], usual: str) -> Values:
@@ -132,9 +133,9 @@ def _checked_options(given: object) -> dict[str, Any]:
     named = parts and all(isinstance(each, dict) for each in options.values())
     usual = {"critic": {"widths": [512, 256]}}
     must = "options by name for critic, generator or both, in values that JSON has"
-    _require(named, "network_options", must, given, usual)
+    require(named, "network_options", must, given, usual)
     must = f"of at most {_MOST_LAYERS} entries in each list or dict, and no number over {_MOST_WIDTH:,}"
-    _require(_is_small(options), "network_options", must, shortened(str(options), 80), usual)
+    require(_is_small(options), "network_options", must, shortened(str(options), 80), usual)
     return dict(options)
 
 
@@ -182,17 +183,17 @@ class Structure:
 
     def __post_init__(self) -> None:
         shape, usual = self.sample_shape, (1, 28, 28)
-        sizes = isinstance(shape, tuple) and len(shape) > 0 and all(_is_whole(size) and size > 0 for size in shape)
-        _require(sizes, "sample_shape", "a tuple of whole numbers > 0", shape, usual)
+        sizes = isinstance(shape, tuple) and len(shape) > 0 and all(is_whole(size) and size > 0 for size in shape)
+        require(sizes, "sample_shape", "a tuple of whole numbers > 0", shape, usual)
         few = len(shape) <= _MOST_AXES and math.prod(shape) <= _MOST_ENTRIES
         must = f"of at most {_MOST_AXES} axes and {_MOST_ENTRIES:,} entries"
-        _require(few, "sample_shape", must, shape, usual)
+        require(few, "sample_shape", must, shape, usual)
         for name, about in STRUCTURAL.items():
             about.values.check(name, getattr(self, name))
         exact = self.dtype == "float32" or self.precision == FLOAT32
-        _require(exact, "precision", f"{FLOAT32} where dtype is {self.dtype}", self.precision, FLOAT32)
+        require(exact, "precision", f"{FLOAT32} where dtype is {self.dtype}", self.precision, FLOAT32)
         told = self.classes > 0 or self.label_embedding == 0
-        _require(told, "label_embedding", "0 where there are no classes", self.label_embedding, 0)
+        require(told, "label_embedding", "0 where there are no classes", self.label_embedding, 0)
         if self.coding is not None:
             self.coding.check(shape)
         object.__setattr__(self, "network_options", _checked_options(self.network_options))
@@ -273,7 +274,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         _whole(0, 0).check("number", self.number)
-        _require(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number in [0, 2^63)", self.seed, 0)
+        require(is_whole(self.seed) and 0 <= self.seed < 2**63, "seed", "a whole number in [0, 2^63)", self.seed, 0)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

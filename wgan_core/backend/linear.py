@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from wgan_core.backend.derivatives import asked
+from wgan_core.backend.process import cpu_field
 
 # Least number of rows, columns and terms of a product: a call of oneDNN alone takes 10 microseconds. The derivatives'
 # products have the same three sizes in another order.
@@ -38,7 +38,7 @@ def onednn_is_faster() -> bool:
     The answer depends on the processor's type, not on a timing, so equal machines continue a trial with the same bits.
     """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return wide and has_onednn() and _vendor() == "AuthenticAMD"
+    return wide and has_onednn() and cpu_field("vendor_id") == "AuthenticAMD"
 
 
 def has_onednn() -> bool:
@@ -98,12 +98,3 @@ def _laid_out_as(weight: Tensor, gradient: Tensor, x: Tensor) -> Tensor:
 def _is_large(x: Tensor, weight: Tensor) -> bool:
     matrices = x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu"
     return matrices and min(*x.shape, len(weight)) >= LEAST
-
-
-def _vendor() -> str:
-    """Return the processor's maker as Linux names it, or an empty text if unknown."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")

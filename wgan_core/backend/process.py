@@ -70,9 +70,13 @@ def describe(device: torch.device) -> str:
 
 def processor() -> str:
     """Return the CPU's name, from Linux if it gives one."""
+    return cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def cpu_field(name: str) -> str:
+    """Return what Linux says of the first processor, such as its `vendor_id`, or an empty text if unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = []
-    names = (each.partition(":")[2].strip() for each in lines if each.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
