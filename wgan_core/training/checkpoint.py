@@ -10,7 +10,8 @@ import hashlib
 import json
 import logging
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,8 @@ def read(folder: Folder) -> Checkpoint:
             f"a checkpoint is a folder with a {MANIFEST}; {folder} has none: name one of the folders below checkpoints/"
         )
     contents = {name: _verified(folder, name, expected) for name, expected in _manifest(folder).items()}
-    described = _described(folder, contents[TRIAL])
+    with _describing(folder):
+        described = _described(contents[TRIAL])
     if described.get("format") not in _READABLE:
         raise UserError(
             f"this version reads the checkpoint formats {', '.join(map(str, _READABLE))}; {folder} has format "
@@ -128,7 +130,7 @@ def read(folder: Folder) -> Checkpoint:
         raise DamagedCheckpoint(
             f"{STATE} of checkpoint {folder} must be safetensors; {error}: take an older one"
         ) from error
-    try:
+    with _describing(folder):
         return Checkpoint(
             trial=Trial.from_json(described["trial"]),
             structure=Structure.from_json(described["structure"]),
@@ -138,8 +140,6 @@ def read(folder: Folder) -> Checkpoint:
             seconds=described["seconds"],
             since_report={name: (total, count) for name, (total, count) in described["since_report"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_trial(folder, error) from error
 
 
 def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
@@ -148,12 +148,11 @@ def read_scores(folder: Folder) -> tuple[dict[str, float], int]:
     Raises:
         DamagedCheckpoint: The manifest or `trial.json` is missing or damaged.
     """
-    described = _described(folder, _verified(folder, TRIAL, _manifest(folder)[TRIAL]))
-    try:
+    content = _verified(folder, TRIAL, _manifest(folder)[TRIAL])
+    with _describing(folder):
+        described = _described(content)
         scores = {str(name): float(score) for name, score in described["scores"].items()}
         return scores, _count(described["critic_updates"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_trial(folder, error) from error
 
 
 def valid(folder: Folder) -> list[str]:
@@ -194,20 +193,22 @@ def keep(folder: Folder, names: set[str]) -> None:
                 folder.delete(name)
 
 
-def _described(folder: Folder, content: bytes) -> dict[str, Any]:
+@contextmanager
+def _describing(folder: Folder) -> Iterator[None]:
+    """Turn the errors of reading a damaged description into `DamagedCheckpoint`."""
     try:
-        described = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _no_trial(folder, error) from error
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DamagedCheckpoint(
+            f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
+        ) from error
+
+
+def _described(content: bytes) -> dict[str, Any]:
+    described = json.loads(content)
     if not isinstance(described, dict):
-        raise _no_trial(folder, TypeError(f"it is a {type(described).__name__}"))
+        raise TypeError(f"it is a {type(described).__name__}")
     return described
-
-
-def _no_trial(folder: Folder, error: BaseException) -> DamagedCheckpoint:
-    return DamagedCheckpoint(
-        f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
-    )
 
 
 def _count(value: Any) -> int:
