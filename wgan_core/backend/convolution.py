@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from wgan_core.backend.derivatives import asked
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _CONVOLUTIONS = frozenset(_CONVOLVE.values())
+
+Sides: TypeAlias = int | Sequence[int]
 
 
 class Geometry(NamedTuple):
@@ -58,18 +60,12 @@ class Convolutions(TorchFunctionMode):
         return func(*args, **named)
 
 
-def convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Compute `F.conv1d`, `conv2d` or `conv3d` of x (N, C, ...), weight (O, C / groups, ...) and bias (O,)."""
-    axes = weight.dim() - 2
-    geometry = Geometry(_each(stride, axes), _each(padding, axes), _each(dilation, axes), groups)
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *told: Any, **named: Any) -> Tensor:
+    """Compute `F.conv1d`, `conv2d` or `conv3d` of x (N, C, ...), weight (O, C / groups, ...) and bias (O,).
+
+    The other arguments are those of these functions: stride, padding, dilation and groups.
+    """
+    geometry = _geometry(weight.dim() - 2, *told, **named)
     found: Tensor = _Convolution.apply(x, weight, bias, geometry)  # type: ignore[no-untyped-call]
     return found
 
@@ -139,7 +135,11 @@ def _is_known(
     return x.dim() == weight.dim() and not isinstance(padding, str)
 
 
-def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+def _geometry(axes: int, stride: Sides = 1, padding: Sides = 0, dilation: Sides = 1, groups: int = 1) -> Geometry:
+    return Geometry(_each(stride, axes), _each(padding, axes), _each(dilation, axes), groups)
+
+
+def _each(value: Sides, axes: int) -> tuple[int, ...]:
     """Return one value per axis, from a single value for all axes or from one value each."""
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * axes if len(values) == 1 else values

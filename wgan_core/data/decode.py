@@ -46,16 +46,12 @@ def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memo
             if pixels is None:
                 shape = (len(encoded), CHANNELS[reference.mode], *image.size[::-1])
                 # The pixels are in memory twice: as read here, and again in the splits.
-                memory.take(max(2 * math.prod(shape), IMAGE_BYTES * len(encoded)), f"{_counted(shape)} of {file}")
+                count = max(2 * math.prod(shape), IMAGE_BYTES * len(encoded))
+                memory.take(count, f"{len(encoded):,} images of {size_text(image.size)} pixels of {file}")
                 pixels = np.empty(shape, np.uint8)
             pixels[row] = decode(image, where).transpose(2, 0, 1)
     assert pixels is not None
     return pixels
-
-
-def _counted(shape: tuple[int, ...]) -> str:
-    """Describe images of shape (N, C, H, W) for an error message."""
-    return f"{shape[0]:,} images of {shape[3]}x{shape[2]} pixels"
 
 
 def opened(content: bytes | None, where: str, reference: Reference) -> Image.Image:

@@ -127,11 +127,13 @@ class Cohort:
         """
         if None not in self._lanes:
             raise ValueError(f"no lane is vacant: the {self.width} hold {[trial.number for trial in self.trials]}")
-        self._put(_Lane(trial, critic_updates), self._start(trial, state), since_report or {})
+        if state is None:
+            state = TrainingState.initial(self.structure, trial.seed, self.device)
+        self._put(_Lane(trial, critic_updates), state.to(self.device), since_report or {})
 
     def drop(self, number: int) -> None:
         """Take the trial of this number off its lane. The other trials are not affected."""
-        index = self._index(number)
+        index, _ = self._lane(number)
         self._lanes[index] = None
         self._ticks.vacate(index)
 
@@ -157,7 +159,7 @@ class Cohort:
 
     def state_of(self, number: int) -> TrainingState:
         """Return a copy of one trial's state, as a single lane."""
-        return self._ticks.state.lanes([self._index(number)])
+        return self._ticks.state.lanes([self._lane(number)[0]])
 
     def since_report(self, number: int) -> tuple[int, float, Sums]:
         """Return one trial's progress since its last report.
@@ -165,8 +167,7 @@ class Cohort:
         Returns:
             Its critic updates in all, then the seconds of training and the sums of its means since its last report.
         """
-        index = self._index(number)
-        lane = dict(self._occupied)[index]
+        index, lane = self._lane(number)
         return lane.critic_updates, lane.seconds, self._ticks.means.so_far(index)
 
     def samples(self, number: int, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -213,11 +214,6 @@ class Cohort:
             reports.append(Report(lane.trial, lane.critic_updates, lane.generator_updates, values, seconds, problem))
         return reports
 
-    def _start(self, trial: Trial, state: TrainingState | None) -> TrainingState:
-        if state is None:
-            return TrainingState.initial(self.structure, trial.seed, self.device)
-        return state.to(self.device)
-
     def _put(self, lane: _Lane, state: TrainingState, since_report: Sums) -> None:
         """Put a trial, its state and its sums on the first vacant lane."""
         index = self._lanes.index(None)
@@ -242,10 +238,10 @@ class Cohort:
     def _occupied(self) -> list[tuple[int, _Lane]]:
         return [(index, lane) for index, lane in enumerate(self._lanes) if lane is not None]
 
-    def _index(self, number: int) -> int:
+    def _lane(self, number: int) -> tuple[int, _Lane]:
         for index, lane in self._occupied:
             if lane.trial.number == number:
-                return index
+                return index, lane
         raise KeyError(f"no lane holds trial {number}; the lanes hold {[trial.number for trial in self.trials]}")
 
     @property
