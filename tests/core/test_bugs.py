@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import copy
 import math
+import random as python_random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
@@ -42,7 +45,7 @@ from wgan_core.training.step import CriticBatch, Step
 CPU = torch.device("cpu")
 HYPER = Hyper(lambda_gp=10.0, lr_critic=1e-3, lr_generator=5e-4, n_critic=1, beta1=0.5, beta2=0.9)
 
-Check = Callable[[], None]
+Check = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,23 @@ class Bug:
     target: str
     variant: Any
     failure: type[BaseException]
+    given: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return f"{self.check.__name__.removeprefix('test_')}-{self.target.rpartition('.')[2]}"
+        parts = (self.check.__name__.removeprefix("test_"), self.target.rpartition(".")[2], *self.given)
+        return "-".join(map(str, parts))
 
 
 BUGS: list[Bug] = []
 
 
 def fails_under(
-    target: str, variant: object, failure: type[BaseException] = AssertionError
+    target: str, variant: object, failure: type[BaseException] = AssertionError, given: tuple[Any, ...] = ()
 ) -> Callable[[Check], Check]:
-    """Note that a test must fail with `variant` in the place of the product's `target`."""
+    """Note that a test of these arguments must fail with `variant` in the place of the product's `target`."""
 
     def note(check: Check) -> Check:
-        BUGS.append(Bug(check, target, variant, failure))
+        BUGS.append(Bug(check, target, variant, failure, given))
         return check
 
     return note
@@ -732,6 +737,145 @@ def test_bug_26_the_critics_values_do_not_move_the_generator() -> None:
         assert not lanes_differ(state.critic), field.name
 
 
+# The networks of every pair. Those of ffpred normalise nothing.
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "mlp": (2, 3),
+    "ffpred": (7,),
+    "conv": (3, 8, 8),
+    "dcgan": (1, 28, 28),
+    "residual": (1, 28, 28),
+    "sequence": (2, 12),
+}
+NORMALISED = [name for name in SHAPES if name != "ffpred"]
+KNOWN = "wgan_core.networks.network.PAIRS"
+
+
+def test_every_pair_has_its_check() -> None:
+    assert SHAPES.keys() == PAIRS.keys()
+
+
+def pair_structure(name: str, classes: int = 0) -> Structure:
+    return Structure(name, SHAPES[name], latent_dim=10, batch_size=6, dtype="float64", classes=classes)
+
+
+# 10: a sigmoid left on the critic
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("name", SHAPES)
+def test_bug_10_no_critic_ends_with_a_sigmoid(name: str, classes: int) -> None:
+    """A score is linear in its critic's last layer: nothing comes after it."""
+    critic, _ = initialise(pair_structure(name, classes), 0)
+    inputs = (random(5, *SHAPES[name]), torch.tensor([0, 1, 2, 0, 1]))[: 2 if classes else 1]
+    last = [layer for layer in critic.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        before = critic(*inputs)
+        for parameter in last.parameters():
+            parameter.mul_(-1e6)
+        assert before.any()
+        assert torch.allclose(critic(*inputs), -1e6 * before, rtol=1e-9)
+
+
+def with_sigmoid(pair: Pair) -> Pair:
+    return replace(pair, critic=lambda structure: nn.Sequential(pair.critic(structure), nn.Sigmoid()))
+
+
+for each in SHAPES:
+    fails_under(KNOWN, {**PAIRS, each: with_sigmoid(PAIRS[each])}, given=(each, 0))(
+        test_bug_10_no_critic_ends_with_a_sigmoid
+    )
+
+
+# 14: `BatchNorm(n, 0.8)` sets epsilon, not the momentum
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_bug_14_batch_normalisation_has_torchs_own_epsilon_and_momentum(name: str) -> None:
+    """What a batch normalisation gives has mean 0 and variance 1, and a tenth of a batch is kept of its statistics."""
+    _, generator = initialise(pair_structure(name), 0)
+    given: list[tuple[_BatchNorm, Tensor, Tensor]] = []
+
+    def note(layer: _BatchNorm, inputs: tuple[Tensor], output: Tensor) -> None:
+        given.append((layer, inputs[0].transpose(0, 1).flatten(1), output.transpose(0, 1).flatten(1)))
+
+    layers = [layer for layer in generator.modules() if isinstance(layer, _BatchNorm)]
+    for layer in layers:
+        layer.register_forward_hook(note)
+    with torch.no_grad():
+        generator(random(64, 10))
+    assert len(given) == len(layers) > 0
+    for layer, inputs, output in given:
+        assert torch.allclose(output.mean(1), torch.zeros(len(output)).double(), atol=1e-9)
+        assert torch.allclose(output.var(1, correction=0), torch.ones(len(output)).double(), rtol=0.05)
+        assert layer.running_mean is not None
+        assert torch.allclose(layer.running_mean, 0.1 * inputs.mean(1))
+
+
+def with_batch_norm(pair: Pair, **settings: float) -> Pair:
+    def make(structure: Structure) -> nn.Module:
+        generator = pair.generator(structure)
+        for layer in generator.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.__dict__.update(settings)
+        return generator
+
+    return replace(pair, generator=make)
+
+
+for each in NORMALISED:
+    for setting in ("eps", "momentum"):
+        fails_under(KNOWN, {**PAIRS, each: with_batch_norm(PAIRS[each], **{setting: 0.8})}, given=(each,))(
+            test_bug_14_batch_normalisation_has_torchs_own_epsilon_and_momentum
+        )
+
+
+def test_bug_14_ffpred_normalises_nothing() -> None:
+    assert not any(isinstance(layer, _BatchNorm) for layer in initialise(pair_structure("ffpred"), 0)[1].modules())
+
+
+# 21: random numbers that no seed of the trial decides
+
+
+def state_after(seed: int) -> TrainingState:
+    """Of a trial that trains for four updates, while the global generators stand at this seed."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (the global generator is what must not matter)
+    python_random.seed(seed)
+    cohort = Cohort(pair_structure("mlp"), TrainingData(random(40, 2, 3)), [4])
+    cohort.add(Trial(0, 5, HYPER))
+    cohort.advance()
+    return cohort.state_of(0)
+
+
+def uniform_of_torch(seeds: Tensor, stream: object, updates: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    return torch.rand(*updates.shape, size, dtype=dtype)
+
+
+def normal_of_numpy(seeds: Tensor, stream: object, updates: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.random.standard_normal((*updates.shape, size))).to(dtype)  # noqa: NPY002
+
+
+def indices_of_python(seeds: Tensor, stream: object, updates: Tensor, size: int, below: int) -> Tensor:
+    return torch.tensor([python_random.randrange(below) for _ in range(updates.numel() * size)]).reshape(
+        *updates.shape, size
+    )
+
+
+@fails_under("wgan_core.rules.draws.uniform", uniform_of_torch)
+@fails_under("wgan_core.rules.draws.normal", normal_of_numpy)
+@fails_under("wgan_core.rules.draws.indices", indices_of_python)
+def test_bug_21_training_draws_nothing_from_a_global_generator() -> None:
+    first = state_after(1)
+    drawn = (torch.rand(1), np.random.random(), python_random.random())  # noqa: NPY002
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    python_random.seed(1)
+    assert drawn == (torch.rand(1), np.random.random(), python_random.random())  # noqa: NPY002
+    second = state_after(2).tensors()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.tensors().items())
+
+
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_the_check_sees_the_bug(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     game = losses.LOSSES["wgan-gp"]
@@ -742,4 +886,4 @@ def test_the_check_sees_the_bug(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.setitem(losses.LOSSES, "wgan-gp", replace(game, penalty=penalty))
     monkeypatch.setattr(bug.target, bug.variant)
     with pytest.raises(bug.failure):
-        bug.check()
+        bug.check(*bug.given)
