@@ -42,7 +42,8 @@ CASES = {
 
 def empty_cohort(networks: str, width: int) -> Cohort:
     # As many samples as make the linear layers go through oneDNN where it is faster.
-    structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=64)
+    options = {"critic": {"width": 8}, "generator": {"width": 8}} if networks == "conv" else {}
+    structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=64, network_options=options)
     pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     return Cohort(structure, TrainingData(pixels), (INTERRUPTED, END), width)
 

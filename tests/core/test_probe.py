@@ -98,7 +98,8 @@ def test_any_other_error_is_raised() -> None:
 
 def test_classes_and_lanes_of_several_n_critic() -> None:
     """The shipped networks that are told labels, and a cycle of the longest n_critic."""
-    structure = Structure("mlp", (1, 4, 4), latent_dim=3, batch_size=4, classes=3)
+    narrow = {"critic": {"widths": [8]}, "generator": {"widths": [8, 8]}}
+    structure = Structure("mlp", (1, 4, 4), latent_dim=3, batch_size=4, classes=3, network_options=narrow)
     pixels, labels = torch.randint(0, 256, (32, 1, 4, 4), dtype=torch.uint8), torch.arange(32) % 3
     hypers = [Hyper(1.0, 1e-3, 1e-3, n_critic, 0.5, 0.9) for n_critic in (1, 5, 20)]
     found = measure(structure, TrainingData(pixels, labels), hypers, 10, 0.0)

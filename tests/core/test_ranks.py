@@ -41,7 +41,7 @@ CLASSES = 3
 GRID = (3, 7)
 WIDTHS = {"critic": {"widths": [16, 8]}, "generator": {"widths": [8, 16, 8]}}
 PLAIN = Structure("mlp", (1, 8, 8), latent_dim=6, batch_size=10, dtype="float64", network_options=WIDTHS)
-CONV = replace(PLAIN, networks="conv", network_options={})
+CONV = replace(PLAIN, networks="conv", network_options={"critic": {"width": 8}, "generator": {"width": 8}})
 CASES = {
     "mlp": PLAIN,
     "conv": CONV,
