@@ -49,9 +49,9 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
-def jpeg(image: Image.Image, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     written = io.BytesIO()
-    image.save(written, "JPEG", **options)
+    image.save(written, kind, **options)
     return written.getvalue()
 
 
@@ -163,7 +163,7 @@ def a_footer_that_claims_row_groups(path: Path) -> object:
 
 
 def jpeg_of_many_scans(path: Path) -> object:
-    whole = jpeg(Image.new("L", (2048, 2048)), progressive=True)
+    whole = encoded(Image.new("L", (2048, 2048)), "JPEG", progressive=True)
     at = whole.rindex(b"\xff\xda")
     return load_images(images(path, [whole[:at] + whole[at:-2] * 2000 + whole[-2:]] * 20))
 
@@ -176,7 +176,7 @@ def texts_in_png(path: Path) -> object:
 
 def jpeg_of_many_segments(path: Path) -> object:
     """Pillow joins them one by one, which takes seconds for each row."""
-    whole = jpeg(Image.new("L", (8, 8)))
+    whole = encoded(Image.new("L", (8, 8)), "JPEG")
     return load_images(images(path, [whole[:2] + b"\xff\xe1\0\x09Exif\0\0x" * 500_000 + whole[2:]] * 20))
 
 

@@ -24,16 +24,6 @@ TABLE = Coding(
 ROWS = torch.tensor([[0.04, 0.2, 0.5, 0.3, -1.0, 0.6, 0.4], [-1.16, 0.9, 0.0, 0.1, 0.5, 0.1, 0.9]])
 
 
-def test_rows_come_back_in_their_own_units() -> None:
-    found = TABLE.decode(ROWS)
-    assert list(found) == ["age", "kind", "height", "ill"]
-    assert found["age"] == [40, 28]
-    assert all(isinstance(age, int) for age in found["age"])
-    assert found["kind"] == ["b", "a"]
-    assert found["height"] == pytest.approx([1.6, 1.75])
-    assert found["ill"] == [False, True]
-
-
 def test_as_stored_is_what_rows_are_after_the_way_there_and_back() -> None:
     stored = TABLE.as_stored(ROWS)
     assert stored[:, 1:4].tolist() == [[0, 1, 0], [1, 0, 0]]
@@ -45,23 +35,10 @@ def test_as_stored_is_what_rows_are_after_the_way_there_and_back() -> None:
     assert ROWS[0, 1] == 0.2  # the argument is left as it was
 
 
-def test_sequences_have_a_channel_a_column() -> None:
-    coding = Coding((Column("x", 1.0, 2.0), Column("n", 10.0, 1.0, whole=True)))
-    samples = torch.tensor([[[0.0, 1.0, -1.0], [0.4, 0.6, 3.0]]])
-    found = coding.decode(samples)
-    assert found == {"x": [[1.0, 3.0, -1.0]], "n": [[10, 11, 13]]}
-    assert torch.allclose(coding.as_stored(samples)[0, 1], torch.tensor([0.0, 1.0, 3.0]))
-    coding.check((2, 3))
-
-
-def test_rows_of_one_class_have_it_written_beside_them() -> None:
-    coding = Coding((Column("x"),), label="ill", positive="yes")
-    assert coding.decode(torch.zeros(2, 1)) == {"x": [0.0, 0.0], "ill": ["yes", "yes"]}
-
-
 def test_a_coding_is_kept_with_the_structure_and_must_fit_it() -> None:
     structure = Structure("mlp", (7,), coding=TABLE)
     assert Structure.from_json(structure.as_json()) == structure
+    Coding((Column("x"), Column("n", 10.0, 1.0, whole=True))).check((2, 3))
     with pytest.raises(UserError, match=r"coding of 4 columns is of samples of shape \(7,\).*given the sample_shape"):
         Structure("mlp", (8,), coding=TABLE)
     with pytest.raises(UserError, match="with as many channels"):

@@ -78,6 +78,7 @@ CASES = {
     "residual normalised": small("residual", (3, 28, 28), {"layer_norm": True}),
     "sequence": small("sequence", (2, 12)),
     "sequence bounded": small("sequence", (2, 12), None, {"output": "tanh"}),
+    "sequence hidden": small("sequence", (2, 11), {"hidden": 5}, {"hidden": 5}),
     "sequence whole": small("sequence", (2, 13), {"hidden": 5}, {"hidden": 5, "batch_norm": False}),
 }
 every_case = pytest.mark.parametrize("structure", CASES.values(), ids=CASES)

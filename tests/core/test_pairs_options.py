@@ -214,7 +214,7 @@ THEIRS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_activations_equal_torchs_to_the_second_derivative(name: str) -> None:
     found = []
     for activation in (ACTIVATIONS[name](), THEIRS[name]):
-        x = torch.tensor([-3.0, -0.5, -1e-30, 0.0, 1e-30, 0.7, 2.0], dtype=torch.float64).requires_grad_()
+        x = torch.tensor([-3.0, -0.5, -1e-30, -0.0, 0.0, 1e-30, 0.7, 2.0], dtype=torch.float64).requires_grad_()
         value = activation(x)
         (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
         # A square, so that there is something to differentiate where the slope hangs on nothing.
@@ -266,6 +266,12 @@ REFUSED = [
     ("residual", (1, 28, 28), CRITIC, {"layer_norm": 0}, r"layer_norm must be .*; given 0: set"),
     ("sequence", (1, 8), GENERATOR, {"output": None}, r"output must be .*; given None: set output to 'linear'"),
     ("sequence", (1, 8), CRITIC, {"width": True}, r"width must be .*; given True: set width to 32"),
+    ("sequence", (1, 8), GENERATOR, {"batch_norm": 0}, r"batch_norm must be true or false; given 0"),
+    *[
+        ("sequence", (1, 8), part, {"hidden": units}, rf"hidden must be .*; given {units!r}: set hidden to 256")
+        for part in (CRITIC, GENERATOR)
+        for units in (-1, 1.5, True, None, "256")
+    ],
 ]
 
 

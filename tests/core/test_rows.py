@@ -69,12 +69,6 @@ def test_sequences_are_lists(tmp_path: Path) -> None:
     assert not (tmp_path / "rows.csv").exists()
 
 
-def test_whole_numbers_beside_a_large_mean_are_stored_as_written() -> None:
-    """In float32 a year of 2e9 is rounded to 128."""
-    drawn = samples(TABLE.width)
-    assert rows_of(TABLE.as_stored(drawn), TABLE).equals(rows_of(drawn, TABLE))
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_samples_that_are_not_finite_are_no_rows(value: float) -> None:
     drawn = samples(TABLE.width)
