@@ -8,7 +8,9 @@ limits. While a data set is read, it may take
   1,000 times, and columns of text or numbers less than 100 times. Constant columns are refused anyway.
 - at most half of the memory that is available when reading starts. The trials need the rest.
 
-Each loader computes the size of an array, or an upper bound, and takes it from a `Memory` before it allocates.
+Each loader computes the size of an array, or an upper bound, and takes it from a `Memory` before it allocates. The size
+of a Parquet file's columns is not known before they are read. So another process reads them (`parquet_file`), and a
+quarter of the first limit bounds its memory; the rest is for what is made of the columns.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from wgan_core.errors import UserError, shortened
 
 FREE_BYTES, GROWTH = 1 << 30, 1_000
 SHARE_OF_AVAILABLE = 0.5
+# The columns of a Parquet file may take one part in so many.
+TABLE_PART = 4
 
 IMAGE_PIXELS = 2048 * 2048
 """Most pixels of one image of a data set. GANs of larger images do not fit into the lanes of one node."""
@@ -63,18 +67,30 @@ class Memory:
             UserError: The data set exceeds a limit.
         """
         self._taken += count
-        if self._taken > self._most:
-            raise UserError(
-                f"data must take at most {size_text(FREE_BYTES)} and {GROWTH:,} times the bytes of its files in "
-                f"memory; {self._given} has {self._on_disk:,} bytes and takes up to {size_text(self._taken)} with "
-                f"{what}: {remedy or 'take another file, as this one is damaged or made to fill the memory'}"
-            )
-        if self._taken > self._share:
-            raise UserError(
+        if self._taken > min(self._most, self._share):
+            is_share = self._taken <= self._most
+            raise self._refusal(is_share, f"takes up to {size_text(self._taken)} with {what}", remedy)
+
+    def for_table(self) -> int:
+        """Return the most bytes that the columns of a Parquet file may take, and a third of what reading may take."""
+        return max(0, min(self._most // TABLE_PART, 2 * self._share // 3) - self._taken)
+
+    def exceeded(self, most: int, what: str) -> UserError:
+        """Return the error for columns that take more than `most` bytes, the result of `for_table`."""
+        is_share = 2 * self._share // 3 < self._most // TABLE_PART
+        return self._refusal(is_share, f"takes more than {size_text(most)} with {what} alone")
+
+    def _refusal(self, is_share: bool, taken: str, remedy: str = "") -> UserError:
+        if is_share:
+            return UserError(
                 f"data must fit into half of the memory that is available, {size_text(self._share)}; {self._given} "
-                f"takes up to {size_text(self._taken)} with {what}: "
-                f"{remedy or 'take fewer rows, or a node with more memory'}"
+                f"{taken}: {remedy or 'take fewer rows, or a node with more memory'}"
             )
+        return UserError(
+            f"data must take at most {size_text(FREE_BYTES)} and {GROWTH:,} times the bytes of its files in memory; "
+            f"{self._given} has {self._on_disk:,} bytes and {taken}: "
+            f"{remedy or 'take another file, as this one is damaged or made to fill the memory'}"
+        )
 
     def give(self, count: int) -> None:
         """Give freed bytes back."""

@@ -18,7 +18,7 @@ from wgan_core.cache import cache_folder
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.folder import Folder
 from wgan_core.data.mnist_files import SHA256, SOURCES, Source, fetch_files
-from wgan_core.data.parquet_size import chunks, decoded_bytes
+from wgan_core.data.parquet_file import read_parquet
 from wgan_core.errors import UserError, listed, one_line, shortened
 
 CACHED = "mnist.parquet"
@@ -96,12 +96,9 @@ def read_cache(path: Path) -> Arrays:
     try:
         if path.stat().st_size > CACHE_BYTES:
             raise ValueError(f"it has more than {CACHE_BYTES:,} bytes")
-        if (size := sum(decoded_bytes(path, chunks(path)).values())) > 4 * CACHE_BYTES:
-            raise ValueError(f"it takes {size:,} bytes in memory")
-        with pq.ParquetFile(path, memory_map=True) as opened:
-            if not opened.schema_arrow.equals(CACHE_SCHEMA) or opened.metadata.num_rows != TRAIN_FILE_ROWS + TEST_ROWS:
-                raise ValueError(f"it has {opened.metadata.num_rows:,} rows of {listed(opened.schema_arrow.names)}")
-            table = opened.read().combine_chunks()
+        table = read_parquet(path, None, CACHE_BYTES).combine_chunks()
+        if not table.schema.equals(CACHE_SCHEMA) or len(table) != TRAIN_FILE_ROWS + TEST_ROWS:
+            raise ValueError(f"it has {len(table):,} rows of {listed(table.schema.names)}")
         images = buffer_of(table.column("image")).reshape(-1, 1, SIDE, SIDE)
         labels = buffer_of(table.column("label"))
     except (pa.ArrowException, OSError, MemoryError, KeyError, ValueError) as error:

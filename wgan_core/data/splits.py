@@ -12,11 +12,11 @@ from typing import TextIO
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import csv, parquet
+from pyarrow import csv
 
 from wgan_core.data.limits import COLUMNS, Memory
-from wgan_core.data.parquet_size import chunks, decoded_bytes
-from wgan_core.errors import UserError, one_line, quoted, shortened
+from wgan_core.data.parquet_file import BadParquet, parquet_schema, read_parquet
+from wgan_core.errors import UserError, one_line, shortened
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20_171_107
@@ -155,8 +155,7 @@ def read_table(file: Path, memory: Memory | None = None, columns: Collection[str
 def table_schema(file: Path) -> pa.Schema:
     """Return the schema of a Parquet file. Raise `UserError` if the file is not whole Parquet."""
     with _whole_parquet(file):
-        chunks(file)
-        return parquet.read_schema(file)
+        return parquet_schema(file)
 
 
 def _read_csv(file: Path, memory: Memory) -> pa.Table:
@@ -206,26 +205,14 @@ def _lines(text: TextIO) -> Iterator[str]:
 
 
 def _read_parquet(file: Path, memory: Memory, columns: Collection[str] | None) -> pa.Table:
+    most = memory.for_table()
     with _whole_parquet(file):
-        read = [each for each in chunks(file) if columns is None or _is_part(each.leaf.path, columns)]
-        sizes = decoded_bytes(file, read)
-        bound = sum(sizes.values())
-        if sizes:
-            most = max(sizes, key=sizes.__getitem__)
-            memory.take(bound, f"the columns of {file}, most of it {quoted(most)}")
-        with parquet.ParquetFile(file) as opened:
-            table = opened.read(None if columns is None else list(columns))
-        # pyarrow does not check the range of dictionary indices when it reads them.
-        for field, column in zip(table.schema, table.columns, strict=True):
-            column.validate(full=pa.types.is_dictionary(field.type))
-    memory.give(bound)
+        try:
+            table = read_parquet(file, columns, most)
+        except MemoryError as error:
+            raise memory.exceeded(most, f"the columns of {file}") from error
     memory.take(table.nbytes, f"the columns of {file}")
     return table
-
-
-def _is_part(path: str, columns: Collection[str]) -> bool:
-    """Return whether a dotted path is one of the columns or lies below one."""
-    return any(path == column or path.startswith(f"{column}.") for column in columns)
 
 
 @contextmanager
@@ -235,8 +222,7 @@ def _whole_parquet(file: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # MemoryError: a broken file states a huge size. ValueError includes UnicodeDecodeError, for names not in UTF-8.
-    except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
+    except (OSError, MemoryError, ValueError) as error:
         # pyarrow can write a missing list of fixed size, but cannot read it.
         fixed = "lists to be of size" in str(error)
         without = " without missing lists of a fixed size" if fixed else ""
@@ -257,7 +243,7 @@ def sound(given: Path | str) -> Iterator[None]:
 
 def _said(error: BaseException) -> str:
     """Return another library's error message, shortened because it may quote a file's content."""
-    return shortened(one_line(error))
+    return shortened(str(error) if isinstance(error, BadParquet) else one_line(error))
 
 
 def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> dict[str, tuple[str, Rows]]:
