@@ -28,20 +28,20 @@ class Choice:
     line: str
 
 
-def most_lanes(trials: int, presets: int, processes: int) -> int:
+def most_lanes(trials: int, starts: int, processes: int) -> int:
     """Return the most lanes of a process with which the sampler still learns from most trials.
 
-    All lanes are filled before any trial has reported. Presets and random points lose nothing by that, because they
-    do not depend on reports. The sampler draws the other trials of this first batch as if at random. So the first
-    batch is at most a third of all trials, or the presets and random points if they are more. At the first report,
+    All lanes are filled before any trial has reported. Starting points and random points lose nothing by that, because
+    they do not depend on reports. The sampler draws the other trials of this first batch as if at random. So the first
+    batch is at most a third of all trials, or the starting and random points if they are more. At the first report,
     early stopping frees two thirds of the lanes. The sampler knows the first reports when it refills these lanes.
 
     Args:
         trials: Number of trials of the sweep.
-        presets: Number of preset points of the space.
+        starts: Number of starting points of the space.
         processes: Number of processes that train at once.
     """
-    at_once = min(trials, max(presets + RANDOM_TRIALS, -(-trials // ETA)))
+    at_once = min(trials, max(starts + RANDOM_TRIALS, -(-trials // ETA)))
     return max(1, at_once // processes)
 
 
