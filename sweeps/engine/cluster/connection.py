@@ -112,7 +112,7 @@ def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
     Raises:
         UserError: The cluster refuses us, or a new cluster would be open to other users.
     """
-    # The study records each worker's errors with their reasons, so Tune need not log them.
+    # The study keeps each worker's errors with their reasons, so Tune need not log them.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if _is_refused(address):
         raise UserError(_refusal(address))

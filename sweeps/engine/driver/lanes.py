@@ -72,7 +72,7 @@ def unmeasured(kept: int | None, places: Placement, most: int) -> Choice | None:
     if places.gpus_per_trial > 1:
         return Choice(1, "lanes: 1 a process, as each trial takes several GPUs")
     if kept is not None:
-        # The sweep does not record whether its number was measured or given.
+        # The sweep's file does not say whether its number was measured or given.
         elsewhere = kept > 1 and not places.gpus_per_trial
         said = "; if that was measured on a GPU, --lanes 1 suits these CPUs better" if elsewhere else ""
         return Choice(kept, f"lanes: {kept} a process, as before: another number changes last bits{said}")

@@ -110,7 +110,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments without those that say where to keep files.
 
-    Such an argument may hold a password. In a sweep's record that somebody else wrote, it would also choose where the
+    Such an argument may hold a password. In a sweep's file that somebody else wrote, it would also choose where the
     user's sweep reads and writes.
 
     Raises:

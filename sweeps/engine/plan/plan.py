@@ -33,7 +33,7 @@ _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messag
 
 @dataclass(frozen=True)
 class SweepStart:
-    """Record of how a sweep was last started.
+    """The way in which a sweep was last started, as its file keeps it.
 
     Attributes:
         script: Path of the Python file; empty for a notebook.

@@ -43,7 +43,7 @@ def asked(results: Results) -> dict[str, str]:
 
 
 def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
-    """Return versions, machines and the MLflow store as texts by title, where they are recorded.
+    """Return versions, machines and the MLflow store as texts by title, where they are known.
 
     Args:
         described: Content of `sweep.json`.

@@ -183,7 +183,7 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     receive the user's credentials.
 
     Raises:
-        UserError: No address was given, and the sweep was recorded elsewhere or its storage is an object store.
+        UserError: No address was given, and the sweep was logged elsewhere or its storage is an object store.
     """
     asked = tracking_uri_given(given)
     if asked:

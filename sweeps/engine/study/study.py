@@ -28,7 +28,7 @@ from sweeps.engine.study.trials import Trials
 
 
 class Study:
-    """Study of a plan: hands out its trials, records and judges their reports, and ends them."""
+    """Study of a plan: hands out its trials, stores and judges their reports, and ends them."""
 
     def __init__(self, plan: Plan, storage_url: str, session: str) -> None:
         """Open the study of a plan. Trials that holders of an earlier session held wait for a new holder.
@@ -66,7 +66,7 @@ class Study:
         return self._patience.wait(lambda: self._claims.more(holder, count, processes, before))
 
     def began(self, holder: str, node: str) -> list[Claim]:
-        """Record on which node the holder runs, and return its trials."""
+        """Note on which node the holder runs, and return its trials."""
         self._nodes[holder] = node
         return self.held(holder)
 
@@ -81,9 +81,9 @@ class Study:
     def report(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
     ) -> dict[int, bool]:
-        """Record the reports of several trials, then judge each trial.
+        """Store the reports of several trials, then judge each trial.
 
-        A recorded value and its verdict stay as they are. So a resumed trial is not judged against trials that
+        A stored value and its verdict stay as they are. So a resumed trial is not judged against trials that
         reported later.
 
         Args:
@@ -98,7 +98,7 @@ class Study:
             PermissionError: The holder no longer holds one of the trials.
         """
         totals = self._patience.wait(lambda: self._reports.totals(holder, values, seconds))
-        return self._patience.wait(lambda: self._reports.record(values, totals))
+        return self._patience.wait(lambda: self._reports.store(values, totals))
 
     def finish(
         self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None = None
@@ -110,7 +110,7 @@ class Study:
         self._patience.wait(lambda: self._reports.finish(holder, number, state, reason, test))
 
     def note(self, holder: str, reason: str, leaves: bool = False) -> None:
-        """Record why this holder's process is about to end. `leaves` says that its trials are not at fault."""
+        """Note why this holder's process is about to end. `leaves` says that its trials are not at fault."""
         self._notes[holder] = reason, leaves
 
     def hand_back(self, holder: str, numbers: Collection[int]) -> None:
@@ -161,7 +161,7 @@ class Study:
         due = self._patience.wait(lambda: self._releases.due(holder, why, died, died and is_lost))
         if died and not is_lost:
             self._patience.wait(lambda: self._releases.halve_lanes(holder))
-        self._patience.wait(lambda: self._releases.record(due))
+        self._patience.wait(lambda: self._releases.store(due))
         self._patience.wait(lambda: self._releases.carry_out(due))
         ended = self._patience.wait(lambda: self._releases.ended(holder))
         told = {each.number: each for each in [*ended, *(released for released, _ in due)]}
