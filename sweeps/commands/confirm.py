@@ -51,7 +51,7 @@ def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationS
     with `--script` keeps its folder there.
 
     Raises:
-        UserError: The user names no script. The script that the sweep's file names is missing, or not of this package.
+        UserError: The user names no script, and the one in the sweep's file is missing or not of this package.
     """
     if given.script is not None:
         return [str(Path(given.script).absolute())]

@@ -33,11 +33,10 @@ from sweeps.engine.plan.plan import (
 from sweeps.engine.plan.space import Space, check_space
 from sweeps.engine.plan.uri import make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
-from sweeps.engine.results.leaderboard import best_row
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.storage.lease import Lease
-from sweeps.engine.study.rows import Row
+from sweeps.engine.study.rows import Row, best_row
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.tracking.tracker import Tracker
