@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from sweeps.engine.cluster.connection import joined, running_cluster
-from sweeps.engine.cluster.nodes import Node, working
+from sweeps.engine.cluster.nodes import working
 from sweeps.engine.doctor.check import Check, counted, ok, refused, require, unless
 from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, shown_inventory
 from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, seen
@@ -63,7 +63,7 @@ def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
     yield from silent
     answering = [node for node in nodes if str(node) in {each.name for each in machines}]
     yield from check_token(machines)
-    yield from check_dashboard(dashboard, _heads(nodes))
+    yield from check_dashboard(dashboard, [node.address for node in nodes if node.is_head])
     yield from check_sessions({each.name: each.machine.open_session for each in machines})
     yield from check_clocks(answering)
     yield from check_storage(folder, answering)
@@ -79,8 +79,3 @@ def _alone(folder: Folder) -> Iterator[Check]:
     )
     yield from check_storage(folder, ())
     yield from check_machines([here])
-
-
-def _heads(nodes: list[Node]) -> list[str]:
-    """Return the addresses of the nodes that Ray marks as the head."""
-    return [node.address for node in nodes if "node:__internal_head__" in node.resources]
