@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from sweeps.engine.plan.misused import REFUSED, BadArguments
+from sweeps.engine.plan.arguments import REFUSED, BadArguments
 from sweeps.engine.terminal.text import KEPT, fall_silent, spell_out
 from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
 
