@@ -35,24 +35,6 @@ def unsaid(_: str) -> None:
     """Discard a message."""
 
 
-@contextmanager
-def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -> Iterator[list[dict[str, float]]]:
-    """Join a cluster, or start one on this machine, for the duration of the block.
-
-    Args:
-        address: The cluster's address; empty for a new local cluster; None for the result of `running_cluster`.
-        say: A function that prints messages for the user.
-
-    Yields:
-        The resources of each node that accepts work.
-
-    Raises:
-        UserError: The cluster does not answer, or refuses our token.
-    """
-    with joined(running_cluster(say) if address is None else address, say):
-        yield [node.resources for node in working()]
-
-
 def noted_cluster() -> ClusterNote | None:
     """Return the note of a cluster that answers, or of one that must not be joined; None if there is neither."""
     note = read_note()
