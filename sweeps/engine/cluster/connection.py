@@ -31,7 +31,7 @@ AUTO = "auto"
 MALLOC = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
 
 
-def unsaid(_: str) -> None:
+def discard(_: str) -> None:
     """Discard a message."""
 
 
@@ -48,7 +48,7 @@ def noted_cluster() -> ClusterNote | None:
     return replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
 
 
-def running_cluster(say: Callable[[str], None] = unsaid) -> str:
+def running_cluster(say: Callable[[str], None] = discard) -> str:
     """Return the address of the cluster to join: RAY_ADDRESS, else the one in the note that `ray start` left here.
 
     The address is empty if there is no cluster, or RAY_ADDRESS is "local". If a note cannot be trusted, it is ignored,
@@ -80,7 +80,7 @@ def running_cluster(say: Callable[[str], None] = unsaid) -> str:
 
 
 @contextmanager
-def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
+def joined(address: str, say: Callable[[str], None] = discard) -> Iterator[str]:
     """Connect to the cluster at an address, as a Ray driver, for the duration of the block.
 
     Args:

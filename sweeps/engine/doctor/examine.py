@@ -9,9 +9,9 @@ from importlib.metadata import version
 
 from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.nodes import working
-from sweeps.engine.doctor.check import Check, counted, ok, refused, require, unless
+from sweeps.engine.doctor.check import Check, nodes_text, ok, problems_or_ok, refused, require
 from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, shown_inventory
-from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, seen
+from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, machines_of
 from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessions, check_token_files
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
@@ -57,9 +57,9 @@ def check_start(folder: Folder) -> None:
 
 def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
     nodes = working()
-    yield from ok("ray", f"{version('ray')} at {address}, {counted(len(nodes))}")
+    yield from ok("ray", f"{version('ray')} at {address}, {nodes_text(len(nodes))}")
     yield from check_versions(nodes)
-    machines, silent = seen(nodes)
+    machines, silent = machines_of(nodes)
     yield from silent
     answering = [node for node in nodes if str(node) in {each.name for each in machines}]
     yield from check_token(machines)
@@ -74,7 +74,7 @@ def _alone(folder: Folder) -> Iterator[Check]:
     here = ObservedMachine(socket.gethostname(), look())
     yield from ok("versions", shown_inventory())
     yield from check_own_ray()
-    yield from unless(
+    yield from problems_or_ok(
         check_token_files({here.name: here.machine.open_tokens}), "token", "no file of it that others read"
     )
     yield from check_storage(folder, ())
