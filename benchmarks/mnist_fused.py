@@ -4,11 +4,11 @@
         [--data FOLDER] [--json OUT]
     python benchmarks/mnist_fused.py --draw JSON [--beside JSON]
 
-The space, the presets that are tried first, the report grid and the rule of early stopping are those of
-`sweeps/mnist.py`; all other points are drawn at random. It needs neither Ray nor Optuna nor MLflow, so it has neither
-processes nor records nor checkpoints: a whole sweep is `sweeps/mnist.py --lanes 64 --trials 64`. 18,740 critic updates
-are 20 epochs of MNIST's 60,000 images at batch 64. The score is FID on the shipped digit features, on the CPU: of the
-trials at a report several at a time, each on one of `--threads`.
+The space, its starting points, the report grid and the rule of early stopping are those of `sweeps/mnist.py`; all other
+points are drawn at random. It needs neither Ray nor Optuna nor MLflow, so it has neither processes nor records nor
+checkpoints: a whole sweep is `sweeps/mnist.py --lanes 64 --trials 64`. 18,740 critic updates are 20 epochs of MNIST's
+60,000 images at batch 64. The score is FID on the shipped digit features, on the CPU: of the trials at a report several
+at a time, each on one of `--threads`.
 
 Trials that were stopped leave their lanes to others; once none wait, the cohort goes on with the lanes that a sweep
 would. Printed are the time from the first update to the last score, the share of it that scoring took, and critic
@@ -135,7 +135,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def trials_of(count: int) -> Iterator[Trial]:
-    """The presets, then points at random."""
+    """The starting points, then points at random."""
     random = np.random.default_rng(SEED)
     for number in range(count):
         drawn = {name: drawn_from(bounds, random) for name, bounds in WGAN_GP.ranges.items()}

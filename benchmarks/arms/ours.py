@@ -1,4 +1,4 @@
-"""(a): the sweep as `sweeps/mnist.py` starts it, with the points as its presets and no early stopping.
+"""(a): the sweep as `sweeps/mnist.py` starts it, with the same starting points and no early stopping.
 
 The evaluator is replaced in the driver, and Ray carries it to the workers that use it: one that scores so many samples
 and keeps the time.

@@ -31,7 +31,7 @@ def run(given: argparse.Namespace) -> int:
     asked = ConfirmationSize.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
     started = read_started(results.folder)
-    # Other people may be able to write to the storage. So options that name other places are dropped from its record.
+    # Other people may be able to write to the storage. So options that name other places are dropped.
     options = without_places(started.arguments)
     command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
     print(shlex.join(command), flush=True)
@@ -51,7 +51,7 @@ def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationS
     with `--script` keeps its folder there.
 
     Raises:
-        UserError: The user names no script, and the recorded script is missing or does not belong to this package.
+        UserError: The user names no script, and the one in the sweep's file is missing or not of this package.
     """
     if given.script is not None:
         return [str(Path(given.script).absolute())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sweeps.commands.trained import best_checkpoint, trial_checkpoint
+from sweeps.commands.trained import best_checkpoint
 from sweeps.engine.plan.arguments import add_tracking_uri
 from sweeps.engine.plan.plan import read_described
 from sweeps.engine.plan.uri import shown
@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> None:
     check_model_name(name)
     results = open_results(given.storage, given.name, given.study_storage)
     row = results.best if given.trial is None else results.row(given.trial)
-    checkpoint = best_checkpoint(results) if given.trial is None else trial_checkpoint(results, row)
+    checkpoint = best_checkpoint(results, row)
     versions = read_described(results.folder).get("versions", {})
     record = open_record(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
     done = promote(record, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)

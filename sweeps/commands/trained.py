@@ -14,14 +14,13 @@ from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 
 
-def best_checkpoint(results: Results) -> Checkpoint:
-    """Return the best checkpoint of a sweep. Raise `UserError` if there is none yet, or it cannot be read."""
-    return _read(checkpoint_of(results.folder, results.best))
+def best_checkpoint(results: Results, row: Row | None = None) -> Checkpoint:
+    """Return the best checkpoint of a trial; for None, that of the sweep.
 
-
-def trial_checkpoint(results: Results, row: Row) -> Checkpoint:
-    """Return the best checkpoint of a trial. Raise `UserError` if it cannot be read."""
-    return _read(checkpoint_of(results.folder, row))
+    Raises:
+        UserError: The sweep has no score yet, or the checkpoint cannot be read.
+    """
+    return _read(checkpoint_of(results.folder, row or results.best))
 
 
 def named_checkpoint(given: argparse.Namespace) -> Checkpoint:

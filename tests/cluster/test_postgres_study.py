@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.study import patience
+from sweeps.engine.study import retries
 from sweeps.engine.study.deaths import MAX_FAULTS
 from sweeps.engine.study.study import Study
 from tests.cluster.postgres import Postgres, missing, postgres
@@ -108,7 +108,7 @@ def test_a_database_that_stays_away_is_named_in_the_end(
     """In one line without the password; once it is back, so is the study."""
     study = opened("away")
     study.claim("a", 1)
-    monkeypatch.setattr(patience, "LONGEST_S", 1.0)
+    monkeypatch.setattr(retries, "LONGEST_S", 1.0)
     database.stop()
     with pytest.raises(ConnectionError, match="has been away for 1 s: ") as raised:
         study.rows()
@@ -116,7 +116,7 @@ def test_a_database_that_stays_away_is_named_in_the_end(
     began = time.monotonic()
     with pytest.raises(ConnectionError, match="has been away"):
         study.release("a", died=True)
-    assert time.monotonic() - began < patience.LONGEST_S, "it waited anew"
+    assert time.monotonic() - began < retries.LONGEST_S, "it waited anew"
     database.start()
     assert [claim.trial.number for claim in study.held("a")] == [0]
 

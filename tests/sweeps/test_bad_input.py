@@ -82,7 +82,7 @@ def script(
     def never(*_: object) -> None:
         raise AssertionError("Ray was to be started")
 
-    monkeypatch.setattr(run, "connected", never)
+    monkeypatch.setattr(run, "joined", never)
     return Script(tmp_path / "storage", small_data, capsys, monkeypatch)
 
 

@@ -134,7 +134,7 @@ def test_anything_else_that_changed_is_refused(
     def never(*_: object) -> None:
         raise AssertionError("Ray was to be started")
 
-    monkeypatch.setattr(run, "connected", never)
+    monkeypatch.setattr(run, "joined", never)
     option, value = changed
     value = other_data if value == "other" else value
     given = [*options, "--trials", TRIALS, "--storage", undisturbed.stored.storage, option, value]

@@ -26,8 +26,7 @@ from mlflow import MlflowClient
 
 from sweeps.cli import main
 from sweeps.engine.plan import sqlite_file
-from sweeps.engine.plan.arguments import without_places
-from sweeps.engine.plan.misused import BadArguments
+from sweeps.engine.plan.arguments import BadArguments, without_places
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.plan.sqlite_file import check_database

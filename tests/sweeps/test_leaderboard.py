@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import MNIST, WGAN_GP
-from sweeps.engine.results.leaderboard import best_row, checkpoint_of, leaderboard
-from sweeps.engine.study.rows import Row, sort_rows
+from sweeps.engine.results.leaderboard import checkpoint_of, leaderboard
+from sweeps.engine.study.rows import Row, best_row, sort_rows
 from wgan_core.data.folder import Folder
 
 PARAMS = dict(WGAN_GP.presets[0])

@@ -33,7 +33,7 @@ import ray
 import torch
 from ray import tune
 
-from sweeps.engine.cluster.connection import connected
+from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.worker.resident import resident
 from wgan_core.data import Split
 
@@ -51,7 +51,7 @@ def train(config, split):
     tune.report({"process": process, "file": file})
 
 
-with connected():
+with joined(running_cluster()):
     trainable = tune.with_resources(tune.with_parameters(train, split=Split(np.ones((1000, 1000)), None)), {"CPU": 1})
     run = tune.RunConfig(storage_path=sys.argv[1], verbose=0)
     results = tune.Tuner(trainable, tune_config=tune.TuneConfig(num_samples=2), run_config=run).fit()

@@ -54,7 +54,7 @@ def row(number: int, state: str, step: int, value: float = math.nan, reason: str
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `--quiet` and a terminal's encoding change is of the whole process."""
     monkeypatch.setattr(logging.root.manager, "disable", 0)
-    letters.spell_out()
+    letters.replace_unencodable()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.space import Range, label_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import History, read_histories
-from sweeps.engine.study.rows import Row, sort_rows
+from sweeps.engine.study.rows import Row, scored_rows
 
 NEARLY_ALL = 0.9
 WANTED_PER_HYPER_PARAMETER = 10
@@ -37,7 +37,7 @@ class Facts:
     @cached_property
     def best_first(self) -> list[Row]:
         """The trials with a finite score, best first."""
-        return [row for row in sort_rows(self.rows) if math.isfinite(row.value)]
+        return scored_rows(self.rows)
 
     @cached_property
     def best(self) -> Row | None:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts
-from sweeps.engine.charts.looks import (
+from sweeps.engine.charts.style import (
     LINES,
     MOST_TICKS,
     blank,

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from sweeps.engine.charts.equal import LEAST_TRIALS, ends
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.forest import Forest
-from sweeps.engine.charts.looks import blank, finish, hyper_axis, ring, scale, score_bar
+from sweeps.engine.charts.style import blank, finish, hyper_axis, ring, scale, score_bar
 
 MOST_IMPORTANT = 4
 CELLS = 24

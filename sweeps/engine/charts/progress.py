@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sweeps.engine.charts.facts import Facts, settings
-from sweeps.engine.charts.looks import BEST, GREY, LINES, STATES, blank, finish, score_axis
+from sweeps.engine.charts.style import BEST, GREY, LINES, STATES, blank, finish, score_axis
 
 LEADERS, WITH_METRICS = 10, 5
 BY_ONES = 30

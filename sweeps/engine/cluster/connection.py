@@ -31,26 +31,8 @@ AUTO = "auto"
 MALLOC = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
 
 
-def unsaid(_: str) -> None:
+def discard(_: str) -> None:
     """Discard a message."""
-
-
-@contextmanager
-def connected(address: str | None = None, say: Callable[[str], None] = unsaid) -> Iterator[list[dict[str, float]]]:
-    """Join a cluster, or start one on this machine, for the duration of the block.
-
-    Args:
-        address: The cluster's address; empty for a new local cluster; None for the result of `running_cluster`.
-        say: A function that prints messages for the user.
-
-    Yields:
-        The resources of each node that accepts work.
-
-    Raises:
-        UserError: The cluster does not answer, or refuses our token.
-    """
-    with joined(running_cluster(say) if address is None else address, say):
-        yield [node.resources for node in working()]
 
 
 def noted_cluster() -> ClusterNote | None:
@@ -66,7 +48,7 @@ def noted_cluster() -> ClusterNote | None:
     return replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
 
 
-def running_cluster(say: Callable[[str], None] = unsaid) -> str:
+def running_cluster(say: Callable[[str], None] = discard) -> str:
     """Return the address of the cluster to join: RAY_ADDRESS, else the one in the note that `ray start` left here.
 
     The address is empty if there is no cluster, or RAY_ADDRESS is "local". If a note cannot be trusted, it is ignored,
@@ -98,7 +80,7 @@ def running_cluster(say: Callable[[str], None] = unsaid) -> str:
 
 
 @contextmanager
-def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
+def joined(address: str, say: Callable[[str], None] = discard) -> Iterator[str]:
     """Connect to the cluster at an address, as a Ray driver, for the duration of the block.
 
     Args:
@@ -112,7 +94,7 @@ def joined(address: str, say: Callable[[str], None] = unsaid) -> Iterator[str]:
     Raises:
         UserError: The cluster refuses us, or a new cluster would be open to other users.
     """
-    # The study records each worker's errors with their reasons, so Tune need not log them.
+    # The study keeps each worker's errors with their reasons, so Tune need not log them.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if _is_refused(address):
         raise UserError(_refusal(address))

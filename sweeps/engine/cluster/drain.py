@@ -15,8 +15,6 @@ from wgan_core.errors import UserError
 
 LOOK_S = 0.25
 ENDS_S = 60.0
-# A resource that only the head node has.
-HEAD = "node:__internal_head__"
 
 
 def drain_node(name: str | None, deadline_s: float) -> None:
@@ -70,7 +68,7 @@ def _find(name: str | None) -> tuple[str, str, str]:
     wanted = name or own
     for node in nodes:
         if wanted in (node.id, node.host, node.address):
-            if HEAD in node.resources:
+            if node.is_head:
                 raise UserError(f"the head cannot leave its cluster, and {node} is the head: name another node")
             return address, node.id, str(node)
     known = ", ".join(map(str, nodes))

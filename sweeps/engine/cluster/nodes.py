@@ -48,6 +48,10 @@ class Node:
     address: str
     resources: dict[str, float] = field(hash=False)
 
+    @property
+    def is_head(self) -> bool:
+        return "node:__internal_head__" in self.resources
+
     def __str__(self) -> str:
         return f"{self.host} ({self.address})"
 

@@ -59,10 +59,10 @@ def require(rule: str, checks: Sequence[Check]) -> None:
         raise UserError(f"{rule}; {'; '.join([*found, *more])}: {'; '.join(remedies)}")
 
 
-def unless(worse: Sequence[Check], what: str, found: str) -> list[Check]:
+def problems_or_ok(worse: Sequence[Check], what: str, found: str) -> list[Check]:
     """Return the problems. If there are none, return one check with the state "ok"."""
     return list(worse) or ok(what, found)
 
 
-def counted(nodes: int) -> str:
+def nodes_text(nodes: int) -> str:
     return "1 node" if nodes == 1 else f"all {nodes} nodes"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sweeps.engine.cluster.connection import answers
 from sweeps.engine.cluster.nodes import AGAIN, NoAnswer, Node, ask_inventory, differences, inventory
-from sweeps.engine.doctor.check import SILENT, Check, counted, failed, ok, unless, warning
+from sweeps.engine.doctor.check import SILENT, Check, failed, nodes_text, ok, problems_or_ok, warning
 from sweeps.engine.doctor.machine import ObservedMachine
 from sweeps.engine.doctor.sharing import check_token_files
 
@@ -19,7 +19,7 @@ def check_token(machines: Sequence[ObservedMachine]) -> list[Check]:
     without = [each.name for each in machines if each.machine.auth_mode.lower() != "token"]
     if not without:
         mode = os.environ.get("RAY_AUTH_MODE", "")
-        return unless(files, "token", f"every node asks for it (RAY_AUTH_MODE={mode} here)")
+        return problems_or_ok(files, "token", f"every node asks for it (RAY_AUTH_MODE={mode} here)")
     return files + warning(
         "token",
         f"{', '.join(without)}: Ray was started without RAY_AUTH_MODE=token, so whoever reaches it can run code there",
@@ -56,7 +56,7 @@ def check_versions(nodes: Sequence[Node]) -> list[Check]:
             worse += failed("versions", f"{node}: {there.reason}", SILENT)
         elif unlike := differences(there, here):
             worse += failed("versions", f"{node} has {', '.join(unlike)}", AGAIN)
-    return unless(worse, "versions", f"{counted(len(nodes))} with {shown_inventory()}")
+    return problems_or_ok(worse, "versions", f"{nodes_text(len(nodes))} with {shown_inventory()}")
 
 
 def shown_inventory() -> str:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from sweeps.engine.cluster.connection import joined, running_cluster
-from sweeps.engine.cluster.nodes import Node, working
-from sweeps.engine.doctor.check import Check, counted, ok, refused, require, unless
+from sweeps.engine.cluster.nodes import working
+from sweeps.engine.doctor.check import Check, nodes_text, ok, problems_or_ok, refused, require
 from sweeps.engine.doctor.cluster import check_dashboard, check_token, check_versions, shown_inventory
-from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, seen
+from sweeps.engine.doctor.machine import ObservedMachine, check_clocks, check_machines, look, machines_of
 from sweeps.engine.doctor.sharing import check_note, check_own_ray, check_sessions, check_token_files
 from sweeps.engine.doctor.storage import check_storage
 from sweeps.engine.doctor.study import check_study
@@ -57,13 +57,13 @@ def check_start(folder: Folder) -> None:
 
 def _cluster(address: str, dashboard: str, folder: Folder) -> Iterator[Check]:
     nodes = working()
-    yield from ok("ray", f"{version('ray')} at {address}, {counted(len(nodes))}")
+    yield from ok("ray", f"{version('ray')} at {address}, {nodes_text(len(nodes))}")
     yield from check_versions(nodes)
-    machines, silent = seen(nodes)
+    machines, silent = machines_of(nodes)
     yield from silent
     answering = [node for node in nodes if str(node) in {each.name for each in machines}]
     yield from check_token(machines)
-    yield from check_dashboard(dashboard, _heads(nodes))
+    yield from check_dashboard(dashboard, [node.address for node in nodes if node.is_head])
     yield from check_sessions({each.name: each.machine.open_session for each in machines})
     yield from check_clocks(answering)
     yield from check_storage(folder, answering)
@@ -74,13 +74,8 @@ def _alone(folder: Folder) -> Iterator[Check]:
     here = ObservedMachine(socket.gethostname(), look())
     yield from ok("versions", shown_inventory())
     yield from check_own_ray()
-    yield from unless(
+    yield from problems_or_ok(
         check_token_files({here.name: here.machine.open_tokens}), "token", "no file of it that others read"
     )
     yield from check_storage(folder, ())
     yield from check_machines([here])
-
-
-def _heads(nodes: list[Node]) -> list[str]:
-    """Return the addresses of the nodes that Ray marks as the head."""
-    return [node.address for node in nodes if "node:__internal_head__" in node.resources]

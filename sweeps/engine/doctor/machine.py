@@ -15,7 +15,7 @@ import torch
 from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
 from sweeps.engine.cluster.note import temp_folder
 from sweeps.engine.cluster.use import nvidia_smi
-from sweeps.engine.doctor.check import SILENT, Check, counted, failed, ok, unless, warning
+from sweeps.engine.doctor.check import SILENT, Check, failed, nodes_text, ok, problems_or_ok, warning
 from sweeps.engine.doctor.sharing import open_session, open_tokens
 
 # Ray warns if a process may open fewer files than this. It stops work on a node whose disk is fuller than DISK_FULL.
@@ -97,7 +97,7 @@ def clock() -> float:
     return time.time()
 
 
-def seen(nodes: Sequence[Node]) -> tuple[list[ObservedMachine], list[Check]]:
+def machines_of(nodes: Sequence[Node]) -> tuple[list[ObservedMachine], list[Check]]:
     """Return the state of each machine of a cluster, and a failed check for each node that does not answer."""
     machines, silent = [], []
     for node, answer in ask_each(nodes, look):
@@ -114,9 +114,9 @@ def check_machines(machines: Sequence[ObservedMachine]) -> list[Check]:
     """Check GPUs, disk space, shared memory and the limit of open files."""
     return [
         *_gpus(machines),
-        *unless([each for one in machines for each in _disk(one)], "disk", _least_room(machines)),
-        *unless([each for one in machines for each in _shared_memory(one)], "shm", _least_shared(machines)),
-        *unless([each for one in machines for each in _files(one)], "files", _least_files(machines)),
+        *problems_or_ok([each for one in machines for each in _disk(one)], "disk", _least_room(machines)),
+        *problems_or_ok([each for one in machines for each in _shared_memory(one)], "shm", _least_shared(machines)),
+        *problems_or_ok([each for one in machines for each in _files(one)], "files", _least_files(machines)),
     ]
 
 
@@ -152,7 +152,7 @@ def skews(clocks: dict[str, tuple[float, float]]) -> list[Check]:
             worse += failed("clock", found, remedy)
         elif certain > SKEW_WARNING_S:
             worse += warning("clock", found, remedy)
-    return unless(worse, "clock", f"{counted(len(clocks))} within {most:.2g} s of this one")
+    return problems_or_ok(worse, "clock", f"{nodes_text(len(clocks))} within {most:.2g} s of this one")
 
 
 def _gpu(index: int) -> str:
@@ -179,7 +179,7 @@ def _gpus(machines: Sequence[ObservedMachine]) -> list[Check]:
             )
         elif one.gpus:
             found += ok("gpus", f"{each.name}: {'; '.join(one.gpus)} ({driver})")
-    return unless(found, "gpus", "none, and none declared: trials train on CPUs")
+    return problems_or_ok(found, "gpus", "none, and none declared: trials train on CPUs")
 
 
 def _disk(each: ObservedMachine) -> list[Check]:

@@ -12,7 +12,7 @@ import ray
 
 from sweeps.engine.cluster.connection import noted_cluster
 from sweeps.engine.cluster.local import LOOPBACK, TOKEN_PATH, check_local
-from sweeps.engine.doctor.check import Check, ok, refused, unless, warning
+from sweeps.engine.doctor.check import Check, ok, problems_or_ok, refused, warning
 from wgan_core.errors import UserError
 from wgan_core.rights import others_may_read, others_may_write
 
@@ -62,7 +62,7 @@ def check_sessions(machines: Mapping[str, str]) -> list[Check]:
             "before `ray start`, set RAY_TMPDIR to a folder of mode 700, as Ray opens its own to everyone",
         )
     ]
-    return unless(found, "session", "no other user may write to Ray's files")
+    return problems_or_ok(found, "session", "no other user may write to Ray's files")
 
 
 def open_tokens() -> list[str]:

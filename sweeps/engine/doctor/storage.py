@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from sweeps.engine.cluster.nodes import NoAnswer, Node, ask_each
-from sweeps.engine.doctor.check import SILENT, Check, counted, failed, unless, warning
+from sweeps.engine.doctor.check import SILENT, Check, failed, nodes_text, problems_or_ok, warning
 from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
 from wgan_core.rights import others_may_write
@@ -52,9 +52,9 @@ def check_storage(folder: Folder, nodes: Sequence[Node]) -> list[Check]:
         here = _room(str(folder), _free(folder))
     finally:
         folder.delete(mark)
-    who = counted(len(nodes)) if nodes else "this machine"
+    who = nodes_text(len(nodes)) if nodes else "this machine"
     return [
-        *unless(found, "storage", f"{folder}: {who} can write there, and read what others wrote"),
+        *problems_or_ok(found, "storage", f"{folder}: {who} can write there, and read what others wrote"),
         *here,
         *_writers(folder),
         *_file_system(folder),

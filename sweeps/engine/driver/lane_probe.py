@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from sweeps.engine.cluster.placement import Resources
-from sweeps.engine.driver.lanes import Choice, choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.driver.lanes import LaneChoice, choose, climb, hypers, most_lanes, sizes, unmeasured
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.resident import resident
@@ -45,17 +45,17 @@ def settle_lanes(
     return choice.lanes
 
 
-def _unfit(plan: Plan) -> Choice | None:
+def _unfit(plan: Plan) -> LaneChoice | None:
     """Return one lane if the networks cannot train two trials side by side, and None if they can."""
     try:
         check_fit(plan.structure, 2)
     except UserError as error:
         why = one_line(error.__cause__ or error)
-        return Choice(1, f"lanes: 1 a process, as an update of two trials side by side fails: {why}")
+        return LaneChoice(1, f"lanes: 1 a process, as an update of two trials side by side fails: {why}")
     return None
 
 
-def _measured_choice(job: Job, most: int, train: Split, samples: int) -> Choice:
+def _measured_choice(job: Job, most: int, train: Split, samples: int) -> LaneChoice:
     """Measure and choose the number of lanes; choose one lane if the Ray task fails.
 
     Running out of memory is no failure of the task: it is one of the results that the task returns.
@@ -67,7 +67,7 @@ def _measured_choice(job: Job, most: int, train: Split, samples: int) -> Choice:
         found, there = ray.get(task.remote(job, sizes(most), train, samples))
     except ray.exceptions.RayError as error:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-        return Choice(1, f"lanes: 1 a process, as measuring failed: {one_line(cause)}: --lanes N for several")
+        return LaneChoice(1, f"lanes: 1 a process, as measuring failed: {one_line(cause)}: --lanes N for several")
     return choose(found, there, most)
 
 

@@ -21,27 +21,27 @@ FILLED = 0.9
 
 
 @dataclass(frozen=True)
-class Choice:
+class LaneChoice:
     """Chosen number of lanes of a process, and a line for the user that gives the reason."""
 
     lanes: int
     line: str
 
 
-def most_lanes(trials: int, presets: int, processes: int) -> int:
+def most_lanes(trials: int, starts: int, processes: int) -> int:
     """Return the most lanes of a process with which the sampler still learns from most trials.
 
-    All lanes are filled before any trial has reported. Presets and random points lose nothing by that, because they
-    do not depend on reports. The sampler draws the other trials of this first batch as if at random. So the first
-    batch is at most a third of all trials, or the presets and random points if they are more. At the first report,
+    All lanes are filled before any trial has reported. Starting points and random points lose nothing by that, because
+    they do not depend on reports. The sampler draws the other trials of this first batch as if at random. So the first
+    batch is at most a third of all trials, or the starting and random points if they are more. At the first report,
     early stopping frees two thirds of the lanes. The sampler knows the first reports when it refills these lanes.
 
     Args:
         trials: Number of trials of the sweep.
-        presets: Number of preset points of the space.
+        starts: Number of starting points of the space.
         processes: Number of processes that train at once.
     """
-    at_once = min(trials, max(presets + RANDOM_TRIALS, -(-trials // ETA)))
+    at_once = min(trials, max(starts + RANDOM_TRIALS, -(-trials // ETA)))
     return max(1, at_once // processes)
 
 
@@ -61,7 +61,7 @@ def hypers(space: Space, lanes: int) -> list[Hyper]:
     return [space.hyper({name: _at(bounds, share) for name, bounds in space.ranges.items()}) for share in shares]
 
 
-def unmeasured(kept: int | None, places: Placement, most: int) -> Choice | None:
+def unmeasured(kept: int | None, places: Placement, most: int) -> LaneChoice | None:
     """Return a choice that needs no measurement, or None if lanes must be measured.
 
     Args:
@@ -70,16 +70,16 @@ def unmeasured(kept: int | None, places: Placement, most: int) -> Choice | None:
         most: Upper limit from `most_lanes`.
     """
     if places.gpus_per_trial > 1:
-        return Choice(1, "lanes: 1 a process, as each trial takes several GPUs")
+        return LaneChoice(1, "lanes: 1 a process, as each trial takes several GPUs")
     if kept is not None:
-        # The sweep does not record whether its number was measured or given.
+        # The sweep's file does not say whether its number was measured or given.
         elsewhere = kept > 1 and not places.gpus_per_trial
         said = "; if that was measured on a GPU, --lanes 1 suits these CPUs better" if elsewhere else ""
-        return Choice(kept, f"lanes: {kept} a process, as before: another number changes last bits{said}")
+        return LaneChoice(kept, f"lanes: {kept} a process, as before: another number changes last bits{said}")
     if not places.gpus_per_trial:
-        return Choice(1, "lanes: 1 a process, as on a CPU processes use the cores as well; --lanes N for several")
+        return LaneChoice(1, "lanes: 1 a process, as on a CPU processes use the cores as well; --lanes N for several")
     if most == 1:
-        return Choice(1, "lanes: 1 a process; from more at once the search would learn too little")
+        return LaneChoice(1, "lanes: 1 a process; from more at once the search would learn too little")
     return None
 
 
@@ -95,7 +95,7 @@ def climb(tried: Sequence[int], measure: Callable[[int], Measurement]) -> list[M
     return found
 
 
-def choose(found: Sequence[Measurement], capacity: int | None, most: int) -> Choice:
+def choose(found: Sequence[Measurement], capacity: int | None, most: int) -> LaneChoice:
     """Choose the smallest number of lanes whose speed is within 5 % of the best.
 
     Numbers that fill more than 90 % of the memory are left out, except one lane.
@@ -120,7 +120,7 @@ def choose(found: Sequence[Measurement], capacity: int | None, most: int) -> Cho
     roomy = {lanes: speed for lanes, speed in speeds.items() if lanes == 1 or _has_room(peaks[lanes], capacity)}
     best = max(roomy.values())
     lanes = min(lanes for lanes, speed in roomy.items() if speed >= (1 - GAIN) * best)
-    return Choice(lanes, _line(lanes, speeds, peaks, capacity, most))
+    return LaneChoice(lanes, _line(lanes, speeds, peaks, capacity, most))
 
 
 def _line(lanes: int, speeds: dict[int, float], peaks: dict[int, int | None], capacity: int | None, most: int) -> str:

@@ -9,8 +9,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from sweeps.engine.plan.misused import REFUSED, BadArguments
-from sweeps.engine.terminal.text import KEPT, fall_silent, spell_out
+from sweeps.engine.plan.arguments import REFUSED, BadArguments
+from sweeps.engine.terminal.text import KEPT, discard_output, replace_unencodable
 from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
 
 FAILED, INTERRUPTED, NO_READER = 1, 130, 141
@@ -49,12 +49,12 @@ def outcome(
     # first, so that a process that runs several commands freezes only once.
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
-    spell_out()
+    replace_unencodable()
     try:
         status = act() or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        fall_silent()
+        discard_output()
         return NO_READER
     except BadArguments as error:
         told(error.said)

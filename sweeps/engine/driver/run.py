@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from sweeps.engine.cluster.connection import connected, running_cluster
+from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
-from sweeps.engine.cluster.nodes import inventory
+from sweeps.engine.cluster.nodes import inventory, working
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
@@ -33,11 +33,10 @@ from sweeps.engine.plan.plan import (
 from sweeps.engine.plan.space import Space, check_space
 from sweeps.engine.plan.uri import make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
-from sweeps.engine.results.leaderboard import best_row
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.storage.lease import Lease
-from sweeps.engine.study.rows import Row
+from sweeps.engine.study.rows import Row, best_row
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.tracking.tracker import Tracker
@@ -79,7 +78,8 @@ def run(
         opened = beside.submit(tracker.open, first_start=first)
         try:
             address = running_cluster(reporter.say)
-            nodes = stack.enter_context(connected(address, reporter.say))
+            stack.enter_context(joined(address, reporter.say))
+            nodes = [node.resources for node in working()]
             # A local Ray cluster cannot grow, even if an earlier cluster left a file with node types.
             may_come = growth() if address else NONE
             places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, nodes, may_come)

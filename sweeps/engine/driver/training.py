@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import ray
@@ -72,7 +73,8 @@ class Stage:
 
         If `test` is given, it scores the best checkpoint of each completed trial on the test split.
         """
-        with Watch(self.training.reporter, self.plan, self._rows_soon, self.training.session, self._said_soon):
+        rows, said = partial(self._soon, self.study.rows), partial(self._soon, self.study.said)
+        with Watch(self.training.reporter, self.plan, rows, self.training.session, said):
             self._fit(test)
 
     def standing(self) -> tuple[list[Row], bool]:
@@ -90,14 +92,8 @@ class Stage:
                     cast("TrialState", row.state), row.reason, row.step, row.test
                 )
 
-    def _rows_soon(self) -> list[Row]:
-        """Return the rows for the terminal. Raises `TimeoutError` while the study waits for its database."""
-        return cast("list[Row]", self._soon(self.study.rows))
-
-    def _said_soon(self) -> list[str]:
-        return cast("list[str]", self._soon(self.study.said))
-
     def _soon(self, method: Any) -> Any:
+        """Call a method of the study for the terminal. Raise `TimeoutError` while the study waits for its database."""
         try:
             return ray.get(method.remote(), timeout=STUDY_S)
         except ray.exceptions.GetTimeoutError:

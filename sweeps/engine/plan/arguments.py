@@ -1,4 +1,4 @@
-"""Arguments that the sweep scripts and the commands share: the parser, types of values, and where things are kept."""
+"""Arguments that the sweep scripts and the commands share: the parser and its error, types of values, and places."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sweeps.engine.plan.misused import BadArguments
 from wgan_core.errors import UserError, printable, without_secrets
+
+REFUSED = 2
+"""Exit status for bad arguments, and for other errors that the user can correct."""
+
+
+class BadArguments(SystemExit):
+    """Bad arguments. The parser has already printed the message `said` on stderr."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(REFUSED)
+        self.said = said
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -110,7 +120,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments without those that say where to keep files.
 
-    Such an argument may hold a password. In a sweep's record that somebody else wrote, it would also choose where the
+    Such an argument may hold a password. In a sweep's file that somebody else wrote, it would also choose where the
     user's sweep reads and writes.
 
     Raises:

@@ -234,7 +234,7 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
 
 
 def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
-    """Return the arguments to keep in the sweep's record: no places, and `--data` with an absolute path.
+    """Return the arguments to keep in the sweep's file: no places, and `--data` with an absolute path.
 
     Values of `--data` that are in `named`, or are no existing path, stay as they are.
     """

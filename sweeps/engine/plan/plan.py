@@ -33,7 +33,7 @@ _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messag
 
 @dataclass(frozen=True)
 class SweepStart:
-    """Record of how a sweep was last started.
+    """The way in which a sweep was last started, as its file keeps it.
 
     Attributes:
         script: Path of the Python file; empty for a notebook.
@@ -48,9 +48,6 @@ class SweepStart:
     arguments: tuple[str, ...] = ()
     tracking_uri: str = ""
     lanes: int = 1
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "arguments": list(self.arguments)}
 
 
 @dataclass(frozen=True)
@@ -133,20 +130,11 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "id": self.id,
-            "name": self.name,
-            "trials": self.trials,
-            "budget": self.budget,
-            "seed": self.seed,
-            "objective": self.objective,
+            **vars(self),
             "structure": self.structure.as_json(),
             "space": self.space.as_json(),
-            "data": self.data,
-            "data_digest": self.data_digest,
             "protocol": dict(self.protocol),
             "floors": dict(self.floors),
-            "networks_digest": self.networks_digest,
-            "pruning": self.pruning,
             "confirms": list(self.confirms),
         }
 
@@ -237,7 +225,7 @@ def settle(folder: Folder, asked: Plan) -> Plan:
 
 def write_plan(folder: Folder, plan: Plan, started: SweepStart = SweepStart()) -> None:
     """Write the plan, how the sweep was last started, and the versions of the installed packages."""
-    described = {"format": FORMAT, "plan": plan.as_json(), **started.as_json(), "versions": _versions()}
+    described = {"format": FORMAT, "plan": plan.as_json(), **asdict(started), "versions": _versions()}
     folder.write(plan.file, json.dumps(described, indent=1).encode())
 
 

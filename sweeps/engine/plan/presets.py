@@ -1,4 +1,4 @@
-"""Presets: published settings by name, each with a search space, fixed settings and the points to try first."""
+"""Presets: published settings by name, each with a search space, its starting points and fixed settings."""
 
 from __future__ import annotations
 

@@ -68,10 +68,11 @@ class Space:
         ranges: The range of each hyper-parameter to search.
         fixed: Values of further hyper-parameters. Unnamed ones take their neutral value if they have one, such as 0 for
             `weight_decay`.
-        presets: The points to try first, in this order.
+        presets: The starting points, which the search tries first, in this order. They are points of this space; a
+            `Preset` is a published setting with a space of its own.
 
     Raises:
-        UserError: A name is unknown, a hyper-parameter has no value, or a preset lies outside the ranges.
+        UserError: A name is unknown, a hyper-parameter has no value, or a starting point lies outside the ranges.
     """
 
     ranges: Mapping[str, Range]
@@ -88,16 +89,16 @@ class Space:
             _check_range(name, bounds)
         for end in ("low", "high"):
             self.hyper({name: _end(bounds, end) for name, bounds in self.ranges.items()})
-        for number, preset in enumerate(self.presets):
-            self._check_preset(number, preset)
+        for number, point in enumerate(self.presets):
+            self._check_start(number, point)
 
-    def _check_preset(self, number: int, preset: Mapping[str, float]) -> None:
-        if set(preset) != set(self.ranges):
+    def _check_start(self, number: int, point: Mapping[str, float]) -> None:
+        if set(point) != set(self.ranges):
             raise UserError(
-                f"preset {number} must give {', '.join(self.ranges)}; it gives {', '.join(preset)}: "
+                f"preset {number} must give {', '.join(self.ranges)}; it gives {', '.join(point)}: "
                 "give it a value for each range and for nothing else"
             )
-        for name, value in preset.items():
+        for name, value in point.items():
             bounds = self.ranges[name]
             if not bounds.holds(value):
                 raise UserError(
@@ -143,7 +144,7 @@ class Space:
         return {
             "ranges": {name: bounds.as_json() for name, bounds in self.ranges.items()},
             "fixed": dict(self.fixed),
-            "presets": [dict(preset) for preset in self.presets],
+            "presets": [dict(point) for point in self.presets],
         }
 
     @classmethod

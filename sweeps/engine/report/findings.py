@@ -35,7 +35,7 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
     best = facts.best if winner is None else winner.leader
     if best is None:
         return []
-    found = [_ended(facts), *_preset(facts, best)]
+    found = [_ended(facts), *_first_point(facts, best)]
     if confirmation is not None and winner is not None:
         found += _confirmed(confirmation, winner)
     else:
@@ -56,8 +56,8 @@ def _ended(facts: Facts) -> Finding:
     return Finding(f"{counts}.")
 
 
-def _preset(facts: Facts, best: Row) -> Iterator[Finding]:
-    """Compare the best trial with the first preset, which holds published settings."""
+def _first_point(facts: Facts, best: Row) -> Iterator[Finding]:
+    """Compare the best trial with the first starting point, which holds published settings."""
     first = facts.rows[0]
     if not facts.plan.space.presets or first.number != 0 or first not in facts.best_first:
         return

@@ -14,15 +14,15 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sweeps.engine.charts.facts import Facts
-from sweeps.engine.charts.looks import STATES
+from sweeps.engine.charts.style import STATES
 from sweeps.engine.plan.arguments import storage_of
 from sweeps.engine.plan.plan import on_test_split
-from sweeps.engine.report.asked import about, asked
 from sweeps.engine.report.captions import charts_of
 from sweeps.engine.report.findings import findings
 from sweeps.engine.report.pictures import picture
+from sweeps.engine.report.plan_texts import plan_texts, version_texts
 from sweeps.engine.report.ranks import ranks
-from sweeps.engine.report.tracked import Tracked, read_tracked
+from sweeps.engine.report.upload import UploadStatus, read_upload_status
 from sweeps.engine.results.leaderboard import checkpoint_of, hyper_cells, hyper_titles
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History, read_histories
@@ -77,11 +77,11 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
     confirmation, plan = results.confirmation, results.plan
     again = {} if confirmation is None else read_histories(results.folder, confirmation.rows)
     histories = {history.label: history for history in (*facts.histories.values(), *again.values())}
-    tracked = {label: read_tracked(results.folder, history) for label, history in histories.items()}
+    uploads = {label: read_upload_status(results.folder, history) for label, history in histories.items()}
     test_objective = on_test_split(plan.objective)
     template = _environment().get_template("sweep.html")
     return template.render(
-        **_best(results, facts, histories, tracked),
+        **_best(results, facts, histories, uploads),
         mark=mark(plan.id),
         plan=plan,
         facts=facts,
@@ -103,11 +103,11 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         plotly=Markup(get_plotlyjs()),
         ranks=ranks(facts),
         failed=[row for row in results.all_rows if row.state == "FAIL"],
-        tracked=tracked,
-        untracked=[each for each in tracked.values() if not each.is_whole],
-        records=_records(list(tracked.values())),
-        asked=asked(results),
-        about=about(described, facts),
+        uploads=uploads,
+        incomplete=[each for each in uploads.values() if not each.is_whole],
+        records=_records(list(uploads.values())),
+        plan_texts=plan_texts(results),
+        version_texts=version_texts(described, facts),
     )
 
 
@@ -123,7 +123,9 @@ def _environment() -> Environment:
     return environment
 
 
-def _best(results: Results, facts: Facts, histories: dict[str, History], tracked: dict[str, Tracked]) -> dict[str, Any]:
+def _best(
+    results: Results, facts: Facts, histories: dict[str, History], uploads: dict[str, UploadStatus]
+) -> dict[str, Any]:
     """Return what the page says of the best trial. Both dicts hold the records of all trials by label."""
     best = results.best_so_far
     if best is None:
@@ -132,7 +134,7 @@ def _best(results: Results, facts: Facts, histories: dict[str, History], tracked
     return {
         "best": _card(results, facts, best, history, WIDE),
         "best_seed": trial_seed(results.plan_of(best).seed, best.number),
-        "best_run": tracked[best.label].run_id,
+        "best_run": uploads[best.label].run_id,
         "frames": _frames(results, best, history),
     }
 
@@ -175,10 +177,10 @@ def _storage(results: Results) -> str:
     return str(results.folder).removesuffix(f"/{name}")
 
 
-def _records(tracked: Sequence[Tracked]) -> tuple[int, int]:
+def _records(uploads: Sequence[UploadStatus]) -> tuple[int, int]:
     """Return the number of records, and how many of them MLflow has."""
-    recorded = sum(each.recorded for each in tracked)
-    return recorded, recorded - sum(len(each.waiting) for each in tracked)
+    recorded = sum(each.recorded for each in uploads)
+    return recorded, recorded - sum(len(each.waiting) for each in uploads)
 
 
 def _json(figure: Any) -> str:

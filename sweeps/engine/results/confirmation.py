@@ -19,7 +19,7 @@ from typing import Any
 from sweeps.engine.plan.confirmation_size import SEEDS, ConfirmationSize
 from sweeps.engine.plan.plan import BOUNDS, Plan, on_test_split
 from sweeps.engine.results.finite import finite
-from sweeps.engine.study.rows import ENDED, Row, sort_rows
+from sweeps.engine.study.rows import ENDED, Row, best_row, scored_rows, sort_rows
 from wgan_core.config import trial_seed
 
 # Trial number from which the seed of the confirmation is derived. No trial of a search has this number.
@@ -133,7 +133,7 @@ class Confirmation:
     @property
     def ahead(self) -> Row | None:
         """Return the best trial of the search if it is not confirmed, as after an extended search; otherwise None."""
-        leader = next((row for row in sort_rows(self.searched) if math.isfinite(row.value)), None)
+        leader = best_row(self.searched)
         return None if leader is None or leader.number in self.plan.confirms else leader
 
     def _confirmed(self, leader: int) -> ConfirmedSetting:
@@ -191,7 +191,7 @@ def plan_confirmation(
         protocol: Protocol of scores on the test split.
         floors: Floor of each metric on the test split.
     """
-    leaders = [row.number for row in sort_rows(rows) if not math.isnan(row.value)][: asked.leaders]
+    leaders = [row.number for row in scored_rows(rows)[: asked.leaders]]
     confirms = list(found.confirms) if found is not None else []
     for leader in leaders:
         confirms += [leader] * (asked.seeds - confirms.count(leader))

@@ -23,11 +23,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def best_row(rows: Sequence[Row]) -> Row | None:
-    """Return the trial with the lowest score; None before the first score."""
-    return next((row for row in sort_rows(rows) if math.isfinite(row.value)), None)
-
-
 def checkpoint_of(folder: Folder, row: Row) -> Folder:
     """Return the folder of a trial's best checkpoint."""
     return trial_folder(folder, row.label) / CHECKPOINTS / folder_name(row.best_step)

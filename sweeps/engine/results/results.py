@@ -13,9 +13,9 @@ from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
 from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri, sqlite_uri
 from sweeps.engine.results.confirmation import Confirmation
-from sweeps.engine.results.leaderboard import best_row, checkpoint_of
+from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
-from sweeps.engine.study.rows import Row, read_rows
+from sweeps.engine.study.rows import Row, best_row, read_rows
 from sweeps.engine.tracking.note import read_cursor
 from wgan_core.data.folder import Folder
 from wgan_core.errors import HIDDEN, UserError, one_line, shortened
@@ -183,7 +183,7 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     receive the user's credentials.
 
     Raises:
-        UserError: No address was given, and the sweep was recorded elsewhere or its storage is an object store.
+        UserError: No address was given, and the sweep was logged elsewhere or its storage is an object store.
     """
     asked = tracking_uri_given(given)
     if asked:

@@ -33,13 +33,13 @@ class TrialStore:
         self._best = self._recall_best()
 
     def start(self, claim: Claim, machine: str, shares_process: bool = False) -> Checkpoint | None:
-        """Record the start of the trial and return the checkpoint to continue from, if there is one.
+        """Write the start record of the trial and return the checkpoint to continue from, if there is one.
 
         Args:
             claim: The trial, with the step of its last report to the study.
             machine: Description of the CPU or GPU that trains it.
             shares_process: Several trials may train in this process. Then the checkpoint of a report that the study has
-                not recorded is skipped. After a crash during a report, only some trials have such a checkpoint. So all
+                not stored is skipped. After a crash during a report, only some trials have such a checkpoint. So all
                 of them repeat the report, and are judged together.
         """
         trial = claim.trial
@@ -111,7 +111,7 @@ class TrialStore:
         checkpoints.write(self._checkpoints, checkpoint)
 
     def tidy(self) -> None:
-        """Delete all checkpoints but the last two and the best. Call it once the study has recorded the report."""
+        """Delete all checkpoints but the last two and the best. Call it once the study has stored the report."""
         best = {self._best.checkpoint} if self._best else set()
         checkpoints.keep(self._checkpoints, best | set(checkpoints.valid(self._checkpoints)[-2:]))
 

@@ -1,1 +1,1 @@
-"""Search: one Optuna study in a persistent storage, which hands out trials and records their reports."""
+"""Search: one Optuna study in a persistent storage, which hands out trials and stores their reports."""

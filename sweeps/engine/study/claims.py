@@ -115,12 +115,12 @@ class Claims:
         if len(frozen.params) < len(self._distributions):
             study = self._trials.study
             sampler = study.sampler = self._sampler(frozen.number)
-            presets = self._plan.space.presets
-            preset = presets[frozen.number] if frozen.number < len(presets) else {}
+            starts = self._plan.space.presets
+            start = starts[frozen.number] if frozen.number < len(starts) else {}
             trial = self._trials.open(frozen)
             for name, distribution in self._distributions.items():
-                if name in preset:
-                    internal = distribution.to_internal_repr(preset[name])
+                if name in start:
+                    internal = distribution.to_internal_repr(start[name])
                     study._storage.set_trial_param(frozen._trial_id, name, internal, distribution)
                 elif name in frozen.params:
                     # Draw and discard, so that the next parameter does not repeat this one's draw.

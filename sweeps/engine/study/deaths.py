@@ -44,14 +44,14 @@ class Death:
     losses: int = 0
 
     def died(self, by: str, trials: int, step: int) -> Death:
-        """Return the record after the holder `by` of this and `trials` - 1 other trials died."""
+        """Return the new `Death` after the holder `by` of this and `trials` - 1 other trials died."""
         if self.by == by:
             return self
         is_alone = trials == 1
         return Death(by, trials, step, is_alone or self.step == step, self.faults + is_alone, self.losses)
 
     def lost(self, by: str) -> Death:
-        """Return the record after the node of the holder `by` was lost."""
+        """Return the new `Death` after the node of the holder `by` was lost."""
         return self if self.by == by else replace(self, by=by, losses=self.losses + 1)
 
     @property
@@ -90,7 +90,7 @@ def has_too_many_lanes(held: Sequence[FrozenTrial], running: Sequence[FrozenTria
     """Return whether a holder died of its number of lanes.
 
     Args:
-        held: The trials that it held, with their records before this death.
+        held: The trials that it held, as they were before this death.
         running: All unfinished trials.
     """
     has_cleared = any(death_of(trial).suspected and not is_suspected(trial) for trial in held)

@@ -13,7 +13,7 @@ class Narrowing:
         self._trials, self._study = trials, trials.study
 
     def narrow(self, holder: str, lanes: int, said: str) -> None:
-        """Record that a cohort goes on with fewer lanes, and a message for the user. A repeated call does nothing."""
+        """Store that a cohort goes on with fewer lanes, and a message for the user. A repeated call does nothing."""
         told = [self._trials.session, holder, lanes, said]
         before = self._study.user_attrs.get(NARROWED, [])
         if told not in before:

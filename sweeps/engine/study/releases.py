@@ -30,7 +30,7 @@ class Releases:
         self._trials, self._narrowing = trials, narrowing
 
     def due(self, holder: str, why: str, died: bool, lost: bool) -> list[tuple[Released, Death]]:
-        """Return the release and the new record of each trial that a holder holds, without writing anything.
+        """Return the release and the new `Death` of each trial that a holder holds, without writing anything.
 
         Args:
             holder: The holder that is gone.
@@ -52,13 +52,13 @@ class Releases:
         return found
 
     def halve_lanes(self, holder: str) -> None:
-        """Halve the lanes if the holder died of too many. Call it before the new records are written."""
+        """Halve the lanes if the holder died of too many. Call it before the new deaths are stored."""
         held = self._trials.held(holder)
         if has_too_many_lanes(held, self._trials.running()):
             self._narrowing.halve(holder, len(held))
 
-    def record(self, due: Sequence[tuple[Released, Death]]) -> None:
-        """Record all deaths before any trial waits again. A repeated release then knows how many died together."""
+    def store(self, due: Sequence[tuple[Released, Death]]) -> None:
+        """Store all deaths before any trial waits again. A repeated release then knows how many died together."""
         for released, death in due:
             frozen = self._trials.frozen(released.number)
             if death_of(frozen) != death:

@@ -1,4 +1,4 @@
-"""Records of holders about their trials: reports, which the pruner judges, and ends."""
+"""Writes of holders about their trials: reports, which the pruner judges, and ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reports:
     def totals(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
     ) -> dict[int, float]:
-        """Return the new total training time in seconds of each trial whose report is not recorded yet."""
+        """Return the new total training time in seconds of each trial whose report is not stored yet."""
         trials = {number: self._trials.fenced(holder, number) for number in values}
         return {
             number: trial.user_attrs.get(SECONDS, 0.0) + seconds.get(number, 0.0)
@@ -27,12 +27,12 @@ class Reports:
             if values[number][0] not in trial.intermediate_values
         }
 
-    def record(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
-        """Record all reports, then judge each trial. Return by number whether the pruner stops it."""
+    def store(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
+        """Store all reports, then judge each trial. Return by number whether the pruner stops it."""
         for number, total in totals.items():
             step, value = values[number]
             frozen = self._trials.frozen(number)
-            # Write the seconds first: the report counts as recorded once its value is there.
+            # Write the seconds first: the report counts as stored once its value is there.
             self._trials.set(frozen, SECONDS, total)
             self._trials.study._storage.set_trial_intermediate_value(frozen._trial_id, step, float(value))
         return {number: self._verdict(self._trials.frozen(number), step) for number, (step, _) in values.items()}

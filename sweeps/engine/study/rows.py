@@ -90,3 +90,13 @@ def best(frozen: FrozenTrial) -> tuple[int, float]:
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
     """Sort rows by value, best first; trials without a value come last."""
     return sorted(rows, key=lambda each: (math.isnan(each.value), each.value, each.number))
+
+
+def scored_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with a finite value, best first."""
+    return [row for row in sort_rows(rows) if math.isfinite(row.value)]
+
+
+def best_row(rows: Sequence[Row]) -> Row | None:
+    """Return the row with the lowest finite value; None before the first score."""
+    return next(iter(scored_rows(rows)), None)

@@ -18,17 +18,17 @@ from sweeps.engine.plan.plan import ETA, Plan
 from sweeps.engine.study.attributes import HOLDER
 from sweeps.engine.study.claims import Claim, Claims
 from sweeps.engine.study.narrowing import Narrowing
-from sweeps.engine.study.patience import Patience
 from sweeps.engine.study.pruner import HalvingPruner
 from sweeps.engine.study.releases import Released, Releases
 from sweeps.engine.study.reports import Reports
+from sweeps.engine.study.retries import Retries
 from sweeps.engine.study.rows import Row, row
 from sweeps.engine.study.storage import open_study, place
 from sweeps.engine.study.trials import Trials
 
 
 class Study:
-    """Study of a plan: hands out its trials, records and judges their reports, and ends them."""
+    """Study of a plan: hands out its trials, stores and judges their reports, and ends them."""
 
     def __init__(self, plan: Plan, storage_url: str, session: str) -> None:
         """Open the study of a plan. Trials that holders of an earlier session held wait for a new holder.
@@ -41,12 +41,12 @@ class Study:
         Raises:
             UserError: The storage cannot be opened. Later, every method raises `ConnectionError` if it stays away.
         """
-        self._patience = Patience(place(storage_url))
+        self._retries = Retries(place(storage_url))
         self._notes: dict[str, tuple[str, bool]] = {}
         self._nodes: dict[str, str] = {}
         pruner = HalvingPruner(plan.grid, ETA) if plan.pruning else optuna.pruners.NopPruner()
         self._trials = Trials(plan, session, open_study(plan.study_name, storage_url, pruner))
-        self._patience.wait(self._trials.check)
+        self._retries.call(self._trials.check)
         self._narrowing = Narrowing(self._trials)
         self._claims = Claims(self._trials, self._narrowing)
         self._reports, self._releases = Reports(self._trials), Releases(self._trials, self._narrowing)
@@ -63,27 +63,27 @@ class Study:
             processes: Number of processes that share the remaining trials.
         """
         before = {claim.trial.number for claim in self.held(holder)}
-        return self._patience.wait(lambda: self._claims.more(holder, count, processes, before))
+        return self._retries.call(lambda: self._claims.more(holder, count, processes, before))
 
     def began(self, holder: str, node: str) -> list[Claim]:
-        """Record on which node the holder runs, and return its trials."""
+        """Note on which node the holder runs, and return its trials."""
         self._nodes[holder] = node
         return self.held(holder)
 
     def held(self, holder: str) -> list[Claim]:
         """Return the unfinished trials of this holder."""
-        return self._patience.wait(lambda: self._claims.held(holder))
+        return self._retries.call(lambda: self._claims.held(holder))
 
     def check(self, holder: str, numbers: Sequence[int]) -> None:
         """Raise `PermissionError` if the holder no longer holds one of these trials."""
-        self._patience.wait(lambda: [self._trials.fenced(holder, number) for number in numbers])
+        self._retries.call(lambda: [self._trials.fenced(holder, number) for number in numbers])
 
     def report(
         self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
     ) -> dict[int, bool]:
-        """Record the reports of several trials, then judge each trial.
+        """Store the reports of several trials, then judge each trial.
 
-        A recorded value and its verdict stay as they are. So a resumed trial is not judged against trials that
+        A stored value and its verdict stay as they are. So a resumed trial is not judged against trials that
         reported later.
 
         Args:
@@ -97,8 +97,8 @@ class Study:
         Raises:
             PermissionError: The holder no longer holds one of the trials.
         """
-        totals = self._patience.wait(lambda: self._reports.totals(holder, values, seconds))
-        return self._patience.wait(lambda: self._reports.record(values, totals))
+        totals = self._retries.call(lambda: self._reports.totals(holder, values, seconds))
+        return self._retries.call(lambda: self._reports.store(values, totals))
 
     def finish(
         self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None = None
@@ -107,15 +107,15 @@ class Study:
 
         `test` holds a confirming trial's scores on the test split. Raises `PermissionError` as `report` does.
         """
-        self._patience.wait(lambda: self._reports.finish(holder, number, state, reason, test))
+        self._retries.call(lambda: self._reports.finish(holder, number, state, reason, test))
 
     def note(self, holder: str, reason: str, leaves: bool = False) -> None:
-        """Record why this holder's process is about to end. `leaves` says that its trials are not at fault."""
+        """Note why this holder's process is about to end. `leaves` says that its trials are not at fault."""
         self._notes[holder] = reason, leaves
 
     def hand_back(self, holder: str, numbers: Collection[int]) -> None:
         """Let the given trials wait again, without a fault. Ignore trials that the holder no longer holds."""
-        self._patience.wait(lambda: self._hand_back(holder, numbers))
+        self._retries.call(lambda: self._hand_back(holder, numbers))
 
     def _hand_back(self, holder: str, numbers: Collection[int]) -> None:
         for frozen in self._trials.held(holder):
@@ -127,18 +127,18 @@ class Study:
 
         `said` is a message for the user. Return the trials that the holder keeps; its other trials wait again.
         """
-        self._patience.wait(lambda: self._narrowing.narrow(holder, lanes, said))
+        self._retries.call(lambda: self._narrowing.narrow(holder, lanes, said))
         held = self.held(holder)
         self.hand_back(holder, [claim.trial.number for claim in held[lanes:]])
         return held[:lanes]
 
     def lanes(self, most: int) -> int:
         """Return the lanes of a new cohort: `most`, or the smallest lane count that a cohort of this session has."""
-        return self._patience.wait(lambda: self._narrowing.lanes(most))
+        return self._retries.call(lambda: self._narrowing.lanes(most))
 
     def said(self) -> list[str]:
         """Return the messages about reduced cohorts of this session, oldest first."""
-        return self._patience.wait(lambda: [said for _, _, said in self._narrowing.told()])
+        return self._retries.call(lambda: [said for _, _, said in self._narrowing.told()])
 
     def release(self, holder: str, died: bool, lost: Collection[str] = ()) -> list[Released]:
         """Let the holder's unfinished trials wait again, or end them as FAIL if they died too often.
@@ -158,20 +158,20 @@ class Study:
         node = self._nodes.pop(holder, None)
         is_lost = node in lost if node is not None else bool(lost)
         died = died and not leaves
-        due = self._patience.wait(lambda: self._releases.due(holder, why, died, died and is_lost))
+        due = self._retries.call(lambda: self._releases.due(holder, why, died, died and is_lost))
         if died and not is_lost:
-            self._patience.wait(lambda: self._releases.halve_lanes(holder))
-        self._patience.wait(lambda: self._releases.record(due))
-        self._patience.wait(lambda: self._releases.carry_out(due))
-        ended = self._patience.wait(lambda: self._releases.ended(holder))
+            self._retries.call(lambda: self._releases.halve_lanes(holder))
+        self._retries.call(lambda: self._releases.store(due))
+        self._retries.call(lambda: self._releases.carry_out(due))
+        ended = self._retries.call(lambda: self._releases.ended(holder))
         told = {each.number: each for each in [*ended, *(released for released, _ in due)]}
         return [told[number] for number in sorted(told)]
 
     def is_done(self) -> bool:
         """Return whether all trials of the plan exist and have ended."""
-        trials = self._patience.wait(self._trials.all)
+        trials = self._retries.call(self._trials.all)
         return len(trials) >= self._trials.plan.trials and all(trial.state.is_finished() for trial in trials)
 
     def rows(self) -> list[Row]:
         """Return the row of each trial, in order of number."""
-        return self._patience.wait(lambda: [row(trial, self._trials.plan) for trial in self._trials.all()])
+        return self._retries.call(lambda: [row(trial, self._trials.plan) for trial in self._trials.all()])

@@ -20,20 +20,20 @@ class Plain(Reporter):
     """A reporter that prints a line now and then, and the leaderboard at the end."""
 
     def __init__(self) -> None:
-        self._seldom = Throttle()
+        self._throttle = Throttle()
 
     def say(self, text: str) -> None:
         put(text)
 
     def began(self, plan: Plan) -> None:
-        self._seldom = Throttle()
+        self._throttle = Throttle()
 
     def shows(self, view: View) -> None:
-        if self._seldom.is_due(view):
+        if self._throttle.is_due(view):
             self._progress(view)
 
     def not_known(self, why: str) -> None:
-        if self._seldom.is_due(None):
+        if self._throttle.is_due(None):
             self.say(f"  progress is not known now: {why}")
 
     def trial_ended(self, row: Row) -> None:

@@ -17,7 +17,7 @@ KEPT = "\n\t"
 LATIN = {"λ": "l", "β": "b", "━": "-", "╸": "-", "╺": "-"}
 
 
-def spell_out() -> None:
+def replace_unencodable() -> None:
     """Make stdout and stderr replace letters that they cannot encode by similar letters or `?`, instead of failing."""
     codecs.register_error(NAME, _latin)
     for stream in (sys.stdout, sys.stderr):
@@ -60,10 +60,10 @@ def put(text: str) -> None:
     try:
         print(printable(text, KEPT), flush=True)
     except OSError:
-        fall_silent()
+        discard_output()
 
 
-def fall_silent() -> None:
+def discard_output() -> None:
     """Discard everything printed to stdout from now on, including Python's own flush at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

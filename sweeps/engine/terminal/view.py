@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.results.leaderboard import best_row
-from sweeps.engine.study.rows import ENDED, Row
+from sweeps.engine.study.rows import ENDED, Row, best_row
 
 
 @dataclass(frozen=True)

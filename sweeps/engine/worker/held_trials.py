@@ -33,7 +33,7 @@ class HeldTrials:
         return number in self._stores
 
     def start(self, claim: Claim) -> Checkpoint | None:
-        """Record the start of a trial. Return its last checkpoint, if it has one.
+        """Write the start record of a trial. Return its last checkpoint, if it has one.
 
         The process may have died after the checkpoint and before the report to the study. So the report is made again,
         which may end the trial. A second report of the same step changes nothing.

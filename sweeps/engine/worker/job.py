@@ -38,9 +38,9 @@ class Job:
 
     def configure(self) -> torch.device:
         """Configure this process and return its device: its one GPU, or the CPU if it has none."""
-        structure, share = self.plan.structure, self.places.gpus_per_trial
-        process.configure(self.places.threads, share, structure.precision)
+        structure, gpus = self.plan.structure, self.places.gpus_per_trial
+        process.configure(self.places.threads, gpus, structure.precision)
         if self.pair is not None:
             PAIRS[structure.networks] = self.pair
-        # Check the share too: a process without a GPU share may still see the GPUs.
-        return torch.device("cuda" if share > 0 and torch.cuda.is_available() else "cpu")
+        # A process to which Ray gave no GPU may still see the GPUs.
+        return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")

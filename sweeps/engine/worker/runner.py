@@ -137,5 +137,5 @@ class Runner:
     def _remedy(self) -> str:
         if self._data.device.type == "cpu":
             return "fewer processes by a smaller --max-concurrent"
-        share = self._job.places.gpus_per_trial
-        return ("fewer processes per GPU" if share < 1 else "more GPUs a trial") + " by a larger --gpus-per-trial"
+        gpus = self._job.places.gpus_per_trial
+        return ("fewer processes per GPU" if gpus < 1 else "more GPUs a trial") + " by a larger --gpus-per-trial"

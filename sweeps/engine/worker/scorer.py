@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sweeps.engine.plan.plan import on_test_split
+from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.process import spread
@@ -95,9 +96,9 @@ class Scorer:
         report, structure = drawn.report, self._structure
         scores = self._evaluator.scores(drawn.samples, drawn.labels)
         metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
-        metrics["train/generator_updates"] = report.generator_updates
+        metrics[GENERATOR_UPDATES] = report.generator_updates
         metrics["train/images_seen"] = report.critic_updates * structure.batch_size
-        metrics["train/seconds"] = drawn.seconds
+        metrics[SECONDS] = drawn.seconds
         columns = COLUMNS if structure.classes else None
         picture = self._kind.picture(drawn.shown, self._data.samples, columns)
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)

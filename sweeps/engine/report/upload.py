@@ -12,7 +12,7 @@ from wgan_core.errors import one_line
 
 
 @dataclass(frozen=True)
-class Tracked:
+class UploadStatus:
     """The upload of one trial's records.
 
     Attributes:
@@ -38,7 +38,7 @@ class Tracked:
         return not (self.waiting or self.missing or self.dropped or self.problem)
 
 
-def read_tracked(folder: Folder, history: History) -> Tracked:
+def read_upload_status(folder: Folder, history: History) -> UploadStatus:
     """Return how far a trial's upload has come, according to its upload cursor.
 
     Args:
@@ -47,9 +47,9 @@ def read_tracked(folder: Folder, history: History) -> Tracked:
     """
     label, names = history.label, list(history.segments)
     try:
-        note = read_cursor(trial_folder(folder, label))
+        cursor = read_cursor(trial_folder(folder, label))
     except OSError as error:
-        return Tracked(label, None, len(names), names, [], {}, one_line(error))
-    uploaded = set(note.uploaded)
+        return UploadStatus(label, None, len(names), names, [], {}, one_line(error))
+    uploaded = set(cursor.uploaded)
     waiting = [name for name in names if name not in uploaded]
-    return Tracked(label, note.run_id, len(names), waiting, list(note.missing), dict(note.dropped))
+    return UploadStatus(label, cursor.run_id, len(names), waiting, list(cursor.missing), dict(cursor.dropped))

@@ -22,7 +22,7 @@ _NOT_AWAY = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 Result = TypeVar("Result")
 
 
-class Patience:
+class Retries:
     """Retries of database calls while the server is away, for at most `LONGEST_S` seconds since the first failure.
 
     A retried call may already have succeeded: the commit can arrive although its answer is lost.
@@ -33,7 +33,7 @@ class Patience:
         self._place = place
         self._since: float | None = None
 
-    def wait(self, act: Callable[[], Result]) -> Result:
+    def call(self, act: Callable[[], Result]) -> Result:
         """Call `act` until the database answers, and return its result.
 
         Raises:

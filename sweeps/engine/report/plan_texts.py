@@ -16,7 +16,7 @@ from wgan_core.errors import shortened
 _MOST_LINES = 200
 
 
-def asked(results: Results) -> dict[str, str]:
+def plan_texts(results: Results) -> dict[str, str]:
     """Return the plan as texts by title."""
     plan = results.plan
     stop = "stopped early: at a third, a ninth, … of the budget only the best third goes on" if plan.pruning else "none"
@@ -42,8 +42,8 @@ def asked(results: Results) -> dict[str, str]:
     }
 
 
-def about(described: dict[str, Any], facts: Facts) -> dict[str, str]:
-    """Return versions, machines and the MLflow store as texts by title, where they are recorded.
+def version_texts(described: dict[str, Any], facts: Facts) -> dict[str, str]:
+    """Return versions, machines and the MLflow store as texts by title, where they are known.
 
     Args:
         described: Content of `sweep.json`.
