@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,13 @@ import torch
 from pyarrow import fs
 from safetensors import SafetensorError
 
+from tests.core import cohorts
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,12 +41,11 @@ CASES = {
 }
 
 
-def empty_cohort(networks: str, width: int) -> Cohort:
+def cohort_of(networks: str, trials: Sequence[Trial], width: int | None = None) -> Cohort:
     # As many samples as make the linear layers go through oneDNN where it is faster.
     options = {"critic": {"width": 8}, "generator": {"width": 8}} if networks == "conv" else {}
     structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=64, network_options=options)
-    pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-    return Cohort(structure, TrainingData(pixels), (INTERRUPTED, END), width)
+    return cohorts.cohort_of(structure, trials, (INTERRUPTED, END), width)
 
 
 def advance_and_write(cohort: Cohort, folder: Folder) -> None:
@@ -59,9 +59,7 @@ def advance_and_write(cohort: Cohort, folder: Folder) -> None:
 
 def whole(folder: Folder) -> None:
     for case, (networks, trials) in CASES.items():
-        cohort = empty_cohort(networks, len(trials))
-        for trial in trials:
-            cohort.add(trial)
+        cohort = cohort_of(networks, trials)
         for _ in (INTERRUPTED, END):
             advance_and_write(cohort, folder / "whole" / case)
 
@@ -69,9 +67,7 @@ def whole(folder: Folder) -> None:
 def stopped(folder: Folder) -> None:
     """Up to a report, on from it, and stopped between two."""
     for case, (networks, trials) in CASES.items():
-        cohort = empty_cohort(networks, len(trials))
-        for trial in trials:
-            cohort.add(trial)
+        cohort = cohort_of(networks, trials)
         cohort.advance()
         still = iter(range(BETWEEN - INTERRUPTED))
         assert cohort.advance(lambda still=still: next(still, None) is None) == []
@@ -88,7 +84,7 @@ def stopped(folder: Folder) -> None:
 def resumed(folder: Folder) -> None:
     for case, (networks, trials) in CASES.items():
         for before, step in (("whole", INTERRUPTED), ("stopped", BETWEEN)):
-            cohort = empty_cohort(networks, len(trials))
+            cohort = cohort_of(networks, [], len(trials))
             for trial in trials:
                 kept = checkpoint.read(folder / before / case / str(trial.number) / folder_name(step))
                 cohort.add(kept.trial, kept.state, kept.critic_updates, kept.since_report)
@@ -164,9 +160,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path, at: type[Folder], d
 
 
 def test_a_lane_of_a_cohort_is_written_as_that_lane(tmp_path: Path) -> None:
-    cohort = empty_cohort("mlp", 3)
-    for trial in CASES["mlp-3"][1]:
-        cohort.add(trial)
+    cohort = cohort_of("mlp", CASES["mlp-3"][1])
     kept = Checkpoint(cohort.trials[1], cohort.structure, 0, cohort.state_of(1), {})
     read = checkpoint.read(checkpoint.write(Folder.at(tmp_path), kept)).state.tensors()
     alone = TrainingState.initial(cohort.structure, cohort.trials[1].seed, CPU).tensors()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.core import cohorts
 from wgan_core.backend import process
 from wgan_core.backend.choices import BFLOAT16, FLOAT32, PRECISIONS, TF32
 from wgan_core.backend.precision import Bfloat16Products, float32_on_gpus, set_on_gpus
@@ -52,10 +53,7 @@ def digits(shape: tuple[int, ...]) -> Tensor:
 
 
 def cohort_of(structure: Structure, grid: list[int], lanes: int) -> Cohort:
-    cohort = Cohort(structure, TrainingData(digits(structure.sample_shape)), grid, lanes)
-    for trial in TRIALS[:lanes]:
-        cohort.add(trial)
-    return cohort
+    return cohorts.cohort_of(structure, TRIALS[:lanes], grid, data=TrainingData(digits(structure.sample_shape)))
 
 
 def tensors_after(cohort: Cohort, updates: int) -> dict[str, Tensor]:

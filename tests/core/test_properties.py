@@ -20,6 +20,7 @@ from scipy.stats import entropy
 from torch import Tensor
 from torch.testing import assert_close
 
+from tests.core.cohorts import cohort_of
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.metrics import distances
@@ -411,9 +412,7 @@ def test_each_lane_is_trained_as_torchs_optimiser_and_scheduler_train_it_alone(
     structure = structure_of(game, optimiser, shape, 4, normalised=False)
     data = torch.randn(30, *shape, dtype=torch.float64, generator=generator_of(seed)) + 1
     trials = [Trial(number, seed + number, hyper) for number, hyper in enumerate(hypers)]
-    cohort = Cohort(structure, TrainingData(data), [6], len(trials))
-    for trial in trials:
-        cohort.add(trial)
+    cohort = cohort_of(structure, trials, [6], data=TrainingData(data))
     cohort.advance()
     for trial in trials:
         oracle = textbook(structure, trial, initialise)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
+from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.network import initialise
@@ -33,28 +33,6 @@ TRIALS = [Trial(number, 1000 + number, hyper) for number, hyper in enumerate(HYP
 
 def structure_of(networks: str, dtype: str) -> Structure:
     return Structure(networks, SHAPES[networks], latent_dim=6, batch_size=9, dtype=dtype)
-
-
-def pixels(shape: tuple[int, ...]) -> Tensor:
-    return torch.randint(0, 256, (200, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-
-
-def cohort_of(structure: Structure, trials: list[Trial], grid: list[int], width: int | None = None) -> Cohort:
-    cohort = Cohort(structure, TrainingData(pixels(structure.sample_shape)), grid, width or len(trials))
-    for trial in trials:
-        cohort.add(trial)
-    return cohort
-
-
-def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
-
-
-def alone(structure: Structure, trial: Trial, grid: list[int]) -> Cohort:
-    cohort = cohort_of(structure, [trial], grid)
-    for _ in grid:
-        cohort.advance()
-    return cohort
 
 
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
@@ -119,16 +97,7 @@ def test_a_run_follows_the_textbook(networks: str) -> None:
 
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
 def test_lanes_equal_the_same_trials_alone_in_double_precision(networks: str) -> None:
-    structure = structure_of(networks, "float64")
-    cohort = cohort_of(structure, TRIALS, [20])
-    reports = {report.trial.number: report for report in cohort.advance()}
-    assert len(reports) == 5
-    for trial in TRIALS:
-        single = alone(structure, trial, [20])
-        difference = largest_difference(
-            single.state_of(trial.number).tensors(), cohort.state_of(trial.number).tensors()
-        )
-        assert difference < 1e-12, f"trial {trial.number}"
+    assert distance_from_alone(structure_of(networks, "float64"), TRIALS, 20) < 1e-12
 
 
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
@@ -179,12 +148,7 @@ def test_neighbours_change_no_bit(structure: Structure) -> None:
 @pytest.mark.parametrize("name", ["mlp at 28x28", "conv at 3x32x32"])
 def test_a_lane_of_large_networks_has_the_very_bits_that_it_has_alone_on_a_cpu(name: str) -> None:
     """In single precision, whatever its neighbours; there lanes are computed one after another."""
-    structure = replace(STRUCTURES[name], batch_size=64)
-    cohort = cohort_of(structure, TRIALS[:3], [6])
-    cohort.advance()
-    for trial in TRIALS[:3]:
-        expected = alone(structure, trial, [6]).state_of(trial.number).tensors()
-        assert largest_difference(expected, cohort.state_of(trial.number).tensors()) == 0.0, f"trial {trial.number}"
+    assert distance_from_alone(replace(STRUCTURES[name], batch_size=64), TRIALS[:3], 6) == 0.0
 
 
 def test_a_cohort_holds_as_many_trials_as_it_has_lanes() -> None:
@@ -243,4 +207,6 @@ def test_samples_come_from_the_average_in_evaluation_mode() -> None:
     z = torch.randn(700, 6, dtype=torch.float64)
     with torch.no_grad():
         expected = oracle.generator.eval()(z)
-    assert (alone(structure, trial, [6]).samples(0, z) - expected).abs().max() < 1e-12
+    cohort = cohort_of(structure, [trial], [6])
+    cohort.advance()
+    assert (cohort.samples(0, z) - expected).abs().max() < 1e-12
