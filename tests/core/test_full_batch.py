@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from tests.core.cohorts import cohort_of, distance_from_alone
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.coding import Coding, Column
-from wgan_core.errors import UserError
 from wgan_core.networks.network import initialise
 from wgan_core.training.data import TrainingData
 
@@ -60,8 +57,3 @@ def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
 
 def test_lanes_equal_the_same_trials_alone() -> None:
     assert distance_from_alone(STRUCTURE, TRIALS, 6, TrainingData(ROWS)) <= 1e-12
-
-
-def test_true_or_false_is_asked_for() -> None:
-    with pytest.raises(UserError, match="full_batch must be true or false; given 1"):
-        replace(STRUCTURE, full_batch=1)  # type: ignore[arg-type]

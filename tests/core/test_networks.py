@@ -96,12 +96,6 @@ def test_the_same_seed_gives_the_same_tensors(name: str) -> None:
         assert not all(torch.equal(tensors[key], tensor) for key, tensor in different.state_dict().items())
 
 
-def test_initialisation_leaves_torchs_generator_alone() -> None:
-    before = torch.get_rng_state()
-    initialise(Structure("mlp", (1, 8, 8)), 3)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_initialisation_takes_the_structures_dtype(dtype: torch.dtype) -> None:
     structure = Structure("conv", (1, 8, 8), dtype=str(dtype).removeprefix("torch."))

@@ -191,14 +191,6 @@ def test_running_statistics_are_kept_in_the_state_and_in_a_checkpoint(structure:
         assert not state.critic.buffers
 
 
-@pytest.mark.parametrize("name", ["conv", "dcgan", "residual", "sequence"])
-def test_convolutional_generators_are_batch_normalised(name: str) -> None:
-    structure = next(structure for structure in CASES.values() if structure.networks == name)
-    buffers = [key for key, _ in build(structure)[1].named_buffers()]
-    assert any(key.endswith("running_mean") for key in buffers)
-    assert any(key.endswith("running_var") for key in buffers)
-
-
 @every_case
 def test_a_pair_on_the_meta_device_draws_nothing(structure: Structure) -> None:
     before = torch.get_rng_state()
