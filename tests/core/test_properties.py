@@ -244,16 +244,52 @@ def test_a_double_backward_through_a_gradient_of_zero_is_finite(
 
 @some
 @given(lanes, samples, shapes, seeds, st.floats(-3, 3))
-def test_interpolation_is_even_handed_and_moves_with_its_ends(
+def test_interpolation_has_a_weight_a_sample_is_even_handed_and_moves_with_its_ends(
     lanes: int, samples: int, shape: tuple[int, ...], seed: int, factor: float
 ) -> None:
     _, batch = drawn(lanes, samples, shape, seed)
     real, fake, weight = batch.real, batch.fake, batch.weight
     points = losses.interpolate(real, fake, weight)
+    assert torch.equal(losses.interpolate(real, fake, torch.ones_like(weight)), real)
+    assert torch.equal(losses.interpolate(real, fake, torch.zeros_like(weight)), fake)
+    share = weight.reshape(lanes, samples, *[1] * len(shape))
+    close(points, share * real + (1 - share) * fake, 1e-12)
     close(losses.interpolate(fake, real, 1 - weight), points)
     close(losses.interpolate(factor * real + 2, factor * fake + 2, weight), factor * points + 2)
     apart = (real - fake).flatten(2).norm(dim=2)
     close((points - fake).flatten(2).norm(dim=2), weight * apart)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-30, 0.3, 5.0])
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4)])
+def test_the_penalty_is_differentiable_everywhere(slope: float, shape: tuple[int, ...]) -> None:
+    """d/da (|a| - 1)^2 = 2 (a - 1) for a > 0; at a gradient of zero it is zero, and no NaN."""
+    a = torch.tensor([slope], dtype=torch.float64, requires_grad=True)
+    _, batch = drawn(1, 4, shape, seed=1)
+    unit = batch.fake[:, :1] / batch.fake[:, :1].norm()
+    norms = losses.gradient_norms(lambda points: a[:, None] * (points * unit).flatten(2).sum(2), batch.real)
+    (gradient,) = torch.autograd.grad(losses.two_sided_penalty(norms).sum(), a)
+    assert float(gradient) == pytest.approx(2 * (slope - 1) if slope else 0.0)
+
+
+def test_second_derivatives_of_the_penalty() -> None:
+    """With respect to the critic, against finite differences; none flows into the points, so none to the generator."""
+    critics, batch = drawn(2, 3, (4,), seed=1)
+    points, leaves = batch.real.requires_grad_(), [each.requires_grad_() for each in critics.tensors]
+
+    def penalty(inner: Tensor, bias: Tensor, outer: Tensor) -> Tensor:
+        return losses.two_sided_penalty(losses.gradient_norms(Critics(inner, bias, outer), points))
+
+    assert torch.autograd.gradcheck(penalty, tuple(leaves))
+    penalty(*leaves).sum().backward()
+    assert points.grad is None
+    assert all(leaf.grad is not None and leaf.grad.any() for leaf in leaves)
+
+
+def test_estimate_and_generator_loss_are_means_a_lane() -> None:
+    real, fake = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.tensor([[-1.0, 0.0], [2.0, 4.0]])
+    assert losses.wasserstein_estimate(real, fake).tolist() == [2.5, -3.0]
+    assert losses.wasserstein_generator_loss(fake).tolist() == [0.5, -3.0]
 
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5)
