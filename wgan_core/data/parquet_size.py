@@ -207,7 +207,12 @@ def chunks(file: Path) -> list[Chunk]:
         if (number, kind) == (2, LISTS[0]):
             leaves = _leaves(reader)
         elif (number, kind) == (4, LISTS[0]):
-            groups = [_group(reader, len(leaves)) for _ in range(_bounded(reader.structs(), len(leaves)))]
+            count = reader.structs()
+            if count * max(1, len(leaves)) > MOST_CHUNKS:  # their description alone would fill memory
+                raise ValueError(
+                    f"it has {count:,} row groups of {len(leaves):,} columns, more than {MOST_CHUNKS:,} in all"
+                )
+            groups = [_group(reader, len(leaves)) for _ in range(count)]
         elif (number, kind) == (5, LISTS[0]):
             _check_notes(reader)
         else:
@@ -229,13 +234,6 @@ def _chunk(column: Mapping[int, int], leaf: Leaf, rows: int) -> Chunk:
     if min(start, length, values, rows) < 0:
         raise ValueError("a column has a negative size")
     return Chunk(leaf, start, start + length, codec, values, rows)
-
-
-def _bounded(groups: int, leaves: int) -> int:
-    """Return the number of row groups. Raise `ValueError` if their description alone would fill memory."""
-    if groups * max(1, leaves) > MOST_CHUNKS:
-        raise ValueError(f"it has {groups:,} row groups of {leaves:,} columns, more than {MOST_CHUNKS:,} in all")
-    return groups
 
 
 def _group(reader: Compact, leaves: int) -> tuple[int, list[dict[int, int]]]:
