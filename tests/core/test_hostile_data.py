@@ -27,6 +27,7 @@ from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, count, encoded, images, png
+from tests.core.refusal import refused
 from wgan_core.data import limits
 from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.data.image_files import PICTURE_PIXELS, UnreadableImage, open_header, open_png
@@ -44,17 +45,6 @@ MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.
 HARMLESS = {"a_list_of_fixed_size": "has none", "texts_in_png": "at least 2 images"}
 SAID = ("must take at most", "must be a whole", "must have at most")
-
-
-def refused(make: Callable[[], object], *parts: str, most: int = 1500) -> str:
-    with pytest.raises(UserError) as caught:
-        make()
-    said = str(caught.value)
-    assert said.isprintable()
-    assert len(said) < most
-    for part in parts:
-        assert part in said
-    return said
 
 
 # Memory
