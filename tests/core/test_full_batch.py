@@ -12,7 +12,6 @@ from wgan_core.data.coding import Coding, Column
 from wgan_core.networks.network import initialise
 from wgan_core.training.data import TrainingData
 
-CPU = torch.device("cpu")
 ROWS = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 CODING = Coding((Column("x"), Column("kind", values=("a", "b", "c")), Column("y")))
 STRUCTURE = Structure(

@@ -355,8 +355,7 @@ def test_pictures_of_a_sweep_are_png_of_a_bounded_size() -> None:
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     """A pipe would be waited for for ever. A link is followed, as a hub's cache is made of links."""
     os.mkfifo(tmp_path / "pipe.parquet")
-    loaders: list[Callable[[Path], object]] = [load_images, load_table, load_sequences]
-    for load in loaders:
+    for load in LOADERS.values():
         refused(lambda load=load: load(tmp_path / "pipe.parquet"), "a regular file or a folder", "is a device, a pipe")
         refused(lambda load=load: load(tmp_path), "must hold regular files", "pipe.parquet")
         refused(lambda load=load: load(Path("/dev/zero")), "is a device")
@@ -390,8 +389,7 @@ def test_types_with_code_of_their_own_are_refused(tmp_path: Path) -> None:
         column = pa.ExtensionArray.from_storage(Noted(), pa.array(np.arange(40.0)))
         pq.write_table(pa.table({"image": column}), tmp_path / "t.parquet")
         made.clear()
-        loaders: list[Callable[[Path], object]] = [load_images, load_table, load_sequences]
-        for load in loaders:
+        for load in LOADERS.values():
             refused(lambda load=load: load(tmp_path / "t.parquet"), "extension types")
         assert not made
     finally:

@@ -22,7 +22,6 @@ from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.data import TrainingData
 from wgan_core.training.state import NetworkState
 
-CPU = torch.device("cpu")
 SIDES = (28, 32, 64)
 IMAGES = [(channels, side, side) for side in SIDES for channels in (1, 3)]
 SIZES: dict[str, list[tuple[int, ...]]] = {

@@ -26,7 +26,6 @@ from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
 
-CPU = torch.device("cpu")
 HYPERS = [Hyper(10.0, 1e-3, 5e-4, 1, 0.5, 0.9), Hyper(1.0, 1e-4, 1e-3, 2, 0.0, 0.99)]
 TRIALS = [Trial(number, 1000 + number, hyper) for number, hyper in enumerate(HYPERS)]
 SHAPES = {"mlp": (1, 8, 8), "conv": (1, 8, 8), "sequence": (2, 16)}

@@ -17,7 +17,6 @@ from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
-CPU = torch.device("cpu")
 SHAPES = {"mlp": (1, 8, 8), "conv": (3, 8, 8)}
 # A critic's bias whose unit is active on all samples has a gradient of exactly zero, of which rounding makes
 # about 1e-18; Adam divides that by its eps of 1e-8. So rates here go no higher than where 1e-12 can hold.
