@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from wgan_core.config import Structure, Trial
 from wgan_core.training.batches import Batches
+from wgan_core.training.data import TrainingData
 from wgan_core.training.step import CriticBatch
 
 
@@ -71,7 +72,7 @@ class Drawn:
     """The product's batches, for counts of updates in any order."""
 
     def __init__(self, structure: Structure, data: Tensor, seeds: Sequence[int], labels: Tensor | None = None) -> None:
-        self._batches = Batches(structure, data, torch.tensor(list(seeds)), labels)
+        self._batches = Batches(structure, TrainingData(data, labels), torch.tensor(list(seeds)))
 
     def critic(self, updates: Sequence[int]) -> CriticBatch:
         counts = torch.tensor(list(updates))

@@ -24,6 +24,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tests.core import cohorts
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError
@@ -540,10 +541,7 @@ NARROW = {"critic": {"widths": [16, 8]}, "generator": {"widths": [8, 16, 8]}}
 
 def cohort_of(trials: Sequence[Trial], grid: Sequence[int] = (1,), loss: str = "wgan-gp") -> Cohort:
     structure = Structure("mlp", (1, 8, 8), 6, 9, dtype="float64", loss=loss, network_options=NARROW)
-    cohort = Cohort(structure, TrainingData(random(50, 1, 8, 8).tanh()), grid, len(trials))
-    for trial in trials:
-        cohort.add(trial)
-    return cohort
+    return cohorts.cohort_of(structure, trials, grid, data=TrainingData(random(50, 1, 8, 8).tanh()))
 
 
 @fails_under("wgan_core.training.step.Step.update_critic", with_loss_as_estimate)

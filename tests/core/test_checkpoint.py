@@ -11,7 +11,9 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,14 @@ import torch
 from pyarrow import fs
 from safetensors import SafetensorError
 
+from tests.core import cohorts
+from tests.core.refusal import refused
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import MANIFEST, STATE, TRIAL, Checkpoint, DamagedCheckpoint, folder_name
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,12 +43,11 @@ CASES = {
 }
 
 
-def empty_cohort(networks: str, width: int) -> Cohort:
+def cohort_of(networks: str, trials: Sequence[Trial], width: int | None = None) -> Cohort:
     # As many samples as make the linear layers go through oneDNN where it is faster.
     options = {"critic": {"width": 8}, "generator": {"width": 8}} if networks == "conv" else {}
     structure = Structure(networks, (1, 8, 8), latent_dim=6, batch_size=64, network_options=options)
-    pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-    return Cohort(structure, TrainingData(pixels), (INTERRUPTED, END), width)
+    return cohorts.cohort_of(structure, trials, (INTERRUPTED, END), width)
 
 
 def advance_and_write(cohort: Cohort, folder: Folder) -> None:
@@ -59,9 +61,7 @@ def advance_and_write(cohort: Cohort, folder: Folder) -> None:
 
 def whole(folder: Folder) -> None:
     for case, (networks, trials) in CASES.items():
-        cohort = empty_cohort(networks, len(trials))
-        for trial in trials:
-            cohort.add(trial)
+        cohort = cohort_of(networks, trials)
         for _ in (INTERRUPTED, END):
             advance_and_write(cohort, folder / "whole" / case)
 
@@ -69,9 +69,7 @@ def whole(folder: Folder) -> None:
 def stopped(folder: Folder) -> None:
     """Up to a report, on from it, and stopped between two."""
     for case, (networks, trials) in CASES.items():
-        cohort = empty_cohort(networks, len(trials))
-        for trial in trials:
-            cohort.add(trial)
+        cohort = cohort_of(networks, trials)
         cohort.advance()
         still = iter(range(BETWEEN - INTERRUPTED))
         assert cohort.advance(lambda still=still: next(still, None) is None) == []
@@ -88,7 +86,7 @@ def stopped(folder: Folder) -> None:
 def resumed(folder: Folder) -> None:
     for case, (networks, trials) in CASES.items():
         for before, step in (("whole", INTERRUPTED), ("stopped", BETWEEN)):
-            cohort = empty_cohort(networks, len(trials))
+            cohort = cohort_of(networks, [], len(trials))
             for trial in trials:
                 kept = checkpoint.read(folder / before / case / str(trial.number) / folder_name(step))
                 cohort.add(kept.trial, kept.state, kept.critic_updates, kept.since_report)
@@ -164,9 +162,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path, at: type[Folder], d
 
 
 def test_a_lane_of_a_cohort_is_written_as_that_lane(tmp_path: Path) -> None:
-    cohort = empty_cohort("mlp", 3)
-    for trial in CASES["mlp-3"][1]:
-        cohort.add(trial)
+    cohort = cohort_of("mlp", CASES["mlp-3"][1])
     kept = Checkpoint(cohort.trials[1], cohort.structure, 0, cohort.state_of(1), {})
     read = checkpoint.read(checkpoint.write(Folder.at(tmp_path), kept)).state.tensors()
     alone = TrainingState.initial(cohort.structure, cohort.trials[1].seed, CPU).tensors()
@@ -183,30 +179,26 @@ def alter(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, alter, Path.unlink], ids=lambda function: function.__name__)
-@pytest.mark.parametrize("name", [STATE, TRIAL])
-def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path, name: str, damage: type) -> None:
-    target = checkpoint.write(Folder.at(tmp_path), made())
+DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
+    *((name, damage) for name in (STATE, TRIAL) for damage in (truncate, alter, Path.unlink)),
+    *((MANIFEST, partial(Path.write_text, data=data)) for data in ("", '{"state.safetensors": {"byt', "{}")),
+]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Folder:
+    """A checkpoint's own folder."""
+    return checkpoint.write(Folder.at(tmp_path), made())
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE)
+def test_a_damaged_file_is_named_with_a_remedy(target: Folder, name: str, damage: Callable[[Path], object]) -> None:
     damage(Path(target.path) / name)
-    with pytest.raises(UserError, match="older one") as info:
-        checkpoint.read(target)
-    assert name in str(info.value)
-    assert str(target) in str(info.value)
-
-
-@pytest.mark.parametrize("content", ["", '{"state.safetensors": {"byt', "{}"])
-def test_a_damaged_manifest_is_named_with_a_remedy(tmp_path: Path, content: str) -> None:
-    target = checkpoint.write(Folder.at(tmp_path), made())
-    (Path(target.path) / MANIFEST).write_text(content)
-    with pytest.raises(UserError, match="older one") as info:
-        checkpoint.read(target)
-    assert MANIFEST in str(info.value)
-    assert str(target) in str(info.value)
+    refused(lambda: checkpoint.read(target), name, str(target), "older one")
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"a checkpoint is a folder with a {MANIFEST}; .* has none"):
-        checkpoint.read(Folder.at(tmp_path))
+    refused(lambda: checkpoint.read(Folder.at(tmp_path)), f"a checkpoint is a folder with a {MANIFEST}; ", "has none")
 
 
 def rewrite(target: Folder, name: str, content: bytes) -> None:
@@ -217,9 +209,8 @@ def rewrite(target: Folder, name: str, content: bytes) -> None:
     target.write(MANIFEST, json.dumps(manifest).encode())
 
 
-def test_a_checkpoint_of_format_3_is_read(tmp_path: Path) -> None:
+def test_a_checkpoint_of_format_3_is_read(target: Folder) -> None:
     """Format 3 calls the loss `objective`."""
-    target = checkpoint.write(Folder.at(tmp_path), made())
     described = json.loads(target.read(TRIAL))
     structure = described["structure"]
     structure["objective"] = structure.pop("loss")
@@ -227,18 +218,14 @@ def test_a_checkpoint_of_format_3_is_read(tmp_path: Path) -> None:
     assert checkpoint.read(target).structure == made().structure
 
 
-def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    target = checkpoint.write(Folder.at(tmp_path), made())
+def test_an_unknown_format_is_refused(target: Folder) -> None:
     rewrite(target, TRIAL, json.dumps({**json.loads(target.read(TRIAL)), "format": 99}).encode())
-    with pytest.raises(
-        UserError, match=r"reads the checkpoint formats 3, 4; .* has format 99: read it with the version"
-    ):
-        checkpoint.read(target)
+    said = ("reads the checkpoint formats 3, 4; ", "has format 99: read it with the version that wrote it")
+    refused(lambda: checkpoint.read(target), *said)
 
 
 @pytest.mark.parametrize("left_out", ["trial", "structure", "critic_updates", "scores", "seconds"])
-def test_a_description_that_lacks_something_is_damaged(tmp_path: Path, left_out: str) -> None:
-    target = checkpoint.write(Folder.at(tmp_path), made())
+def test_a_description_that_lacks_something_is_damaged(target: Folder, left_out: str) -> None:
     described = {key: value for key, value in json.loads(target.read(TRIAL)).items() if key != left_out}
     rewrite(target, TRIAL, json.dumps(described).encode())
     with pytest.raises(DamagedCheckpoint, match=rf"must describe a trial; KeyError: '{left_out}': take an older one"):
@@ -255,12 +242,11 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_pickle_is_refused_and_not_unpickled(tmp_path: Path) -> None:
+def test_a_pickle_is_refused_and_not_unpickled(target: Folder, tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     content = pickle.dumps(Trap(trap))
     pickle.loads(content)
     trap.rmdir()  # It was made: the trap works.
-    target = checkpoint.write(Folder.at(tmp_path), made())
     rewrite(target, STATE, content)
     with pytest.raises((UserError, SafetensorError)):
         checkpoint.read(target)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.dataset import Dataset, Split, count_classes
@@ -32,6 +32,7 @@ CPU = torch.device("cpu")
 CLASSES = 3
 TRIALS = [Trial(n, 40 + n, Hyper(10.0 ** (1 - n), 1e-3, 5e-4, 1 + n, 0.5, 0.9)) for n in range(3)]
 LABELS = torch.tensor([0, 1, 2, 2] * 50)
+DATA = TrainingData(pixels(), LABELS)
 STRUCTURES = {
     f"{networks}-{embedding}": Structure(
         networks, (1, 8, 8), 6, 9, dtype="float64", classes=CLASSES, label_embedding=embedding
@@ -41,41 +42,21 @@ STRUCTURES = {
 }
 
 
-def pixels() -> Tensor:
-    return torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-
-
-def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
-    cohort = Cohort(structure, TrainingData(pixels(), LABELS), grid, len(trials))
-    for trial in trials:
-        cohort.add(trial)
-    return cohort
-
-
-def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    return max(float((tensor - second[name]).abs().max()) for name, tensor in first.items())
-
-
 @pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
 def test_updates_equal_the_textbook(structure: Structure) -> None:
     """Over few updates from one start: the oracle's modules are told the labels that the batches draw."""
     trial = TRIALS[1]
     oracle = textbook(structure, trial, initialise)
     oracle.run(Drawn(structure, pixels(), [trial.seed], LABELS), range(4))
-    cohort = cohort_of(structure, [trial], [4])
+    cohort = cohort_of(structure, [trial], [4], data=DATA)
     cohort.advance()
     ours = {name: tensor[0] for name, tensor in cohort.state_of(trial.number).tensors().items()}
-    assert difference(oracle.tensors(), ours) < 1e-10
+    assert largest_difference(oracle.tensors(), ours) < 1e-10
 
 
 @pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
 def test_lanes_equal_the_same_trials_alone(structure: Structure) -> None:
-    cohort = cohort_of(structure, TRIALS, [6])
-    cohort.advance()
-    for trial in TRIALS:
-        alone = cohort_of(structure, [trial], [6])
-        alone.advance()
-        assert difference(alone.state_of(trial.number).tensors(), cohort.state_of(trial.number).tensors()) < 1e-12
+    assert distance_from_alone(structure, TRIALS, 6, DATA) < 1e-12
 
 
 def test_fakes_have_the_labels_of_their_reals_and_the_generators_own_follow_the_data() -> None:
@@ -122,7 +103,7 @@ def test_the_code_is_one_hot_beside_vectors_and_constant_planes_beside_images() 
 
 def test_from_the_checkpoint_to_the_program(tmp_path: Path) -> None:
     structure = replace(STRUCTURES["mlp-4"], dtype="float32")
-    cohort = cohort_of(structure, TRIALS[:1], [3])
+    cohort = cohort_of(structure, TRIALS[:1], [3], data=DATA)
     cohort.advance()
     kept = Checkpoint(TRIALS[0], structure, 3, cohort.state_of(0), {"eval/a": 1.0})
     found = checkpoints.read(checkpoints.write(Folder.at(tmp_path), kept))

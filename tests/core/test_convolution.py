@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.core.test_update import TRIALS, cohort_of, largest_difference, structure_of
+from tests.core.cohorts import cohort_of, largest_difference
+from tests.core.test_update import TRIALS, structure_of
 from wgan_core.backend.choices import BFLOAT16
 from wgan_core.backend.convolution import Convolutions, convolution, fast_convolutions
 from wgan_core.config import Structure

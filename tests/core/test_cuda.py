@@ -150,7 +150,7 @@ def test_draws_are_those_of_the_cpu() -> None:
     found = []
     for device in (CUDA, CPU):
         data, labels = torch.zeros(100, 1, 8, 8, device=device), torch.zeros(100, dtype=torch.int64, device=device)
-        batches = Batches(structure, data, seeds.to(device), labels)
+        batches = Batches(structure, TrainingData(data, labels), seeds.to(device))
         for blocks in (batches.for_critic, batches.for_generator):
             blocks.fill(first.to(device))
         counts = (first + BLOCK - 1).to(device)

@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tests.core.refusal import refused
 from wgan_core.data.coding import Coding, Value
 from wgan_core.data.tables import load_table, read, split_rows
-from wgan_core.errors import UserError
 from wgan_core.metrics.downstream import METRICS, REAL, REPLACED, TOPPED_UP, Outcome, Problem, downstream
 
 Splits = dict[str, pa.Table]
@@ -131,14 +131,6 @@ def test_a_generator_that_lost_classes_is_scored(tmp_path: Path) -> None:
         for classifier in ("logistic regression", "random forest"):
             assert found[classifier, REPLACED].means["accuracy"] == pytest.approx(accuracy, abs=0.01)
     assert found["random forest", REPLACED].means["roc_auc"] == 0.5
-
-
-def refused(make: object, *parts: str) -> None:
-    with pytest.raises(UserError) as caught:
-        make()  # type: ignore[operator]
-    assert "\n" not in str(caught.value)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 def test_what_cannot_be_asked_of_a_classifier(tmp_path: Path) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
+from tests.core.cohorts import cohort_of, distance_from_alone
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.coding import Coding, Column
-from wgan_core.errors import UserError
 from wgan_core.networks.network import initialise
-from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 
-CPU = torch.device("cpu")
 ROWS = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 CODING = Coding((Column("x"), Column("kind", values=("a", "b", "c")), Column("y")))
 STRUCTURE = Structure(
@@ -47,8 +43,7 @@ def test_a_batch_of_another_size_is_not_full() -> None:
 
 def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
     """The critic's penalty and the generator's gradient go through the softmax of the categorical column."""
-    cohort = Cohort(STRUCTURE, TrainingData(ROWS), [4])
-    cohort.add(TRIALS[0])
+    cohort = cohort_of(STRUCTURE, TRIALS[:1], [4], data=TrainingData(ROWS))
     (report,) = cohort.advance()
     oracle = textbook(STRUCTURE, TRIALS[0], initialise)
     oracle.run(Drawn(STRUCTURE, ROWS, [TRIALS[0].seed]), range(4))
@@ -60,19 +55,4 @@ def test_a_run_equals_the_textbook_through_the_categories_of_a_table() -> None:
 
 
 def test_lanes_equal_the_same_trials_alone() -> None:
-    together = Cohort(STRUCTURE, TrainingData(ROWS), [6], width=3)
-    for trial in TRIALS:
-        together.add(trial)
-    together.advance()
-    for trial in TRIALS:
-        alone = Cohort(STRUCTURE, TrainingData(ROWS), [6])
-        alone.add(trial)
-        alone.advance()
-        expected = alone.state_of(trial.number).tensors()
-        for name, tensor in together.state_of(trial.number).tensors().items():
-            assert torch.allclose(tensor, expected[name], rtol=0, atol=1e-12), name
-
-
-def test_true_or_false_is_asked_for() -> None:
-    with pytest.raises(UserError, match="full_batch must be true or false; given 1"):
-        replace(STRUCTURE, full_batch=1)  # type: ignore[arg-type]
+    assert distance_from_alone(STRUCTURE, TRIALS, 6, TrainingData(ROWS)) <= 1e-12

@@ -29,6 +29,7 @@ from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, count, encoded, groups, images, png
+from tests.core.refusal import refused
 from wgan_core.data import limits, parquet_file
 from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.data.image_files import PICTURE_PIXELS, UnreadableImage, open_header, open_png
@@ -46,17 +47,6 @@ MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.
 HARMLESS = {"a_list_of_fixed_size": "has none", "texts_in_png": "at least 2 images"}
 SAID = ("must take at most", "must be a whole", "must have at most")
-
-
-def refused(make: Callable[[], object], *parts: str, most: int = 1500) -> str:
-    with pytest.raises(UserError) as caught:
-        make()
-    said = str(caught.value)
-    assert said.isprintable()
-    assert len(said) < most
-    for part in parts:
-        assert part in said
-    return said
 
 
 # Memory
@@ -381,8 +371,7 @@ def test_pictures_of_a_sweep_are_png_of_a_bounded_size() -> None:
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     """A pipe would be waited for for ever. A link is followed, as a hub's cache is made of links."""
     os.mkfifo(tmp_path / "pipe.parquet")
-    loaders: list[Callable[[Path], object]] = [load_images, load_table, load_sequences]
-    for load in loaders:
+    for load in LOADERS.values():
         refused(lambda load=load: load(tmp_path / "pipe.parquet"), "a regular file or a folder", "is a device, a pipe")
         refused(lambda load=load: load(tmp_path), "must hold regular files", "pipe.parquet")
         refused(lambda load=load: load(Path("/dev/zero")), "is a device")
@@ -417,8 +406,7 @@ def test_types_with_code_of_their_own_are_refused(tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
         pq.write_table(pa.table({"image": column}), path)
         made.clear()
-        loaders: list[Callable[[Path], object]] = [load_images, load_table, load_sequences]
-        for load in loaders:
+        for load in LOADERS.values():
             refused(lambda load=load: load(path), "extension types")
         # The same note under the number 5 + 65536. Thrift's reader in pyarrow keeps 16 bits of a field's number.
         pq.write_table(pa.table({"a": np.arange(40.0)}), path, store_schema=False)
@@ -429,7 +417,7 @@ def test_types_with_code_of_their_own_are_refused(tmp_path: Path) -> None:
         footer = content[start:-9] + end
         path.write_bytes(content[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
         made.clear()
-        for load in loaders:
+        for load in LOADERS.values():
             refused(lambda load=load: load(path), "extension types")
         assert not made
         with suppress(TypeError, pa.ArrowException):

@@ -10,6 +10,7 @@ import torch
 from pyarrow import fs
 from torch import Tensor
 
+from tests.core.cohorts import cohort_of
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
@@ -18,11 +19,9 @@ from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules import losses
 from wgan_core.training import checkpoint
 from wgan_core.training.checkpoint import Checkpoint
-from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.state import NetworkState
 
-CPU = torch.device("cpu")
 SIDES = (28, 32, 64)
 IMAGES = [(channels, side, side) for side in SIDES for channels in (1, 3)]
 SIZES: dict[str, list[tuple[int, ...]]] = {
@@ -96,11 +95,8 @@ def samples_of(structure: Structure) -> Tensor:
     return torch.rand(shape, dtype=structure.torch_dtype, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
-def cohort_of(structure: Structure, trials: list[Trial], grid: list[int]) -> Cohort:
-    cohort = Cohort(structure, TrainingData(samples_of(structure)), grid, len(trials))
-    for trial in trials:
-        cohort.add(trial)
-    return cohort
+def data_of(structure: Structure) -> TrainingData:
+    return TrainingData(samples_of(structure))
 
 
 def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
@@ -117,7 +113,7 @@ def test_an_update_of_both_equals_the_textbook(structure: Structure) -> None:
     trial = TRIALS[0]
     oracle = textbook(structure, trial, initialise)
     oracle.run(Drawn(structure, samples_of(structure), [trial.seed]), range(1))
-    cohort = cohort_of(structure, [trial], [1])
+    cohort = cohort_of(structure, [trial], [1], data=data_of(structure))
     (report,) = cohort.advance()
     ours = {name: tensor[0] for name, tensor in cohort.state_of(0).tensors().items()}
     assert largest_difference({**oracle.tensors(), **oracle.moments()}, ours) < 1e-12
@@ -127,10 +123,10 @@ def test_an_update_of_both_equals_the_textbook(structure: Structure) -> None:
 @every_case
 def test_lanes_equal_the_same_trials_alone(structure: Structure) -> None:
     """A critic update with the penalty's double backward and a generator update, moments and statistics included."""
-    cohort = cohort_of(structure, TRIALS, [1])
+    cohort = cohort_of(structure, TRIALS, [1], data=data_of(structure))
     cohort.advance()
     for trial in TRIALS:
-        alone = cohort_of(structure, [trial], [1])
+        alone = cohort_of(structure, [trial], [1], data=data_of(structure))
         alone.advance()
         expected = alone.state_of(trial.number).tensors()
         assert largest_difference(expected, cohort.state_of(trial.number).tensors()) < 1e-12, f"trial {trial.number}"
@@ -143,7 +139,7 @@ def single_precision(structure: Structure) -> Structure:
 @every_case
 def test_a_dropped_and_a_broken_neighbour_change_no_bit(structure: Structure) -> None:
     structure = single_precision(structure)
-    whole, dropped, broken = (cohort_of(structure, TRIALS, [1, 2]) for _ in range(3))
+    whole, dropped, broken = (cohort_of(structure, TRIALS, [1, 2], data=data_of(structure)) for _ in range(3))
     for tensor in broken._ticks.state.critic.parameters.values():
         tensor[1] = float("nan")
     for cohort in (whole, dropped, broken):
@@ -174,7 +170,7 @@ def test_a_critics_gradient_at_a_sample_does_not_depend_on_its_neighbours(struct
 
 @every_case
 def test_running_statistics_are_kept_in_the_state_and_in_a_checkpoint(structure: Structure, tmp_path: Path) -> None:
-    cohort = cohort_of(structure, TRIALS[:2], [1])
+    cohort = cohort_of(structure, TRIALS[:2], [1], data=data_of(structure))
     started = {trial.number: cohort.state_of(trial.number).generator.buffers for trial in TRIALS[:2]}
     folder = Folder(fs.LocalFileSystem(), str(tmp_path))
     for report in cohort.advance():
@@ -192,14 +188,6 @@ def test_running_statistics_are_kept_in_the_state_and_in_a_checkpoint(structure:
         assert tensors.keys() == state.tensors().keys()
         assert all(torch.equal(tensors[name], tensor) for name, tensor in state.tensors().items())
         assert not state.critic.buffers
-
-
-@pytest.mark.parametrize("name", ["conv", "dcgan", "residual", "sequence"])
-def test_convolutional_generators_are_batch_normalised(name: str) -> None:
-    structure = next(structure for structure in CASES.values() if structure.networks == name)
-    buffers = [key for key, _ in build(structure)[1].named_buffers()]
-    assert any(key.endswith("running_mean") for key in buffers)
-    assert any(key.endswith("running_var") for key in buffers)
 
 
 @every_case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -225,76 +226,85 @@ def test_activations_equal_torchs_to_the_second_derivative(name: str) -> None:
 
 
 CRITIC, GENERATOR = "critic", "generator"
-REFUSED = [
-    ("mlp", (4,), CRITIC, {"widths": []}, r"widths must be one or more whole numbers > 0; given \[\]: set widths to"),
-    ("mlp", (4,), CRITIC, {"widths": [8, 0]}, r"widths must be .*; given \[8, 0\]: set widths to \[512, 256\]"),
-    ("mlp", (4,), CRITIC, {"widths": 8}, r"widths must be .*; given 8: set"),
-    ("mlp", (4,), CRITIC, {"widths": [True]}, r"widths must be .*; given \[True\]: set"),
-    (
-        "mlp",
-        (4,),
-        GENERATOR,
-        {"widths": [8.0]},
-        r"widths must be .*; given \[8.0\]: set widths to \[128, 256, 512, 1024\]",
-    ),
-    ("mlp", (4,), GENERATOR, {"widths": "512"}, r"widths must be .*; given '512': set"),
-    (
-        "mlp",
-        (4,),
-        CRITIC,
-        {"activation": "swish"},
-        r"activation must be one of leaky_relu, relu, .*; given 'swish': set",
-    ),
-    ("mlp", (4,), GENERATOR, {"activation": ["relu"]}, r"activation must be one of .*; given \['relu'\]: set"),
-    (
-        "mlp",
-        (4,),
-        GENERATOR,
-        {"output": "sigmoid"},
-        r"output must be one of tanh, linear; given 'sigmoid': set output to",
-    ),
-    ("mlp", (4,), GENERATOR, {"batch_norm": 1}, r"batch_norm must be true or false; given 1: set batch_norm to False"),
-    ("mlp", (4,), CRITIC, {"layer_norm": "yes"}, r"layer_norm must be true or false; given 'yes': set"),
-    ("mlp", (4,), CRITIC, {"batch_norm": True}, r"critic of .* takes the options widths, .*; given 'batch_norm'"),
-    ("ffpred", (4,), CRITIC, {"width": 0}, r"width must be a whole number > 0; given 0: set width to 86, for example"),
-    ("ffpred", (4,), GENERATOR, {"initial_sd": 0}, r"initial_sd must be a number > 0, or null .*; given 0: set"),
-    ("ffpred", (4,), CRITIC, {"initial_sd": True}, r"initial_sd must be .*; given True: set initial_sd to 0.02"),
-    ("conv", (1, 8, 8), GENERATOR, {"width": -1}, r"width must be .*; given -1: set width to 32"),
-    ("dcgan", (1, 28, 28), CRITIC, {"width": 1.5}, r"width must be .*; given 1.5: set width to 64"),
-    ("dcgan", (1, 28, 28), CRITIC, {"layer_norm": None}, r"layer_norm must be .*; given None: set"),
-    ("residual", (1, 28, 28), GENERATOR, {"width": "64"}, r"width must be .*; given '64': set width to 32"),
-    ("residual", (1, 28, 28), CRITIC, {"layer_norm": 0}, r"layer_norm must be .*; given 0: set"),
-    ("sequence", (1, 8), GENERATOR, {"output": None}, r"output must be .*; given None: set output to 'linear'"),
-    ("sequence", (1, 8), CRITIC, {"width": True}, r"width must be .*; given True: set width to 32"),
-    ("sequence", (1, 8), GENERATOR, {"batch_norm": 0}, r"batch_norm must be true or false; given 0"),
-    *[
-        ("sequence", (1, 8), part, {"hidden": units}, rf"hidden must be .*; given {units!r}: set hidden to 256")
-        for part in (CRITIC, GENERATOR)
-        for units in (-1, 1.5, True, None, "256")
-    ],
+SHAPES = {
+    "mlp": (4,),
+    "ffpred": (4,),
+    "conv": (1, 8, 8),
+    "dcgan": (1, 28, 28),
+    "residual": (1, 28, 28),
+    "sequence": (1, 8),
+}
+MUST = {
+    "widths": "one or more whole numbers > 0",
+    "width": "a whole number > 0",
+    "hidden": "a whole number > 0",
+    "activation": f"one of {', '.join(ACTIVATIONS)}",
+    "output": "one of tanh, linear",
+    "layer_norm": "true or false",
+    "batch_norm": "true or false",
+    "initial_sd": "a number > 0, or null for torch's own draws",
+}
+# A pair and its part; an option, values that are refused, and the value that the error proposes.
+REFUSED: list[tuple[str, str, str, list[object], object]] = [
+    ("mlp", CRITIC, "widths", [[], [8, 0], 8, [True]], [512, 256]),
+    ("mlp", GENERATOR, "widths", [[8.0], "512"], [128, 256, 512, 1024]),
+    ("mlp", CRITIC, "activation", ["swish"], "leaky_relu"),
+    ("mlp", GENERATOR, "activation", [["relu"]], "leaky_relu"),
+    ("mlp", GENERATOR, "output", ["sigmoid"], "tanh"),
+    ("mlp", GENERATOR, "batch_norm", [1], False),
+    ("mlp", CRITIC, "layer_norm", ["yes"], False),
+    ("ffpred", CRITIC, "width", [0], 86),
+    ("ffpred", GENERATOR, "initial_sd", [0], 0.02),
+    ("ffpred", CRITIC, "initial_sd", [True], 0.02),
+    ("conv", GENERATOR, "width", [-1], 32),
+    ("dcgan", CRITIC, "width", [1.5], 64),
+    ("dcgan", CRITIC, "layer_norm", [None], False),
+    ("residual", GENERATOR, "width", ["64"], 32),
+    ("residual", CRITIC, "layer_norm", [0], False),
+    ("sequence", GENERATOR, "output", [None], "linear"),
+    ("sequence", CRITIC, "width", [True], 32),
+    ("sequence", GENERATOR, "batch_norm", [0], False),
+    ("sequence", CRITIC, "hidden", [-1, 1.5, True, None, "256"], 256),
+    ("sequence", GENERATOR, "hidden", [-1, 1.5, True, None, "256"], 256),
 ]
 
 
-@pytest.mark.parametrize(("name", "shape", "part", "options", "said"), REFUSED, ids=str)
-def test_options_that_mean_nothing_are_refused(
-    name: str, shape: tuple[int, ...], part: str, options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(UserError, match=said):
-        pair(name, shape, **{part: options})
+@pytest.mark.parametrize(
+    ("name", "part", "option", "value", "usual"),
+    [(*where, value, usual) for *where, values, usual in REFUSED for value in values],
+    ids=str,
+)
+def test_values_that_mean_nothing_are_refused(name: str, part: str, option: str, value: object, usual: object) -> None:
+    said = f"{option} must be {MUST[option]}; given {value!r}: set {option} to {usual!r}, for example"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        pair(name, SHAPES[name], **{part: {option: value}})
 
 
-@pytest.mark.parametrize("name", ["dcgan", "residual"])
-@pytest.mark.parametrize("shape", [(1, 30, 30), (1, 28, 32), (3, 128, 128), (28, 28), (784,)], ids=str)
-def test_images_of_other_sizes_are_refused_with_what_fits(name: str, shape: tuple[int, ...]) -> None:
-    said = rf"{name} networks take square images whose side is one of 28, 32, 64 pixels; given .*: resize .*conv .*mlp"
+def test_an_option_of_another_part_is_refused() -> None:
+    with pytest.raises(UserError, match=r"critic of .* takes the options widths, .*; given 'batch_norm'"):
+        pair("mlp", (4,), {"batch_norm": True})
+
+
+SQUARES = r"networks take square images whose side is one of 28, 32, 64 pixels; given .*: resize .*conv .*mlp"
+OTHER_SIDES: list[tuple[int, ...]] = [(1, 30, 30), (1, 28, 32), (3, 128, 128), (28, 28), (784,)]
+UNFIT: dict[str, tuple[str, list[tuple[int, ...]]]] = {
+    "dcgan": (f"dcgan {SQUARES}", OTHER_SIDES),
+    "residual": (f"residual {SQUARES}", OTHER_SIDES),
+    "conv": (
+        r"multiples of 4; given samples of shape .*--networks mlp",
+        [(1, 30, 28), (1, 28, 30), (3, 63, 64), (28, 28), (784,)],
+    ),
+    "sequence": (
+        r"\(channels, length\) of at least 4 steps; given .*: give longer .* --networks mlp",
+        [(3, 2), (64,), (1, 28, 28)],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "shape"), [(name, said, shape) for name, (said, shapes) in UNFIT.items() for shape in shapes]
+)
+def test_samples_of_other_shapes_are_refused_with_what_fits(name: str, said: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=said) as info:
         pair(name, shape)
-    assert str(shape) in str(info.value)
-
-
-@pytest.mark.parametrize("shape", [(3, 2), (64,), (1, 28, 28)], ids=str)
-def test_other_samples_than_sequences_are_refused_with_what_fits(shape: tuple[int, ...]) -> None:
-    said = r"\(channels, length\) of at least 4 steps; given .*: give longer .* --networks mlp"
-    with pytest.raises(UserError, match=said) as info:
-        pair("sequence", shape)
     assert str(shape) in str(info.value)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.core import cohorts
 from wgan_core.backend import process
 from wgan_core.backend.choices import BFLOAT16, FLOAT32, PRECISIONS, TF32
 from wgan_core.backend.precision import Bfloat16Products, float32_on_gpus, set_on_gpus
@@ -25,7 +26,6 @@ from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
 
-CPU = torch.device("cpu")
 HYPERS = [Hyper(10.0, 1e-3, 5e-4, 1, 0.5, 0.9), Hyper(1.0, 1e-4, 1e-3, 2, 0.0, 0.99)]
 TRIALS = [Trial(number, 1000 + number, hyper) for number, hyper in enumerate(HYPERS)]
 SHAPES = {"mlp": (1, 8, 8), "conv": (1, 8, 8), "sequence": (2, 16)}
@@ -52,10 +52,7 @@ def digits(shape: tuple[int, ...]) -> Tensor:
 
 
 def cohort_of(structure: Structure, grid: list[int], lanes: int) -> Cohort:
-    cohort = Cohort(structure, TrainingData(digits(structure.sample_shape)), grid, lanes)
-    for trial in TRIALS[:lanes]:
-        cohort.add(trial)
-    return cohort
+    return cohorts.cohort_of(structure, TRIALS[:lanes], grid, data=TrainingData(digits(structure.sample_shape)))
 
 
 def tensors_after(cohort: Cohort, updates: int) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.core.cohorts import pixels
 from wgan_core.backend import ranks
 from wgan_core.backend.ranks import ALONE, Group, LostRank, Ranks, joined
 from wgan_core.config import Hyper, Structure, Trial
@@ -53,9 +54,8 @@ CASES = {
 
 
 def cohort_of(structure: Structure, together: Ranks = ALONE, grid: tuple[int, ...] = GRID) -> Cohort:
-    pixels = torch.randint(0, 256, (200, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
     labels = torch.arange(200) % CLASSES if structure.classes else None
-    return Cohort(structure, TrainingData(pixels, labels), grid, ranks=together)
+    return Cohort(structure, TrainingData(pixels(), labels), grid, ranks=together)
 
 
 def train(cohort: Cohort, folder: Folder) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from pyarrow import csv
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.preprocessing import StandardScaler
 
+from tests.core.refusal import refused
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.rows import rows_of
 from wgan_core.data.tables import BUNDLED, load_table, read, split_rows
-from wgan_core.errors import UserError
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import averaged_generator, program
 from wgan_core.training.checkpoint import Checkpoint
@@ -222,14 +221,6 @@ def test_a_generator_of_categories_is_exported(file: Path) -> None:
 
 
 # What is refused
-
-
-def refused(make: Callable[[], object], *parts: str) -> None:
-    with pytest.raises(UserError) as caught:
-        make()
-    assert "\n" not in str(caught.value)
-    for part in parts:
-        assert part in str(caught.value)
 
 
 def with_gap(name: str, value: object, row: int = 17) -> dict[str, Any]:

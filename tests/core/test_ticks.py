@@ -181,7 +181,8 @@ def test_what_is_compiled_on_a_gpu_compiles_and_computes_the_same(
 
 def test_draws_compile_and_are_the_same_to_the_bit() -> None:
     seeds = torch.tensor([5, 2**62 + 3])
-    batches = Batches(replace(MLP, classes=3), torch.zeros(100, 1, 8, 8), seeds, torch.zeros(100, dtype=torch.int64))
+    data = TrainingData(torch.zeros(100, 1, 8, 8), torch.zeros(100, dtype=torch.int64))
+    batches = Batches(replace(MLP, classes=3), data, seeds)
     updates = torch.tensor([0, 2**33])[:, None] + torch.arange(BLOCK)
     for draw in (batches._draw_critic, batches._draw_generator):
         for ours, theirs in zip(traced(draw)(updates), draw(updates), strict=True):

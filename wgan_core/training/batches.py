@@ -13,6 +13,7 @@ from wgan_core.config import Structure
 from wgan_core.data.dataset import to_model
 from wgan_core.rules import draws
 from wgan_core.rules.draws import Stream
+from wgan_core.training.data import TrainingData
 from wgan_core.training.step import CriticBatch
 
 BLOCK = 16
@@ -71,27 +72,19 @@ class Batches:
 
     Args:
         structure: The structure of all K trials.
-        data: Real samples (M, ...), on the training device.
+        data: Real samples (M, ...) and their labels, on the training device.
         seeds: The trials' seeds (K,).
-        labels: Labels (M,) of the data.
         ranks: Ranks of the trial.
 
     Raises:
         ValueError: `full_batch` is set, and the batch size is not the number of samples.
     """
 
-    def __init__(
-        self,
-        structure: Structure,
-        data: Tensor,
-        seeds: Tensor,
-        labels: Tensor | None = None,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        self._structure, self._data, self._seeds = structure, data, seeds
-        self._labels = labels if structure.classes else None
-        if structure.full_batch and structure.batch_size != len(data):
-            raise ValueError(f"a full batch of {len(data)} samples is no batch of {structure.batch_size}")
+    def __init__(self, structure: Structure, data: TrainingData, seeds: Tensor, ranks: Ranks = ALONE) -> None:
+        self._structure, self._data, self._seeds = structure, data.samples, seeds
+        self._labels = data.labels if structure.classes else None
+        if structure.full_batch and structure.batch_size != len(self._data):
+            raise ValueError(f"a full batch of {len(self._data)} samples is no batch of {structure.batch_size}")
         self.for_critic = Blocks(self._draw_critic, data.device, ranks)
         self.for_generator = Blocks(self._draw_generator, data.device, ranks)
 

@@ -113,13 +113,6 @@ def _speed(
 def _train(cohort: Cohort, updates: int) -> tuple[float, int]:
     """Return the seconds and the critic updates per lane that training took."""
     before, asked = cohort.since_report(0)[0], iter(range(updates))
-    _wait(cohort.device)
     started = time.perf_counter()
-    cohort.advance(lambda: next(asked, None) is None)
-    _wait(cohort.device)
+    cohort.advance(lambda: next(asked, None) is None)  # returns when the device is done
     return time.perf_counter() - started, cohort.since_report(0)[0] - before
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

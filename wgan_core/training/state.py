@@ -7,7 +7,7 @@ checkpoint files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor, nn
@@ -51,10 +51,8 @@ class TrainingState:
     def groups(self) -> Iterator[tuple[str, Tensors]]:
         """Yield the dictionaries of tensors, each with its prefix in a checkpoint."""
         for name, network in (("critic", self.critic), ("generator", self.generator)):
-            yield f"{name}.parameters", network.parameters
-            yield f"{name}.buffers", network.buffers
-            yield f"{name}.first", network.first
-            yield f"{name}.second", network.second
+            for part in fields(NetworkState):
+                yield f"{name}.{part.name}", getattr(network, part.name)
         yield "generator.average", self.average
 
     def tensors(self) -> Tensors:
@@ -68,8 +66,7 @@ class TrainingState:
             return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
 
         def network(name: str) -> NetworkState:
-            parts = ("parameters", "buffers", "first", "second")
-            return NetworkState(*(group(f"{name}.{part}") for part in parts))
+            return NetworkState(*(group(f"{name}.{part.name}") for part in fields(NetworkState)))
 
         return cls(network("critic"), network("generator"), group("generator.average"))
 

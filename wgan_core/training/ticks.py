@@ -34,7 +34,7 @@ class Ticks:
         width, device = start.width, data.device
         self.state, self.lanes, self.means = start, Lanes.vacant(width, device), Means(width, device)
         self._step = step
-        self._batches = Batches(step.structure, data.samples, self.lanes.seeds, data.labels, step.ranks)
+        self._batches = Batches(step.structure, data, self.lanes.seeds, step.ranks)
         recorder, batches, lanes = ProgramRecorder(device, is_captured), self._batches, self.lanes
         self._critic_alone = recorder.program(self._update_critic_alone)
         self._both = recorder.program(self._update_both)

@@ -29,7 +29,6 @@ def conv_critic(structure: Structure, width: int = WIDTH) -> nn.Module:
     The design follows Radford et al. 2016.
 
     Args:
-        structure: The trial's structure.
         width: Channels of the first layer; the second layer has twice as many.
 
     Raises:
@@ -54,7 +53,6 @@ def conv_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
     The design follows Radford et al. 2016.
 
     Args:
-        structure: The trial's structure.
         width: Channels of the last hidden layer; the layer before has twice as many.
 
     Raises:

@@ -42,7 +42,6 @@ def dcgan_critic(
     """Make a critic of strided convolutions down to 4x4, LeakyReLU(.2) and a linear score.
 
     Args:
-        structure: The trial's structure.
         width: Channels of the first layer; each further layer has twice as many as the layer before.
         layer_norm: Whether all layers but the first are normalised over channels and pixels, per sample (Ba et al.
             2016). Gulrajani et al. 2017, section 4, recommend it for critics.
@@ -71,7 +70,6 @@ def dcgan_generator(structure: Structure, width: int = WIDTH, initial_sd: float 
     Samples are in [-1, 1].
 
     Args:
-        structure: The trial's structure.
         width: Channels of the last hidden layer; each layer before has twice as many as the next.
         initial_sd: As for the critic.
 

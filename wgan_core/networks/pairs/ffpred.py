@@ -51,7 +51,6 @@ def ffpred_critic(
     """Make the critic D-86-86-86-1, where D is the length of a flattened sample.
 
     Args:
-        structure: The trial's structure.
         width: Units of each hidden layer.
         initial_sd: Standard deviation of the initial weights; biases start at zero. None keeps torch's own draws, which
             are larger.
@@ -72,7 +71,6 @@ def ffpred_generator(
     The published z is as long as a sample.
 
     Args:
-        structure: The trial's structure.
         width: Units of each hidden layer.
         initial_sd: As for the critic.
 

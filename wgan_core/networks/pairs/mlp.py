@@ -25,7 +25,6 @@ def mlp_critic(
     """Make a critic of fully connected layers: flattened sample -> widths -> one score.
 
     Args:
-        structure: The trial's structure.
         widths: Units of the hidden layers, in order.
         activation: The activation of each hidden layer, a name in `wgan_core.networks.layers.ACTIVATIONS`; leaky_relu
             has a slope of 0.2.
@@ -58,7 +57,6 @@ def mlp_generator(
     """Make a generator of fully connected layers: z -> widths -> a sample.
 
     Args:
-        structure: The trial's structure.
         widths: Units of the hidden layers, in order.
         activation: As for the critic.
         output: "tanh" for samples in [-1, 1], "linear" for samples without bounds. None means linear for tables and

@@ -75,7 +75,6 @@ def residual_critic(structure: Structure, width: int = WIDTH, layer_norm: bool =
     The blocks that halve the side come first.
 
     Args:
-        structure: The trial's structure.
         width: Channels of all blocks; the published width is 128.
         layer_norm: Whether each block but the first normalises before each ReLU, over channels and pixels, per sample
             (Ba et al. 2016). The published critic for CIFAR-10 has no normalisation.
@@ -104,7 +103,6 @@ def residual_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
     At 28 pixels the linear layer leads to 7x7. Layers have batch normalisation and ReLU, and samples are in [-1, 1].
 
     Args:
-        structure: The trial's structure.
         width: Channels of all blocks; the published width is 128.
 
     Raises:

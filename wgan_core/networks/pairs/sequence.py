@@ -34,7 +34,6 @@ def sequence_critic(structure: Structure, width: int = WIDTH, hidden: int = 0) -
     """Make a critic of two strided convolutions of 4 steps, LeakyReLU(.2) and a linear score, without normalisation.
 
     Args:
-        structure: The trial's structure.
         width: Channels of the first layer; the second layer has twice as many.
         hidden: Units of a fully connected layer before the score (Chen et al. 2016, appendix C.1); 0 for no such layer.
             Without it, the score is a sum of terms that each see 10 steps.
@@ -69,7 +68,6 @@ def sequence_generator(
     in reverse.
 
     Args:
-        structure: The trial's structure.
         width: Channels of the last hidden layer; the layer before has twice as many.
         output: "linear" for samples without bounds, such as standardised data; "tanh" for samples in [-1, 1].
         hidden: Units of a fully connected layer before the linear layer (Chen et al. 2016, appendix C.1); 0 for no such
