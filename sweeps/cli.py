@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 
 from sweeps.engine.driver.outcome import outcome
@@ -30,6 +31,9 @@ COMMANDS = {
 WITHOUT_SWEEP = ("serve-ui", "check-cluster", "doctor", "drain")
 """Commands to which `_parser` adds neither `--storage` nor `--script`, as they need no existing sweep."""
 
+WITHOUT_LIMIT = ("serve-ui", "confirm", "drain")
+"""Commands that start a server or a Ray cluster, whose processes would inherit a limit of memory."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -45,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from sweeps.commands.memory import half_of_memory
     from sweeps.commands.script import read_script
 
     given = _parser(arguments).parse_args(arguments)
     read_script(given.script)
-    with escaped():
+    with escaped(), nullcontext() if arguments[0] in WITHOUT_LIMIT else half_of_memory():
         status: int | None = given.run(given)
     return status or 0
 

@@ -64,4 +64,5 @@ def _is_group_of_one(status: os.stat_result) -> bool:
         group, user = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         return False
-    return group.gr_name == user and set(group.gr_mem) <= {user}
+    others = (each.pw_name for each in pwd.getpwall() if each.pw_gid == status.st_gid)
+    return group.gr_name == user and {*group.gr_mem, *others} <= {user}

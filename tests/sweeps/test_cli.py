@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from pyarrow import parquet
 
 from sweeps.cli import main
+from sweeps.commands.memory import half_of_memory
 from sweeps.engine.plan.arguments import add_storage
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import FILE, Plan, write_plan
@@ -22,6 +26,7 @@ from sweeps.engine.study.study import Study
 from wgan_core.config import Structure
 from wgan_core.data.coding import Coding, Column
 from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.state import TrainingState
@@ -495,3 +500,18 @@ def test_a_smoke_is_no_longer_than_it_must_be() -> None:
     assert (whole.name, whole.trials, whole.budget, whole.lanes) == ("mnist", 12, 4500, None)
     assert whole.gpus_per_trial is None
     assert whole.cpus_per_trial is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds the limit")
+def test_a_command_takes_at_most_half_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Little:
+        available = 200 << 20
+
+    monkeypatch.setattr(psutil, "virtual_memory", Little)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    for fill in (lambda: bytearray(300 << 20), lambda: torch.zeros(300 << 18)):
+        with pytest.raises(UserError, match="may take half of the memory that is available, 100 MiB"), half_of_memory():
+            fill()
+    with half_of_memory():
+        bytearray(10 << 20)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

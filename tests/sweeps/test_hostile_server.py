@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.entities import PagedList
 
 from sweeps.engine.doctor.tracking import _version
-from sweeps.engine.plan.uri import answers
+from sweeps.engine.plan.uri import answers, prepare_environment
 from sweeps.engine.tracking import store
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.store import ServerUnreachable, pages
@@ -30,7 +31,10 @@ Answer = Callable[[str, str], Any]
 
 @contextmanager
 def server(answer: Answer) -> Iterator[tuple[str, list[str]]]:
-    """A server whose JSON answers, or bytes, come from a function of method and path; and what it was asked."""
+    """A server whose answers come from a function of method and path; and what it was asked.
+
+    An answer is JSON, or bytes, or a text for the address that the server redirects to.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,6 +42,11 @@ def server(answer: Answer) -> Iterator[tuple[str, list[str]]]:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
             found = answer(self.command, self.path)
+            if isinstance(found, str):
+                self.send_response(307)
+                self.send_header("Location", found)
+                self.end_headers()
+                return
             content = found if isinstance(found, bytes) else json.dumps(found).encode()
             self.send_response(200)
             if isinstance(found, bytes):
@@ -106,6 +115,20 @@ def test_files_go_to_the_place_that_was_checked(
                 assert any("PUT" in each and "mlflow-artifacts" in each for each in asked)
         assert asked_other == []
     assert not (tmp_path / "private").exists()
+
+
+def test_a_server_cannot_have_another_one_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow would follow, and `requests` would send the other host the password that `.netrc` holds for it."""
+    monkeypatch.delenv("MLFLOW_ALLOW_HTTP_REDIRECTS", raising=False)
+    prepare_environment()
+    with (
+        server(lambda *_: {}) as (other, asked),
+        server(lambda _, path: f"{other}{path}") as (uri, first),
+        pytest.raises(MlflowException),
+    ):
+        Client(uri).search_experiments()
+    assert first
+    assert not asked
 
 
 def test_pages_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -638,8 +638,11 @@ def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_port(taken)
         with pytest.raises(UserError, match="--port must be free on ::1"):
             serve("sqlite:///none.db", taken, print)
-    with _held("::1", taken), pytest.raises(OSError, match="in use"), socket.socket(socket.AF_INET6) as late:
-        late.bind(("::1", taken))
+    for reuse in (0, 1):
+        with _held("::1", taken), socket.socket(socket.AF_INET6) as late:
+            late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+            with pytest.raises(OSError, match="in use"):
+                late.bind(("::1", taken))
     assert choose_port(None) == choose_port(taken) == taken
     with pytest.raises(UserError, match="--port must be 1 to 65535; given 70000"):
         choose_port(70_000)

@@ -1,6 +1,6 @@
 """Program that reads Parquet files for `parquet_file`, each in a process of its own with little memory and time.
 
-It is started as a script, so it imports nothing but the standard library and pyarrow. In particular, nobody has
+It is started as a script, so it imports nothing of this package. In particular, nobody has
 registered extension types here, whose code a file could call.
 """
 
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
+import psutil
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -71,7 +72,8 @@ def answer(sink: BinaryIO, file: str, columns: list[str] | None, rows: bool, mos
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (int(sum(os.times()[:2])) + seconds,) * 2)
-    resource.setrlimit(resource.RLIMIT_DATA, (_own_bytes() + GROWTH * most + BUFFERS,) * 2)
+    own = getattr(psutil.Process().memory_info(), "data", 0)  # only Linux tells, and only Linux holds the limit
+    resource.setrlimit(resource.RLIMIT_DATA, (own + GROWTH * most + BUFFERS,) * 2)
     try:
         with parquet.ParquetFile(file, memory_map=False, pre_buffer=False) as opened:
             table = opened.schema_arrow.empty_table()
@@ -94,15 +96,6 @@ def answer(sink: BinaryIO, file: str, columns: list[str] | None, rows: bool, mos
         sink.truncate()
         return ERROR
     return TABLE
-
-
-def _own_bytes() -> int:
-    """Return the bytes that count for RLIMIT_DATA now. Only Linux tells, and only Linux holds the limit."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmData:"))
-    except (OSError, StopIteration):
-        return 0
 
 
 def _refuse_extensions(schema: pa.Schema) -> None:

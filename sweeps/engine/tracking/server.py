@@ -250,10 +250,12 @@ def _held(host: str, port: int) -> socket.socket:
     except OSError:  # The machine has no IPv6, so nobody can listen there.
         return socket.socket()
     try:
-        # Connections that were closed just now do not count as taking the port.
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        else:
+            # Connections that were closed just now do not count as taking the port. On Linux, a socket with this option
+            # that does not listen lets other users listen, if they set the option too.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((host, port))
     except OSError as error:
         held.close()
