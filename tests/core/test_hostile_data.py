@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tarfile
@@ -30,6 +31,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, count, encoded, groups, images, png
 from tests.core.refusal import refused
+from wgan_core.config import Structure
 from wgan_core.data import limits, parquet_file
 from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.data.image_files import PICTURE_PIXELS, UnreadableImage, open_header, open_png
@@ -42,6 +44,8 @@ from wgan_core.data.sequences import load_sequences
 from wgan_core.data.splits import allot
 from wgan_core.data.tables import load_table
 from wgan_core.errors import UserError, listed, quoted, shortened
+from wgan_core.networks.pairs import SHIPPED
+from wgan_core.training.preflight import check_fit
 
 MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.
@@ -159,6 +163,19 @@ def test_rows_of_as_many_classes_are_split_at_once() -> None:
         for name in ("validation", "test"):
             held_out = np.bincount(strata[found[name]], minlength=classes)
             assert np.array_equal(held_out, np.bincount(strata, minlength=classes) // 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds the limit")
+@pytest.mark.parametrize("networks", sorted(SHIPPED))
+def test_networks_for_huge_samples_are_checked_without_memory(networks: str) -> None:
+    """80 black images of this size are a file of 958 bytes, and an MLP for them has 26 GB of weights."""
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + (200 << 20), most))
+    try:
+        with suppress(UserError):  # some pairs are for samples of other shapes
+            check_fit(Structure(sample_shape=(1, 2048, 2048), networks=networks), 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, most))
 
 
 # Images
