@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import ot
@@ -22,7 +23,9 @@ from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.errors import UserError
-from wgan_core.metrics.by_class import AS_ASKED_NAME
+from wgan_core.metrics import evaluator as evaluator_module
+from wgan_core.metrics import registry
+from wgan_core.metrics.by_class import AS_ASKED_NAME, ByClass
 from wgan_core.metrics.digits import WEIGHTS, classify, digit_features, load_digit_classifier, weights_hash
 from wgan_core.metrics.distances import (
     Projections,
@@ -33,6 +36,7 @@ from wgan_core.metrics.distances import (
     within_mean,
 )
 from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.metric import Distance, HeldOut, MetricSpec, Side
 from wgan_core.metrics.modes import (
     HIGH_QUALITY_NAME,
     KL_NAME,
@@ -44,7 +48,8 @@ from wgan_core.metrics.modes import (
 )
 from wgan_core.metrics.objective import resolve_objective
 from wgan_core.metrics.on_features import Fid, Kid
-from wgan_core.metrics.registry import known_metrics
+from wgan_core.metrics.own import OwnMetric
+from wgan_core.metrics.registry import known_metrics, shipped
 from wgan_core.metrics.training import TRAINING
 from wgan_core.metrics.two_sample import ACCURACY_NAMES, C2ST_NAME
 from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME, SlicedWasserstein
@@ -562,6 +567,50 @@ def test_an_objective_that_is_not_known_or_not_measured_is_refused() -> None:
         assert part in str(caught.value)
     with pytest.raises(UserError, match=r"measured on the data.*choose from: eval/sliced_wasserstein"):
         resolve_objective("kid", AVAILABLE)
+
+
+class Spread(Distance):
+    """How far the standard deviations of all values are apart."""
+
+    spec = MetricSpec(
+        "eval/spread", "difference of standard deviations; data units", "minimize", frozenset({"held-out split"}), "-"
+    )
+
+    def suits(self, data: HeldOut) -> bool:
+        return data.dataset.coding is None
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        return abs(float(real.std() - fake.std()))
+
+    def entry(self, real: Side) -> dict[str, Any]:
+        return {"samples": len(real.real)}
+
+
+class OfCritic(Spread):
+    """A metric that depends on what each trial has of its own."""
+
+    spec = dataclasses.replace(Spread.spec, name="eval/of_critic", depends_on=frozenset({"critic"}))
+
+
+def test_a_metric_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs a place in the registry besides, which is its rank as the objective."""
+    for module in (evaluator_module, registry):
+        monkeypatch.setattr(
+            module, "shipped", lambda labels: (OfCritic(), ByClass(Spread()), Spread(), *shipped(labels))
+        )
+    images = colour_images()
+    measured = Evaluator.build(images)
+    assert measured.names == ("eval/spread", SLICED_NAME, "eval/of_critic")
+    assert measured.objective_default == measured.resolve("spread") == "eval/spread"
+    assert measured.protocol["metrics"]["eval/spread"] == {"samples": 20}
+    scores = measured.scores(torch.zeros(measured.sample_size, *images.sample_shape))
+    assert scores["eval/spread"] > 10 * measured.floors["eval/spread"]
+    with pytest.raises(UserError, match=r"comparable across trials; eval/of_critic is not: it depends on .*\(critic\)"):
+        measured.resolve("of_critic")
+    with pytest.raises(UserError, match=r"eval/intra_spread is not; .* whose networks are told classes"):
+        measured.resolve("intra_spread")
+    with pytest.raises(UserError, match="'spread' is a shipped one"):
+        OwnMetric("spread", lambda real, fake: 0.0, "m")
 
 
 def test_the_package_is_imported_without_pot_and_torchmetrics() -> None:
