@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device(options.device)
     dataset = load_mnist(options.data)
     structure = Structure(options.networks, dataset.sample_shape, precision=options.precision)
-    evaluator = Evaluator.build(dataset, names=["fid"], sample_size=options.samples)
+    evaluator = Evaluator.build(dataset, metrics=["fid"], sample_size=options.samples)
     images = torch.from_numpy(dataset.train.values).to(device)
     search = Search(report_grid(options.budget, REPORTS))
     cohort = Cohort(structure, TrainingData(images), search.grid, min(options.lanes, options.trials))

@@ -44,7 +44,8 @@ from wgan_core.data.dataset import Dataset
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.kinds.points import scatter
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODE_NAMES, MODES_NAME, W1_NAME
+from wgan_core.metrics.modes import HIGH_QUALITY_NAME, KL_NAME, MODE_NAMES, MODES_NAME
+from wgan_core.metrics.wasserstein import W1_NAME
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.rules.losses import LOSSES, WASSERSTEIN, Loss
 from wgan_core.training.cohort import Cohort
@@ -103,8 +104,8 @@ def arms_of(preset: str) -> list[Arm]:
 
 def train(arm: Arm, dataset: Dataset, updates: int, seeds: Sequence[int]) -> None:
     """Train these seeds of an arm side by side and add what they have to say."""
-    watched = Evaluator.build(dataset, names=MODE_NAMES, sample_size=COUNTED)
-    tested = Evaluator.build(dataset, split="test", names=[W1_NAME, *MODE_NAMES], sample_size=COUNTED)
+    watched = Evaluator.build(dataset, metrics=MODE_NAMES, sample_size=COUNTED)
+    tested = Evaluator.build(dataset, split="test", metrics=[W1_NAME, *MODE_NAMES], sample_size=COUNTED)
     data, grid = torch.from_numpy(dataset.train.values), report_grid(updates, REPORTS)
     cohort = Cohort(arm.structure, TrainingData(data), grid, width=len(seeds))
     for number in seeds:
@@ -250,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seeds = range(given.seeds)
         for first in seeds[:: given.lanes or given.seeds]:
             train(arm, dataset, given.updates, seeds[first : first + (given.lanes or given.seeds)])
-    floors = Evaluator.build(dataset, split="test", names=[W1_NAME, *MODE_NAMES], sample_size=COUNTED).floors
+    floors = Evaluator.build(dataset, split="test", metrics=[W1_NAME, *MODE_NAMES], sample_size=COUNTED).floors
     print(f"\n{table(arms, modes)}")
     print("real samples: " + ", ".join(f"{name} {value:.3g}" for name, value in floors.items()))
     if given.out:

@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options_of(arguments)
     process.configure(given.threads)
     dataset = load_mnist()
-    evaluator = Evaluator.build(dataset, names=["fid"], sample_size=given.samples)
+    evaluator = Evaluator.build(dataset, metrics=["fid"], sample_size=given.samples)
     noted = circumstances(given, evaluator)
     print("  ".join(f"{key}: {value}" for key, value in noted.items()), flush=True)
     arms = [FLOAT32, *([TF32] if given.device == "cuda" else []), BFLOAT16, AGAIN]

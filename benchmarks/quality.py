@@ -68,7 +68,7 @@ def train_preset(plan: Plan) -> float:
     process.configure(1)
     dataset = load_mnist()
     size, classes = plan.protocol["sample_size"], plan.structure.classes
-    evaluator = Evaluator.build(dataset, names=[plan.objective], sample_size=size, classes=classes)
+    evaluator = Evaluator.build(dataset, metrics=[plan.objective], sample_size=size, classes=classes)
     trial = Trial(0, trial_seed(plan.seed, 0), plan.space.hyper(plan.space.presets[0]))
     labels = None if dataset.train.labels is None else torch.from_numpy(dataset.train.labels)
     data = torch.from_numpy(dataset.train.values)

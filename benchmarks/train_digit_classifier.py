@@ -19,8 +19,7 @@ from torch.nn import functional as F
 
 from wgan_core.data.dataset import Split, to_model
 from wgan_core.data.mnist import load_mnist
-from wgan_core.metrics.digit_weights import WEIGHTS
-from wgan_core.metrics.digits import DigitClassifier
+from wgan_core.metrics.digits import WEIGHTS, DigitClassifier
 
 BATCH = 250
 PEAK_RATE = 3e-3

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from wgan_core.metrics.specs import MODES_NAME, W1_NAME
+from wgan_core.metrics.modes import MODES_NAME
+from wgan_core.metrics.wasserstein import W1_NAME
 
 ROOT = Path(__file__).parents[1]
 

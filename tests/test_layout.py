@@ -212,7 +212,7 @@ def test_the_pickle_rule_sees_what_it_should(source: str, count: int) -> None:
 
 def test_the_order_rule_sees_what_it_should() -> None:
     assert upward({"wgan_core.training.step": {"wgan_core.rules.draws"}}) == []
-    assert upward({"wgan_core.metrics.own": {"wgan_core.metrics.specs"}}) == []
+    assert upward({"wgan_core.metrics.own": {"wgan_core.metrics.metric"}}) == []
     assert len(upward({"wgan_core.rules.draws": {"wgan_core.training.step"}})) == 1
     assert len(upward({"sweeps.engine.study.rows": {"sweeps.engine.results.status"}})) == 1
     assert len(upward({"wgan_core.new": {"wgan_core.errors"}})) == 1

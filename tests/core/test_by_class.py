@@ -11,24 +11,19 @@ from wgan_core.data import Dataset, Split, to_model
 from wgan_core.data.dataset import count_classes
 from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
-from wgan_core.metrics.by_class import ByClass, SlicedView
+from wgan_core.metrics.by_class import AS_ASKED_NAME, ByClass
 from wgan_core.metrics.digits import classify
 from wgan_core.metrics.distances import frechet_distance
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.features import DigitFeatures
-from wgan_core.metrics.references import SampleDraw
-from wgan_core.metrics.specs import (
-    AS_ASKED_NAME,
-    INTRA_SLICED_NAME,
-    SLICED_NAME,
-    fid_name,
-    intra_fid_name,
-    kid_name,
-    known_metrics,
-)
+from wgan_core.metrics.metric import HeldOut, SampleDraw
+from wgan_core.metrics.on_features import Fid, Kid
+from wgan_core.metrics.registry import known_metrics
+from wgan_core.metrics.wasserstein import SLICED_NAME, SlicedWasserstein
 
 SIZE = 1000
-INTRA_FID = intra_fid_name()
+FID, KID, INTRA_FID = Fid().spec.name, Kid().spec.name, ByClass(Fid()).specs[0].name
+INTRA_SLICED_NAME = "eval/intra_sliced_wasserstein"
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +52,18 @@ def points(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 2, generator=noise) + torch.stack([6.0 * labels - 3, 0.0 * labels], dim=1), labels
 
 
+def scored(values: Tensor, labels: Tensor, classes: int) -> set[str]:
+    """The names of the scores of these samples within classes, as real and as generated ones."""
+    split, drawn = Split(values.numpy(), labels.numpy()), SampleDraw(values, labels)
+    metric = ByClass(SlicedWasserstein())
+    return set(metric.scores(metric.fit(HeldOut(Dataset.of("d", split, split, split), drawn, {}, classes)), [drawn]))
+
+
 def test_a_generator_that_is_told_classes_is_scored_within_them_first(evaluator: Evaluator) -> None:
-    assert evaluator.names == (INTRA_FID, fid_name(), kid_name(), SLICED_NAME, AS_ASKED_NAME)
+    assert evaluator.names == (INTRA_FID, FID, KID, SLICED_NAME, AS_ASKED_NAME)
     assert evaluator.objective_default == evaluator.resolve("intra_fid") == INTRA_FID
     assert set(evaluator.floors) == set(evaluator.names) == set(evaluator.protocol["metrics"])
-    known = known_metrics(evaluator.names)
+    known = known_metrics(evaluator.specs)
     assert next(iter(known)) == INTRA_FID
     assert not known[AS_ASKED_NAME].can_be_objective
 
@@ -96,7 +98,7 @@ def test_a_generator_that_does_not_heed_the_class_is_seen_by_these_scores_only(
 ) -> None:
     images, labels = digits
     heeding, not_heeding = evaluator.scores(images, labels), evaluator.scores(images, labels.roll(1))
-    assert not_heeding[fid_name()] == heeding[fid_name()]
+    assert not_heeding[FID] == heeding[FID]
     assert not_heeding[AS_ASKED_NAME] < 0.2
     assert not_heeding[INTRA_FID] > 5 * heeding[INTRA_FID]
 
@@ -121,20 +123,19 @@ def test_other_labelled_data_has_the_sliced_distance_within_classes() -> None:
 def test_a_class_without_two_samples_on_a_side_is_left_out() -> None:
     values, labels = points(41, 0)
     labels[-1] = 2
-    reference = ByClass.fit("m", "d", SlicedView.draw(values), SampleDraw(values, labels), 3)
-    assert set(reference.scores([SampleDraw(values, labels)])) == {"m", "class/0/d", "class/1/d"}
+    single = {f"class/{label}/sliced_wasserstein" for label in (0, 1)}
+    assert scored(values, labels, 3) == {INTRA_SLICED_NAME, *single}
 
 
 def test_more_classes_than_can_be_looked_at_have_their_mean_only() -> None:
     values, labels = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 25
-    reference = ByClass.fit("m", "d", SlicedView.draw(values), SampleDraw(values, labels), 25)
-    assert set(reference.scores([SampleDraw(values, labels)])) == {"m"}
+    assert scored(values, labels, 25) == {INTRA_SLICED_NAME}
 
 
 def test_held_out_samples_without_two_of_a_class_are_refused() -> None:
     values, labels = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.arange(5)
     with pytest.raises(UserError, match="needs a class with 2 held-out samples; of 5 in 5 classes none has: give more"):
-        ByClass.fit("m", "d", SlicedView.draw(values), SampleDraw(values, labels), 5)
+        scored(values, labels, 5)
 
 
 def test_a_split_without_labels_beside_a_labelled_one_is_refused() -> None:

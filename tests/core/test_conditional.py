@@ -16,8 +16,10 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.dataset import Dataset, Split, count_classes
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
-from wgan_core.metrics.objective import check_objective
-from wgan_core.metrics.specs import INTRA_SLICED_NAME, SLICED_NAME, fid_name, kid_name
+from wgan_core.metrics.by_class import ByClass
+from wgan_core.metrics.objective import resolve_objective
+from wgan_core.metrics.on_features import Fid, Kid
+from wgan_core.metrics.wasserstein import SlicedWasserstein
 from wgan_core.networks.conditioning import Conditional
 from wgan_core.networks.network import build, initialise
 from wgan_core.sampling.generator import averaged_generator, program, read_generator, write_generator
@@ -151,15 +153,16 @@ def test_classes_are_those_of_the_training_split() -> None:
 
 def test_what_a_metric_of_classes_wants_is_said() -> None:
     """Networks that are told classes; where they are, features of images that are no digits."""
-    for measured in ((fid_name(), kid_name(), SLICED_NAME), (SLICED_NAME,)):
+    sliced = SlicedWasserstein()
+    for measured in ((Fid().spec, Kid().spec, sliced.spec), (sliced.spec,)):
         for name in ("intra_fid", "intra_sliced_wasserstein"):
             with pytest.raises(
                 UserError, match=r"; it is for scripts whose networks are told classes, such as"
             ) as info:
-                check_objective(name, measured)
+                resolve_objective(name, measured)
             assert "--features" not in str(info.value)
     with pytest.raises(UserError, match=r"with --features$"):
-        check_objective("intra_fid", (INTRA_SLICED_NAME, SLICED_NAME))
+        resolve_objective("intra_fid", (*ByClass(sliced).specs, sliced.spec))
 
 
 def test_classes_need_labels() -> None:

@@ -23,13 +23,16 @@ from wgan_core.errors import UserError
 from wgan_core.metrics import features
 from wgan_core.metrics.evaluator import REFERENCE_SEED, Evaluator, draw
 from wgan_core.metrics.features import load_features, network_digest
-from wgan_core.metrics.objective import check_objective, resolve_objective
+from wgan_core.metrics.objective import resolve_objective
+from wgan_core.metrics.on_features import Fid, Kid
 from wgan_core.metrics.register import FACTORIES, check_features, register_features
-from wgan_core.metrics.specs import SLICED_NAME, fid_name, kid_name, known_metrics
+from wgan_core.metrics.registry import known_metrics
+from wgan_core.metrics.wasserstein import SLICED_NAME, SlicedWasserstein
 
 SHAPE = (3, 8, 8)
 # More than one batch of 250, and one image over the second.
 SIZE = 501
+FID, KID = Fid().spec.name, Kid().spec.name
 
 
 class Tiny(nn.Module):
@@ -142,7 +145,7 @@ def test_a_pickled_evaluator_gives_the_same_scores_from_several_threads(evaluato
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(score, [images, images])) == [expected, expected]
-    assert len(repr(again.references[0])) < 50_000  # neither network nor weights are printed
+    assert len(repr(again.fitted[0])) < 50_000  # neither network nor weights are printed
 
 
 def test_on_digits_they_stand_beside_the_digit_features_which_keep_their_names_and_scores() -> None:
@@ -150,29 +153,29 @@ def test_on_digits_they_stand_beside_the_digit_features_which_keep_their_names_a
     alone = Evaluator.build(mnist, sample_size=250)
     with registered(lambda: Tiny(1)) as name:
         both = Evaluator.build(mnist, sample_size=250, features=name)
-        named = Evaluator.build(mnist, names=["kid", fid_name()], sample_size=250, features=name)
-    assert both.names[2:] == alone.names == (fid_name(), kid_name(), SLICED_NAME)
-    assert both.objective_default == both.names[0] == resolve_objective("fid", both.names) != fid_name()
-    assert resolve_objective(fid_name(), both.names) == fid_name()
+        named = Evaluator.build(mnist, metrics=["kid", FID], sample_size=250, features=name)
+    assert both.names[2:] == alone.names == (FID, KID, SLICED_NAME)
+    assert both.objective_default == both.names[0] == both.resolve("fid") != FID
+    assert both.resolve(FID) == FID
     assert {name: both.floors[name] for name in alone.names} == alone.floors
     assert {name: both.protocol["metrics"][name] for name in alone.names} == alone.protocol["metrics"]
-    assert named.names == (both.names[1], fid_name())
+    assert named.names == (both.names[1], FID)
 
 
 def test_short_names_mean_the_named_features_and_all_are_declared(evaluator: Evaluator) -> None:
     """Names alone are needed for it: no network is registered here."""
     fid, kid, _ = evaluator.names
     for given, full in (("fid", fid), ("eval/fid", fid), ("kid", kid), (kid.removeprefix("eval/"), kid), (fid, fid)):
-        assert resolve_objective(given, evaluator.names) == full
+        assert resolve_objective(given, evaluator.specs) == full
     for name in evaluator.names:
-        spec = known_metrics(evaluator.names)[name]
+        spec = known_metrics(evaluator.specs)[name]
         assert (spec.name, spec.direction, spec.comparable) == (name, "minimize", True)
     assert fid not in known_metrics()
-    assert resolve_objective("fid", ("eval/fid_inception_6726825d",)) == "eval/fid_inception_6726825d"
+    assert resolve_objective("fid", Fid("inception_6726825d").specs) == "eval/fid_inception_6726825d"
     with pytest.raises(UserError, match=rf"measured on the data of the sweep; {kid} is not; choose from: {fid}$"):
-        check_objective("kid", (fid,))
+        resolve_objective("kid", evaluator.specs[:1])
     with pytest.raises(UserError, match=r"choose from: eval/sliced_wasserstein; .* --features"):
-        check_objective("kid", (SLICED_NAME,))
+        resolve_objective("kid", SlicedWasserstein().specs)
 
 
 def test_samples_whose_features_are_not_finite_score_nan_on_them(colour: Dataset) -> None:

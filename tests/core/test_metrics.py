@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import ot
@@ -22,33 +23,39 @@ from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.errors import UserError
-from wgan_core.metrics.digit_weights import WEIGHTS, weights_hash
-from wgan_core.metrics.digits import classify, digit_features, load_digit_classifier
+from wgan_core.metrics import evaluator as evaluator_module
+from wgan_core.metrics import registry
+from wgan_core.metrics.by_class import AS_ASKED_NAME, ByClass
+from wgan_core.metrics.digits import WEIGHTS, classify, digit_features, load_digit_classifier, weights_hash
 from wgan_core.metrics.distances import (
     Projections,
     frechet_distance,
-    in_order,
     kernel_distance,
     sliced_wasserstein,
     wasserstein,
     within_mean,
 )
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.metrics.modes import kl_to_uniform, mode_counts, modes_captured
-from wgan_core.metrics.objective import check_objective, resolve_objective
-from wgan_core.metrics.specs import (
+from wgan_core.metrics.metric import Distance, HeldOut, MetricSpec, Side
+from wgan_core.metrics.modes import (
     HIGH_QUALITY_NAME,
     KL_NAME,
     MODE_NAMES,
     MODES_NAME,
-    SLICED_NAME,
-    W1_NAME,
-    fid_name,
-    kid_name,
-    known_metrics,
+    kl_to_uniform,
+    mode_counts,
+    modes_captured,
 )
+from wgan_core.metrics.objective import resolve_objective
+from wgan_core.metrics.on_features import Fid, Kid
+from wgan_core.metrics.own import OwnMetric
+from wgan_core.metrics.registry import known_metrics, shipped
+from wgan_core.metrics.training import TRAINING
+from wgan_core.metrics.two_sample import ACCURACY_NAMES, C2ST_NAME
+from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME, SlicedWasserstein
 
 SIZE = 1000
+FID, KID = Fid().spec.name, Kid().spec.name
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +163,7 @@ def test_sliced_wasserstein_of_a_shift_is_its_length_along_the_directions() -> N
     shift = torch.linspace(-1, 2, 12)
     projections = Projections.draw(12, 40, seed=3)
     expected = float((shift @ projections.directions).square().mean().sqrt())
-    score = sliced_wasserstein(in_order(projections.of(samples)), projections.of(samples + shift))
+    score = sliced_wasserstein(projections.of(samples), projections.of(samples + shift))
     assert score == pytest.approx(expected, rel=1e-5)
 
 
@@ -164,7 +171,7 @@ def test_sliced_wasserstein_is_the_distance_of_sorted_projections_and_pots() -> 
     x, y = gaussian(200, 3 * 4, 0).reshape(200, 3, 4), 2 * gaussian(200, 3 * 4, 1).reshape(200, 3, 4)
     projections = Projections.draw(12, 30, seed=3)
     a, b = (np.sort(projections.of(z).numpy(), axis=0) for z in (x, y))
-    score = sliced_wasserstein(in_order(projections.of(x)), projections.of(y))
+    score = sliced_wasserstein(projections.of(x), projections.of(y))
     assert score == pytest.approx(float(np.sqrt(((a - b) ** 2).mean())), rel=1e-5)
     theirs = ot.sliced_wasserstein_distance(x.flatten(1), y.flatten(1), projections=projections.directions, p=2)
     assert score == pytest.approx(float(theirs), rel=1e-5)
@@ -261,9 +268,9 @@ def test_the_shipped_weights_are_small_and_their_features_all_alive(digits: Tens
 
 
 def test_mnist_has_all_three_metrics_and_fid_is_the_objective(evaluator: Evaluator) -> None:
-    assert evaluator.names == (fid_name(), kid_name(), SLICED_NAME)
+    assert evaluator.names == (FID, KID, SLICED_NAME)
     assert evaluator.names[0] == f"eval/fid_digits_{weights_hash()}"
-    assert evaluator.objective_default == fid_name()
+    assert evaluator.objective_default == FID
     assert set(evaluator.floors) == set(evaluator.names) <= set(known_metrics())
 
 
@@ -300,8 +307,8 @@ def test_scores_are_those_of_the_published_formulas_on_the_protocols_samples(
     metric.update(digit_features(real), real=True)
     metric.update(digit_features(digits), real=False)
     scores = evaluator.scores(digits)
-    assert scores[fid_name()] == pytest.approx(float(metric.compute()), rel=1e-4)
-    assert scores[kid_name()] == pytest.approx(kernel_distance(digit_features(real), digit_features(digits)), rel=1e-6)
+    assert scores[FID] == pytest.approx(float(metric.compute()), rel=1e-4)
+    assert scores[KID] == pytest.approx(kernel_distance(digit_features(real), digit_features(digits)), rel=1e-6)
 
 
 def test_scoring_leaves_the_random_state_and_the_samples_alone(mnist: Dataset, digits: Tensor) -> None:
@@ -357,16 +364,16 @@ def test_another_number_or_shape_of_samples_is_refused(evaluator: Evaluator, dig
 
 
 def test_the_test_split_is_another_reference(mnist: Dataset, evaluator: Evaluator, digits: Tensor) -> None:
-    on_test = Evaluator.build(mnist, split="test", names=["fid"], sample_size=SIZE)
+    on_test = Evaluator.build(mnist, split="test", metrics=["fid"], sample_size=SIZE)
     assert on_test.protocol["split"] == "test"
-    assert on_test.scores(digits)[fid_name()] != evaluator.scores(digits)[fid_name()]
+    assert on_test.scores(digits)[FID] != evaluator.scores(digits)[FID]
 
 
 def test_the_metrics_can_be_chosen(mnist: Dataset) -> None:
-    chosen = Evaluator.build(mnist, names=["sliced_wasserstein", "kid"], sample_size=100)
-    assert chosen.names == (kid_name(), SLICED_NAME)
+    chosen = Evaluator.build(mnist, metrics=["sliced_wasserstein", "kid"], sample_size=100)
+    assert chosen.names == (KID, SLICED_NAME)
     assert set(chosen.floors) == set(chosen.names)
-    assert Evaluator.build(mnist, names=["eval/sliced_wasserstein"], sample_size=100).names == (SLICED_NAME,)
+    assert Evaluator.build(mnist, metrics=["eval/sliced_wasserstein"], sample_size=100).names == (SLICED_NAME,)
 
 
 def test_other_images_have_sliced_wasserstein_only_and_take_what_there_is() -> None:
@@ -380,7 +387,7 @@ def test_other_images_have_sliced_wasserstein_only_and_take_what_there_is() -> N
     assert evaluator.scores(real)[SLICED_NAME] == pytest.approx(0.0, abs=1e-6)
     assert evaluator.scores(torch.ones_like(real))[SLICED_NAME] > evaluator.floors[SLICED_NAME] > 0
     with pytest.raises(UserError, match="measured on the data"):
-        Evaluator.build(dataset, names=["fid"])
+        Evaluator.build(dataset, metrics=["fid"])
 
 
 def test_a_table_of_floats_is_scored_as_it_is() -> None:
@@ -406,7 +413,7 @@ def test_the_protocol_can_be_written_and_names_what_a_score_depends_on(mnist: Da
     protocol = json.loads(json.dumps(evaluator.protocol))
     assert protocol == evaluator.protocol
     assert protocol["dataset_sha256"] == mnist.digest
-    assert protocol["metrics"][fid_name()]["weights_sha256_8"] == weights_hash()
+    assert protocol["metrics"][FID]["weights_sha256_8"] == weights_hash()
     assert protocol["metrics"][SLICED_NAME]["projections"] == 128
 
 
@@ -416,7 +423,7 @@ def test_the_protocol_can_be_written_and_names_what_a_score_depends_on(mnist: Da
 def test_a_mixture_is_scored_by_exact_w1_and_the_modes_are_counted(on_eight: Evaluator) -> None:
     assert on_eight.names == (W1_NAME, SLICED_NAME, MODES_NAME, HIGH_QUALITY_NAME, KL_NAME)
     assert on_eight.objective_default == W1_NAME
-    assert set(on_eight.floors) == set(on_eight.names) <= set(known_metrics(on_eight.names))
+    assert set(on_eight.floors) == set(on_eight.names) <= set(known_metrics(on_eight.specs))
     assert on_eight.sample_size == 5000
     assert on_eight.protocol["metrics"][W1_NAME] == {"order": 1, "cost": "euclidean", "samples": 2048}
     assert on_eight.protocol["metrics"][MODES_NAME] == {"modes": 8, "sd": MIXTURES["8gaussians"].sd, "within_sd": 3.0}
@@ -483,12 +490,12 @@ def test_other_points_in_the_plane_have_w1_and_no_modes() -> None:
 
 
 def test_the_modes_can_be_counted_alone_and_are_then_no_objective(eight: Dataset) -> None:
-    counted = Evaluator.build(eight, names=["modes_captured", KL_NAME], sample_size=100)
+    counted = Evaluator.build(eight, metrics=["modes_captured", KL_NAME], sample_size=100)
     assert counted.names == (MODES_NAME, KL_NAME)
     with pytest.raises(UserError, match=r"can be minimised must be measured; there is eval/modes_captured, .* add"):
         _ = counted.objective_default
     with pytest.raises(UserError, match="for diagnosis"):
-        Evaluator.build(colour_images(), names=["modes_captured"])
+        Evaluator.build(colour_images(), metrics=["modes_captured"])
 
 
 def test_a_pickled_evaluator_of_points_gives_the_same_scores(eight: Dataset, on_eight: Evaluator) -> None:
@@ -506,45 +513,48 @@ def test_points_that_are_not_finite_score_nan(on_eight: Evaluator) -> None:
 
 # Objectives
 
-AVAILABLE = ("eval/sliced_wasserstein",)
+AVAILABLE = SlicedWasserstein().specs
 
 
 def test_every_metric_is_declared_and_only_held_out_ones_are_comparable() -> None:
-    known = known_metrics((W1_NAME,))
-    assert set(known) == {*known_metrics(), W1_NAME, *MODE_NAMES}
+    known = known_metrics()
+    within = {f"eval/intra_{name.removeprefix('eval/')}" for name in (FID, SLICED_NAME)}
+    diagnoses = {AS_ASKED_NAME, *ACCURACY_NAMES, *MODE_NAMES}
+    objectives = {*within, FID, KID, W1_NAME, SLICED_NAME, C2ST_NAME}
+    assert set(known) == {*objectives, *diagnoses, *(spec.name for spec in TRAINING)}
     for name, spec in known.items():
         assert spec.name == name
         assert spec.meaning
         assert spec.source
         assert spec.depends_on
         assert spec.comparable == name.startswith("eval/")
-        assert (spec.direction == "none") == (not spec.comparable)
-        assert spec.can_be_objective == (spec.comparable and name not in MODE_NAMES)
+        assert (spec.direction == "none") == (not spec.comparable or name in ACCURACY_NAMES)
+        assert spec.can_be_objective == (name in objectives)
     assert [known[name].direction for name in MODE_NAMES] == ["maximize", "maximize", "minimize"]
 
 
 @pytest.mark.parametrize("name", ["modes_captured", "eval/high_quality", KL_NAME])
 def test_a_diagnosis_is_refused_with_what_it_does_not_see(name: str, on_eight: Evaluator) -> None:
     with pytest.raises(UserError) as caught:
-        resolve_objective(name, on_eight.names)
+        on_eight.resolve(name)
     for part in ("for diagnosis", "says nothing of", f"choose from: {W1_NAME}, {SLICED_NAME}"):
         assert part in str(caught.value)
-    assert resolve_objective("w1", on_eight.names) == W1_NAME
+    assert on_eight.resolve("w1") == W1_NAME
     with pytest.raises(UserError, match=r"measured on the data of the sweep; eval/w1 is not; choose from"):
         resolve_objective("w1", AVAILABLE)
 
 
 @pytest.mark.parametrize("name", ["fid", "eval/fid"])
 def test_short_names_are_resolved(name: str, evaluator: Evaluator) -> None:
-    assert resolve_objective(name, evaluator.names) == fid_name()
-    assert resolve_objective(fid_name().removeprefix("eval/"), evaluator.names) == fid_name()
+    assert evaluator.resolve(name) == FID
+    assert evaluator.resolve(FID.removeprefix("eval/")) == FID
     assert resolve_objective("sliced_wasserstein", AVAILABLE) == SLICED_NAME
 
 
 @pytest.mark.parametrize("name", [name for name in known_metrics() if name.startswith("train/")])
 def test_a_training_quantity_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UserError) as caught:
-        check_objective(name, (*AVAILABLE, name))
+        resolve_objective(name, (*AVAILABLE, known_metrics()[name]))
     for part in (name, "comparable across trials", "W + W^2/(2 lambda)", "weakest critic", SLICED_NAME):
         assert part in str(caught.value)
 
@@ -553,12 +563,56 @@ def test_an_objective_that_is_not_known_or_not_measured_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         resolve_objective("fid_inception", AVAILABLE)
     known = "known are fid, kid, intra_fid, sliced_wasserstein"
-    for part in ("'fid_inception'", known, "train/critic_loss", AVAILABLE[0]):
+    for part in ("'fid_inception'", known, "train/critic_loss", SLICED_NAME):
         assert part in str(caught.value)
     with pytest.raises(UserError, match=r"measured on the data.*choose from: eval/sliced_wasserstein"):
         resolve_objective("kid", AVAILABLE)
 
 
+class Spread(Distance):
+    """How far the standard deviations of all values are apart."""
+
+    spec = MetricSpec(
+        "eval/spread", "difference of standard deviations; data units", "minimize", frozenset({"held-out split"}), "-"
+    )
+
+    def suits(self, data: HeldOut) -> bool:
+        return data.dataset.coding is None
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        return abs(float(real.std() - fake.std()))
+
+    def entry(self, real: Side) -> dict[str, Any]:
+        return {"samples": len(real.real)}
+
+
+class OfCritic(Spread):
+    """A metric that depends on what each trial has of its own."""
+
+    spec = dataclasses.replace(Spread.spec, name="eval/of_critic", depends_on=frozenset({"critic"}))
+
+
+def test_a_metric_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs a place in the registry besides, which is its rank as the objective."""
+    for module in (evaluator_module, registry):
+        monkeypatch.setattr(
+            module, "shipped", lambda labels: (OfCritic(), ByClass(Spread()), Spread(), *shipped(labels))
+        )
+    images = colour_images()
+    measured = Evaluator.build(images)
+    assert measured.names == ("eval/spread", SLICED_NAME, "eval/of_critic")
+    assert measured.objective_default == measured.resolve("spread") == "eval/spread"
+    assert measured.protocol["metrics"]["eval/spread"] == {"samples": 20}
+    scores = measured.scores(torch.zeros(measured.sample_size, *images.sample_shape))
+    assert scores["eval/spread"] > 10 * measured.floors["eval/spread"]
+    with pytest.raises(UserError, match=r"comparable across trials; eval/of_critic is not: it depends on .*\(critic\)"):
+        measured.resolve("of_critic")
+    with pytest.raises(UserError, match=r"eval/intra_spread is not; .* whose networks are told classes"):
+        measured.resolve("intra_spread")
+    with pytest.raises(UserError, match="'spread' is a shipped one"):
+        OwnMetric("spread", lambda real, fake: 0.0, "m")
+
+
 def test_the_package_is_imported_without_pot_and_torchmetrics() -> None:
-    code = "import sys; sys.modules.update(ot=None, torchmetrics=None); import wgan_core.metrics"
+    code = "import sys; sys.modules.update(ot=None, torchmetrics=None); import wgan_core.metrics.evaluator"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,8 @@ from wgan_core.data import Dataset, Split
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.own import OwnMetric
-from wgan_core.metrics.specs import SLICED_NAME, W1_NAME, known_metrics
+from wgan_core.metrics.registry import known_metrics
+from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
 from wgan_core.networks.layers import LeakyReLU
 from wgan_core.networks.network import initialise, own_digest
 from wgan_core.networks.pairs import PAIRS, Pair, own_pair, register
@@ -124,7 +125,7 @@ def test_an_own_metric_is_measured_with_its_floor_and_preferred() -> None:
     values = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     dataset = Dataset.of("mine", *(Split(part.numpy(), None) for part in values.split(100)))
     metric = OwnMetric("mean_difference", mean_difference, "distance of the means; data units")
-    evaluator = Evaluator.build(dataset, sample_size=100, own=[metric])
+    evaluator = Evaluator.build(dataset, sample_size=100, metrics=[metric])
     assert evaluator.names == ("eval/mean_difference", W1_NAME, SLICED_NAME)
     assert evaluator.objective_default == evaluator.resolve("mean_difference") == "eval/mean_difference"
     assert evaluator.resolve("w1") == W1_NAME
@@ -133,7 +134,7 @@ def test_an_own_metric_is_measured_with_its_floor_and_preferred() -> None:
     assert 0 < evaluator.floors["eval/mean_difference"] < 1
     assert evaluator.protocol["metrics"]["eval/mean_difference"]["source_sha256"]
     assert "eval/mean_difference" not in known_metrics()
-    assert evaluator.own[0].can_be_objective
+    assert evaluator.specs[0].can_be_objective
 
 
 def test_a_changed_metric_is_another_protocol() -> None:
@@ -143,7 +144,8 @@ def test_a_changed_metric_is_another_protocol() -> None:
     values = torch.zeros(30, 2).numpy()
     dataset = Dataset.of("mine", *(Split(values[:10], None) for _ in range(3)))
     found = [
-        Evaluator.build(dataset, own=[OwnMetric("m", function, "m")]).protocol for function in (mean_difference, other)
+        Evaluator.build(dataset, metrics=[OwnMetric("m", function, "m")]).protocol
+        for function in (mean_difference, other)
     ]
     assert found[0] != found[1]
 
@@ -217,7 +219,7 @@ def test_a_metric_that_fails_on_real_samples_is_refused(measure: Callable[[Tenso
     values = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).numpy()
     dataset = Dataset.of("mine", *(Split(values[:10], None) for _ in range(3)))
     with pytest.raises(UserError, match=said):
-        Evaluator.build(dataset, own=[OwnMetric("m", measure, "m")])
+        Evaluator.build(dataset, metrics=[OwnMetric("m", measure, "m")])
 
 
 def test_own_data_must_be_pixels_or_finite_floats() -> None:

@@ -16,8 +16,14 @@ from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.objective import resolve_objective
-from wgan_core.metrics.specs import ACCURACY_FAKE_NAME, ACCURACY_REAL_NAME, C2ST_NAME, SLICED_NAME
-from wgan_core.metrics.two_sample import nearest_neighbour_accuracies
+from wgan_core.metrics.two_sample import (
+    ACCURACY_FAKE_NAME,
+    ACCURACY_REAL_NAME,
+    C2ST_NAME,
+    TwoSample,
+    nearest_neighbour_accuracies,
+)
+from wgan_core.metrics.wasserstein import SLICED_NAME, SlicedWasserstein
 
 
 def normal(count: int, seed: int, axes: int = 3) -> Tensor:
@@ -107,7 +113,8 @@ def test_the_score_is_the_mean_distance_of_both_accuracies_from_a_half(evaluator
 def test_draws_are_averaged_before_the_distance_from_a_half_is_taken(dataset: Dataset, evaluator: Evaluator) -> None:
     """So that noise that goes both ways cancels: the score is at most the mean over draws of the single scores."""
     samples = normal(600, 11, 4)
-    found = [nearest_neighbour_accuracies(evaluator.references[-1].real, part) for part in samples.chunk(10)]
+    (real,) = (real for metric, real in evaluator.fitted if isinstance(metric, TwoSample))
+    found = [nearest_neighbour_accuracies(real, part) for part in samples.chunk(10)]
     on_real, on_fake = np.mean(found, axis=0)
     scores = evaluator.scores(samples)
     assert scores[ACCURACY_REAL_NAME] == pytest.approx(on_real)
@@ -119,7 +126,7 @@ def test_an_accuracy_is_no_objective(evaluator: Evaluator) -> None:
     with pytest.raises(UserError, match=r"for diagnosis: it says nothing of the real samples.*choose from: eval/c2st"):
         evaluator.resolve("nn_accuracy_fake")
     with pytest.raises(UserError, match="eval/c2st is not; choose from"):
-        resolve_objective("c2st", (SLICED_NAME,))
+        resolve_objective("c2st", SlicedWasserstein().specs)
 
 
 def test_what_is_not_finite_scores_nan(evaluator: Evaluator) -> None:

@@ -13,10 +13,12 @@ from sweeps.engine.results.results import open_results
 from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
-from wgan_core.metrics.specs import AS_ASKED_NAME, intra_fid_name
+from wgan_core.metrics.by_class import AS_ASKED_NAME, ByClass
+from wgan_core.metrics.on_features import Fid
 
 pytestmark = pytest.mark.slow
 NAME = "conditional-smoke"
+INTRA_FID = ByClass(Fid()).specs[0].name
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +32,12 @@ def storage(joined: Surroundings, _mnist: None, tmp_path_factory: pytest.TempPat
 
 
 def test_trials_are_scored_class_by_class(storage: Path) -> None:
-    assert open_results(str(storage), NAME).plan.objective == intra_fid_name()
+    assert open_results(str(storage), NAME).plan.objective == INTRA_FID
     spool = Spool(Folder.at(storage / NAME / "trials" / "0"))
     steps = [segment for segment in map(spool.read, spool.segments()) if isinstance(segment, ReportRecord)]
     for step in steps:
         by_class = [step.metrics[f"class/{digit}/fid"] for digit in range(10)]
-        assert step.metrics[intra_fid_name()] == pytest.approx(np.mean(by_class))
+        assert step.metrics[INTRA_FID] == pytest.approx(np.mean(by_class))
         assert 0 <= step.metrics["class/7/as_asked"] <= 1
         assert 0 <= step.metrics[AS_ASKED_NAME] <= 1
 

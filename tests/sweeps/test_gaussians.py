@@ -24,7 +24,8 @@ from wgan_core.config import Hyper, Structure
 from wgan_core.data.dataset import Dataset
 from wgan_core.data.folder import Folder
 from wgan_core.kinds.canvas import SIDE
-from wgan_core.metrics.specs import HIGH_QUALITY_NAME, KL_NAME, MODES_NAME, SLICED_NAME, W1_NAME
+from wgan_core.metrics.modes import HIGH_QUALITY_NAME, KL_NAME, MODES_NAME
+from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import averaged_generator
 from wgan_core.training import checkpoint as checkpoints

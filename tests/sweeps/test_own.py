@@ -14,7 +14,7 @@ from sweeps.engine.results.results import open_results
 from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
-from wgan_core.metrics.specs import SLICED_NAME, W1_NAME
+from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
 from wgan_core.training import checkpoint as checkpoints
 
 pytestmark = pytest.mark.slow

@@ -31,7 +31,8 @@ from wgan_core.data.dataset import Dataset
 from wgan_core.data.folder import Folder
 from wgan_core.data.sequences import load_sequences
 from wgan_core.errors import UserError
-from wgan_core.metrics.specs import SLICED_NAME, TWO_SAMPLE_NAMES
+from wgan_core.metrics.two_sample import TWO_SAMPLE_NAMES
+from wgan_core.metrics.wasserstein import SLICED_NAME
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import averaged_generator
 from wgan_core.training import checkpoint as checkpoints

@@ -30,7 +30,7 @@ from wgan_core.data.folder import Folder
 from wgan_core.data.rows import rows_of
 from wgan_core.data.splits import read_table
 from wgan_core.data.tables import load_table
-from wgan_core.metrics.specs import C2ST_NAME
+from wgan_core.metrics.two_sample import C2ST_NAME
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import DESCRIPTION, read_generator
 

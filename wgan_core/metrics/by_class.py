@@ -9,101 +9,77 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wgan_core.errors import UserError
-from wgan_core.metrics import specs
-from wgan_core.metrics.digits import classify
-from wgan_core.metrics.distances import Projections, frechet_distance, in_order, sliced_wasserstein
-from wgan_core.metrics.features import Extractor
-from wgan_core.metrics.references import PROJECTION_SEED, PROJECTIONS, SampleDraw
+from wgan_core.metrics.digits import classify, digits_label
+from wgan_core.metrics.metric import Distance, HeldOut, Metric, MetricSpec, SampleDraw, Side
 
+AS_ASKED_NAME = "eval/as_asked"
 # A distance needs at least two samples on both sides, so that each side has a spread.
 LEAST = 2
 # With more classes than this, only the mean over classes is reported.
 MOST_SHOWN = 20
 
 
-class View(Protocol):
-    """A representation of samples, and a distance between two sets in that representation."""
-
-    def of(self, values: Tensor) -> Tensor: ...
-
-    def distance(self, real: Tensor, fake: Tensor) -> float: ...
-
-    def protocol(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True)
-class FeatureView:
-    """The Fréchet distance between features."""
-
-    extractor: Extractor
-
-    def of(self, values: Tensor) -> Tensor:
-        return self.extractor.features(values)
-
-    def distance(self, real: Tensor, fake: Tensor) -> float:
-        """Return the distance, or NaN if a generated feature is not finite."""
-        return frechet_distance(real, fake) if bool(torch.isfinite(fake).all()) else math.nan
-
-    def protocol(self) -> dict[str, Any]:
-        return self.extractor.protocol()
-
-
-@dataclass(frozen=True)
-class SlicedView:
-    """The sliced 2-Wasserstein distance, with both sets cut to the size of the smaller set."""
-
-    projections: Projections
-
-    @classmethod
-    def draw(cls, values: Tensor) -> SlicedView:
-        return cls(Projections.draw(values[0].numel(), PROJECTIONS, PROJECTION_SEED))
-
-    def of(self, values: Tensor) -> Tensor:
-        return self.projections.of(values)
-
-    def distance(self, real: Tensor, fake: Tensor) -> float:
-        count = min(len(real), len(fake))
-        return sliced_wasserstein(in_order(real[:count]), fake[:count])
-
-    def protocol(self) -> dict[str, Any]:
-        return {"order": 2, "projections": PROJECTIONS, "projection_seed": PROJECTION_SEED}
-
-
-@dataclass(frozen=True)
-class ByClass:
-    """A distance within each class, and its mean over classes.
+class ClassSide:
+    """The held-out side of a distance within classes.
 
     Attributes:
-        names: The full name of the mean.
-        short: Name of the distance within one class, reported as `class/<class>/<short>`.
-        view: The representation of samples, and its distance.
-        real: The real samples of each class, in that representation.
+        whole: The held-out side of the same distance between all samples.
+        labels: The classes of its real samples (N,).
+        classes: Number of classes.
     """
 
-    names: tuple[str, ...]
-    short: str
-    view: View
-    real: tuple[Tensor, ...]
+    whole: Side
+    labels: Tensor
+    classes: int
 
-    @classmethod
-    def fit(cls, name: str, short: str, view: View, real: SampleDraw, classes: int) -> ByClass:
-        """Split the real samples by class. Raises `UserError` if no class has two held-out samples."""
-        seen = view.of(real.values)
-        parts = tuple(seen[_labels(real) == label] for label in range(classes))
-        if max(map(len, parts)) < LEAST:
+
+@dataclass(frozen=True)
+class ByClass(Metric[ClassSide]):
+    """The mean over classes of a distance within each class.
+
+    Attributes:
+        whole: The same distance between all samples.
+    """
+
+    whole: Distance
+
+    @property
+    def specs(self) -> tuple[MetricSpec, ...]:
+        whole = self.whole.spec
+        measured, _, unit = whole.meaning.partition("; ")
+        spec = MetricSpec(
+            f"eval/intra_{whole.name.removeprefix('eval/')}",
+            f"mean over the classes of the {measured}, of the samples asked for as a class from real ones of that "
+            f"class; {unit}",
+            whole.direction,
+            whole.depends_on | {"classes"},
+            f"Miyato and Koyama 2018, section 4, of the FID; the distance: {whole.source}",
+            features=whole.features,
+        )
+        return (spec,)
+
+    def suits(self, data: HeldOut) -> bool:
+        # If the data has features, distances on features are measured instead of others.
+        return data.classes > 0 and self.whole.suits(data) and bool(self.whole.spec.features or not data.extractors)
+
+    def fit(self, data: HeldOut) -> ClassSide:
+        """Return the held-out side. Raises `UserError` if no class has two held-out samples."""
+        labels = _labels(data.real)
+        if max(int((labels == label).sum()) for label in range(data.classes)) < LEAST:
             raise UserError(
-                f"a score within classes needs a class with {LEAST} held-out samples; of {len(real.values)} in "
-                f"{classes} classes none has: give more data, or another --objective"
+                f"a score within classes needs a class with {LEAST} held-out samples; of {len(labels)} in "
+                f"{data.classes} classes none has: give more data, or another --objective"
             )
-        return cls((name,), short, view, parts)
+        return ClassSide(self.whole.fit(data), labels, data.classes)
 
-    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
+    def scores(self, real: ClassSide, draws: Sequence[SampleDraw]) -> dict[str, float]:
         """Return the mean over classes, and the distance within each class if there are at most 20 classes.
 
         Only classes with two samples on both sides count, so the labels alone decide which classes count. The mean is
@@ -111,37 +87,55 @@ class ByClass:
         """
         by_class: dict[int, list[float]] = {}
         for drawn in draws:
-            seen, labels = self.view.of(drawn.values), _labels(drawn)
-            for label, real in enumerate(self.real):
-                fake = seen[labels == label]
-                if min(len(real), len(fake)) >= LEAST:
-                    by_class.setdefault(label, []).append(self.view.distance(real, fake))
+            seen, labels = self.whole.represent(real.whole.view, drawn), _labels(drawn)
+            for label in range(real.classes):
+                sides = real.whole.real[real.labels == label], seen[labels == label]
+                if min(map(len, sides)) >= LEAST:
+                    by_class.setdefault(label, []).append(self.whole.distance(*sides))
         means = {label: statistics.fmean(found) for label, found in by_class.items()}
-        (name,) = self.names
-        return {
-            name: statistics.fmean(means.values()) if means else math.nan,
-            **_shown(means, self.short, len(self.real)),
-        }
+        (spec,) = self.specs
+        short = self.whole.spec.stem.removeprefix("eval/")
+        mean = statistics.fmean(means.values()) if means else math.nan
+        return {spec.name: mean, **_shown(means, short, real.classes)}
 
-    def protocol(self) -> dict[str, Any]:
-        return {name: {"classes": len(self.real), **self.view.protocol()} for name in self.names}
+    def entry(self, real: ClassSide) -> dict[str, Any]:
+        return {"classes": real.classes, **self.whole.entry(real.whole)}
+
+    def check_floor(self, floor: float) -> None:
+        self.whole.check_floor(floor)
 
 
-@dataclass(frozen=True)
-class LabelAgreement:
-    """The share of samples that the shipped classifier takes for the requested digit, overall and for each digit."""
+class AsAsked(Metric[int]):
+    """The share of samples that the shipped classifier takes for the requested digit, overall and for each digit.
 
-    classes: int
-    names: tuple[str, ...] = (specs.AS_ASKED_NAME,)
+    The held-out side is the number of classes alone.
+    """
 
-    def scores(self, draws: Sequence[SampleDraw]) -> dict[str, float]:
+    specs = (
+        MetricSpec(
+            AS_ASKED_NAME,
+            "share of the samples that the shipped digit classifier takes for the digit that was asked for; 0 to 1",
+            "maximize",
+            frozenset({"digit classifier"}),
+            "Shmelkov et al. 2018, GAN-train and GAN-test",
+            blind_to="the variety within each class",
+        ),
+    )
+
+    def suits(self, data: HeldOut) -> bool:
+        return data.classes > 0 and digits_label() in data.extractors
+
+    def fit(self, data: HeldOut) -> int:
+        return data.classes
+
+    def scores(self, real: int, draws: Sequence[SampleDraw]) -> dict[str, float]:
         labels = torch.cat([_labels(drawn) for drawn in draws])
         heeded = (torch.cat([classify(drawn.values) for drawn in draws]) == labels).double()
         means = {label: float(heeded[labels == label].mean()) for label in labels.unique().tolist()}
-        return {specs.AS_ASKED_NAME: float(heeded.mean()), **_shown(means, "as_asked", self.classes)}
+        return {AS_ASKED_NAME: float(heeded.mean()), **_shown(means, "as_asked", real)}
 
-    def protocol(self) -> dict[str, Any]:
-        return {specs.AS_ASKED_NAME: {"classes": self.classes}}
+    def entry(self, real: int) -> dict[str, Any]:
+        return {"classes": real}
 
 
 def _labels(drawn: SampleDraw) -> Tensor:

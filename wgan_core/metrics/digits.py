@@ -7,18 +7,30 @@ score on Inception features. So the names of the metrics contain the hash of the
 from __future__ import annotations
 
 import functools
+import hashlib
+from pathlib import Path
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgan_core.metrics.digit_weights import FEATURES, WEIGHTS
-
-CLASSES = 10
+WEIGHTS = Path(__file__).with_name("digits.safetensors")
+FEATURES, CLASSES = 128, 10
 LEAK = 0.1
 # Images in a batch. The activations of so few images stay in the cache of one core.
 BATCH = 250
+
+
+@functools.cache
+def weights_hash() -> str:
+    """Return the first 8 hexadecimal digits of the SHA-256 of the shipped weights."""
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8]
+
+
+def digits_label() -> str:
+    """Return the label of this classifier in the names of metrics."""
+    return f"digits_{weights_hash()}"
 
 
 class DigitClassifier(nn.Module):

@@ -128,25 +128,21 @@ class Projections:
         return samples.flatten(1).to(torch.float32) @ self.directions
 
 
-def sliced_wasserstein(real_sorted: Tensor, fake_projected: Tensor) -> float:
+def sliced_wasserstein(real: Tensor, fake: Tensor) -> float:
     """Return the sliced 2-Wasserstein distance between equally many real and fake samples, in units of the samples.
 
     It is (mean over directions of W_2^2)^(1/2) (Bonneel et al. 2015, section 3). In one dimension, the best transport
     takes the n-th smallest value to the n-th smallest value.
 
     Args:
-        real_sorted: Projections (N, P) of real samples, already sorted by `in_order`.
-        fake_projected: Projections (N, P) of fake samples, in any order.
+        real: Projections (N, P) of real samples.
+        fake: Projections (N, P) of fake samples.
 
     Raises:
         ValueError: The shapes differ.
     """
-    if real_sorted.shape != fake_projected.shape:
-        raise ValueError(f"both must have one shape (N, P): given {real_sorted.shape} and {fake_projected.shape}")
-    return float((real_sorted - in_order(fake_projected)).square().mean(dtype=torch.float64) ** 0.5)
-
-
-def in_order(projected: Tensor) -> Tensor:
-    """Sort projected samples (N, P) along each direction."""
+    if real.shape != fake.shape:
+        raise ValueError(f"both must have one shape (N, P): given {real.shape} and {fake.shape}")
     # NumPy sorts with vector instructions, which is many times as fast as torch.
-    return torch.from_numpy(np.sort(projected.numpy(), axis=0))
+    in_order = (torch.from_numpy(np.sort(projected.numpy(), axis=0)) for projected in (real, fake))
+    return float(torch.sub(*in_order).square().mean(dtype=torch.float64) ** 0.5)

@@ -21,8 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from wgan_core.errors import UserError, one_line
 from wgan_core.metrics import inception
-from wgan_core.metrics.digit_weights import digits_label, weights_hash
-from wgan_core.metrics.digits import BATCH, digit_features
+from wgan_core.metrics.digits import BATCH, digit_features, digits_label, weights_hash
 from wgan_core.metrics.register import FACTORIES, INCEPTION, REGISTER, check_features
 
 # FID takes the eigenvalues of a D x D matrix. At D = 4,096 that is most of a minute for each score.

@@ -2,109 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from wgan_core.errors import UserError
-from wgan_core.metrics.specs import (
-    C2ST_NAME,
-    INTRA_SLICED_NAME,
-    SLICED_NAME,
-    W1_NAME,
-    MetricSpec,
-    fid_name,
-    intra_fid_name,
-    kid_name,
-    known_metrics,
-    own_label,
-)
+from wgan_core.metrics.digits import digits_label
+from wgan_core.metrics.metric import MetricSpec
+from wgan_core.metrics.registry import known_metrics
 
 ESTIMATE_REASON = (
     "the critic's estimate is worth what each trial's critic is worth; under a gradient penalty it tends to "
     "W + W^2/(2 lambda) as the critic learns, so that a sweep that minimises it picks the largest lambda and the "
     "weakest critic"
 )
+# The names that an error suggests first.
+SHORT_NAMES = ("fid", "kid", "intra_fid", "sliced_wasserstein", "w1")
 
 
-def aliases(available: Collection[str] = ()) -> dict[str, str]:
-    """Return the full name of each short name. FID and KID are on the features that `--features` names, if any."""
-    own = own_label(available)
-    return {
-        "fid": fid_name(own),
-        "kid": kid_name(own),
-        "intra_fid": intra_fid_name(own),
-        "sliced_wasserstein": SLICED_NAME,
-        "w1": W1_NAME,
-    }
-
-
-def declared(available: Collection[str], own: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
-    """Return all known metrics, also those that do not suit the data: an error can then say why a name is refused."""
-    return known_metrics((*available, W1_NAME, C2ST_NAME, INTRA_SLICED_NAME), own)
-
-
-def full_name(name: str, available: Collection[str] = (), own: Sequence[MetricSpec] = ()) -> str:
+def full_name(name: str, measured: Sequence[MetricSpec] = ()) -> str:
     """Return the full name of a metric. An unknown name is returned unchanged.
 
-    `fid`, `eval/fid` and `fid_digits_<hash>` all mean `eval/fid_digits_<hash>`. If `available` has a metric on the
-    features that `--features` names, the first two mean `eval/fid_<name>_<hash>`.
+    `fid`, `eval/fid` and `fid_digits_<hash>` all mean `eval/fid_digits_<hash>`. If metrics on the features that
+    `--features` names are measured, the first two mean `eval/fid_<name>_<hash>`.
     """
-    short = name.removeprefix("eval/")
-    if short in aliases(available):
-        return aliases(available)[short]
-    return f"eval/{short}" if f"eval/{short}" in declared(available, own) else name
+    given = f"eval/{name.removeprefix('eval/')}"
+    known = known_metrics(measured).values()
+    return next((spec.name for spec in known if given in (spec.name, spec.stem)), name)
 
 
-def resolve_objective(name: str, available: Collection[str], own: Sequence[MetricSpec] = ()) -> str:
-    """Return the full name of an objective. Raises `UserError` as `check_objective` does."""
-    check_objective(name, available, own)
-    return full_name(name, available, own)
-
-
-def check_objective(name: str, available: Collection[str], own: Sequence[MetricSpec] = ()) -> None:
-    """Raise `UserError` unless a sweep may minimise this metric.
+def resolve_objective(name: str, measured: Sequence[MetricSpec]) -> str:
+    """Return the full name of an objective. Raises `UserError` unless a sweep may minimise this metric.
 
     Args:
         name: Full or short name of the metric.
-        available: Full names of the metrics that are measured on the sweep's data (`Evaluator.names`).
-        own: The user's own metrics.
+        measured: The metrics that are measured on the sweep's data (`Evaluator.specs`).
     """
-    full = full_name(name, available, own)
-    specs = declared(available, own)
-    choices = ", ".join(each for each in available if each not in specs or specs[each].can_be_objective)
-    spec = specs.get(full)
-    if spec is not None and not spec.comparable:
+    full, known = full_name(name, measured), known_metrics(measured)
+    choices = ", ".join(spec.name for spec in measured if spec.can_be_objective)
+    spec = known.get(full)
+    if spec is None:
         raise UserError(
-            f"an objective must be comparable across trials; {full} is not: {reason(full)}; "
+            f"an objective must be a known metric; given {name!r}; known are {', '.join((*SHORT_NAMES, *known))}; "
+            f"choose from: {choices}"
+        )
+    if not spec.comparable:
+        raise UserError(
+            f"an objective must be comparable across trials; {full} is not: {reason(spec)}; "
             f"minimise a held-out metric instead: {choices}"
         )
-    if spec is not None and not spec.can_be_objective:
+    if not spec.can_be_objective:
         raise UserError(
             f"an objective must be minimised, and order trials by itself; {full} is for diagnosis: it says nothing of "
             f"{spec.blind_to}; choose from: {choices}"
         )
-    if full in available:
-        return
-    if spec is not None:
+    if spec not in measured:
         raise UserError(
             f"an objective must be measured on the data of the sweep; {full} is not; choose from: {choices}"
-            + hint(spec, available)
+            + hint(spec, measured)
         )
-    known = ", ".join((*aliases(), *specs))
-    raise UserError(f"an objective must be a known metric; given {name!r}; known are {known}; choose from: {choices}")
+    return full
 
 
-def hint(spec: MetricSpec, available: Collection[str]) -> str:
+def hint(spec: MetricSpec, measured: Sequence[MetricSpec]) -> str:
     """Say what an unmeasured metric needs: networks with labels, or `--features` for images other than MNIST."""
-    told = any("classes" in each.depends_on for name, each in known_metrics(available).items() if name in available)
-    if "classes" in spec.depends_on and not told:
+    if "classes" in spec.depends_on and not any("classes" in each.depends_on for each in measured):
         return "; it is for scripts whose networks are told classes, such as conditional.py"
-    wanting = "digit classifier" in spec.depends_on and own_label(available) is None
+    wanting = "digit classifier" in spec.depends_on and all(each.features in ("", digits_label()) for each in measured)
     return "; for FID and KID of other images name a feature extractor with --features" if wanting else ""
 
 
-def reason(name: str) -> str:
+def reason(spec: MetricSpec) -> str:
     """Say why a quantity of the training loop does not compare across trials."""
-    if name == "train/wasserstein_estimate":
+    if spec.name == "train/wasserstein_estimate":
         return ESTIMATE_REASON
-    depends = ", ".join(sorted(known_metrics()[name].depends_on))
-    return f"it depends on what each trial has of its own ({depends}), and {ESTIMATE_REASON}"
+    return f"it depends on what each trial has of its own ({', '.join(sorted(spec.depends_on))}), and {ESTIMATE_REASON}"

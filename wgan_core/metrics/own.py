@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from wgan_core.errors import UserError
+from torch import Tensor
+
+from wgan_core.errors import UserError, one_line
+from wgan_core.metrics.metric import Distance, MetricSpec, Side
 from wgan_core.metrics.objective import full_name
-from wgan_core.metrics.specs import MetricSpec
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class OwnMetric:
+class OwnMetric(Distance):
     """A metric that the user's script defines. A smaller score is better.
 
     Attributes:
@@ -47,3 +49,30 @@ class OwnMetric:
     def spec(self) -> MetricSpec:
         depends_on = frozenset({"held-out split", "sample size"})
         return MetricSpec(f"eval/{self.name}", self.meaning, "minimize", depends_on, "the sweep's script")
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        """Call the user's function. Raises `UserError` if the function fails or returns no number."""
+        try:
+            return float(self.measure(real, fake))
+        except Exception as error:  # the user's code may raise any exception
+            raise UserError(
+                f"a metric must give a number for real and generated samples of shape {tuple(fake.shape)}; "
+                f"{self.name!r} fails: {one_line(error)}: mend it"
+            ) from error
+
+    def entry(self, real: Side) -> dict[str, Any]:
+        return {"meaning": self.meaning, "source_sha256": _digest(self.measure)}
+
+    def check_floor(self, floor: float) -> None:
+        if not math.isfinite(floor):
+            raise UserError(
+                f"a metric must be a finite number for real samples on both sides; {self.name!r} is {floor}: mend it"
+            )
+
+
+def _digest(function: Callable[..., Any]) -> str | None:
+    """Return the SHA-256 of a function's source, or None without source: no sweep must go on with another function."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (OSError, TypeError):
+        return None

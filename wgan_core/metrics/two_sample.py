@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from wgan_core.metrics.metric import EXACT_SAMPLES, HeldOut, Metric, MetricSpec, SampleDraw
+
+C2ST_NAME = "eval/c2st"
+ACCURACY_NAMES = ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME = "eval/nn_accuracy_real", "eval/nn_accuracy_fake"
+TWO_SAMPLE_NAMES = (C2ST_NAME, *ACCURACY_NAMES)
+_DEPENDS = frozenset({"held-out split", "sample size"})
+_SOURCE = "Lopez-Paz and Oquab 2017; reals and fakes apart: Xu et al. 2018, section 4"
 
 
 def nearest_neighbour_accuracies(real: Tensor, fake: Tensor) -> tuple[float, float]:
@@ -28,3 +40,50 @@ def nearest_neighbour_accuracies(real: Tensor, fake: Tensor) -> tuple[float, flo
     nearest = distances == distances.min(dim=1, keepdim=True).values
     among_real = nearest[:, :count].sum(1).double() / nearest.sum(1)
     return float(among_real[:count].mean()), float(1 - among_real[count:].mean())
+
+
+class TwoSample(Metric[Tensor]):
+    """The 1-nearest-neighbour test against the first 2,048 real samples (N, D), or all if there are fewer."""
+
+    specs = (
+        MetricSpec(
+            C2ST_NAME,
+            "how far from a half the 1-nearest-neighbour classifier's leave-one-out accuracies on real and on "
+            "generated samples are, the mean of both distances; 0 to .5",
+            "minimize",
+            _DEPENDS,
+            _SOURCE,
+        ),
+        MetricSpec(
+            ACCURACY_REAL_NAME,
+            "share of the real samples whose nearest neighbour is real; 0 to 1, .5 at best",
+            "none",
+            _DEPENDS,
+            _SOURCE,
+            blind_to="the generated samples, and is best at .5",
+        ),
+        MetricSpec(
+            ACCURACY_FAKE_NAME,
+            "share of the generated samples whose nearest neighbour is generated; 0 to 1, .5 at best",
+            "none",
+            _DEPENDS,
+            _SOURCE,
+            blind_to="the real samples, and is best at .5",
+        ),
+    )
+
+    def suits(self, data: HeldOut) -> bool:
+        return data.dataset.coding is not None
+
+    def fit(self, data: HeldOut) -> Tensor:
+        return data.real.values[:EXACT_SAMPLES].flatten(1).clone()
+
+    def scores(self, real: Tensor, draws: Sequence[SampleDraw]) -> dict[str, float]:
+        """Average accuracies over draws, then take their distance from a half, which noise would enlarge otherwise."""
+        found = [nearest_neighbour_accuracies(real, drawn.values.flatten(1)[: len(real)]) for drawn in draws]
+        on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
+        c2st = (abs(on_real - 0.5) + abs(on_fake - 0.5)) / 2
+        return {C2ST_NAME: c2st, ACCURACY_REAL_NAME: on_real, ACCURACY_FAKE_NAME: on_fake}
+
+    def entry(self, real: Tensor) -> dict[str, Any]:
+        return {"neighbours": 1, "samples": len(real)}

@@ -200,7 +200,7 @@ def _evaluator(
 ) -> Evaluator:
     size = SMOKE_SAMPLES if options.smoke else SAMPLES
     features, classes = options.features, structure.classes
-    return Evaluator.build(dataset, split, sample_size=size, features=features, classes=classes, own=metrics)
+    return Evaluator.build(dataset, split, sample_size=size, features=features, classes=classes, metrics=metrics)
 
 
 @contextmanager

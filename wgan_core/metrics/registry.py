@@ -1,0 +1,45 @@
+"""All shipped metrics, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from wgan_core.metrics.by_class import AsAsked, ByClass
+from wgan_core.metrics.digits import digits_label
+from wgan_core.metrics.metric import Metric, MetricSpec
+from wgan_core.metrics.modes import Modes
+from wgan_core.metrics.on_features import Fid, Kid
+from wgan_core.metrics.training import TRAINING
+from wgan_core.metrics.two_sample import TwoSample
+from wgan_core.metrics.wasserstein import ExactWasserstein, SlicedWasserstein
+
+
+def shipped(labels: Collection[str]) -> tuple[Metric[Any], ...]:
+    """Return the shipped metrics. The first that suits the data and can be minimised is the default objective.
+
+    Args:
+        labels: Labels of feature extractors, the preferred one first.
+    """
+    return (
+        *(ByClass(Fid(label)) for label in labels),
+        ByClass(SlicedWasserstein()),
+        *(metric for label in labels for metric in (Fid(label), Kid(label))),
+        ExactWasserstein(),
+        SlicedWasserstein(),
+        TwoSample(),
+        AsAsked(),
+        Modes(),
+    )
+
+
+def known_metrics(measured: Sequence[MetricSpec] = ()) -> Mapping[str, MetricSpec]:
+    """Return all metrics by full name, also those that do not suit the data: an error can then say why.
+
+    Args:
+        measured: Declarations of the measured metrics, the user's own metrics and features among them.
+    """
+    labels = dict.fromkeys([*(spec.features for spec in measured if spec.features), digits_label()])
+    held_out = [spec for metric in shipped(labels) for spec in metric.specs]
+    own = [spec for spec in measured if spec not in held_out]
+    return {spec.name: spec for spec in (*own, *held_out, *TRAINING)}
