@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -338,6 +340,38 @@ def test_the_environment_of_a_node(template: str, tmp_path: Path) -> None:
     if template != "ssh":
         assert found["MLFLOW_TRACKING_URI"] == "https://mlflow.example.org"
         assert found["WGAN_STUDY_STORAGE"] == "postgresql+psycopg://sweeps@db.example.org/sweeps"
+
+
+@pytest.mark.parametrize("template", LAUNCHED)
+@pytest.mark.parametrize("planted", [None, "link", *(["owner"] if os.geteuid() == 0 else [])])
+def test_ray_starts_on_no_node_where_another_user_prepared_the_folder_of_ssh_connections(
+    template: str, planted: str | None, tmp_path: Path
+) -> None:
+    """The head sends its workers the token through it."""
+    (tmp_path / "tmp").mkdir()
+    (command,) = [each for each in parsed(template)["setup_commands"] if "RAY_TMPDIR" in each]
+    command = command.replace("/tmp/", f"{tmp_path}/tmp/")  # not the machine's own
+    (tmp_path / "wgan-cluster").mkdir()
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    folder = tmp_path / "tmp" / f"ray_ssh_{hashlib.sha256(user.encode()).hexdigest()[:10]}"
+    if planted is not None:
+        folder.symlink_to(tmp_path) if planted == "link" else folder.mkdir()
+    if planted == "owner":
+        os.chown(folder, NOBODY, NOBODY)
+    script = f"{command}; . ~/wgan-cluster/environment; echo $RAY_TMPDIR"
+    ran = subprocess.run(
+        ["bash", "-c", script],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        check=True,
+        timeout=30,
+        capture_output=True,
+        text=True,
+    )
+    own = tmp_path / "tmp" / f"ray-{user}"
+    assert ran.stdout == f"{'/dev/null' if planted else own}\n"
+    assert own.stat().st_mode & 0o777 == 0o700
+    if planted is None:
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("template", ["aws", "gcp"])
