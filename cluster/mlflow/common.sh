@@ -55,21 +55,28 @@ run_as_owner() {
         return
     fi
     if [ -n "${lent:-}" ]; then chown --no-dereference "$owner:$group" "$lent"; fi
-    # Without root's terminal, into which the owner's process could type, and without root's other variables.
-    (
-        for name in $(compgen -e); do
-            case "$name" in
-                # Passwords of root's own are not for the owner, who can read the environment of the process.
-                MLFLOW_TRACKING_*) unset "$name" ;;
-                PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PGSSL* | MLFLOW_*) ;;
-                *) unset "$name" ;;
-            esac
-        done
-        cd / && exec setsid --wait setpriv --reuid="$owner" --regid="$group" --clear-groups -- \
-            "$here/${0##*/}" "$@" </dev/null
-    ) || status=$?
+    # Without root's other variables, and without root's terminal, which the owner's process could read and type into:
+    # a session of its own has none, and `cat` alone writes there, also after Ctrl-C.
+    {
+        { as_owner "$@" 2>&3 3>&- 4>&- </dev/null | (trap '' INT && exec cat >&4 3>&-); } 3>&1 |
+            (trap '' INT && exec cat >&2 4>&-)
+    } 4>&1 || status=$?
     if [ -n "${lent:-}" ]; then chown --no-dereference 0:0 "$lent"; fi
     exit "$status"
+}
+
+# The arguments are those of the script; the variables `owner` and `group` say as whom.
+as_owner() {
+    local name
+    for name in $(compgen -e); do
+        case "$name" in
+            # Passwords of root's own are not for the owner, who can read the environment of the process.
+            MLFLOW_TRACKING_*) unset "$name" ;;
+            PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PGSSL* | MLFLOW_*) ;;
+            *) unset "$name" ;;
+        esac
+    done
+    cd / && exec setsid --wait setpriv --reuid="$owner" --regid="$group" --clear-groups -- "$here/${0##*/}" "$@"
 }
 
 # The server's folder, which `setup` has made. All arguments of the script.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import pwd
 import re
 import shutil
@@ -196,6 +197,27 @@ def test_a_backup_below_a_folder_of_root_in_a_shared_one_is_made(foreign: Path) 
     )
     assert (done.returncode, done.stdout.split()[:2]) == (0, ["backup", str(foreign / "copy")]), done.stderr
     assert (foreign / "copy").stat().st_uid == 0
+
+
+def test_the_owners_process_has_no_descriptor_of_roots_terminal(foreign: Path) -> None:
+    """It could keep the terminal after its end, read what root types there, and type commands."""
+    seen = foreign / "server" / "seen"
+    (foreign / "programs" / "pg_dump").write_text(
+        f"#!/bin/sh\nls -l /proc/$$/fd /proc/self/fd >{seen}\necho said\necho complained >&2\nexit 7\n"
+    )
+    ours, theirs = pty.openpty()
+    command = [foreign / "scripts" / "backup", foreign / "server", foreign / "copy"]
+    status = subprocess.run(command, cwd="/", stdin=theirs, stdout=theirs, stderr=theirs, timeout=60).returncode
+    terminal = os.ttyname(theirs)
+    os.write(theirs, b"end\n")
+    said = b""
+    while not said.endswith(b"end\r\n"):
+        said += os.read(ours, 1000)
+    for each in (ours, theirs):
+        os.close(each)
+    assert (status, set(said.split())) == (7, {b"said", b"complained", b"end"})
+    assert "pipe:" in seen.read_text()
+    assert terminal not in seen.read_text()
 
 
 AS_ROOT = {
