@@ -29,15 +29,26 @@ def keep_compiled_code_private() -> None:
     if os.environ.get(COMPILED):
         return
     try:
-        folder = _own().resolve() / "wgan-sweeps" / "compiled"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not all(_is_ours(each) for each in (folder, *folder.parents)):
-            raise PermissionError(f"others may replace {folder}")
-        folder.chmod(0o700)
+        folder = make_private_folder("compiled")
     except (OSError, RuntimeError):  # no home, or one that cannot be written
         folder = Path(tempfile.mkdtemp(prefix="wgan-sweeps-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[COMPILED] = str(folder)
+
+
+def make_private_folder(name: str) -> Path:
+    """Make a folder of mode 700 in this user's cache folder.
+
+    Raises:
+        OSError: It cannot be made, or others may replace it.
+        RuntimeError: The user has no home folder.
+    """
+    folder = _own().resolve() / "wgan-sweeps" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not all(_is_ours(each) for each in (folder, *folder.parents)):
+        raise PermissionError(f"others may replace {folder}")
+    folder.chmod(0o700)
+    return folder
 
 
 def _own() -> Path:

@@ -48,6 +48,14 @@ def others_may_replace(entry: Path) -> bool:
     return others_may_write(entry.parent) and not status.st_mode & stat.S_ISVTX
 
 
+def keeps_others_out(folder: Path) -> bool:
+    """Return whether others can neither change what a folder holds nor replace the folder or one above it."""
+    passed = {each for path in (folder.absolute(), folder.resolve()) for each in (path, *path.parents)}
+    return not others_may_write(folder) and all(
+        belongs_to_us(each.lstat()) and not others_may_replace(each) for each in passed
+    )
+
+
 def _others_reach(path: Path) -> bool:
     """Return whether others can pass each folder above a path. A folder of another user counts as passable."""
     folders = (folder.stat() for folder in path.resolve().parents)

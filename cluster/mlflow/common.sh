@@ -20,28 +20,63 @@ fail() {
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "PYTHON must be Python 3.11 or newer; $PYTHON is not: set PYTHON to the interpreter of the server's environment"
 
+# Root writes to no folder, and gives none away, that another user could replace with a link meanwhile. All folders
+# above it are root's, those behind links too. In a folder where others may make files, such as /tmp, the next one on
+# the path must be there and be root's.
+check_parents() {
+    local path above owner
+    if [ "$(id -u)" != 0 ]; then return; fi
+    for path in "$1" "$(realpath --canonicalize-missing "$1")"; do
+        while [ "$path" != / ]; do
+            above=$(dirname "$path")
+            owner=$(stat --format=%U "$path" 2>/dev/null || echo 'nobody yet')
+            case $(stat --format=%u%A "$above" 2>/dev/null)-$owner in
+                -* | 0l* | 0d????-??-?* | 0d????????[tT]-root) ;;
+                0*) fail "nobody but root may write to the folders above $1; others may write to $above, and $path" \
+                    "belongs to $owner: name a folder below /srv, for example" ;;
+                *) fail "root must own the folders above $1; $above belongs to $(stat --format=%U "$above"): name a" \
+                    "folder below /srv, for example" ;;
+            esac
+            path=$above
+        done
+    done
+}
+
 # Runs the script again as the owner of the server's folder, if root runs it, and ends with its status. Root must follow
 # no link, setting or module of a folder that somebody else may write to. The folder `lent` is the owner's meanwhile.
 run_as_owner() {
     local owner group status=0
-    owner=$(stat --format=%u "$folder") group=$(stat --format=%g "$folder")
-    if [ "$(id -u)" != 0 ] || [ "$owner" = 0 ]; then return; fi
+    # One call, as the folder may be another one at the next.
+    read -r owner group <<<"$(stat --format='%u %g' "$folder")"
+    if [ "$(id -u)" != 0 ]; then return; fi
+    if [ -n "${lent:-}" ]; then check_parents "$lent"; fi
+    if [ "$owner" = 0 ]; then
+        check_parents "$folder"
+        return
+    fi
     if [ -n "${lent:-}" ]; then chown --no-dereference "$owner:$group" "$lent"; fi
-    # Without root's terminal, into which the owner's process could type, and without root's other variables.
-    (
-        for name in $(compgen -e); do
-            case "$name" in
-                # Passwords of root's own are not for the owner, who can read the environment of the process.
-                MLFLOW_TRACKING_*) unset "$name" ;;
-                PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PGSSL* | MLFLOW_*) ;;
-                *) unset "$name" ;;
-            esac
-        done
-        cd / && exec setsid --wait setpriv --reuid="$owner" --regid="$group" --clear-groups -- \
-            "$here/${0##*/}" "$@" </dev/null
-    ) || status=$?
+    # Without root's other variables, and without root's terminal, which the owner's process could read and type into:
+    # a session of its own has none, and `cat` alone writes there, also after Ctrl-C.
+    {
+        { as_owner "$@" 2>&3 3>&- 4>&- </dev/null | (trap '' INT && exec cat >&4 3>&-); } 3>&1 |
+            (trap '' INT && exec cat >&2 4>&-)
+    } 4>&1 || status=$?
     if [ -n "${lent:-}" ]; then chown --no-dereference 0:0 "$lent"; fi
     exit "$status"
+}
+
+# The arguments are those of the script; the variables `owner` and `group` say as whom.
+as_owner() {
+    local name
+    for name in $(compgen -e); do
+        case "$name" in
+            # Passwords of root's own are not for the owner, who can read the environment of the process.
+            MLFLOW_TRACKING_*) unset "$name" ;;
+            PATH | PYTHON | LANG | LC_* | TZ | ACCOUNT_PASSWORD | BACKUP_BEGUN | PGSSL* | MLFLOW_*) ;;
+            *) unset "$name" ;;
+        esac
+    done
+    cd / && exec setsid --wait setpriv --reuid="$owner" --regid="$group" --clear-groups -- "$here/${0##*/}" "$@"
 }
 
 # The server's folder, which `setup` has made. All arguments of the script.

@@ -174,6 +174,7 @@ def up(lab: Lab, server: Secrets, ray: Callable[..., Running], times: dict[str, 
     check().refused("(umask 077; ray get-auth-token --generate)")  # Ray lets everyone read it
     (lab.folder / "launcher" / ".ray" / "auth_token").unlink()
     lab.launch("bash", "-c", f"umask 077; exec {BIN}/ray get-auth-token --generate").succeeded()
+    check().refused("run export TMPDIR=/srv/launcher/.cache/wgan-sweeps/ray")  # makes the folder that `launch` names
     check().succeeded()
     began = time.monotonic()
     ray("up", "-y", "cluster.yaml").succeeded()

@@ -251,7 +251,7 @@ class Lab:
 
     def launch(self, *command: str | Path, **env: str) -> Running:
         """Start a command as the person at the launcher does, in the folder of the checkout there."""
-        own = {"HOME": "/srv/launcher", "RAY_TMPDIR": "/srv/launcher/ray", "TERM": "dumb"}
+        own = {"HOME": "/srv/launcher", "TMPDIR": "/srv/launcher/.cache/wgan-sweeps/ray", "TERM": "dumb"}
         running = Running(
             self.enter([str(part) for part in command], "/srv/launcher/checkout"),
             cwd=Path("/"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import pwd
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +29,7 @@ case "$*" in
 esac
 exec {sys.executable} "$@"
 """
+NOBODY = 65534
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -135,9 +138,92 @@ def test_root_obeys_nothing_in_the_services_folder(attack: str) -> None:
         assert (top / "copy").stat().st_uid == os.geteuid()
 
 
+@pytest.fixture
+def foreign(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a server's folder of another user, and with stand-ins for PostgreSQL's programs, to be found."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who alone becomes another user")
+    with tempfile.TemporaryDirectory() as above:
+        top = Path(above)
+        top.chmod(0o755)
+        shutil.copytree(SCRIPTS, top / "scripts")
+        for each in (top / "server" / "artifacts", top / "programs"):
+            each.mkdir(parents=True)
+        (top / "server" / "server.env").write_text("DATABASE_SERVER=127.0.0.1:1\n")
+        settings = (SCRIPTS / "settings.env").read_text().replace("@FOLDER@", str(top / "server"))
+        (top / "server" / "settings.env").write_text(settings)
+        for path in (top / "server", *(top / "server").rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        for name in ("python", "psql", "pg_dump"):
+            (top / "programs" / name).write_text(STUB)
+            (top / "programs" / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{top / 'programs'}:{os.environ['PATH']}")
+        monkeypatch.setenv("PYTHON", str(top / "programs" / "python"))
+        yield top
+
+
+@pytest.mark.parametrize("script", ["backup", "restore"])
+@pytest.mark.parametrize("attack", ["folder", "link", "shared"])
+def test_root_gives_no_folder_away_that_another_user_could_exchange(script: str, attack: str, foreign: Path) -> None:
+    """Between a check and a change of the owner, a link to another folder could take its place."""
+    place, kept = foreign / "place", foreign / "kept"
+    (kept / "copy").mkdir(parents=True)
+    if attack == "link":
+        place.symlink_to(kept)
+    else:
+        place.mkdir()
+        (place / "copy").mkdir()
+        os.chown(place / "copy", NOBODY, NOBODY)
+    if attack == "shared":
+        place.chmod(0o1777)
+    else:
+        os.chown(place, NOBODY, NOBODY, follow_symlinks=False)
+    given = place / ("copy" if script == "restore" else "new")
+    command = [foreign / "scripts" / script, foreign / "server", given]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert re.search("root must own the folders above|nobody but root may write to the folders above", done.stderr)
+    assert "belongs to nobody" in done.stderr
+    assert [each.name for each in place.iterdir()] == ["copy"]
+
+
+def test_a_backup_below_a_folder_of_root_in_a_shared_one_is_made(foreign: Path) -> None:
+    done = subprocess.run(
+        [foreign / "scripts" / "backup", foreign / "server", "copy"],
+        cwd=foreign,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["backup", str(foreign / "copy")]), done.stderr
+    assert (foreign / "copy").stat().st_uid == 0
+
+
+def test_the_owners_process_has_no_descriptor_of_roots_terminal(foreign: Path) -> None:
+    """It could keep the terminal after its end, read what root types there, and type commands."""
+    seen = foreign / "server" / "seen"
+    (foreign / "programs" / "pg_dump").write_text(
+        f"#!/bin/sh\nls -l /proc/$$/fd /proc/self/fd >{seen}\necho said\necho complained >&2\nexit 7\n"
+    )
+    ours, theirs = pty.openpty()
+    command = [foreign / "scripts" / "backup", foreign / "server", foreign / "copy"]
+    status = subprocess.run(command, cwd="/", stdin=theirs, stdout=theirs, stderr=theirs, timeout=60).returncode
+    terminal = os.ttyname(theirs)
+    os.write(theirs, b"end\n")
+    said = b""
+    while not said.endswith(b"end\r\n"):
+        said += os.read(ours, 1000)
+    for each in (ours, theirs):
+        os.close(each)
+    assert (status, set(said.split())) == (7, {b"said", b"complained", b"end"})
+    assert "pipe:" in seen.read_text()
+    assert terminal not in seen.read_text()
+
+
 AS_ROOT = {
     "link": "the server's folder must be no link",
     "folder of another user above": "root must own the folders above",
+    "shared folder above": "nobody but root may write to the folders above",
     "hard link": "must be regular files without links; pgpass is none",
     "pipe": "must be regular files without links; pgpass is none",
 }
@@ -163,6 +249,8 @@ def laid_out(attack: str, server: Path, private: Path) -> Path:
         nobody = pwd.getpwnam("nobody")
         for path in (server, server / "artifacts"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    if attack == "shared folder above":
+        server.parent.chmod(0o1777)
     if attack == "link":
         server.with_name("link").symlink_to(private)
         return server.with_name("link")

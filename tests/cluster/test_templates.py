@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pwd
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,17 +22,21 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ray.autoscaler._private.command_runner import SSHCommandRunner
+from ray.autoscaler._private.commands import _bootstrap_config
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from sweeps.cli import main
 from sweeps.engine.cluster.file import MARK
 from sweeps.engine.cluster.growth import growth
+from sweeps.engine.cluster.launcher import connections_folder
 from sweeps.engine.cluster.placement import placement
 from tests.cluster.kuberay import VERSION, wrong
 from tests.sweeps.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
+NOBODY = 65534
 # What a person may fill in, in the order of the file.
 FILLED: Mapping[str, tuple[str, ...]] = {
     "ssh": ("10.0.0.1", "[10.0.0.2, 10.0.0.3]", "me", "~/.ssh/id_ed25519", "/mnt/sweeps"),
@@ -92,6 +100,11 @@ def checked(
     """`sweeps check-cluster` of this text, where all is that it copies: status, and what it says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr("sweeps.engine.cluster.launcher.CONNECTIONS_BELOW", tmp_path)
+    for name in ("XDG_CACHE_HOME", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
     for name in ("dist/wgan_sweeps-0.1.0-py3-none-any.whl", "requirements.txt", "cluster/requirements.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -150,6 +163,75 @@ def test_a_password_in_it_is_refused_and_not_repeated(checked: Callable[[str], t
     assert status == 2
     assert "must hold no password; setup_commands[2] (line " in said
     assert "hunter2" not in said
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """A folder to which every user may write, as /tmp."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)
+
+
+def test_a_temporary_folder_of_all_users_is_refused_and_the_line_to_paste_helps(
+    checked: Callable[[str], tuple[int, str]], common: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray takes the cluster's file from there, with commands to run, whoever wrote it."""
+    monkeypatch.setenv("TMPDIR", str(common))
+    status, said = checked(filled("ssh"))
+    assert (status, said.count("\n"), f"{common} is none: " in said) == (2, 1, True), said
+    found = re.search(r": in every terminal in which you use Ray, run export TMPDIR=(.*)\n$", said)
+    assert found is not None
+    (private,) = map(Path, shlex.split(found[1]))
+    assert private == tmp_path / ".cache" / "wgan-sweeps" / "ray"
+    assert private.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("TMPDIR", str(private))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert checked(filled("ssh"))[0] == 0
+    assert os.path.dirname(_bootstrap_config(parsed("ssh"))["provider"]["_config_cache_path"]) == str(private)
+    monkeypatch.setenv("RAY_TMPDIR", str(common))
+    assert checked(filled("ssh"))[1].endswith(": unset RAY_TMPDIR\n")
+    monkeypatch.setenv("TMPDIR", str(common))
+    assert checked(filled("kuberay-cluster"))[0] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of another user")
+def test_a_link_of_another_user_to_a_private_folder_is_refused(
+    checked: Callable[[str], tuple[int, str]], common: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (common / "link").symlink_to(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(common / "link"))
+    assert checked(filled("ssh"))[0] == 0
+    os.chown(common / "link", NOBODY, NOBODY, follow_symlinks=False)
+    assert f"{common / 'link'} is none: in every terminal in which you use Ray, run" in checked(filled("ssh"))[1]
+
+
+def test_the_folder_of_ssh_connections_is_where_ray_has_it() -> None:
+    runner = SSHCommandRunner("", "", None, {"ssh_user": "me"}, "wgan-sweeps", None, use_internal_ip=False)
+    assert runner.ssh_control_path == str(connections_folder("wgan-sweeps"))
+
+
+@pytest.mark.parametrize("planted", ["link", "mode", "file", *(["owner"] if os.geteuid() == 0 else [])])
+@pytest.mark.parametrize("which", ["user", "cluster"])
+def test_a_prepared_folder_of_ssh_connections_is_refused(
+    planted: str, which: str, checked: Callable[[str], tuple[int, str]], common: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it would receive the token."""
+    monkeypatch.setattr("sweeps.engine.cluster.launcher.CONNECTIONS_BELOW", common)
+    assert checked(filled("ssh"))[0] == 0
+    cluster = connections_folder("wgan-sweeps")
+    assert [each.stat().st_mode & 0o777 for each in (cluster.parent, cluster)] == [0o700, 0o700]
+    folder = cluster if which == "cluster" else cluster.parent
+    if planted == "mode":
+        folder.chmod(0o777)
+    elif planted == "owner":
+        os.chown(folder, NOBODY, NOBODY)
+    else:
+        folder.rename(common / "elsewhere")
+        folder.symlink_to(common / "elsewhere") if planted == "link" else folder.touch()
+    status, said = checked(filled("ssh"))
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.endswith(f": {'sudo ' if planted == 'owner' else ''}rm -rf {folder}\n")
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: [", "a: 1\n---\n- b"])
@@ -258,6 +340,38 @@ def test_the_environment_of_a_node(template: str, tmp_path: Path) -> None:
     if template != "ssh":
         assert found["MLFLOW_TRACKING_URI"] == "https://mlflow.example.org"
         assert found["WGAN_STUDY_STORAGE"] == "postgresql+psycopg://sweeps@db.example.org/sweeps"
+
+
+@pytest.mark.parametrize("template", LAUNCHED)
+@pytest.mark.parametrize("planted", [None, "link", *(["owner"] if os.geteuid() == 0 else [])])
+def test_ray_starts_on_no_node_where_another_user_prepared_the_folder_of_ssh_connections(
+    template: str, planted: str | None, tmp_path: Path
+) -> None:
+    """The head sends its workers the token through it."""
+    (tmp_path / "tmp").mkdir()
+    (command,) = [each for each in parsed(template)["setup_commands"] if "RAY_TMPDIR" in each]
+    command = command.replace("/tmp/", f"{tmp_path}/tmp/")  # not the machine's own
+    (tmp_path / "wgan-cluster").mkdir()
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    folder = tmp_path / "tmp" / f"ray_ssh_{hashlib.sha256(user.encode()).hexdigest()[:10]}"
+    if planted is not None:
+        folder.symlink_to(tmp_path) if planted == "link" else folder.mkdir()
+    if planted == "owner":
+        os.chown(folder, NOBODY, NOBODY)
+    script = f"{command}; . ~/wgan-cluster/environment; echo $RAY_TMPDIR"
+    ran = subprocess.run(
+        ["bash", "-c", script],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        check=True,
+        timeout=30,
+        capture_output=True,
+        text=True,
+    )
+    own = tmp_path / "tmp" / f"ray-{user}"
+    assert ran.stdout == f"{'/dev/null' if planted else own}\n"
+    assert own.stat().st_mode & 0o777 == 0o700
+    if planted is None:
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("template", ["aws", "gcp"])

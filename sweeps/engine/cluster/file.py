@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from sweeps.engine.cluster.launcher import check_launcher
 from wgan_core.errors import UserError, one_line
 from wgan_core.rights import mode_lets_others_read
 
@@ -31,7 +32,8 @@ def check_cluster_file(path: Path) -> None:
 
     Raises:
         UserError: The file is missing, is no YAML mapping, has a field that is not filled in, or has a URL with a
-            password. Or a file to copy is missing, or others may read the token to copy.
+            password. Or a file to copy is missing, others may read the token to copy, or others may write to a folder
+            that `ray up` trusts.
     """
     fields = list(_fields(path))
     unfilled = [f"{field.path} (line {field.line})" for field in fields if MARK in field.text]
@@ -60,6 +62,9 @@ def check_cluster_file(path: Path) -> None:
         Path("dist").glob("*.whl")
     ):
         raise UserError(f"{path} copies the wheel from dist; there is none in it: run make wheel")
+    for field in fields:
+        if field.path == "cluster_name":  # Files for `kubectl apply` have none.
+            check_launcher(field.text)
 
 
 def _is_open_token(field: Field) -> bool:
