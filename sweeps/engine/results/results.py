@@ -16,7 +16,7 @@ from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.results.leaderboard import best_row, checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.study.rows import Row, read_rows
-from sweeps.engine.tracking.note import read_cursor
+from sweeps.engine.tracking import read_cursor
 from wgan_core.data.folder import Folder
 from wgan_core.errors import HIDDEN, UserError, one_line, shortened
 
