@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sweeps.engine.doctor.check import Check, failed, ok, refused, warning
 from sweeps.engine.plan.sqlite_file import check_database
-from sweeps.engine.plan.uri import ANSWER_S, database, is_http, make_room, own_tracking_uri, shown
+from sweeps.engine.plan.uri import ANSWER_S, NOT_RECORDED, database, is_http, make_room, own_tracking_uri, shown
 from sweeps.engine.tracking import ServerUnreachable, connect, credentials_sent
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line, without_secrets
@@ -23,6 +23,8 @@ _VERSION_BYTES = 100  # Longer than any version. A server can send an answer of 
 
 def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
     """Check the MLflow store at a URI. None stands for the database file in the storage."""
+    if uri == NOT_RECORDED:
+        return ok("tracking", f"{NOT_RECORDED}: sweeps are not recorded in MLflow")
     try:
         uri = uri or own_tracking_uri(storage)
         file = database(uri)

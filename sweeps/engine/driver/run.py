@@ -31,7 +31,7 @@ from sweeps.engine.plan.plan import (
     write_plan,
 )
 from sweeps.engine.plan.space import Space, check_space
-from sweeps.engine.plan.uri import make_room, own_tracking_uri
+from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.leaderboard import best_row
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
@@ -40,7 +40,7 @@ from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
-from sweeps.engine.tracking import MlflowRecorder, Recorder
+from sweeps.engine.tracking import MlflowRecorder, NoRecorder, Recorder
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.choices import TF32
 from wgan_core.config import Structure
@@ -124,7 +124,8 @@ def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | 
                 confirming.train(test)
     finally:
         results, done = _standing(search, confirming)
-        training.reporter.say("writing the last records to MLflow, at most a minute, and the report")
+        last = "" if recorder.shown_uri == NOT_RECORDED else "the last records to MLflow, at most a minute, and "
+        training.reporter.say(f"writing {last}the report")
         if record_end(recorder, results, done, report.write) == "partial":
             why = f"MLflow has not everything yet: {recorder.last_error}"
             training.reporter.say(f"{why}; the same command again brings the rest")
@@ -220,6 +221,8 @@ def _leased(folder: Folder) -> Iterator[str]:
 
 def _recorder(options: Options, folder: Folder, plan: Plan, first: bool) -> Recorder:
     uri = options.tracking_uri or own_tracking_uri(Folder.at(options.storage))
+    if uri == NOT_RECORDED:
+        return NoRecorder()
     try:
         make_room(uri)
     except OSError as error:
