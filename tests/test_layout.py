@@ -20,7 +20,7 @@ PACKAGES = ("wgan_core", "sweeps")
 
 # The modules that may import a library, as patterns of their names. The longest listed prefix of an import decides.
 ALLOWED = {
-    "mlflow": r"sweeps\.engine\.(doctor\.tracking|tracking\.\w+)",
+    "mlflow": r"sweeps\.engine\.tracking\.\w+",
     "optuna": r"sweeps\.engine\.(doctor\.study|study\.(claims|deaths|pruner|re\w+|rows|st\w+|trials)|charts\.\w+)",
     "optuna.distributions": r"sweeps\.engine\.(study\.claims|plan\.space)",
     "rich": r"sweeps\.engine\.terminal\.live",
@@ -60,6 +60,8 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rights",),
     ),
 }
+# Packages that others import as a whole: what they export is in their `__init__`, and their modules are their own.
+CLOSED = ("sweeps.engine.tracking",)
 # Reading a pickle runs whatever its author wrote into it.
 UNSAFE_MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"torch.export.load", "torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter"}
@@ -106,6 +108,15 @@ def misplaced(importer: str, tree: ast.Module) -> list[str]:
         rules = [package for package in ALLOWED if under(imported, package)]
         if rules and not re.fullmatch(ALLOWED[max(rules, key=len)], importer):
             wrong.append(f"{importer}:{line} imports {imported}")
+    return wrong
+
+
+def into_closed(importer: str, tree: ast.Module) -> list[str]:
+    """The imports of a module of a package in `CLOSED`, from outside the package."""
+    wrong = []
+    for line, imported in imports(tree):
+        below = [name for name in prefixes(imported) if name.rpartition(".")[0] in CLOSED and name in modules()]
+        wrong += [f"{importer}:{line} imports {name}" for name in below if not under(importer, name.rpartition(".")[0])]
     return wrong
 
 
@@ -159,6 +170,11 @@ def test_libraries_are_imported_only_where_they_belong() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_module_of_a_closed_package_is_imported_from_outside() -> None:
+    wrong = [line for name, tree in modules().items() for line in into_closed(name, tree)]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_imports_run_one_way_between_packages() -> None:
     wrong = upward(graph_of(modules()))
     assert not wrong, "\n".join(wrong)
@@ -192,6 +208,20 @@ def test_nothing_is_unpickled() -> None:
 )
 def test_the_import_rule_sees_what_it_should(importer: str, source: str, count: int) -> None:
     assert len(misplaced(importer, ast.parse(source))) == count
+
+
+@pytest.mark.parametrize(
+    ("importer", "source", "count"),
+    [
+        ("sweeps.cli", "import sweeps.engine.tracking.store", 1),
+        ("sweeps.cli", "def f():\n    from sweeps.engine.tracking.store import connect, pages", 2),
+        ("sweeps.cli", "from sweeps.engine.tracking import connect, store", 1),
+        ("sweeps.cli", "from sweeps.engine import tracking", 0),
+        ("sweeps.engine.tracking.trial", "from sweeps.engine.tracking.store import connect", 0),
+    ],
+)
+def test_the_rule_of_closed_packages_sees_what_it_should(importer: str, source: str, count: int) -> None:
+    assert len(into_closed(importer, ast.parse(source))) == count
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.results import open_results, tracking_uri_of
 
 if TYPE_CHECKING:
-    from sweeps.engine.tracking.registry import Promotion
+    from sweeps.engine.tracking import Promotion
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,22 +24,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from sweeps.engine.tracking.record import open_record
-    from sweeps.engine.tracking.registry import Candidate, check_alias, check_model_name, promote, usage
+    from sweeps.engine.tracking import Candidate, check_names, open_stored, promote, usage  # late: they import torch
 
     name = given.name if given.model is None else given.model
-    check_alias(given.alias)
-    check_model_name(name)
+    check_names(name, given.alias)
     results = open_results(given.storage, given.name, given.study_storage)
     row = results.best if given.trial is None else results.row(given.trial)
     checkpoint = best_checkpoint(results, row)
     versions = read_described(results.folder).get("versions", {})
-    record = open_record(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
-    done = promote(record, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)
+    stored = open_stored(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
+    done = promote(stored, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)
     print(_moved(done, name, given.alias))
     score = f"{results.plan.objective} {row.value:.4g}, real against real {results.plan.floor:.4g}"
     print(f"trial {row.label} after {checkpoint.critic_updates} critic updates: {score}\n")
-    print(f"with MLFLOW_TRACKING_URI={shown(record.uri)}, torch and mlflow alone:\n")
+    print(f"with MLFLOW_TRACKING_URI={shown(stored.uri)}, torch and mlflow alone:\n")
     print(usage(checkpoint, f"models:/{name}@{given.alias}"))
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from sweeps.engine.plan.arguments import add_storage, add_tracking_uri, storage_of, study_storage_of, whole_number
 from sweeps.engine.plan.uri import database, is_http, shown
 from sweeps.engine.results.results import known_sweeps, open_plan, study_url, tracking_uri_of
-from sweeps.engine.tracking.record import Record, open_record
-from sweeps.engine.tracking.server import PORT, choose_port, program_beside, serve, with_key
+from sweeps.engine.tracking import PORT, StoredSweep, choose_port, open_stored, program_beside, serve, with_key
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
 
@@ -42,7 +41,7 @@ def run(given: argparse.Namespace) -> None:
         serve(uri, port, lambda base, key: _show(base, key, [record for record in records if record not in away]))
 
 
-def _records(given: argparse.Namespace) -> list[Record]:
+def _records(given: argparse.Namespace) -> list[StoredSweep]:
     """Return the MLflow records of the sweeps, and print why any cannot be shown. Raise `UserError` if none can."""
     storage = storage_of(given.storage)
     names = known_sweeps(Folder.at(storage)) if given.name is None else [given.name]
@@ -50,7 +49,7 @@ def _records(given: argparse.Namespace) -> list[Record]:
     for name in names:
         try:
             folder, plan = open_plan(storage, name)
-            records.append(open_record(tracking_uri_of(folder, given.tracking_uri), plan))
+            records.append(open_stored(tracking_uri_of(folder, given.tracking_uri), plan))
         except Exception as error:  # A damaged sweep must not hide the others.
             problems.append(f"{name} cannot be shown: {error if isinstance(error, UserError) else one_line(error)}")
             if given.name is not None:
@@ -61,17 +60,17 @@ def _records(given: argparse.Namespace) -> list[Record]:
     return records
 
 
-def _show(base: str, key: str, records: Sequence[Record]) -> None:
+def _show(base: str, key: str, records: Sequence[StoredSweep]) -> None:
     for record in records:
         print(_line(record, with_key(record.link(base), key)), flush=True)
     print("Ctrl-C ends the server", flush=True)
 
 
-def _line(record: Record, link: str) -> str:
+def _line(record: StoredSweep, link: str) -> str:
     return f"{record.plan.name}  {link}"
 
 
-def _dashboards(given: argparse.Namespace, records: Sequence[Record]) -> list[str]:
+def _dashboards(given: argparse.Namespace, records: Sequence[StoredSweep]) -> list[str]:
     """Return the commands that show the studies in Optuna's dashboard; none if it is not installed."""
     program = program_beside("optuna-dashboard")
     found = []

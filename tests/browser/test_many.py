@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from sweeps.engine.tracking.note import best_key
+from sweeps.engine.tracking import best_key
 from sweeps.engine.tracking.view import view_link
 from tests.browser import shown
 from tests.sweeps.made import OBJECTIVE, made_records

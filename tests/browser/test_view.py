@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import on_test_split
 from sweeps.engine.results.results import Results
-from sweeps.engine.tracking.note import best_key
+from sweeps.engine.tracking import best_key
 from sweeps.engine.tracking.view import plain_link, view_link
 from tests.browser import shown
 from tests.sweeps.made import OBJECTIVE, confirm, made_sweep

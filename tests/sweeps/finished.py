@@ -19,7 +19,7 @@ from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.rows import read_rows
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import MlflowRecorder
 from wgan_core.data.folder import Folder
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.state import TrainingState
@@ -86,9 +86,9 @@ def _train(
         kept.end(end, "", 20, tested)
         study.finish("a", number, end, "", tested)
     search = sweep.plan
-    tracker = Tracker(sweep.folder, search.name, search.id, sweep.uri, search.objective, search.floor, search.as_json())
+    tracker = MlflowRecorder(sweep.folder, search, sweep.uri)
     tracker.open(first_start=not test)
-    assert tracker.stop("FINISHED", {}) == "complete", tracker.last_error
+    assert tracker.stop("FINISHED") == "complete", tracker.last_error
 
 
 def _png() -> bytes:

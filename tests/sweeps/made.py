@@ -19,11 +19,11 @@ from sweeps.engine.report.write import FILES, write_report
 from sweeps.engine.results.confirmation import plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.storage.layout import sample_name, sweep_folder, trial_folder
-from sweeps.engine.storage.spool import BestCheckpoint, Spool, TrialState
+from sweeps.engine.storage.spool import BestCheckpoint, EndRecord, ReportRecord, Spool, StartRecord, TrialState
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import MlflowRecorder
 from wgan_core.config import Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.kinds import kind_of
@@ -97,7 +97,7 @@ def confirm(results: Results, asked: ConfirmationSize) -> Results:
     return confirmed
 
 
-def made_records(storage: Path, name: str, trials: int, tracking_uri: str) -> Tracker:
+def made_records(storage: Path, name: str, trials: int, tracking_uri: str) -> MlflowRecorder:
     """A sweep of many trials, of which there are the records and pictures alone, brought to MLflow.
 
     Drawn at random; of nine, six end at the first report, two at the third, and one at the last.
@@ -109,18 +109,18 @@ def made_records(storage: Path, name: str, trials: int, tracking_uri: str) -> Tr
         point = {name: _drawn(bounds, draws) for name, bounds in plan.space.ranges.items()}
         claim = Claim(Trial(number, number, plan.space.hyper(point)), point, alone=False)
         below, started_ms = trial_folder(folder, str(number)), 1_700_000_000_000 + 1000 * number
-        Spool(below).start(number, {**point, **claim.trial.hyper.as_json()}, number, started_ms)
+        Spool(below).write(StartRecord(number, {**point, **claim.trial.hyper.as_json()}, number, started_ms))
         steps = plan.grid[: (1, 1, 3, 1, 1, 3, 1, 1, 9)[number % 9]]
         for step in steps:
             value = score(plan, claim, step)
             (below / "samples").write(sample_name(step), pictures[number % 8])
             metrics = {plan.objective: value} | trained(plan, claim, step, value)
-            Spool(below).step(step, started_ms + step, metrics, sample_name(step))
+            Spool(below).write(ReportRecord(step, started_ms + step, metrics, sample_name(step)))
         best = BestCheckpoint(steps[-1], score(plan, claim, steps[-1]), f"{steps[-1]:09d}")
         state: TrialState = "COMPLETE" if steps == plan.grid else "PRUNED"
-        Spool(below).end(state, "", started_ms + 1000, steps[-1], best)
-    tracker = Tracker(folder, name, plan.id, tracking_uri, plan.objective, plan.floor, plan.as_json())
-    assert tracker.stop("FINISHED", {}, timeout_s=600) == "complete", tracker.last_error
+        Spool(below).write(EndRecord(state, "", started_ms + 1000, steps[-1], best))
+    tracker = MlflowRecorder(folder, name, plan.id, tracking_uri, plan.objective, plan.floor, plan.as_json())
+    assert tracker.stop("FINISHED", timeout_s=600) == "complete", tracker.last_error
     return tracker
 
 
@@ -135,10 +135,10 @@ def _drawn(bounds: Range, draws: np.random.Generator) -> float:
     )
 
 
-def record(results: Results, tracking_uri: str) -> Tracker:
+def record(results: Results, tracking_uri: str) -> MlflowRecorder:
     """Bring a sweep's record, and its report, to MLflow, as its driver does at its end."""
     plan = results.plan
-    tracker = Tracker(results.folder, plan.name, plan.id, tracking_uri, plan.objective, plan.floor, plan.as_json())
+    tracker = MlflowRecorder(results.folder, plan, tracking_uri)
     tracker.open(first_start=True)
     said = record_end(tracker, results, True, lambda: tracker.publish(write_report(results), FILES))
     assert said == "complete", tracker.last_error

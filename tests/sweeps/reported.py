@@ -14,10 +14,10 @@ from PIL import Image
 from sweeps.engine.plan.plan import Plan, write_plan
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
-from sweeps.engine.storage.spool import BestCheckpoint, Spool
+from sweeps.engine.storage.spool import BestCheckpoint, EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.study.rows import Row
 from sweeps.engine.study.study import Study
-from sweeps.engine.tracking.note import UploadCursor, write_cursor
+from sweeps.engine.tracking.cursor import UploadCursor, write_cursor
 from wgan_core.data.folder import Folder
 
 BEGAN_MS = 1_790_000_000_000
@@ -81,17 +81,17 @@ def write_trial(folder: Folder, plan: Plan, number: int, made: Made, params: Map
     spool = Spool(own)
     # Two at a time, as on two cores.
     began = BEGAN_MS + 1_000 * (number // 2)
-    spool.start(number, dict(params), number, began, "2 cores of an <EPYC>")
+    spool.write(StartRecord(number, dict(params), number, began, "2 cores of an <EPYC>"))
     for step, value in made.scores.items():
         metrics = {plan.objective: value, "train/generator_updates": step // made.n_critic, **TRAINED}
         metrics["train/seconds"] = step * made.seconds / 10
         (own / SAMPLES).write(sample_name(step), png(number))
-        spool.step(step, began + 10 * step + number, metrics, sample_name(step))
+        spool.write(ReportRecord(step, began + 10 * step + number, metrics, sample_name(step)))
     if made.state in ("COMPLETE", "PRUNED", "FAIL"):
         known = [(value, step) for step, value in made.scores.items() if math.isfinite(value)]
         best = None if not known else BestCheckpoint(min(known)[1], min(known)[0], f"{min(known)[1]:09d}")
         last = max(made.scores, default=0)
-        spool.end(made.state, made.reason, began + 10 * last + 500, last, best)  # type: ignore[arg-type]
+        spool.write(EndRecord(made.state, made.reason, began + 10 * last + 500, last, best))  # type: ignore[arg-type]
     names = spool.segments()
     write_cursor(own, UploadCursor(run_id=f"run{number}", uploaded=names[: len(names) - made.waiting], **made.note))
 

@@ -27,8 +27,9 @@ from sweeps.engine.plan.space import Range, Space
 from sweeps.engine.plan.uri import database, make_room
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results, open_results
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import MlflowRecorder
 from tests.sweeps.conftest import SIDE, blobs, write_images
+from tests.sweeps.made import made_plan
 from tests.sweeps.processes import MNIST, Ended, Running, Surroundings
 from wgan_core.config import Hyper
 from wgan_core.data.folder import Folder
@@ -307,8 +308,8 @@ def test_storage_that_refuses_folders(script: Script) -> None:
     assert "the storage must be a folder that can be written" in script.refused("--storage", "/proc/self/sweeps")
 
 
-def tracked_in(uri: str, folder: Path) -> Tracker:
-    return Tracker(Folder.at(folder / NAME), NAME, "1d", uri, "eval/a", 1.0, {})
+def tracked_in(uri: str, folder: Path) -> MlflowRecorder:
+    return MlflowRecorder(Folder.at(folder / NAME), made_plan(NAME, 1), uri)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")

@@ -27,7 +27,7 @@ from PIL import Image
 
 from sweeps.engine.plan.plan import read_plan
 from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
-from sweeps.engine.tracking.note import best_key
+from sweeps.engine.tracking import best_key
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Trial, report_grid, trial_seed
 from wgan_core.data.folder import Folder

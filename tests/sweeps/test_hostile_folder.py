@@ -39,9 +39,9 @@ from sweeps.engine.storage.lease import Lease, driver_of
 from sweeps.engine.storage.spool import Spool
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.study import Study
+from sweeps.engine.tracking import MlflowRecorder
 from sweeps.engine.tracking.client import Client
-from sweeps.engine.tracking.note import CURSOR_FILE, read_cursor
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking.cursor import CURSOR_FILE, read_cursor
 from tests.sweeps.finished import Finished, finish
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder, TooLarge
@@ -144,9 +144,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     return line
 
 
-def tracker(sweep: Finished, uri: str) -> Tracker:
+def tracker(sweep: Finished, uri: str) -> MlflowRecorder:
     plan = sweep.plan
-    return Tracker(sweep.folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
+    return MlflowRecorder(sweep.folder, plan, uri)
 
 
 def rewrite(path: Path, **change: object) -> None:
@@ -176,7 +176,7 @@ def test_the_end_of_a_trial_names_no_other_folder(
     with pytest.raises(ValueError, match="is not a spool segment"):
         Spool(Folder.at(trial)).read("end.json")
     again = tracker(sweep, elsewhere)
-    assert again.stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert again.stop("FINISHED", timeout_s=1) == "partial"
     assert SECRET not in contents(tmp_path / "new").values()
 
 
@@ -193,7 +193,7 @@ def test_only_the_files_of_a_generator_are_uploaded(
     model = sweep.storage / "sweep/trials/1/model"
     (model / "id").write_bytes(SECRET)
     (model / "linked").symlink_to(secrets, target_is_directory=True)
-    tracker(sweep, elsewhere).stop("FINISHED", {})
+    tracker(sweep, elsewhere).stop("FINISHED")
     sent = contents(tmp_path / "new")
     assert SECRET not in sent.values()
     assert any(path.endswith("generator.safetensors") for path in sent)
@@ -205,7 +205,7 @@ def test_a_linked_file_of_a_generator_is_not_uploaded(
     weights = sweep.storage / "sweep/trials/1/model/generator.safetensors"
     weights.unlink()
     weights.symlink_to(secrets / "id")
-    assert tracker(sweep, elsewhere).stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert tracker(sweep, elsewhere).stop("FINISHED", timeout_s=1) == "partial"
     assert SECRET not in contents(tmp_path / "new").values()
 
 
@@ -311,7 +311,7 @@ def test_files_go_to_no_other_folder(sweep: Finished, secrets: Path, table: str)
         database.execute(f"UPDATE {table} SET {column} = ?", [secrets.as_uri()])
     for number in range(3):
         (sweep.storage / f"sweep/trials/{number}/{CURSOR_FILE}").unlink()
-    assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert tracker(sweep, sweep.uri).stop("FINISHED", timeout_s=1) == "partial"
 
 
 @pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
@@ -324,7 +324,7 @@ def test_files_and_credentials_go_to_no_other_server(
     with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
         database.execute("UPDATE runs SET artifact_uri = ?", [address.replace("http", scheme)])
     (sweep.storage / f"sweep/trials/1/{CURSOR_FILE}").unlink()
-    assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert tracker(sweep, sweep.uri).stop("FINISHED", timeout_s=1) == "partial"
     assert asked == []
 
 
@@ -332,14 +332,14 @@ def test_files_are_not_written_through_links_among_the_artifacts(sweep: Finished
     (artifact,) = sweep.storage.glob("mlartifacts/sweep/*/artifacts/sweep.json")
     artifact.unlink()
     artifact.symlink_to(secrets / "id")
-    tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1)
+    tracker(sweep, sweep.uri).stop("FINISHED", timeout_s=1)
     assert not artifact.is_symlink()
     images = next(sweep.storage.glob("mlartifacts/sweep/*/artifacts/images"))
     shutil.rmtree(images)
     images.symlink_to(secrets, target_is_directory=True)
     for number in range(3):
         (sweep.storage / f"sweep/trials/{number}/{CURSOR_FILE}").unlink()
-    assert tracker(sweep, sweep.uri).stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert tracker(sweep, sweep.uri).stop("FINISHED", timeout_s=1) == "partial"
 
 
 @pytest.mark.parametrize(
@@ -852,7 +852,7 @@ def test_mlflows_files_go_through_no_link(
     """`mlartifacts` of a storage may be a link to the files of another one, which would be deleted or replaced."""
     shutil.rmtree(sweep.storage / "mlartifacts", ignore_errors=True)
     (sweep.storage / "mlartifacts").symlink_to(secrets)
-    assert tracker(sweep, f"sqlite:///{sweep.storage}/mlflow.db").stop("FINISHED", {}, timeout_s=1) == "partial"
+    assert tracker(sweep, f"sqlite:///{sweep.storage}/mlflow.db").stop("FINISHED", timeout_s=1) == "partial"
     refused(capsys, "promote", "sweep", "--as", "champion", "--storage", sweep.storage)
 
 

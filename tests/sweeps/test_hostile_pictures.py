@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from sweeps.engine.report.pictures import picture
 from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.tracking.film import Tiles, film, tiles
 from tests.core.hostile import EPS, png
+from wgan_core.config import Structure
 from wgan_core.data.folder import Folder
 
 
@@ -26,9 +28,11 @@ def test_pictures_and_plans_of_others_make_no_large_film() -> None:
     assert film(pictures, Tiles(10**9, 10**9, False)) is None
     assert film({2: EPS}, None) is None
     assert len(film({1: png(9, 1_000_000)}, Tiles(1_000_000, 1, False)) or b"") < 10**6
-    assert tiles({"structure": {"sample_shape": [1, 0, -5]}}) is None
-    assert tiles({"structure": {"sample_shape": ["a", {}, 1e99]}}) is None
-    assert tiles({"structure": {"sample_shape": [1, 28, 28]}}) == Tiles(28, 28, False)
+    described = Structure("mlp", (1, 28, 28)).as_json()
+    assert tiles(Structure.from_json(described)) == Tiles(28, 28, False)
+    for shape in ([1, 0, -5], ["a", {}, 1e99]):
+        with pytest.raises((ValueError, TypeError)):
+            Structure.from_json({**described, "sample_shape": shape})
 
 
 def test_a_report_shows_only_png_of_a_bounded_size(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.results import Results, open_results
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import MlflowRecorder
 from tests.sweeps.reported import Made, studied
 from wgan_core.data.folder import Folder
 
@@ -27,14 +27,14 @@ def results(tmp_path: Path, make_plan: Callable[..., Plan]) -> Results:
 
 
 @pytest.fixture
-def tracker(results: Results, tmp_path: Path) -> Tracker:
+def tracker(results: Results, tmp_path: Path) -> MlflowRecorder:
     plan = results.plan
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    return Tracker(results.folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
+    return MlflowRecorder(results.folder, plan, uri)
 
 
 def test_it_is_written_when_there_is_something_new_and_lies_in_mlflow(
-    results: Results, tracker: Tracker, tmp_path: Path
+    results: Results, tracker: MlflowRecorder, tmp_path: Path
 ) -> None:
     standing = [results]
     refresher = Refresher(lambda: standing[0], tracker)
@@ -55,7 +55,7 @@ def test_it_is_written_when_there_is_something_new_and_lies_in_mlflow(
     assert names == {"report/sweep.html", "report/trials.parquet", "report/best_config.json"}
 
 
-def test_once_the_block_is_left_it_is_written_whatever_stands(results: Results, tracker: Tracker) -> None:
+def test_once_the_block_is_left_it_is_written_whatever_stands(results: Results, tracker: MlflowRecorder) -> None:
     """The last one has what was brought over since."""
     refresher = Refresher(lambda: results, tracker)
     with refresher:
@@ -65,7 +65,9 @@ def test_once_the_block_is_left_it_is_written_whatever_stands(results: Results, 
     assert (results.folder / "report").exists("sweep.html")
 
 
-def test_what_goes_wrong_is_a_warning(results: Results, tracker: Tracker, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_goes_wrong_is_a_warning(
+    results: Results, tracker: MlflowRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
     """A search that does not answer, and records that are damaged."""
 
     def fail() -> Results:

@@ -28,7 +28,7 @@ from sweeps.cli import main
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.results.results import tracking_uri_of
 from sweeps.engine.tracking.client import Client
-from sweeps.engine.tracking.registry import check_alias
+from sweeps.engine.tracking.registry import check_names
 from tests.sweeps.finished import SCORES, Finished, confirm, finish
 from wgan_core.config import Structure
 from wgan_core.data.coding import Coding, Column
@@ -359,9 +359,9 @@ def test_an_alias_is_refused_as_mlflow_refuses_it(alias: str) -> None:
         _validate_model_alias_name_reserved(alias)
     except MlflowException:
         with pytest.raises(UserError, match="--as must be 1 to 255 letters"):
-            check_alias(alias)
+            check_names("mnist", alias)
     else:
-        check_alias(alias)
+        check_names("mnist", alias)
 
 
 def test_what_cannot_be_promoted_is_refused_and_nothing_is_written(

@@ -21,11 +21,11 @@ def spool(tmp_path: Path) -> Spool:
 def test_what_is_written_is_read_back_in_order(spool: Spool) -> None:
     assert spool.segments() == []
     best = BestCheckpoint(200, 0.25, "000000200")
-    assert spool.start(4, {"lr": 1e-4, "n_critic": 5, "critic": "mlp λ"}, seed=7, started_ms=1_000)
-    assert spool.step(0, 2_000, {"eval/w1": 3.0}, image="000000000.png")
-    assert spool.step(200, 3_000, {"eval/w1": 0.25})
-    assert spool.step(1_000_000, 4_000, {})
-    assert spool.end("PRUNED", "below the median", 5_000, 1_000_000, best, "model")
+    assert spool.write(StartRecord(4, {"lr": 1e-4, "n_critic": 5, "critic": "mlp λ"}, seed=7, started_ms=1_000))
+    assert spool.write(ReportRecord(0, 2_000, {"eval/w1": 3.0}, image="000000000.png"))
+    assert spool.write(ReportRecord(200, 3_000, {"eval/w1": 0.25}))
+    assert spool.write(ReportRecord(1_000_000, 4_000, {}))
+    assert spool.write(EndRecord("PRUNED", "below the median", 5_000, 1_000_000, best, "model"))
 
     names = ["000000000-start.json", "000000000.json", "000000200.json", "001000000.json", "end.json"]
     assert spool.segments() == names
@@ -39,12 +39,12 @@ def test_what_is_written_is_read_back_in_order(spool: Spool) -> None:
 
 
 def test_the_first_record_of_a_step_stays(spool: Spool) -> None:
-    assert spool.start(0, {"lr": 1.0}, 0, 1)
-    assert not spool.start(0, {"lr": 2.0}, 0, 9)
-    assert spool.step(100, 10, {"a": 1.0})
-    assert not spool.step(100, 20, {"a": 2.0}, image="x.png")
-    assert spool.end("FAIL", "no memory", 30, 100)
-    assert not spool.end("COMPLETE", "", 40, 200)
+    assert spool.write(StartRecord(0, {"lr": 1.0}, 0, 1))
+    assert not spool.write(StartRecord(0, {"lr": 2.0}, 0, 9))
+    assert spool.write(ReportRecord(100, 10, {"a": 1.0}))
+    assert not spool.write(ReportRecord(100, 20, {"a": 2.0}, image="x.png"))
+    assert spool.write(EndRecord("FAIL", "no memory", 30, 100))
+    assert not spool.write(EndRecord("COMPLETE", "", 40, 200))
     assert spool.read("000000000-start.json") == StartRecord(0, {"lr": 1.0}, 0, 1)
     assert spool.read("000000100.json") == ReportRecord(100, 10, {"a": 1.0}, None)
     assert spool.read("end.json") == EndRecord("FAIL", "no memory", 30, 100, None, None)
@@ -52,19 +52,19 @@ def test_the_first_record_of_a_step_stays(spool: Spool) -> None:
 
 def test_a_reopened_trial_ends_anew_and_keeps_its_steps(spool: Spool) -> None:
     spool.reopen()  # nothing to take back
-    spool.step(100, 10, {"a": 1.0})
-    spool.end("FAIL", "no memory", 30, 100)
+    spool.write(ReportRecord(100, 10, {"a": 1.0}))
+    spool.write(EndRecord("FAIL", "no memory", 30, 100))
     spool.reopen()
     assert spool.segments() == ["000000100.json"]
-    assert spool.end("COMPLETE", "", 40, 200)
+    assert spool.write(EndRecord("COMPLETE", "", 40, 200))
     end = spool.read("end.json")
     assert isinstance(end, EndRecord)
     assert end.state == "COMPLETE"
 
 
 def test_files_are_json_even_where_numbers_are_not_finite(spool: Spool) -> None:
-    spool.step(1, 10, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.1})
-    spool.end("FAIL", "diverged", 30, 1, BestCheckpoint(1, math.inf, "000000001"))
+    spool.write(ReportRecord(1, 10, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 0.1}))
+    spool.write(EndRecord("FAIL", "diverged", 30, 1, BestCheckpoint(1, math.inf, "000000001")))
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -83,19 +83,19 @@ def test_files_are_json_even_where_numbers_are_not_finite(spool: Spool) -> None:
 @pytest.mark.parametrize("name", ["", "loss%", "a=b", "λ", "x" * 251])
 def test_a_name_that_mlflow_would_refuse_is_refused_at_once(spool: Spool, name: str) -> None:
     with pytest.raises(UserError, match="a metric's name has"):
-        spool.step(1, 10, {name: 1.0})
+        spool.write(ReportRecord(1, 10, {name: 1.0}))
     assert spool.segments() == []
 
 
 @pytest.mark.parametrize("step", [-1, 10**9, 1.5])
 def test_a_step_that_cannot_be_named_is_refused(spool: Spool, step: int) -> None:
     with pytest.raises(UserError, match="a step is an integer"):
-        spool.step(step, 10, {})
+        spool.write(ReportRecord(step, 10, {}))
 
 
 def test_only_ends_that_optuna_knows_are_taken(spool: Spool) -> None:
     with pytest.raises(UserError, match="given 'DONE'"):
-        spool.end("DONE", "", 1, 1)  # type: ignore[arg-type]
+        spool.write(EndRecord("DONE", "", 1, 1))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"critic_updates": 1, "surplus": 2, "metrics": {}}'])
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_segment_says_so(spool: Spool, content: bytes) -> None
 
 def test_importing_it_and_the_tracker_imports_neither_mlflow_nor_ray() -> None:
     code = (
-        "import sys, sweeps.engine.storage.spool, sweeps.engine.tracking.tracker; "
+        "import sys, sweeps.engine.storage.spool, sweeps.engine.tracking.mlflow_recorder; "
         "assert not {'mlflow', 'ray'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -20,7 +20,7 @@ from sweeps.engine.plan.plan import Plan, write_plan
 from sweeps.engine.results.results import open_results
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import FILE, STALE_S
-from sweeps.engine.storage.spool import Spool
+from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.study.study import Study
 from tests.sweeps.processes import MNIST, Surroundings, wait_for
 from wgan_core.data.folder import Folder
@@ -78,13 +78,13 @@ def test_each_trial_of_a_sweep_that_runs(sweep: Sweep, status: Callable[..., Any
     study.claim("b", 1)
     now_ms = round(time.time() * 1000)
     for number in range(3):
-        sweep.spool(number).start(number, {}, 1, now_ms - 100_000)
+        sweep.spool(number).write(StartRecord(number, {}, 1, now_ms - 100_000))
     for step, value in ((10, 2.0), (20, 3.0)):
         study.report("a", {0: (step, value)}, {})
-        sweep.spool(0).step(step, now_ms - 50_000 + step, {OBJECTIVE: value})
+        sweep.spool(0).write(ReportRecord(step, now_ms - 50_000 + step, {OBJECTIVE: value}))
     study.report("a", {1: (10, 1.0)}, {})
-    sweep.spool(1).step(10, now_ms - 40_000, {OBJECTIVE: 1.0})
-    sweep.spool(1).end("FAIL", "not finite", now_ms - 30_000, 10)
+    sweep.spool(1).write(ReportRecord(10, now_ms - 40_000, {OBJECTIVE: 1.0}))
+    sweep.spool(1).write(EndRecord("FAIL", "not finite", now_ms - 30_000, 10))
     study.finish("a", 1, "FAIL", "not finite")
     study.release("b", died=True)
     found = status(sweep.storage)
@@ -107,7 +107,7 @@ def test_the_text(sweep: Sweep, status: Callable[..., Any]) -> None:
     study = sweep.study("s")
     study.claim("a", 2)
     study.report("a", {0: (45, math.nan)}, {})
-    sweep.spool(0).step(45, round(time.time() * 1000) - 7_200_000, {OBJECTIVE: math.nan})
+    sweep.spool(0).write(ReportRecord(45, round(time.time() * 1000) - 7_200_000, {OBJECTIVE: math.nan}))
     study.finish("a", 1, "FAIL", "not finite")
     lines = status(sweep.storage, as_json=False).splitlines()
     assert lines[0] == "sweep: 1 of 4 trials ended, 1 waiting, 2 not begun"
@@ -124,7 +124,7 @@ def test_a_driver_on_another_host_is_known_by_its_lease(sweep: Sweep, status: Ca
     hold(sweep, "s", time.time() - 4)
     # Handed out, and no process has begun with it: its node is yet to come.
     assert status(sweep.storage)["trials"][0]["does"] == "waiting"
-    sweep.spool(0).start(0, {}, 1, round(time.time() * 1000))
+    sweep.spool(0).write(StartRecord(0, {}, 1, round(time.time() * 1000)))
     assert status(sweep.storage)["trials"][0]["does"] == "training"
     assert "driver: process 7 on elsewhere, which renewed its lease" in status(sweep.storage, as_json=False)
 
@@ -201,7 +201,7 @@ def test_the_sweeps_of_a_storage(
     study = sweep.study("s")
     study.claim("a", 2)
     study.report("a", {0: (45, 2.5)}, {})
-    sweep.spool(0).step(45, round(time.time() * 1000) - 7_200_000, {OBJECTIVE: 2.5})
+    sweep.spool(0).write(ReportRecord(45, round(time.time() * 1000) - 7_200_000, {OBJECTIVE: 2.5}))
     study.finish("a", 1, "FAIL", "not finite")
     write_plan(Folder.at(sweep.storage) / "broken", make_plan(name="broken"))
     (sweep.storage / "no-sweep").mkdir()

@@ -28,10 +28,15 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 from safetensors.numpy import load_file, save
 
-from sweeps.engine.storage.spool import BestCheckpoint, Spool
-from sweeps.engine.tracking.note import run_name
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.storage.layout import trial_folder, trial_labels
+from sweeps.engine.storage.spool import BestCheckpoint, EndRecord, ReportRecord, Spool, StartRecord
+from sweeps.engine.tracking import MlflowRecorder, Summary, read_cursor
+from sweeps.engine.tracking.cursor import UploadCursor
+from sweeps.engine.tracking.texts import run_name
+from tests.sweeps.made import made_plan
 from tests.sweeps.mlflow_server import Server
+from wgan_core.config import Structure
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 
@@ -88,10 +93,14 @@ def sweep(tmp_path: Path) -> Folder:
     return Folder.at(tmp_path / "sweep")
 
 
-def tracker(sweep: Folder, name: str, uri: str) -> Tracker:
-    return Tracker(
-        sweep, name, "1d", uri, OBJECTIVE, FLOOR, {"data": "mnist", "trials": 3, "space": {"lr": [1e-5, 1e-2]}}
-    )
+def tracker(sweep: Folder, name: str, uri: str) -> MlflowRecorder:
+    return MlflowRecorder(sweep, planned(name, "1d"), uri)
+
+
+def planned(name: str, sweep_id: str) -> Plan:
+    """A plan of three trials on points, whose pictures are no grids of images."""
+    points, floors = Structure("mlp", (2,)), {OBJECTIVE: FLOOR}
+    return made_plan(name, 3, points, id=sweep_id, objective=OBJECTIVE, floors=floors)
 
 
 def png(seed: int) -> bytes:
@@ -106,7 +115,7 @@ def begin(sweep: Folder, number: int, steps: int = 3, images: bool = True) -> Sp
     trial = sweep / "trials" / str(number)
     spool = Spool(trial)
     params = {"lr": 1.23456789e-4, "lambda_gp": 10.0, "n_critic": 5, "critic": "mlp"}
-    spool.start(number, params, seed=1000 + number, started_ms=T0 + number)
+    spool.write(StartRecord(number, params, seed=1000 + number, started_ms=T0 + number))
     for report in range(steps):
         go_on(sweep, number, report, images)
     return spool
@@ -122,7 +131,7 @@ def go_on(sweep: Folder, number: int, report: int, image: bool = True) -> None:
     if shown:
         (trial / "samples").write(shown, png(updates + number))
     metrics = {"train/wasserstein_estimate": 0.1 * report, OBJECTIVE: objective(number, report)}
-    Spool(trial).step(updates, T0 + 1000 * (report + 1), metrics, shown)
+    Spool(trial).write(ReportRecord(updates, T0 + 1000 * (report + 1), metrics, shown))
 
 
 def export(sweep: Folder, number: int) -> None:
@@ -136,8 +145,14 @@ def three_trials(sweep: Folder) -> None:
     for number, state, reason in ((0, "COMPLETE", "all updates done"), (1, "PRUNED", "halved at 200")):
         spool = begin(sweep, number)
         export(sweep, number)
-        spool.end(state, reason, T0 + 9000, 200, BestCheckpoint(200, objective(number, 2), "000000200"), "model")  # type: ignore[arg-type]
-    begin(sweep, 2).end("FAIL", "RuntimeError: no memory", T0 + 9000, 200)
+        best = BestCheckpoint(200, objective(number, 2), "000000200")
+        spool.write(EndRecord(state, reason, T0 + 9000, 200, best, "model"))  # type: ignore[arg-type]
+    begin(sweep, 2).write(EndRecord("FAIL", "RuntimeError: no memory", T0 + 9000, 200))
+
+
+def cursors(sweep: Folder) -> dict[str, UploadCursor]:
+    """The upload cursors of all trials, by label."""
+    return {label: read_cursor(trial_folder(sweep, label)) for label in trial_labels(sweep)}
 
 
 class Reader:
@@ -198,10 +213,10 @@ def test_three_trials_arrive_and_writing_them_again_changes_nothing(sweep: Folde
     first.open(first_start=True)
     assert first.drain(), first.last_error
     reader = Reader(uri, name)
-    check_runs(reader, first)
+    check_runs(reader, sweep)
     check_images(reader)
-    check_models(reader, first)
-    before = reader.everything()
+    check_models(reader, sweep)
+    before, known = reader.everything(), cursors(sweep)
 
     assert first.drain()
     assert reader.everything() == before
@@ -215,20 +230,20 @@ def test_three_trials_arrive_and_writing_them_again_changes_nothing(sweep: Folde
     forgetful.open(first_start=False)
     assert forgetful.drain(), forgetful.last_error
     assert reader.everything() == before
-    assert forgetful.run_ids() == first.run_ids()
-    assert forgetful.model_uris() == first.model_uris()
+    assert cursors(sweep) == known
 
     summary = {BEST: objective(0, 2), "best.trial": "0"}
     for _ in range(2):
-        assert forgetful.stop("FINISHED", summary) == "complete"
+        assert forgetful.stop("FINISHED", Summary(summary)) == "complete"
     assert forgetful.last_error is None
     check_leaders(reader, before)
     check_parent(reader)
 
 
-def check_runs(reader: Reader, tracked: Tracker) -> None:
+def check_runs(reader: Reader, sweep: Folder) -> None:
     trials, parent = reader.trials(), reader.parent()
-    assert tracked.run_ids() == {str(number): run.info.run_id for number, run in trials.items()}
+    noted = {number: cursor.run_id for number, cursor in cursors(sweep).items()}
+    assert noted == {str(number): run.info.run_id for number, run in trials.items()}
     assert [run.info.status for run in trials.values()] == ["FINISHED", "KILLED", "FAILED"]
     assert [run.data.tags["trial.state"] for run in trials.values()] == ["COMPLETE", "PRUNED", "FAIL"]
     assert trials[2].data.tags["trial.reason"] == "RuntimeError: no memory"
@@ -239,7 +254,7 @@ def check_runs(reader: Reader, tracked: Tracker) -> None:
     assert trials[0].data.tags["best.checkpoint"].endswith("trials/0/checkpoints/000000200")
     assert parent.info.status == "RUNNING"
     assert parent.data.tags["sweep.trials"] == "3"
-    assert json.loads(reader.files(parent)["sweep.json"])["space"] == {"lr": [1e-5, 1e-2]}
+    assert json.loads(reader.files(parent)["sweep.json"])["space"]["ranges"]["lr"]["high"] == 1e-2
     for number, run in trials.items():
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert (run.info.run_name, run.info.start_time, run.info.end_time) == (
@@ -297,12 +312,13 @@ def check_leaders(reader: Reader, before: dict[str, Any]) -> None:
     assert after == before
 
 
-def check_models(reader: Reader, tracked: Tracker) -> None:
-    assert set(tracked.model_uris()) == {"0", "1"}
+def check_models(reader: Reader, sweep: Folder) -> None:
+    uris = {number: cursor.model_uri for number, cursor in cursors(sweep).items()}
+    assert [uri is None for uri in uris.values()] == [False, False, True]
     good = reader.models(f"metrics.`{OBJECTIVE}` < {objective(0, 2) + 0.5}")
     assert [model.tags["trial.number"] for model in good] == ["0"]
     (model,) = good
-    assert tracked.model_uris()["0"] == model.model_uri == f"models:/{model.model_id}"
+    assert uris["0"] == model.model_uri == f"models:/{model.model_id}"
     assert str(model.status) == "READY"
     assert model.tags["best.checkpoint"].endswith("trials/0/checkpoints/000000200")
     assert model.params["lambda_gp"] == "10"
@@ -335,7 +351,7 @@ def test_a_model_downloads_whole(
     assert tracked.drain()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     got = mlflow.artifacts.download_artifacts(
-        tracked.model_uris()[str(number)], dst_path=str(tmp_path), tracking_uri=database
+        str(cursors(sweep)[str(number)].model_uri), dst_path=str(tmp_path), tracking_uri=database
     )
     assert np.array_equal(load_file(Path(got, "generator.safetensors"))["generator.0.weight"], np.full((2, 3), number))
     assert json.loads(Path(got, "generator.json").read_text()) == {"number": number}
@@ -353,11 +369,13 @@ def test_a_server_killed_in_the_middle_gets_everything_when_it_is_back(
     server.kill()
     for report in range(3, 6):  # training goes on
         go_on(sweep, 0, report)
-    Spool(sweep / "trials" / "0").end("COMPLETE", "", T0 + 9000, 500, BestCheckpoint(400, objective(0, 4), "000000400"))
-    begin(sweep, 1).end("PRUNED", "", T0 + 9000, 200)
+    Spool(sweep / "trials" / "0").write(
+        EndRecord("COMPLETE", "", T0 + 9000, 500, BestCheckpoint(400, objective(0, 4), "000000400"))
+    )
+    begin(sweep, 1).write(EndRecord("PRUNED", "", T0 + 9000, 200))
     wait_until(lambda: tracked.last_error is not None)
     server.launch()
-    assert tracked.stop("FINISHED", {}, timeout_s=60) == "complete"
+    assert tracked.stop("FINISHED", timeout_s=60) == "complete"
     reader = Reader(server.uri, name)
     assert reader.parent().data.tags["mlflow.sync"] == "complete"
     run = reader.trials()[0]
@@ -379,18 +397,18 @@ def test_a_server_that_stays_away_makes_the_sweep_partial_and_the_next_start_com
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         away = tracker(sweep, name, f"http://127.0.0.1:{closed.getsockname()[1]}")
-        begin(sweep, 0).end("COMPLETE", "", T0 + 9000, 200)
+        begin(sweep, 0).write(EndRecord("COMPLETE", "", T0 + 9000, 200))
         with pytest.raises(UserError, match=r"must answer within 5 s; http://127.0.0.1:\d+ did not: start it"):
             away.open(first_start=True)
         with caplog.at_level(logging.WARNING):
             away.open(first_start=False)
         assert "the records wait" in caplog.text
         assert not away.drain()
-        assert away.run_ids() == {}
-        assert away.stop("FINISHED", {}, timeout_s=1) == "partial"
+        assert cursors(sweep)["0"].run_id is None
+        assert away.stop("FINISHED", timeout_s=1) == "partial"
     back = tracker(sweep, name, database)
     back.open(first_start=False)
-    assert back.stop("FINISHED", {}) == "complete"
+    assert back.stop("FINISHED") == "complete"
     assert len(Reader(database, name).history(Reader(database, name).trials()[0], OBJECTIVE)) == 3
 
 
@@ -449,7 +467,7 @@ def test_an_uploader_killed_in_the_middle_leaves_nothing_out_and_nothing_twice(
     sweep: Folder, name: str, database: str
 ) -> None:
     for number in range(20):
-        begin(sweep, number, steps=4).end("COMPLETE", "", T0 + 9000, 300)
+        begin(sweep, number, steps=4).write(EndRecord("COMPLETE", "", T0 + 9000, 300))
     code = (
         "import sys; from tests.sweeps.test_tracking import tracker; from wgan_core.data.folder import Folder; "
         "tracker(Folder.at(sys.argv[1]), *sys.argv[2:]).drain()"
@@ -460,7 +478,7 @@ def test_an_uploader_killed_in_the_middle_leaves_nothing_out_and_nothing_twice(
     assert not (sweep / "trials" / "19").exists("mlflow.json")
     tracked = tracker(sweep, name, database)
     tracked.open(first_start=False)
-    assert tracked.stop("FINISHED", {}) == "complete"
+    assert tracked.stop("FINISHED") == "complete"
     reader = Reader(database, name)
     assert sorted(reader.trials()) == list(range(20))
     for number, run in reader.trials().items():
@@ -475,9 +493,9 @@ def test_the_thread_uploads_while_the_trial_goes_on(sweep: Folder, name: str, da
     tracked.open(first_start=True)
     tracked.start()
     begin(sweep, 0, steps=1, images=False)
-    wait_until(lambda: tracked.run_ids())
+    wait_until(lambda: (sweep / "trials" / "0").exists("mlflow.json"))
     go_on(sweep, 0, 1)
-    assert tracked.stop("KILLED", {}) == "complete"
+    assert tracked.stop("KILLED") == "complete"
     reader = Reader(database, name)
     assert len(reader.history(reader.trials()[0], OBJECTIVE)) == 2
     assert reader.parent().info.status == "KILLED"
@@ -486,7 +504,7 @@ def test_the_thread_uploads_while_the_trial_goes_on(sweep: Folder, name: str, da
 
 def test_an_interrupted_sweep_goes_on(sweep: Folder, name: str, database: str) -> None:
     begin(sweep, 0, images=False)
-    assert tracker(sweep, name, database).stop("KILLED", {}) == "complete"
+    assert tracker(sweep, name, database).stop("KILLED") == "complete"
     reader = Reader(database, name)
     assert reader.trials()[0].info.status == "KILLED"
     assert reader.trials()[0].data.tags["trial.state"] == "WAITING"
@@ -499,8 +517,8 @@ def test_an_interrupted_sweep_goes_on(sweep: Folder, name: str, database: str) -
     assert on.drain()
     assert reader.trials()[0].info.status == "RUNNING"
     assert reader.trials()[0].data.tags["trial.state"] == "RUNNING"
-    Spool(sweep / "trials" / "0").end("COMPLETE", "", T0 + 9000, 300)
-    assert on.stop("FINISHED", {}) == "complete"
+    Spool(sweep / "trials" / "0").write(EndRecord("COMPLETE", "", T0 + 9000, 300))
+    assert on.stop("FINISHED") == "complete"
     assert reader.trials()[0].info.status == "FINISHED"
     assert [value for _, _, value in reader.history(reader.trials()[0], BEST)] == [10.0, 10.0, 8.0, 8.0]
 
@@ -510,7 +528,9 @@ def test_a_failed_trial_that_runs_again_ends_anew(sweep: Folder, name: str, data
     """Whether or not the uploader looked between the two ends."""
     spool = begin(sweep, 0)
     export(sweep, 0)
-    spool.end("FAIL", "node lost", T0 + 9000, 200, BestCheckpoint(200, objective(0, 2), "000000200"), "model")
+    spool.write(
+        EndRecord("FAIL", "node lost", T0 + 9000, 200, BestCheckpoint(200, objective(0, 2), "000000200"), "model")
+    )
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     (old,) = Reader(database, name).models()
@@ -520,8 +540,8 @@ def test_a_failed_trial_that_runs_again_ends_anew(sweep: Folder, name: str, data
         assert Reader(database, name).trials()[0].info.status == "RUNNING"
     go_on(sweep, 0, 3)
     go_on(sweep, 0, 4)
-    spool.end("COMPLETE", "", T0 + 20_000, 400, BestCheckpoint(400, objective(0, 4), "000000400"), "model")
-    assert tracked.stop("FINISHED", {}) == "complete"
+    spool.write(EndRecord("COMPLETE", "", T0 + 20_000, 400, BestCheckpoint(400, objective(0, 4), "000000400"), "model"))
+    assert tracked.stop("FINISHED") == "complete"
     reader = Reader(database, name)
     (run,) = reader.trials().values()
     assert (run.info.status, run.info.end_time) == ("FINISHED", T0 + 20_000)
@@ -535,9 +555,9 @@ def test_a_failed_trial_that_runs_again_ends_anew(sweep: Folder, name: str, data
 
 def test_a_trial_lost_before_it_began_is_recorded_as_failed(sweep: Folder, name: str, database: str) -> None:
     spool = Spool(sweep / "trials" / "0")
-    spool.end("FAIL", "node lost", T0 + 9000, 0)
+    spool.write(EndRecord("FAIL", "node lost", T0 + 9000, 0))
     tracked = tracker(sweep, name, database)
-    assert tracked.stop("FINISHED", {}) == "complete"
+    assert tracked.stop("FINISHED") == "complete"
     reader = Reader(database, name)
     run = reader.trials()[0]
     assert (run.info.status, run.data.tags["trial.reason"], run.data.params) == ("FAILED", "node lost", {})
@@ -549,7 +569,7 @@ def test_a_trial_lost_before_it_began_is_recorded_as_failed(sweep: Folder, name:
 
 
 def test_a_run_left_running_is_ended_when_the_sweep_goes_on(sweep: Folder, name: str, database: str) -> None:
-    begin(sweep, 0, images=False).end("PRUNED", "", T0 + 9000, 200)
+    begin(sweep, 0, images=False).write(EndRecord("PRUNED", "", T0 + 9000, 200))
     assert tracker(sweep, name, database).drain()
     reader = Reader(database, name)
     reader.client.update_run(reader.trials()[0].info.run_id, status="RUNNING")
@@ -558,25 +578,31 @@ def test_a_run_left_running_is_ended_when_the_sweep_goes_on(sweep: Folder, name:
 
 
 def test_another_store_gets_everything_anew(sweep: Folder, name: str, database: str, tmp_path: Path) -> None:
-    begin(sweep, 0, images=False).end("COMPLETE", "", T0 + 9000, 200)
-    assert tracker(sweep, name, database).stop("FINISHED", {}) == "complete"
+    begin(sweep, 0, images=False).write(EndRecord("COMPLETE", "", T0 + 9000, 200))
+    assert tracker(sweep, name, database).stop("FINISHED") == "complete"
     shutil.copy(database.removeprefix("sqlite:///"), tmp_path / "other.db")
     other = f"sqlite:///{tmp_path}/other.db"
     client = MlflowClient(tracking_uri=other, registry_uri=other)
     client.rename_experiment(Reader(other, name).experiment.experiment_id, "taken-away")
-    assert tracker(sweep, name, other).stop("FINISHED", {}) == "complete"
+    assert tracker(sweep, name, other).stop("FINISHED") == "complete"
     assert len(Reader(other, name).history(Reader(other, name).trials()[0], OBJECTIVE)) == 3
     assert Reader(other, name).experiment.artifact_location == (tmp_path / "mlartifacts" / name).as_uri()
 
 
 def test_values_that_are_not_finite_are_left_out_and_said_so(sweep: Folder, name: str, database: str) -> None:
     spool = begin(sweep, 0, steps=1, images=False)
-    spool.step(100, T0 + 2000, {OBJECTIVE: math.nan, "train/gradient_norm": math.nan, "train/critic_loss": math.inf})
-    spool.step(200, T0 + 3000, {OBJECTIVE: math.inf, "train/gradient_norm": math.nan, "train/critic_loss": 1.0})
-    spool.end("FAIL", "diverged " * 2000, T0 + 9000, 200)  # longer than a tag may be
-    assert tracker(sweep, name, database).stop("FINISHED", {}) == "complete"
+    spool.write(
+        ReportRecord(
+            100, T0 + 2000, {OBJECTIVE: math.nan, "train/gradient_norm": math.nan, "train/critic_loss": math.inf}
+        )
+    )
+    spool.write(
+        ReportRecord(200, T0 + 3000, {OBJECTIVE: math.inf, "train/gradient_norm": math.nan, "train/critic_loss": 1.0})
+    )
+    spool.write(EndRecord("FAIL", "diverged " * 2000, T0 + 9000, 200))  # longer than a tag may be
+    assert tracker(sweep, name, database).stop("FINISHED") == "complete"
     (sweep / "trials" / "0").delete("mlflow.json")
-    assert tracker(sweep, name, database).stop("FINISHED", {}) == "complete"
+    assert tracker(sweep, name, database).stop("FINISHED") == "complete"
     reader = Reader(database, name)
     run = reader.trials()[0]
     assert run.data.metrics[OBJECTIVE] == objective(0, 0)
@@ -589,9 +615,9 @@ def test_values_that_are_not_finite_are_left_out_and_said_so(sweep: Folder, name
 def test_more_points_than_a_request_takes_all_arrive(sweep: Folder, name: str, database: str) -> None:
     spool = begin(sweep, 0, steps=0)
     for n in range(450):
-        spool.step(n, T0 + n, {f"train/{key}": float(n) for key in "abcdef"})
+        spool.write(ReportRecord(n, T0 + n, {f"train/{key}": float(n) for key in "abcdef"}))
     tracked = tracker(sweep, name, database)
-    assert tracked.stop("FINISHED", {}) == "complete"
+    assert tracked.stop("FINISHED") == "complete"
     reader = Reader(database, name)
     assert reader.history(reader.trials()[0], "train/f") == [(n, T0 + n, float(n)) for n in range(450)]
 
@@ -603,9 +629,9 @@ def test_an_image_that_cannot_be_had_is_partial_and_the_rest_arrives(
     spool = begin(sweep, 0)
     if content is not None:
         (sweep / "trials" / "0" / "samples").write("000000300.png", content)
-    spool.step(300, T0 + 4000, {OBJECTIVE: 1.0}, "000000300.png")
-    spool.end("COMPLETE", "", T0 + 9000, 300, BestCheckpoint(300, 1.0, "000000300"), "model")
-    assert tracker(sweep, name, database).stop("FINISHED", {}) == "partial"
+    spool.write(ReportRecord(300, T0 + 4000, {OBJECTIVE: 1.0}, "000000300.png"))
+    spool.write(EndRecord("COMPLETE", "", T0 + 9000, 300, BestCheckpoint(300, 1.0, "000000300"), "model"))
+    assert tracker(sweep, name, database).stop("FINISHED") == "partial"
     reader = Reader(database, name)
     reason = reader.parent().data.tags["mlflow.sync.reason"]
     assert reason == "trial 0: files not there or not whole: model/, samples/000000300.png"
@@ -616,12 +642,12 @@ def test_an_image_that_cannot_be_had_is_partial_and_the_rest_arrives(
 def test_points_lost_in_mlflow_are_noticed(sweep: Folder, name: str, database: str) -> None:
     import sqlite3
 
-    begin(sweep, 0, images=False).end("COMPLETE", "", T0 + 9000, 200)
+    begin(sweep, 0, images=False).write(EndRecord("COMPLETE", "", T0 + 9000, 200))
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
-        connection.execute("DELETE FROM metrics WHERE run_uuid = ? AND step = 100", [tracked.run_ids()["0"]])
-    assert tracked.stop("FINISHED", {}) == "partial"
+        connection.execute("DELETE FROM metrics WHERE run_uuid = ? AND step = 100", [cursors(sweep)["0"].run_id])
+    assert tracked.stop("FINISHED") == "partial"
     assert re.search(r"trial 0: 2 points of .*, not 3", tracked.last_error or "")
 
 
@@ -630,22 +656,22 @@ def test_a_run_deleted_by_hand_does_not_hold_up_the_others(sweep: Folder, name: 
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     reader = Reader(database, name)
-    reader.client.delete_run(tracked.run_ids()["0"])
+    reader.client.delete_run(cursors(sweep)["0"].run_id)
     go_on(sweep, 0, 3, image=False)
-    begin(sweep, 1, images=False).end("COMPLETE", "", T0 + 9000, 200)
+    begin(sweep, 1, images=False).write(EndRecord("COMPLETE", "", T0 + 9000, 200))
     assert not tracked.drain()
     assert (tracked.last_error or "").startswith("trial 0: ")
-    assert tracked.stop("FINISHED", {}) == "partial"
+    assert tracked.stop("FINISHED") == "partial"
     assert list(reader.trials()) == [1]
     assert reader.parent().info.status == "FINISHED"
 
 
 def test_images_are_named_as_mlflow_names_its_own(sweep: Folder, name: str, database: str) -> None:
-    begin(sweep, 0, steps=1).end("COMPLETE", "", T0 + 9000, 0)
+    begin(sweep, 0, steps=1).write(EndRecord("COMPLETE", "", T0 + 9000, 0))
     tracked = tracker(sweep, name, database)
     assert tracked.drain()
     client = Reader(database, name).client
-    ours = tracked.run_ids()["0"]
+    ours = cursors(sweep)["0"].run_id
     theirs = client.create_run(Reader(database, name).experiment.experiment_id).info.run_id
     with Image.open(io.BytesIO(png(0))) as image:
         client.log_image(theirs, image, key="samples", step=0, timestamp=T0 + 1000, synchronous=True)
@@ -681,29 +707,30 @@ def test_links_and_commands(sweep: Folder, name: str, database: str) -> None:
         "tags.`sweep.id`='1d' AND tags.`sweep.role`='trial'",
         f"metrics.`{BEST}`",
     )
-    local.stop("FINISHED", {})
+    local.stop("FINISHED")
     assert tracker(sweep, name, "https://me:secret@host/mlflow/").ui_command() == "https://me:***@host/mlflow/"
 
 
 def test_published_files_are_artifacts_of_the_sweeps_run_and_linked(sweep: Folder, name: str, database: str) -> None:
     """Before the sweep's end as after it; its description says how sure the winner is, too."""
-    begin(sweep, 0).end("COMPLETE", "", T0 + 9000, 200, BestCheckpoint(200, objective(0, 2), "000000200"))
+    begin(sweep, 0).write(EndRecord("COMPLETE", "", T0 + 9000, 200, BestCheckpoint(200, objective(0, 2), "000000200")))
     tracked = tracker(sweep, name, database)
     tracked.open(first_start=True)
     (sweep / "report").write("sweep.html", b"<p>report</p>")
     (sweep / "report").write("best.json", b"{}")
     tracked.publish(sweep / "report", ["sweep.html"])
-    summary = {BEST: objective(0, 2), "best.trial": "0", "best.checkpoint": "the/checkpoint"}
-    assert tracked.stop("FINISHED", summary, confirmed="with two more seeds: 8.1 to 8.3") == "complete"
-    tracked.publish(sweep / "report", ["best.json"], to="settings")
+    values = {BEST: objective(0, 2), "best.trial": "0", "best.checkpoint": "the/checkpoint"}
+    summary = Summary(values, confirmed="with two more seeds: 8.1 to 8.3")
+    assert tracked.stop("FINISHED", summary) == "complete"
+    tracked.publish(sweep / "report", ["best.json"])
     reader = Reader(database, name)
     parent = reader.parent()
     files = reader.files(parent)
-    assert (files["report/sweep.html"], files["settings/best.json"]) == (b"<p>report</p>", b"{}")
+    assert (files["report/sweep.html"], files["report/best.json"]) == (b"<p>report</p>", b"{}")
     assert parent.info.status == "FINISHED"
     said = parent.data.tags["mlflow.note.content"]
     page = f"#/experiments/{reader.experiment.experiment_id}/runs/{parent.info.run_id}/artifacts"
-    for path in ("report/sweep.html", "settings/best.json"):
+    for path in ("report/sweep.html", "report/best.json"):
         assert f'<a href="{page}/{path}?workflowType=machine_learning">{path}</a>' in said
     assert "real data<br>with two more seeds: 8.1 to 8.3<br>" in said
     assert "`the/checkpoint`" in said
@@ -726,7 +753,7 @@ def test_what_cannot_be_published_is_warned_of(
 def test_where_the_view_cannot_be_set_the_link_filters_and_sorts_by_itself(
     sweep: Folder, name: str, database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    begin(sweep, 0, images=False).end("COMPLETE", "", T0 + 9000, 200)
+    begin(sweep, 0, images=False).write(EndRecord("COMPLETE", "", T0 + 9000, 200))
     tracked = tracker(sweep, name, database)
 
     def refuse(*_: object) -> None:
@@ -734,7 +761,7 @@ def test_where_the_view_cannot_be_set_the_link_filters_and_sorts_by_itself(
 
     monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
     with caplog.at_level(logging.WARNING):
-        assert tracked.stop("FINISHED", {}) == "complete"
+        assert tracked.stop("FINISHED") == "complete"
     assert "page of the trials is not prepared" in caplog.text
     page = (
         f"#/experiments/{Reader(database, name).experiment.experiment_id}/runs"
@@ -768,11 +795,11 @@ def test_two_sweeps_of_one_name_do_not_mix(tmp_path: Path, name: str, database: 
     """As when two people share a server, or one deletes a sweep's folder and starts afresh."""
     for sweep_id in ("first", "second"):
         folder = Folder.at(tmp_path / sweep_id)
-        Spool(folder / "trials" / "0").start(0, {"lr": 0.1 if sweep_id == "first" else 0.2}, 0, 1)
-        own = Tracker(folder, name, sweep_id, database, OBJECTIVE, FLOOR, {})
+        Spool(folder / "trials" / "0").write(StartRecord(0, {"lr": 0.1 if sweep_id == "first" else 0.2}, 0, 1))
+        own = MlflowRecorder(folder, planned(name, sweep_id), database)
         own.open(first_start=True)
         assert own.drain()
-        assert own.stop("FINISHED", {}) == "complete"
+        assert own.stop("FINISHED") == "complete"
     client = MlflowClient(tracking_uri=database, registry_uri=database)
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None

@@ -40,7 +40,7 @@ def test_reports_are_chosen_evenly_with_the_first_and_the_last(count: int, expec
 def test_a_row_of_a_film_is_the_first_row_of_a_grid() -> None:
     """Twice as large, so that a digit can be made out; the rows in the order of training."""
     kept = pictures(DIGITS, [100, 300, 200])
-    shown = pixels(film(kept, tiles({"structure": DIGITS.as_json()})))
+    shown = pixels(film(kept, tiles(DIGITS)))
     width, height = SAMPLES * (28 + GAP) - GAP, 28
     assert shown.shape[0] == 3 * 2 * height + 2 * GAP
     for row, step in enumerate((100, 200, 300)):
@@ -54,7 +54,7 @@ def test_a_row_of_a_film_is_the_first_row_of_a_grid() -> None:
 
 def test_where_a_row_of_a_grid_is_a_class_each_class_is_in_the_film_once() -> None:
     structure = Structure("mlp", (1, 28, 28), classes=10)
-    grid = tiles({"structure": structure.as_json()})
+    grid = tiles(structure)
     assert grid == Tiles(28, 28, by_class=True)
     kept = pictures(structure, [100])
     shown = pixels(film(kept, grid))[::2, -2 * (SAMPLES * (28 + GAP) - GAP) :: 2]
@@ -68,7 +68,7 @@ def test_where_a_row_of_a_grid_is_a_class_each_class_is_in_the_film_once() -> No
 def test_other_pictures_stand_small_side_by_side(kind: str) -> None:
     """Four of them in two rows."""
     structure = OTHERS[kind]
-    assert tiles({"structure": structure.as_json()}) is None
+    assert tiles(structure) is None
     kept = pictures(structure, [100, 200, 300, 400])
     shown = pixels(film(kept, None))
     assert max(shown.shape) <= 2 * (160 + GAP) + 2 * 14
@@ -77,8 +77,7 @@ def test_other_pictures_stand_small_side_by_side(kind: str) -> None:
 
 
 def test_what_is_no_image_is_left_out() -> None:
-    grid = tiles({"structure": DIGITS.as_json()})
+    grid = tiles(DIGITS)
     kept = pictures(DIGITS, [100])
     assert film({**kept, 200: kept[100][:80], 300: b""}, grid) == film(kept, grid)
     assert film({200: b"none"}, grid) is None
-    assert tiles({"data": "mnist"}) is None

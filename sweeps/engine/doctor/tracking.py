@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from sweeps.engine.doctor.check import Check, failed, ok, refused, warning
 from sweeps.engine.plan.sqlite_file import check_database
-from sweeps.engine.plan.uri import ANSWER_S, database, is_http, make_room, own_tracking_uri, shown
-from sweeps.engine.tracking.store import ServerUnreachable, connect
+from sweeps.engine.plan.uri import ANSWER_S, NOT_RECORDED, database, is_http, make_room, own_tracking_uri, shown
+from sweeps.engine.tracking import ServerUnreachable, connect, credentials_sent
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line, without_secrets
 
@@ -23,6 +23,8 @@ _VERSION_BYTES = 100  # Longer than any version. A server can send an answer of 
 
 def check_tracking(uri: str | None, storage: Folder) -> list[Check]:
     """Check the MLflow store at a URI. None stands for the database file in the storage."""
+    if uri == NOT_RECORDED:
+        return ok("tracking", f"{NOT_RECORDED}: sweeps are not recorded in MLflow")
     try:
         uri = uri or own_tracking_uri(storage)
         file = database(uri)
@@ -57,7 +59,7 @@ def _server(uri: str) -> list[Check]:
             raise
         if "Invalid Host header" in str(error.__cause__):
             return failed("tracking", f"{shown(uri)} knows itself by another name", "give the server --allowed-hosts")
-        return failed("tracking", f"{shown(uri)} refuses {_credentials()}", REMEDY)
+        return failed("tracking", f"{shown(uri)} refuses {credentials_sent()}", REMEDY)
     except UserError:
         raise
     except Exception as error:  # MLflow, database drivers and requests have errors of their own.
@@ -71,21 +73,7 @@ REMEDY = (
 )
 
 
-def _credentials() -> str:
-    """Return whose credentials MLflow's client sends, and where it found them, without the secrets."""
-    from mlflow.utils.credentials import read_mlflow_creds
-
-    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return "the token of MLFLOW_TRACKING_TOKEN"
-    found = read_mlflow_creds()
-    if not found.username:
-        return "a client without user and password"
-    place = "MLFLOW_TRACKING_USERNAME" if os.environ.get("MLFLOW_TRACKING_USERNAME") else "~/.mlflow/credentials"
-    return f"user {found.username!r} of {place}" + ("" if found.password else ", without a password")
-
-
 def _version(uri: str) -> list[Check]:
-    import mlflow
     import requests
     import urllib3
 
@@ -94,7 +82,7 @@ def _version(uri: str) -> list[Check]:
             there = answer.raw.read(_VERSION_BYTES).decode("ascii", "replace").strip()
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
         there = ""
-    here = mlflow.__version__
+    here = importlib.metadata.version("mlflow")
     if not there[:1].isdecimal():  # A proxy that asks for a password answered instead.
         return ok("tracking", f"{shown(uri)} lets us in; its version is not told")
     if there.split(".")[:2] == here.split(".")[:2]:

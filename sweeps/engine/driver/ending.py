@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from sweeps.engine.results.confirmation import confirmed_line, confirmed_metrics
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results
-from sweeps.engine.tracking.note import best_key
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import Recorder, Summary, Sync, best_key
 
 
-def record_end(
-    tracker: Tracker, results: Results, done: bool, last: Callable[[], object] = lambda: None
-) -> Literal["complete", "partial"]:
-    """Upload the remaining records to MLflow and end the sweep's MLflow run.
+def record_end(recorder: Recorder, results: Results, done: bool, last: Callable[[], object] = lambda: None) -> Sync:
+    """Bring the remaining records and the results into the sweep's record, and end it.
 
     Args:
-        tracker: Uploader of the sweep's records.
+        recorder: Recorder of the sweep.
         results: Results of the sweep, with its confirmation if it has one.
-        done: True ends the run as FINISHED. False ends it as KILLED, because the sweep was stopped early.
-        last: Callback after the upload of all trials and before the end of the run.
+        done: True ends the record as FINISHED. False ends it as KILLED, because the sweep was stopped early.
+        last: Callback after the records of all trials and before the end.
 
     Returns:
-        "complete", or "partial" if MLflow did not take everything within the timeout of `Tracker.stop`.
+        "complete", or "partial" if not everything was taken within the timeout of `Recorder.stop`.
     """
-    best, summary = results.best_so_far, dict[str, str | float]()
+    best, values = results.best_so_far, dict[str, str | float]()
     if best is not None:
-        summary = {
+        values = {
             best_key(results.plan.objective): best.value,
             "best.trial": best.label,
             "best.checkpoint": str(checkpoint_of(results.folder, best)),
         }
-    metrics, line = confirmed_metrics(results.confirmation), confirmed_line(results.confirmation)
-    return tracker.stop("FINISHED" if done else "KILLED", summary, metrics, confirmed=line, last=last)
+    summary = Summary(values, confirmed_metrics(results.confirmation), confirmed_line(results.confirmation))
+    return recorder.stop("FINISHED" if done else "KILLED", summary, last=last)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from sweeps.engine.results.results import Results
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import Recorder
 from wgan_core.errors import one_line
 
 _log = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ class Refresher:
     If a report cannot be written, the thread logs a warning. The sweep goes on.
     """
 
-    def __init__(self, read: Callable[[], Results], tracker: Tracker) -> None:
-        """Take `read`, which returns the current results, and the tracker that uploads each new report to MLflow."""
-        self._read, self._tracker = read, tracker
+    def __init__(self, read: Callable[[], Results], recorder: Recorder) -> None:
+        """Take `read`, which returns the current results, and the recorder that gets each new report."""
+        self._read, self._recorder = read, recorder
         # Label, state and step of every trial in the last report.
         self._written: list[tuple[str, str, int]] = []
         self._stopping = threading.Event()
@@ -55,7 +55,7 @@ class Refresher:
             standing = [(row.label, row.state, row.step) for row in results.all_rows]
             if standing != self._written or self._stopping.is_set():
                 folder = write_report(results)
-                self._tracker.publish(folder, [name for name in FILES if folder.exists(name)])
+                self._recorder.publish(folder, [name for name in FILES if folder.exists(name)])
                 self._written = standing
         except Exception as error:
             _log.warning("the sweep's report is not up to date: %s", one_line(error))

@@ -31,7 +31,7 @@ from sweeps.engine.plan.plan import (
     write_plan,
 )
 from sweeps.engine.plan.space import Space, check_space
-from sweeps.engine.plan.uri import make_room, own_tracking_uri
+from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
 from sweeps.engine.storage.layout import sweep_folder
@@ -39,7 +39,7 @@ from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row, best_row
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
-from sweeps.engine.tracking.tracker import Tracker
+from sweeps.engine.tracking import MlflowRecorder, NoRecorder, Recorder
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.choices import TF32
 from wgan_core.config import Structure
@@ -74,8 +74,8 @@ def run(
         first = read_plan(folder) is None
         plan = settle(folder, asked)
         url = study_url(folder, options.study_storage)
-        tracker = _tracker(options, folder, plan, first)
-        opened = beside.submit(tracker.open, first_start=first)
+        recorder = _recorder(options, folder, plan, first)
+        opened = beside.submit(recorder.open, first_start=first)
         try:
             address = running_cluster(reporter.say)
             stack.enter_context(joined(address, reporter.say))
@@ -96,12 +96,12 @@ def run(
                 job = replace(job, lanes=lanes)
             search = Training(job, url, session, dataset.train, evaluator, reporter).begin(plan)
             opened.result()
-            write_plan(folder, plan, _started(options, job, tracker))
+            write_plan(folder, plan, _started(options, job, recorder))
         except (UserError, KeyboardInterrupt) as error:
             if opened.exception() is None:
-                tracker.stop("FAILED" if isinstance(error, UserError) else "KILLED", {})
+                recorder.stop("FAILED" if isinstance(error, UserError) else "KILLED")
             raise
-        results, done = _run(options, search, tracker, test)
+        results, done = _run(options, search, recorder, test)
     if not done:  # Tune does not raise at the first Ctrl-C: it stops and returns
         raise KeyboardInterrupt
     if results.best_so_far is None:
@@ -109,27 +109,28 @@ def run(
     return results
 
 
-def _run(options: Options, search: Stage, tracker: Tracker, test: Evaluator | None) -> tuple[Results, bool]:
+def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | None) -> tuple[Results, bool]:
     """Train until all trials end or the user stops the sweep. Return the results, and whether all trials have ended."""
     training, began = search.training, time.monotonic()
     confirming: Stage | None = None
-    report = Refresher(lambda: open_results(options.storage, search.plan.name, training.study_url), tracker)
-    tracker.start()
+    report = Refresher(lambda: open_results(options.storage, search.plan.name, training.study_url), recorder)
+    recorder.start()
     try:
         with report:
             search.train()
             rows, done = search.standing()
             if done and test is not None and best_row(rows) is not None:
-                confirming = _begin_confirmation(options, search, rows, test, tracker)
+                confirming = _begin_confirmation(options, search, rows, test, recorder)
                 confirming.train(test)
     finally:
         results, done = _standing(search, confirming)
-        training.reporter.say("writing the last records to MLflow, at most a minute, and the report")
-        if record_end(tracker, results, done, report.write) == "partial":
-            why = f"MLflow has not everything yet: {tracker.last_error}"
+        last = "" if recorder.shown_uri == NOT_RECORDED else "the last records to MLflow, at most a minute, and "
+        training.reporter.say(f"writing {last}the report")
+        if record_end(recorder, results, done, report.write) == "partial":
+            why = f"MLflow has not everything yet: {recorder.last_error}"
             training.reporter.say(f"{why}; the same command again brings the rest")
     seconds = time.monotonic() - began
-    training.reporter.finished(Ending(results, seconds, done, tracker.ui_command(), tracker.link()))
+    training.reporter.finished(Ending(results, seconds, done, recorder.ui_command(), recorder.link()))
     return results, done
 
 
@@ -144,13 +145,13 @@ def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool]:
     return Results(search.job.folder, search.plan, rows, confirmation), done
 
 
-def _begin_confirmation(options: Options, search: Stage, rows: list[Row], test: Evaluator, tracker: Tracker) -> Stage:
+def _begin_confirmation(options: Options, search: Stage, rows: list[Row], test: Evaluator, recorder: Recorder) -> Stage:
     assert options.confirm is not None
     folder = search.job.folder
     found = read_plan(folder, CONFIRM_FILE)
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
     stage = search.training.begin(plan)  # create the study first: the plan file promises that it exists
-    write_plan(folder, plan, _started(options, search.job, tracker))
+    write_plan(folder, plan, _started(options, search.job, recorder))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
     search.training.reporter.say(
         f"confirming trials {leaders} with fresh seeds: {plan.trials} trials, to be scored on the test split"
@@ -158,8 +159,8 @@ def _begin_confirmation(options: Options, search: Stage, rows: list[Row], test: 
     return stage
 
 
-def _started(options: Options, job: Job, tracker: Tracker) -> SweepStart:
-    return SweepStart(options.script, options.arguments, tracker.shown_uri, job.lanes)
+def _started(options: Options, job: Job, recorder: Recorder) -> SweepStart:
+    return SweepStart(options.script, options.arguments, recorder.shown_uri, job.lanes)
 
 
 def _ask(
@@ -218,11 +219,13 @@ def _leased(folder: Folder) -> Iterator[str]:
         lease.release()
 
 
-def _tracker(options: Options, folder: Folder, plan: Plan, first: bool) -> Tracker:
+def _recorder(options: Options, folder: Folder, plan: Plan, first: bool) -> Recorder:
     uri = options.tracking_uri or own_tracking_uri(Folder.at(options.storage))
+    if uri == NOT_RECORDED:
+        return NoRecorder()
     try:
         make_room(uri)
     except OSError as error:
         if first:  # a continued sweep may go on: the spools hold the records until MLflow takes them
             raise UserError(f"{error}: check --tracking-uri") from error
-    return Tracker(folder, plan.name, plan.id, uri, plan.objective, plan.floor, plan.as_json())
+    return MlflowRecorder(folder, plan, uri)

@@ -106,7 +106,8 @@ def add_tracking_uri(parser: argparse._ActionsContainer) -> None:
     """Add `--tracking-uri`. `tracking_uri_given` replaces None by its default."""
     parser.add_argument(
         "--tracking-uri",
-        help="MLflow server or store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the storage folder)",
+        help="MLflow server or store; none: do not record in MLflow (default: $MLFLOW_TRACKING_URI, else mlflow.db in "
+        "the storage folder)",
     )
 
 

@@ -13,6 +13,9 @@ from wgan_core.errors import UserError, quoted, shortened, without_secrets
 
 MLFLOW_FILE = "mlflow.db"
 
+NOT_RECORDED = "none"
+"""Tracking URI of a sweep that is not recorded in MLflow."""
+
 ANSWER_S = 5.0
 """Longest wait for a server's first answer, in seconds."""
 

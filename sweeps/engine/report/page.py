@@ -17,6 +17,7 @@ from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.style import STATES
 from sweeps.engine.plan.arguments import storage_of
 from sweeps.engine.plan.plan import on_test_split
+from sweeps.engine.plan.uri import NOT_RECORDED
 from sweeps.engine.report.captions import charts_of
 from sweeps.engine.report.findings import findings
 from sweeps.engine.report.pictures import picture
@@ -103,6 +104,7 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         plotly=Markup(get_plotlyjs()),
         ranks=ranks(facts),
         failed=[row for row in results.all_rows if row.state == "FAIL"],
+        is_recorded=described.get("tracking_uri") != NOT_RECORDED,
         uploads=uploads,
         incomplete=[each for each in uploads.values() if not each.is_whole],
         records=_records(list(uploads.values())),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.storage.history import History
 from sweeps.engine.storage.layout import trial_folder
-from sweeps.engine.tracking.note import read_cursor
+from sweeps.engine.tracking import read_cursor
 from wgan_core.data.folder import Folder
 from wgan_core.errors import one_line
 

@@ -11,12 +11,12 @@ from typing import Any
 from sweeps.engine.plan.arguments import storage_of, study_storage_of, tracking_uri_given
 from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
-from sweeps.engine.plan.uri import MLFLOW_FILE, database, own_tracking_uri, sqlite_uri
+from sweeps.engine.plan.uri import MLFLOW_FILE, NOT_RECORDED, database, own_tracking_uri, sqlite_uri
 from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.study.rows import Row, best_row, read_rows
-from sweeps.engine.tracking.note import read_cursor
+from sweeps.engine.tracking import read_cursor
 from wgan_core.data.folder import Folder
 from wgan_core.errors import HIDDEN, UserError, one_line, shortened
 
@@ -176,7 +176,7 @@ def study_url(folder: Folder, given: str | None) -> str:
 
 
 def tracking_uri_of(folder: Folder, given: str | None) -> str:
-    """Return the MLflow address of the sweep in this folder.
+    """Return the MLflow address of the sweep in this folder, or `NOT_RECORDED`.
 
     It is the given address, else `$MLFLOW_TRACKING_URI`, else mlflow.db in the storage folder. The function never
     follows an address that is written in the folder. The author of the folder chose that address, and its server would
@@ -189,6 +189,8 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     if asked:
         return asked
     noted = read_started(folder).tracking_uri
+    if noted == NOT_RECORDED:
+        return noted
     file = database(noted)
     if noted and (file is None or file.name != MLFLOW_FILE):
         address = "the address with its password" if HIDDEN in noted else shlex.quote(noted)

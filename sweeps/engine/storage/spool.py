@@ -58,7 +58,7 @@ class ReportRecord:
     critic_updates: int
     timestamp_ms: int
     metrics: dict[str, float]
-    image: str | None
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,14 @@ class EndRecord:
     reason: str
     ended_ms: int
     critic_updates: int
-    best: BestCheckpoint | None
-    model_dir: str | None
+    best: BestCheckpoint | None = None
+    model_dir: str | None = None
     test: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> str:
+        """The id that tells this end of a trial from its other ends."""
+        return f"{self.state} {self.ended_ms}"
 
 
 Segment: TypeAlias = StartRecord | ReportRecord | EndRecord
@@ -107,52 +112,25 @@ class Spool:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder / "spool"
 
-    def start(self, trial: int, params: Mapping[str, Param], seed: int, started_ms: int, machine: str = "") -> bool:
-        """Write the start record. Return False, and change nothing, if it exists."""
-        return self._write_once(START_NAME, StartRecord(trial, dict(params), seed, started_ms, machine))
+    def write(self, segment: Segment) -> bool:
+        """Write a record. Return False, and change nothing, if there is one of its name; for an end, see `reopen`.
 
-    def step(
-        self, critic_updates: int, timestamp_ms: int, metrics: Mapping[str, float], image: str | None = None
-    ) -> bool:
-        """Write the record of a report step. Return False, and change nothing, if it exists.
-
-        Write the PNG before, because a reader may open it at once.
+        Write the files that the record names before, because a reader may open them at once.
 
         Raises:
-            UserError: The step is not an integer of at most nine digits. Or MLflow would refuse the name of a metric,
-                and with it all metrics of the step.
+            UserError: The trial's state is unknown, or the step is not an integer of at most nine digits. Or MLflow
+                would refuse the name of a metric, and with it all metrics of the step.
         """
-        if not isinstance(critic_updates, int) or not 0 <= critic_updates <= _MAX_UPDATES:
-            raise UserError(
-                f"a step is an integer from 0 to {_MAX_UPDATES}; given {critic_updates!r}: count critic updates"
-            )
-        for name in metrics:
-            if not _METRIC_NAME.fullmatch(name):
-                raise UserError(
-                    f"a metric's name has 1 to 250 letters, digits, spaces and _ - . : /; given {name!r}: rename it"
-                )
-        values = {name: float(value) for name, value in metrics.items()}
-        return self._write_once(step_name(critic_updates), ReportRecord(critic_updates, timestamp_ms, values, image))
-
-    def end(
-        self,
-        state: TrialState,
-        reason: str,
-        ended_ms: int,
-        critic_updates: int,
-        best: BestCheckpoint | None = None,
-        model_dir: str | None = None,
-        test: Mapping[str, float] | None = None,
-    ) -> bool:
-        """Write the end record. Return False, and change nothing, if it exists; see `reopen`.
-
-        See `EndRecord` for the arguments. Write the model's files before. Raises `UserError` for an unknown state.
-        """
-        if state not in _STATES:
-            raise UserError(f"a trial ends as one of {', '.join(_STATES)}; given {state!r}: give one of these")
-        return self._write_once(
-            END_NAME, EndRecord(state, reason, ended_ms, critic_updates, best, model_dir, dict(test or {}))
-        )
+        name = START_NAME if isinstance(segment, StartRecord) else END_NAME
+        if isinstance(segment, ReportRecord):
+            _check_report(segment)
+            name = step_name(segment.critic_updates)
+        elif isinstance(segment, EndRecord) and segment.state not in _STATES:
+            raise UserError(f"a trial ends as one of {', '.join(_STATES)}; given {segment.state!r}: give one of these")
+        if self.folder.exists(name):
+            return False
+        self.folder.write(name, json.dumps(_plain(asdict(segment)), allow_nan=False, ensure_ascii=False).encode())
+        return True
 
     def reopen(self) -> None:
         """Delete the end record, if there is one, because the trial runs again. The other records stay."""
@@ -180,27 +158,23 @@ class Spool:
                 raise
             raise ValueError(f"{self.folder}/{name} is not a spool segment: {error!r}") from error
 
-    def _write_once(self, name: str, segment: Segment) -> bool:
-        if self.folder.exists(name):
-            return False
-        self.folder.write(name, _json(segment))
-        return True
+
+def _check_report(report: ReportRecord) -> None:
+    step = report.critic_updates
+    if not isinstance(step, int) or not 0 <= step <= _MAX_UPDATES:
+        raise UserError(f"a step is an integer from 0 to {_MAX_UPDATES}; given {step!r}: count critic updates")
+    for name in report.metrics:
+        if not _METRIC_NAME.fullmatch(name):
+            raise UserError(
+                f"a metric's name has 1 to 250 letters, digits, spaces and _ - . : /; given {name!r}: rename it"
+            )
 
 
-def _json(segment: Segment) -> bytes:
-    """Encode a segment. JSON has no NaN or infinity, so these become the strings "nan", "inf" and "-inf"."""
-    fields = asdict(segment)
-    if isinstance(segment, ReportRecord):
-        fields["metrics"] = {key: _plain(value) for key, value in segment.metrics.items()}
-    if isinstance(segment, EndRecord):
-        fields["test"] = {key: _plain(value) for key, value in segment.test.items()}
-        if segment.best is not None:
-            fields["best"]["value"] = _plain(segment.best.value)
-    return json.dumps(fields, allow_nan=False, ensure_ascii=False).encode()
-
-
-def _plain(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+def _plain(value: Any) -> Any:
+    """Write numbers that JSON does not have as "nan", "inf" and "-inf"."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parse(name: str, fields: dict[str, Any]) -> Segment:

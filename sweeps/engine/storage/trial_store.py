@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sweeps.engine.storage.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
-from sweeps.engine.storage.spool import BestCheckpoint, ReportRecord, Spool, TrialState, step_name
+from sweeps.engine.storage.spool import (
+    BestCheckpoint,
+    EndRecord,
+    ReportRecord,
+    Spool,
+    StartRecord,
+    TrialState,
+    step_name,
+)
 from sweeps.engine.study.claims import Claim
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
@@ -45,7 +53,8 @@ class TrialStore:
         trial = claim.trial
         # There is an end record if the process died after it wrote the record and before the study ended the trial.
         self._spool.reopen()
-        self._spool.start(trial.number, {**claim.params, **trial.hyper.as_json()}, trial.seed, _now_ms(), machine)
+        params = {**claim.params, **trial.hyper.as_json()}
+        self._spool.write(StartRecord(trial.number, params, trial.seed, _now_ms(), machine))
         self._forget_unrecorded()
         found = self._latest_told(claim.step) if shares_process else checkpoints.latest(self._checkpoints)
         self._best = self._recall_best(found.critic_updates if found else 0)
@@ -93,7 +102,8 @@ class TrialStore:
         value = checkpoint.scores[self._objective]
         if math.isfinite(value):
             checkpoints.write(self._checkpoints, checkpoint)
-        self._spool.step(step, _now_ms(), metrics, sample_name(step))
+        values = {name: float(metric) for name, metric in metrics.items()}
+        self._spool.write(ReportRecord(step, _now_ms(), values, sample_name(step)))
         if math.isfinite(value) and (self._best is None or value < self._best.value):
             self._best = BestCheckpoint(step, value, checkpoints.folder_name(step))
         return value
@@ -122,7 +132,8 @@ class TrialStore:
         """
         if self._best is not None and self._best.critic_updates > critic_updates:  # the study never got that report
             self._best = self._recall_best(critic_updates)
-        self._spool.end(state, reason, _now_ms(), critic_updates, self._best, self._write_model(), test)
+        model, tested = self._write_model(), dict(test or {})
+        self._spool.write(EndRecord(state, reason, _now_ms(), critic_updates, self._best, model, tested))
 
     def best(self) -> Checkpoint | None:
         """Return the best checkpoint; None before the first score or if it is damaged."""

@@ -19,8 +19,9 @@ class Ending:
         results: The sweep's results.
         seconds: Duration in seconds.
         done: Whether all trials have ended; otherwise the sweep was interrupted.
-        ui_command: The command that shows the sweep's runs, or the URL of the MLflow server.
-        link: URL of the trials on that server; empty if `ui_command` is a command.
+        ui_command: The command that shows the sweep's runs, or the URL of the MLflow server; empty if the sweep is not
+            recorded.
+        link: URL of the trials on that server; empty if `ui_command` is no URL.
     """
 
     results: Results
@@ -38,7 +39,8 @@ class Ending:
         best = self.results.best_so_far
         if best is not None:
             lines.append(f"\nbest checkpoint   {checkpoint_of(self.results.folder, best)}")
-        lines.append(f"look at the runs  {self.ui_command}")
+        if self.ui_command:
+            lines.append(f"look at the runs  {self.ui_command}")
         if self.link:
             lines.append(f"then open         {self.link}")
         return "\n".join(lines)

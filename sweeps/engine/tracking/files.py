@@ -1,4 +1,4 @@
-"""A trial's sample grids and exported generator as MLflow artifacts.
+"""A trial's sample grids and generator as MLflow artifacts.
 
 Both may be written repeatedly. The name of an image follows from its run, key and step. A model is found by its run and
 by the trial's end that it belongs to.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sweeps.engine.tracking.store import Point, Store, join_model
+from sweeps.engine.tracking.store import StoredSweep
 from wgan_core.data.folder import Folder
 from wgan_core.data.image_files import open_png
 from wgan_core.sampling.generator import DESCRIPTION, WEIGHTS
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
+
+END = "trial.end"
+"""Tag of a trial's model: the `EndRecord.mark` of the end that it belongs to."""
 
 _SIDE = 256  # Pixels.
 
@@ -43,60 +46,32 @@ class Sample:
     png: bytes
     webp: bytes
 
-
-@dataclass(frozen=True)
-class Export:
-    """A trial's exported generator.
-
-    Attributes:
-        folder: Folder of the generator's files.
-        mark: Identifies the trial's end that the generator belongs to (see `mark_of`).
-        name: Name of the MLflow model.
-        params: Params of the MLflow model.
-        tags: Tags of the MLflow model.
-        step: Critic updates of the checkpoint.
-        score: The model's score, if there is one.
-    """
-
-    folder: Folder
-    mark: str
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    step: int
-    score: Point | None
+    @classmethod
+    def of(cls, png: bytes, key: str, step: int, timestamp_ms: int, side: int = _SIDE) -> Sample | None:
+        """Add a thumbnail of at most `side` pixels in width and height. Return None for a broken image."""
+        webp = shrunk(png, side, "WEBP", lossless=True)
+        return None if webp is None else cls(key, step, timestamp_ms, png, webp)
 
 
-def log_samples(store: Store, run_id: str, samples: Sequence[Sample]) -> None:
-    """Write sample grids to a run, byte for byte, so that MLflow's image charts show them.
+def log_samples(stored: StoredSweep, run_id: str, samples: Iterable[Sample | None]) -> None:
+    """Write sample grids to a run, byte for byte, so that MLflow's image charts show them. Skip each None.
 
     `MlflowClient.log_image` gives every file a random name, so a repeated upload would double the image. This function
     writes the same two files, a PNG and a small WebP, under the same naming scheme but with a fixed name.
     """
-    if not samples:
-        return
-    with TemporaryDirectory() as folder:
-        for sample in samples:
-            identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{run_id}/{sample.key}/{sample.step}")
-            key = sample.key.replace("/", "~")
-            name = f"{key}+step+{sample.step}+timestamp+{sample.timestamp_ms}+{identity}"
-            Path(folder, f"{name}+compressed.webp").write_bytes(sample.webp)
-            Path(folder, f"{name}.png").write_bytes(sample.png)
-        store.client.log_artifacts(run_id, folder, "images")
-    store.log(run_id, tags={"mlflow.loggedImages": "True"})
+    files: dict[str, bytes] = {}
+    for sample in filter(None, samples):
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{run_id}/{sample.key}/{sample.step}")
+        key = sample.key.replace("/", "~")
+        name = f"{key}+step+{sample.step}+timestamp+{sample.timestamp_ms}+{identity}"
+        files |= {f"{name}+compressed.webp": sample.webp, f"{name}.png": sample.png}
+    if files:
+        stored.put(run_id, files, "images")
+        stored.log(run_id, tags={"mlflow.loggedImages": "True"})
 
 
-def thumbnail(png: bytes, side: int = _SIDE) -> bytes | None:
-    """Return an image as WebP, shrunk to at most `side` pixels in width and height; None for a broken image."""
-    return _small(png, side, "WEBP", lossless=True)
-
-
-def small_png(png: bytes, side: int) -> bytes | None:
-    """Return an image as PNG, shrunk to at most `side` pixels in width and height; None for a broken image."""
-    return _small(png, side, "PNG")
-
-
-def _small(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
+def shrunk(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
+    """Return an image as a file of this kind, at most `side` pixels wide and high; None for a broken image."""
     small = open_png(png)
     if small is None:
         return None
@@ -106,44 +81,32 @@ def _small(png: bytes, side: int, kind: str, **options: bool) -> bytes | None:
     return written.getvalue()
 
 
-def log_model(store: Store, run_id: str, export: Export) -> tuple[str, str]:
-    """Upload the generator as a model of the run. Replace the model of an earlier end of the same trial.
+def log_generator(
+    stored: StoredSweep, run_id: str, folder: Folder, name: str, params: Mapping[str, str], tags: Mapping[str, str]
+) -> LoggedModel:
+    """Upload a generator as a model of the run, which is not ready yet. Replace the model of an earlier end.
 
     Only the generator's weights and description are uploaded, no other file of the folder.
 
-    Returns:
-        The model's id and URI.
+    Args:
+        stored: The sweep in MLflow.
+        run_id: Id of the trial's run.
+        folder: Folder of the generator.
+        name: Name of the model.
+        params: Params of the model.
+        tags: Tags of the model, among them `END`.
 
     Raises:
         FileNotFoundError: One of the generator's files is missing.
     """
-    client = store.client
-    with TemporaryDirectory() as folder:
-        for name in (WEIGHTS, DESCRIPTION):
-            Path(folder, name).write_bytes(export.folder.read(name))
-        model = _model(store, run_id, export)
-        client.log_model_artifacts(model.model_id, folder)
-    join_model(client, run_id, model.model_id, export.step)
-    if export.score is not None:
-        key, value, timestamp_ms, step = export.score
-        client.log_metric(run_id, key, value, timestamp_ms, step, synchronous=True, model_id=model.model_id)
-    client.finalize_logged_model(model.model_id, "READY")
-    return model.model_id, f"models:/{model.model_id}"
-
-
-def _model(store: Store, run_id: str, export: Export) -> LoggedModel:
-    """Find or create the run's model for this end of the trial."""
-    client = store.client
-    for found in client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'"):
-        if found.tags.get("trial.end") == export.mark:
-            return found
-        if "trial.end" in found.tags:  # The model belongs to an earlier end of the trial.
-            client.delete_logged_model(found.model_id)
-    return client.create_logged_model(
-        store.experiment_id,
-        name=export.name,
-        source_run_id=run_id,
-        params=export.params,
-        tags={**export.tags, "trial.end": export.mark},
-        model_type="generator",
-    )
+    with TemporaryDirectory() as local:
+        for file in (WEIGHTS, DESCRIPTION):
+            Path(local, file).write_bytes(folder.read(file))
+        earlier = [each for each in stored.models(run_id) if END in each.tags]
+        model = next((each for each in earlier if each.tags[END] == tags[END]), None)
+        for each in earlier:
+            if each is not model:
+                stored.client.delete_logged_model(each.model_id)
+        model = model or stored.create_model(run_id, name, params, tags)
+        stored.client.log_model_artifacts(model.model_id, local)
+        return model

@@ -6,10 +6,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image, ImageDraw
 
+from wgan_core.config import Structure
 from wgan_core.data.image_files import open_png
 from wgan_core.kinds.canvas import FRAME, GAP, WHITE
 from wgan_core.kinds.images import is_image
@@ -36,20 +36,12 @@ class Tiles:
     by_class: bool
 
 
-def tiles(description: Mapping[str, Any]) -> Tiles | None:
-    """Return the layout of a sweep's sample pictures, or None if they are no grids of images.
-
-    Args:
-        description: The sweep's plan as JSON.
-    """
-    structure = description.get("structure")
-    if not isinstance(structure, Mapping) or structure.get("coding") is not None:
+def tiles(structure: Structure) -> Tiles | None:
+    """Return the layout of a sweep's sample pictures, or None if they are no grids of images."""
+    shape = structure.sample_shape
+    if structure.coding is not None or not is_image(shape):
         return None
-    given = structure.get("sample_shape", ())
-    shape = tuple(given) if isinstance(given, list | tuple) else ()
-    if not all(type(side) is int and side > 0 for side in shape) or not is_image(shape):
-        return None
-    return Tiles(shape[1], shape[2], bool(structure.get("classes")))
+    return Tiles(shape[1], shape[2], by_class=structure.classes > 0)
 
 
 def chosen(steps: Sequence[int]) -> list[int]:

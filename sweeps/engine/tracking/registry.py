@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 
-from sweeps.engine.plan.plan import is_name
+from sweeps.engine.plan.plan import Plan, is_name
 from sweeps.engine.plan.uri import shown
-from sweeps.engine.tracking.note import as_text, trial_name
 from sweeps.engine.tracking.package import write_package
-from sweeps.engine.tracking.record import Record, said_in_one_line
-from sweeps.engine.tracking.store import join_model, pages
+from sweeps.engine.tracking.store import Point, StoredSweep, pages, said_in_one_line
+from sweeps.engine.tracking.texts import as_text, trial_name
 from wgan_core.errors import UserError
 from wgan_core.training.checkpoint import Checkpoint
 
@@ -67,30 +66,26 @@ class Promotion:
     is_new: bool
 
 
-def check_model_name(name: str) -> None:
-    """Raise `UserError` for a model name that MLflow refuses, or that must be quoted in its URLs."""
-    if not is_name(name):
-        raise UserError(
-            "--model must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given "
-            f"{name!r}: give --model mnist, for example"
-        )
-
-
-def check_alias(alias: str) -> None:
-    """Raise `UserError` for an alias that MLflow refuses."""
+def check_names(model: str, alias: str) -> None:
+    """Raise `UserError` for names that MLflow refuses, or that must be quoted in its URLs."""
     reserved = alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias)
     if reserved or not re.fullmatch(r"[\w-]{1,255}", alias):
         raise UserError(
             "--as must be 1 to 255 letters, digits, '_' and '-', and not latest or v1, v2, ..., which MLflow keeps for "
             f"itself; given {alias!r}: give --as champion, for example"
         )
+    if not is_name(model):
+        raise UserError(
+            "--model must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given "
+            f"{model!r}: give --model mnist, for example"
+        )
 
 
-def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Promotion:
+def promote(stored: StoredSweep, candidate: Candidate, name: str, alias: str) -> Promotion:
     """Register the checkpoint as a version of a model, unless it already is one, and set the alias to that version.
 
     Args:
-        record: The sweep in its MLflow store.
+        stored: The sweep in its MLflow store.
         candidate: The checkpoint.
         name: Name of the registered model, which is created if it is missing.
         alias: Alias for the version.
@@ -98,21 +93,20 @@ def promote(record: Record, candidate: Candidate, name: str, alias: str) -> Prom
     Raises:
         UserError: The trial has no run in this store, or MLflow raises an error.
     """
-    with said_in_one_line(record.uri):
-        run_id = record.trial_run(candidate.described["trial"])
-        tags = _tags(record, candidate)
-        aliases = _model(record, name)
-        model, versions = _logged_model(record, candidate, run_id, tags), _versions(record, name)
+    with said_in_one_line(stored.uri):
+        run_id, tags = _run_id(stored, candidate.described["trial"]), _tags(stored.plan, candidate)
+        aliases = _aliases(stored, name)
+        model, versions = _logged_model(stored, candidate, run_id, tags), _versions(stored, name)
         same = (each for each in versions if _is_same(each.tags, tags) and each.source == model.artifact_location)
         found = next(same, None)
-        version = found or _new_version(record, name, run_id, tags, model)
-        if not version.description:  # The version is new, or an earlier attempt was interrupted.
-            said = description(record, candidate, name, str(version.version))
-            record.client.update_model_version(name, version.version, said)
-        before = aliases.get(alias)
+        version = found or _new_version(stored, name, run_id, tags, model)
         number = str(version.version)
+        if not version.description:  # The version is new, or an earlier attempt was interrupted.
+            said = _description(stored.plan, candidate, f"models:/{name}/{number}")
+            stored.client.update_model_version(name, number, said)
+        before = aliases.get(alias)
         if before != number:
-            record.client.set_registered_model_alias(name, alias, number)
+            stored.client.set_registered_model_alias(name, alias, number)
         return Promotion(number, before, found is None)
 
 
@@ -130,17 +124,16 @@ def usage(checkpoint: Checkpoint, uri: str) -> str:
     )
 
 
-def description(record: Record, candidate: Candidate, name: str, version: str) -> str:
-    """Return the description of a model version in Markdown."""
-    plan, described = record.plan, candidate.described
-    hyper = candidate.checkpoint.trial.hyper.as_json()
-    settings = ", ".join(f"{key} {value:.4g}" for key, value in hyper.items())
+def _description(plan: Plan, candidate: Candidate, uri: str) -> str:
+    """Return the description in Markdown of the model version at a URI."""
+    described, checkpoint = candidate.described, candidate.checkpoint
+    settings = ", ".join(f"{key} {value:.4g}" for key, value in checkpoint.trial.hyper.as_json().items())
     return (
         f"**{described['objective']} {described['value']:.4g}** on held-out data of {as_text(plan.data)} "
         f"(real against real: {described['floor']:.4g})\n\n"
-        f"Trial {described['trial']} of the sweep {plan.name}, after {candidate.checkpoint.critic_updates} critic "
+        f"Trial {described['trial']} of the sweep {plan.name}, after {checkpoint.critic_updates} critic "
         f"updates: {settings}\n\n{_confirmed(described)}"
-        f"```python\n{usage(candidate.checkpoint, f'models:/{name}/{version}')}\n```"
+        f"```python\n{usage(checkpoint, uri)}\n```"
     )
 
 
@@ -153,8 +146,8 @@ def _confirmed(described: Mapping[str, Any]) -> str:
     return f"Trial {described['confirms']} again with fresh seeds: {test['mean']:.4g} on the test split{bounds}\n\n"
 
 
-def _tags(record: Record, candidate: Candidate) -> dict[str, str]:
-    plan, described, checkpoint = record.plan, candidate.described, candidate.checkpoint
+def _tags(plan: Plan, candidate: Candidate) -> dict[str, str]:
+    described, checkpoint = candidate.described, candidate.checkpoint
     protocol = json.dumps(dict(plan.protocol), sort_keys=True)
     if len(protocol) > _LONGEST_PROTOCOL:  # The model's files hold the full protocol.
         protocol = f"sha256 {hashlib.sha256(protocol.encode()).hexdigest()}"
@@ -180,27 +173,38 @@ def _is_same(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(tags.get(key) == wanted[key] for key in _IDENTITY)
 
 
-def _model(record: Record, name: str) -> dict[str, str]:
+def _run_id(stored: StoredSweep, label: str) -> str:
+    """Return the id of a trial's run. Raise `UserError` if the store has none."""
+    run = stored.trial_run(label)
+    if run is None:
+        raise UserError(
+            f"trial {label} of {stored.plan.name!r} must have a run in MLflow; {shown(stored.uri)} has none: give the "
+            "--tracking-uri that the sweep was run with, or continue the sweep, which uploads what waits in its folder"
+        )
+    return str(run.info.run_id)
+
+
+def _aliases(stored: StoredSweep, name: str) -> dict[str, str]:
     """Return the registered model's version numbers by alias. Create the model if it is missing."""
     from mlflow.exceptions import MlflowException
 
     try:
-        found = record.client.get_registered_model(name)
+        found = stored.client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        found = record.client.create_registered_model(name)
+        found = stored.client.create_registered_model(name)
     return {alias: str(version) for alias, version in found.aliases.items()}
 
 
-def _versions(record: Record, name: str) -> Iterator[ModelVersion]:
-    yield from pages(lambda token: record.client.search_model_versions(f"name = '{name}'", page_token=token))
+def _versions(stored: StoredSweep, name: str) -> Iterator[ModelVersion]:
+    yield from pages(lambda token: stored.client.search_model_versions(f"name = '{name}'", page_token=token))
 
 
-def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], model: LoggedModel) -> ModelVersion:
+def _new_version(stored: StoredSweep, name: str, run_id: str, tags: dict[str, str], model: LoggedModel) -> ModelVersion:
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-    client = record.client
+    client = stored.client
     # `models:/<id>` would not do as source: a database's client looks it up in the process's default store. A database
     # does not keep the model's id either, so a tag holds the model's URI.
     source, tags = model.artifact_location, {**tags, "model.uri": model.model_uri}
@@ -215,7 +219,7 @@ def _new_version(record: Record, name: str, run_id: str, tags: dict[str, str], m
     return version
 
 
-def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[str, str]) -> LoggedModel:
+def _logged_model(stored: StoredSweep, candidate: Candidate, run_id: str, tags: dict[str, str]) -> LoggedModel:
     """Find or create the model of the trial's run that holds this checkpoint.
 
     The model's files are always rewritten, and a model with foreign files is not used. Loading a model runs its code,
@@ -224,45 +228,32 @@ def _logged_model(record: Record, candidate: Candidate, run_id: str, tags: dict[
     Raises:
         UserError: Even a new model has foreign files.
     """
-    client, checkpoint = record.client, candidate.checkpoint
-    made = client.search_logged_models([record.experiment_id], f"source_run_id = '{run_id}'")
-    found = [each for each in made if _is_same(each.tags, tags)]
+    client, checkpoint, trial = stored.client, candidate.checkpoint, candidate.described["trial"]
+    params = {key: str(value) for key, value in checkpoint.trial.hyper.as_json().items()}
+    found = [each for each in stored.models(run_id) if _is_same(each.tags, tags)]
     with TemporaryDirectory() as folder:
-        for place in range(len(found) + 1):
-            model = (
-                found[place]
-                if place < len(found)
-                else client.create_logged_model(
-                    record.experiment_id,
-                    name=f"promoted-{trial_name(candidate.described['trial'])}",
-                    source_run_id=run_id,
-                    params={key: str(value) for key, value in checkpoint.trial.hyper.as_json().items()},
-                    tags=tags,
-                    model_type="generator",
-                )
-            )
-            package, protocol = Path(folder, str(place)), dict(record.plan.protocol)
+        for place, each in enumerate([*found, None]):
+            model = each or stored.create_model(run_id, f"promoted-{trial_name(trial)}", params, tags)
+            package, protocol = Path(folder, str(place)), dict(stored.plan.protocol)
             write_package(package, checkpoint, dict(candidate.described), protocol, model.model_id, run_id)
             if not client.other_model_files(model.model_id, str(package)):
                 break
         else:
             raise UserError(
-                f"a new model on {shown(record.uri)} must have no files; {model.model_id} has some that are not ours: "
+                f"a new model on {shown(stored.uri)} must have no files; {model.model_id} has some that are not ours: "
                 "give another --tracking-uri"
             )
         client.log_model_artifacts(model.model_id, str(package))
     if model.status == "READY":
         return model
-    _join(record, run_id, model.model_id, checkpoint.critic_updates)
-    return client.finalize_logged_model(model.model_id, "READY")
+    step = checkpoint.critic_updates
+    return stored.finish_model(model.model_id, run_id, step, _score(stored, run_id, step))
 
 
-def _join(record: Record, run_id: str, model_id: str, step: int) -> None:
-    """Link the model to the run as its output, and log the run's score at `step` to the model."""
-    client, objective = record.client, record.plan.objective
-    join_model(client, run_id, model_id, step)
-    for point in client.get_metric_history(run_id, objective):
-        if point.step == step:  # Reuse the existing point, so that the curve has no second one.
-            client.log_metric(
-                run_id, objective, point.value, point.timestamp, step, synchronous=True, model_id=model_id
-            )
+def _score(stored: StoredSweep, run_id: str, step: int) -> Point | None:
+    """Return the point of the run's curve that holds the score at `step`, so that the curve gets no second one."""
+    objective = stored.plan.objective
+    for point in stored.client.get_metric_history(run_id, objective):
+        if point.step == step:
+            return (objective, point.value, point.timestamp, step)
+    return None

@@ -1,34 +1,48 @@
-"""A sweep's requests to MLflow: its experiment, the sweep's run, the trials' runs, their points and tags.
+"""A sweep in an MLflow store: its experiment, the sweep's run, the trials' runs, their points, files and models.
 
 Every call names its run, because MLflow's active run differs between threads. Every call waits for its answer and may
 be repeated: a run is searched by its tags before it is created, and MLflow keeps a repeated point only once.
-Importing MLflow takes seconds, so it is imported when a `Store` is made, not with this module.
+Importing MLflow takes seconds, so it is imported when a store is opened, not with this module.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from urllib.parse import quote
 
+from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.sqlite_file import check_database, limit_all
-from sweeps.engine.plan.uri import ANSWER_S, answers, database, make_room, prepare_environment, shown
+from sweeps.engine.plan.uri import (
+    ANSWER_S,
+    NOT_RECORDED,
+    answers,
+    database,
+    in_short,
+    make_room,
+    prepare_environment,
+    shown,
+)
 from sweeps.engine.storage.layout import parts
-from sweeps.engine.tracking.note import role_of
+from sweeps.engine.tracking.texts import role_of
+from sweeps.engine.tracking.view import VIEW_TAG, plain_link, view_link
 from wgan_core.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
     from mlflow.store.entities import PagedList
 
     from sweeps.engine.tracking.client import Client
 
 T = TypeVar("T")
 _PAGES_S = 60.0
+_OLDEST = ("attributes.start_time ASC",)
 Point: TypeAlias = tuple[str, float, int, int]
 """A metric's name, value, time in milliseconds since 1970, and step. All four identify the point."""
 
@@ -41,88 +55,70 @@ class ExperimentDeleted(UserError):
     """The sweep's experiment is in MLflow's trash."""
 
 
-@dataclass(frozen=True)
-class StoredRun:
-    """A run in MLflow. `metrics` holds each metric's value at its largest step."""
+@dataclass
+class StoredSweep:
+    """A sweep in an MLflow store.
 
-    run_id: str
-    status: str
-    deleted: bool
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-class Store:
-    """One sweep in one MLflow store.
-
-    Args:
+    Attributes:
         uri: Tracking URI of the store.
-        sweep: The sweep's name, which is also the experiment's name.
-        sweep_id: Tells the sweep's runs from the runs of other sweeps with the same name.
-
-    Raises:
-        ServerUnreachable: The server does not answer or refuses access.
-        ExperimentDeleted: The experiment is in MLflow's trash.
-        Exception: MLflow cannot open the URI.
+        plan: The sweep's plan.
+        client: Client of the store.
+        experiment_id: Id of the sweep's experiment.
+        has_view: Whether the experiment has a prepared view of the trials.
+        run_id: Id of the sweep's run; empty before `begin`.
     """
 
-    def __init__(self, uri: str, sweep: str, sweep_id: str) -> None:
-        self.client = connect(uri)
-        self._sweep, self._sweep_id = sweep, sweep_id
-        self.experiment_id = self._experiment(uri)
-        self.parent_id = self._parent()
+    uri: str
+    plan: Plan
+    client: Client
+    experiment_id: str
+    has_view: bool = False
+    run_id: str = ""
 
-    def _experiment(self, uri: str) -> str:
-        experiment = self.client.get_experiment_by_name(self._sweep)
-        if experiment is None:
-            file = database(uri)
-            # Keep artifacts beside the database. MLflow's default would be the current folder.
-            at = None if file is None else (file.parent / "mlartifacts" / self._sweep).as_uri()
-            return str(self.client.create_experiment(self._sweep, artifact_location=at))
-        if experiment.lifecycle_stage == "deleted":
-            raise ExperimentDeleted(
-                f"the sweep's MLflow experiment must not be deleted; {self._sweep!r} (id {experiment.experiment_id}) "
-                f"is: run `mlflow experiments restore -x {experiment.experiment_id}` or name the sweep otherwise"
-            )
-        return str(experiment.experiment_id)
+    def link(self, base: str) -> str:
+        """Return the URL that shows the trials, best first, on the server at `base`."""
+        if self.has_view:
+            return view_link(base, self.experiment_id, self.plan.id)
+        return plain_link(base, self.experiment_id, self.plan.id, self.plan.objective)
 
-    def _parent(self) -> str:
-        found = self._find("tags.`sweep.role` = 'sweep'")
+    def artifact_link(self, path: str) -> str:
+        """Return the URL of an artifact of the sweep's run, from `#` on."""
+        page = f"#/experiments/{self.experiment_id}/runs/{self.run_id}/artifacts/{quote(path)}"
+        return f"{page}?workflowType=machine_learning"
+
+    def begin(self) -> None:
+        """Create the sweep's run, or continue it."""
+        found = self._oldest_run("tags.`sweep.role` = 'sweep'")
         tags = {**self._tags("sweep"), "mlflow.sync": "partial"}
         if found is None:
-            return str(self.client.create_run(self.experiment_id, tags=tags, run_name=self._sweep).info.run_id)
-        self.log(found.run_id, tags=tags)
-        self.set_running(found.run_id)
-        return found.run_id
+            found = self.client.create_run(self.experiment_id, tags=tags, run_name=self.plan.name)
+        else:
+            self.log(found.info.run_id, tags=tags)
+            self.client.update_run(found.info.run_id, status="RUNNING")
+        self.run_id = str(found.info.run_id)
 
-    def _find(self, condition: str) -> StoredRun | None:
-        """Return the oldest run of this sweep that meets a condition, or None."""
-        own = f"tags.`sweep.id` = '{self._sweep_id}' AND {condition}"
-        runs = self.client.search_runs([self.experiment_id], own, max_results=1, order_by=["attributes.start_time ASC"])
-        return next(map(_stored, runs), None)
+    def trial_run(self, label: str) -> Run | None:
+        """Return a trial's run, or None if there is none or it is deleted."""
+        return self._oldest_run(f"tags.`trial.number` = '{label}'")
+
+    def _oldest_run(self, condition: str) -> Run | None:
+        own = f"tags.`sweep.id` = '{self.plan.id}' AND {condition}"
+        return next(iter(self.client.search_runs([self.experiment_id], own, max_results=1, order_by=[*_OLDEST])), None)
 
     def _tags(self, role: str) -> dict[str, str]:
-        return {"sweep.name": self._sweep, "sweep.id": self._sweep_id, "sweep.role": role}
+        return {"sweep.name": self.plan.name, "sweep.id": self.plan.id, "sweep.role": role}
 
-    def run(self, run_id: str) -> StoredRun:
-        """Return one run in its current state."""
-        return _stored(self.client.get_run(run_id))
-
-    def trial_run(self, label: str) -> StoredRun | None:
-        """Return a trial's run, or None if there is none or it is deleted."""
-        return self._find(f"tags.`trial.number` = '{label}'")
-
-    def trial_runs(self) -> dict[str, StoredRun]:
+    def trial_runs(self) -> dict[str, Run]:
         """Return all runs of the sweep's trials by run id, including deleted runs."""
         from mlflow.entities import ViewType
 
-        wanted = f"tags.`sweep.id` = '{self._sweep_id}' AND tags.`sweep.role` != 'sweep'"
+        wanted = f"tags.`sweep.id` = '{self.plan.id}' AND tags.`sweep.role` != 'sweep'"
         found = pages(
             lambda token: self.client.search_runs(
                 [self.experiment_id], wanted, ViewType.ALL, max_results=1000, page_token=token
             )
         )
-        return {run.run_id: run for run in map(_stored, found)}
+        return {str(run.info.run_id): run for run in found}
 
     def create_trial_run(self, label: str, name: str, started_ms: int) -> str:
         """Create a run for a trial as a child of the sweep's run, and return its id."""
@@ -130,7 +126,7 @@ class Store:
             **self._tags(role_of(label)),
             "trial.number": label,
             "trial.state": "RUNNING",
-            "mlflow.parentRunId": self.parent_id,
+            "mlflow.parentRunId": self.run_id,
         }
         number, letter = parts(label)
         if letter:
@@ -156,29 +152,115 @@ class Store:
             synchronous=True,
         )
 
-    def tag_experiment(self, key: str, value: str) -> None:
-        """Set a tag of the experiment. Its value may have at most 5,000 characters."""
-        self.client.set_experiment_tag(self.experiment_id, key, value)
-
     def put(self, run_id: str, files: Mapping[str, bytes], to: str | None = None) -> None:
         """Upload files, by name, as artifacts of a run below `to`. Replace files of the same name."""
         with TemporaryDirectory() as folder:
             for name, content in files.items():
-                Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
                 Path(folder, name).write_bytes(content)
             self.client.log_artifacts(run_id, folder, to)
 
-    def set_running(self, run_id: str) -> None:
-        """Set a run's status to RUNNING, even if it has ended."""
-        self.client.update_run(run_id, status="RUNNING")
+    def models(self, run_id: str) -> list[LoggedModel]:
+        """Return the models of a run."""
+        return list(self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'"))
 
-    def terminate(self, run_id: str, status: str, ended_ms: int | None = None) -> None:
-        """End a run with status FINISHED, KILLED or FAILED, now or at a time in milliseconds since 1970."""
-        self.client.set_terminated(run_id, status, ended_ms)
+    def create_model(self, run_id: str, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> LoggedModel:
+        """Create a model of a run, whose files are not there yet."""
+        return self.client.create_logged_model(
+            self.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            params=dict(params),
+            tags=dict(tags),
+            model_type="generator",
+        )
 
-    def points_stored(self, run_id: str, keys: Iterable[str]) -> dict[str, int]:
-        """Return how many points MLflow has of each metric of a run. Each metric takes one request."""
-        return {key: len(self.client.get_metric_history(run_id, key)) for key in keys}
+    def finish_model(self, model_id: str, run_id: str, step: int, score: Point | None) -> LoggedModel:
+        """Link a model to its run as an output at `step`, and to its score. Mark it as ready, as its files are there.
+
+        Args:
+            model_id: Id of the model.
+            run_id: Id of its run.
+            step: Critic updates of the checkpoint.
+            score: The run's point that holds the score, if there is one.
+        """
+        from mlflow.entities import LoggedModelOutput
+
+        outputs = self.client.get_run(run_id).outputs
+        # MLflow refuses a second link.
+        if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
+            self.client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+        if score is not None:
+            self.client.log_metric(run_id, *score, synchronous=True, model_id=model_id)
+        return self.client.finalize_logged_model(model_id, "READY")
+
+
+def is_deleted(run: Run) -> bool:
+    """Return whether a run is in MLflow's trash."""
+    return bool(run.info.lifecycle_stage == "deleted")
+
+
+def create_stored(uri: str, plan: Plan) -> StoredSweep:
+    """Find or create a sweep's experiment and run.
+
+    Raises:
+        ServerUnreachable: The server does not answer or refuses access.
+        ExperimentDeleted: The experiment is in MLflow's trash.
+        Exception: MLflow cannot open the URI.
+    """
+    client, file = connect(uri), database(uri)
+    experiment = client.get_experiment_by_name(plan.name)
+    if experiment is None:
+        # Keep artifacts beside the database. MLflow's default would be the current folder.
+        at = None if file is None else (file.parent / "mlartifacts" / plan.name).as_uri()
+        stored = StoredSweep(uri, plan, client, str(client.create_experiment(plan.name, artifact_location=at)))
+    elif experiment.lifecycle_stage == "deleted":
+        raise ExperimentDeleted(
+            f"the sweep's MLflow experiment must not be deleted; {plan.name!r} (id {experiment.experiment_id}) "
+            f"is: run `mlflow experiments restore -x {experiment.experiment_id}` or name the sweep otherwise"
+        )
+    else:
+        stored = StoredSweep(uri, plan, client, str(experiment.experiment_id))
+    stored.begin()
+    return stored
+
+
+def open_stored(uri: str, plan: Plan) -> StoredSweep:
+    """Open a sweep that is in an MLflow store, to look at it.
+
+    Raises:
+        UserError: The sweep is not recorded, the store does not exist or does not answer, or it has no experiment of
+            the sweep.
+    """
+    if uri == NOT_RECORDED:
+        raise UserError(
+            f"a sweep must be recorded in MLflow for this; the tracking URI of {plan.name!r} is {NOT_RECORDED}: run "
+            "its script again with another --tracking-uri, which brings its records"
+        )
+    file = database(uri)
+    if file is not None and not file.is_file():  # MLflow would create an empty one.
+        raise UserError(f"a sweep's MLflow store must be there; {file} is not: give --tracking-uri")
+    with said_in_one_line(uri):
+        client = connect(uri)
+        experiment = client.get_experiment_by_name(plan.name)
+    if experiment is None or experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the MLflow store must have an experiment of the sweep; {shown(uri)} has none named {plan.name!r}, or a "
+            "deleted one: give the --tracking-uri that the sweep was run with"
+        )
+    return StoredSweep(uri, plan, client, str(experiment.experiment_id), f"{VIEW_TAG}{plan.id}" in experiment.tags)
+
+
+@contextmanager
+def said_in_one_line(uri: str) -> Iterator[None]:
+    """Turn any error of MLflow inside the block into a `UserError` with a one-line message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # MLflow passes on errors of databases, connections and file stores.
+        raise UserError(
+            f"MLflow at {shown(uri)} must do what it is asked; it says: {in_short(error, uri)}: check --tracking-uri"
+        ) from error
 
 
 def pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
@@ -203,20 +285,6 @@ def pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
                 "--tracking-uri"
             )
         seen.add(token)
-
-
-def join_model(client: MlflowClient, run_id: str, model_id: str, step: int) -> None:
-    """Link a model to a run as its output, unless it is linked already: MLflow refuses a second link."""
-    from mlflow.entities import LoggedModelOutput
-
-    outputs = client.get_run(run_id).outputs
-    if all(output.model_id != model_id for output in (outputs.model_outputs if outputs else [])):
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
-
-
-def _stored(run: Run) -> StoredRun:
-    info, data = run.info, run.data
-    return StoredRun(info.run_id, info.status, info.lifecycle_stage == "deleted", data.tags, data.metrics)
 
 
 def connect(uri: str) -> Client:
@@ -252,3 +320,16 @@ def connect(uri: str) -> Client:
             ) from error
         raise
     return client
+
+
+def credentials_sent() -> str:
+    """Return whose credentials MLflow's client sends, and where it found them, without the secrets."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return "the token of MLFLOW_TRACKING_TOKEN"
+    found = read_mlflow_creds()
+    if not found.username:
+        return "a client without user and password"
+    place = "MLFLOW_TRACKING_USERNAME" if os.environ.get("MLFLOW_TRACKING_USERNAME") else "~/.mlflow/credentials"
+    return f"user {found.username!r} of {place}" + ("" if found.password else ", without a password")

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sweeps.engine.plan.space import KNOWN, is_log
-from sweeps.engine.tracking.note import LOG10, best_key, log_key
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.space import KNOWN, Space, is_log
+from sweeps.engine.tracking.texts import LOG10, best_key, log_key
 
 VIEW_TAG = "mlflow.sharedViewState."
 
-# MLflow's names of the hyper-parameters, in the order of their columns.
 # MLflow's own sections, which the view folds up. MLflow puts its automatic charts into the section of their name.
 _FOLDED = ("best", "eval", "train", "samples", "film", "Model metrics", "System metrics")
 # Pixels. Two charts side by side stay legible on a screen 1,280 pixels wide; both rows fit into 900 pixels of height.
@@ -29,16 +29,10 @@ _NAME_WIDTH, _WHEN_WIDTH, _SCORE_WIDTH, _COLUMN_WIDTH = 165, 120, 130, 84
 _SCORES, _SAMPLES, _TRAINING = "ten best trials", "their samples", "their training"
 
 
-def searched(description: Mapping[str, Any]) -> list[str]:
-    """Return the hyper-parameters that a sweep searches, by their MLflow names.
-
-    Args:
-        description: The sweep's plan as JSON.
-    """
-    space = description.get("space")
-    ranges = space.get("ranges", {}) if isinstance(space, Mapping) else {}
+def searched(space: Space) -> list[str]:
+    """Return the hyper-parameters that a sweep searches, by their MLflow names."""
     # MLflow has beta2 itself, as it is what people know.
-    names = {"beta2" if name == "one_minus_beta2" else name for name in ranges}
+    names = {"beta2" if name == "one_minus_beta2" else name for name in space.ranges}
     return [name for name in KNOWN if name in names]
 
 
@@ -60,39 +54,28 @@ def view_link(base: str, experiment_id: str, sweep_id: str) -> str:
     return _link(base, experiment_id, query)
 
 
-def view(
-    sweep: str,
-    sweep_id: str,
-    objective: str,
-    has_floor: bool,
-    params: Sequence[str],
-    images: Sequence[str],
-    scores: Sequence[str] = (),
-) -> str:
+def view(plan: Plan, images: Sequence[str], scores: Sequence[str] = ()) -> str:
     """Return the value of the experiment tag that holds the view. Its name is `VIEW_TAG` followed by the sweep's id.
 
     Args:
-        sweep: The sweep's name.
-        sweep_id: The sweep's id.
-        objective: Name of the objective metric.
-        has_floor: Whether the runs have the metric `note.log_key`, which needs a positive floor.
-        params: The searched hyper-parameters.
+        plan: The sweep's plan.
         images: Keys of the images to show.
         scores: Metrics that get columns beside the objective's columns.
     """
+    objective, params = plan.objective, searched(plan.space)
     state = {
-        "searchFilter": _filter(sweep_id),
+        "searchFilter": _filter(plan.id),
         "orderByKey": _metric(best_key(objective)),
         "orderByAsc": True,
         **_columns(objective, params, scores),
         "runsHiddenMode": "FIRST_10_RUNS",
-        "compareRunCharts": _charts(objective, has_floor, params, images),
+        "compareRunCharts": _charts(objective, plan.floor > 0, params, images),
         "compareRunSections": _sections(),
         "isAccordionReordered": True,  # Otherwise MLflow sorts the sections by name.
     }
     packed = base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode()
     now_ms = time.time_ns() // 1_000_000
-    return _json({"name": sweep, "createdAt": now_ms, "updatedAt": now_ms, "state": f"deflate;{packed}"})
+    return _json({"name": plan.name, "createdAt": now_ms, "updatedAt": now_ms, "state": f"deflate;{packed}"})
 
 
 def _columns(objective: str, params: Sequence[str], scores: Sequence[str]) -> dict[str, Any]:
@@ -110,6 +93,7 @@ def _columns(objective: str, params: Sequence[str], scores: Sequence[str]) -> di
 
 def _charts(objective: str, has_floor: bool, params: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
     axes = [f"{name}{LOG10}" if is_log(name) else name for name in params]
+    # The runs have the metric `log_key` only if the floor is positive.
     score = log_key(objective) if has_floor else best_key(objective)
     parallel = {"selectedParams": axes, "selectedMetrics": [score], "showAllRuns": True}
     return [
