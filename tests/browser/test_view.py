@@ -23,7 +23,7 @@ from sweeps.engine.results.results import Results
 from sweeps.engine.tracking import best_key
 from sweeps.engine.tracking.view import plain_link, view_link
 from tests.browser import shown
-from tests.sweeps.made import OBJECTIVE, confirm, made_sweep
+from tests.sweeps.made import OBJECTIVE, confirm_made, made_sweep
 from tests.sweeps.mlflow_server import Server
 from tests.sweeps.processes import Surroundings, wait_for
 
@@ -305,7 +305,7 @@ def test_a_confirmed_sweep_says_how_sure_its_best_is(
     sweep: Shown, page: Page, keep: Callable[[Page, str], None]
 ) -> None:
     """On the sweep's run and in the report; early and confirmed scores are columns side by side. Comes last."""
-    results = confirm(sweep.results, ConfirmationSize(2, 3))
+    results = confirm_made(sweep.results, ConfirmationSize(2, 3))
     assert results.confirmation is not None
     winner = results.confirmation.winner
     assert winner is not None

@@ -22,14 +22,14 @@ import pytest
 from tests.cluster.hosts import HOME, SHARED, USER, Lab, inhabited, laboratory, missing
 from tests.cluster.submitted import BIN, HOSTS, PAUSE_S, SUBMIT, Secrets, Submitted, watched
 from tests.cluster.test_templates import filled, text_of
-from tests.sweeps.conftest import make_plan, small_data, surroundings
+from tests.sweeps.conftest import joined, make_plan, shared_ray, small_data, surroundings
 from tests.sweeps.processes import ROOT, Running, wait_for
 from tests.sweeps.stored import Stored
 from wgan_core.cache import cache_folder
 from wgan_core.data.mnist import CACHED, load_mnist
 
 # Of the sweeps' tests.
-__all__ = ["make_plan", "small_data", "surroundings"]
+__all__ = ["joined", "make_plan", "shared_ray", "small_data", "surroundings"]
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 SERVER = f"{HOME}/tracking-server"

@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from tests.cluster.postgres import Postgres, free_port, missing, postgres
-from tests.sweeps.processes import ROOT, Running, Surroundings, wait_for
+from tests.sweeps.processes import MNIST, ROOT, Running, Surroundings, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_server]
 
@@ -278,7 +278,7 @@ def searched(url: str, name: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def swept(server: Server, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+def swept(server: Server, joined: Surroundings, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     """A sweep whose database is restarted, tracking server away and driver killed, beside an undisturbed one."""
     storage, calm = tmp_path_factory.mktemp("storage"), tmp_path_factory.mktemp("calm")
     options = ["--name", NAME, "--data", small_data, "--budget", BUDGET, "--max-concurrent", 1, "--trials", TRIALS]
@@ -304,7 +304,7 @@ def swept(server: Server, small_data: Path, tmp_path_factory: pytest.TempPathFac
     until(second, 2, 1)
     server.start()
     second.succeeded()
-    server.around.script(calm, *options).succeeded()
+    joined.run(MNIST, calm, *options).succeeded()
     undisturbed = searched(f"sqlite:///{calm}/{NAME}/study.db", NAME)
     said = first.out + first.err + second.out + second.err
     return Swept(searched(superuser, NAME), undisturbed, said, storage)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
@@ -191,11 +192,20 @@ class Surroundings:
         """The command `sweeps`, as it is installed beside this interpreter."""
         return self.start(Path(sys.executable).parent / "sweeps", *map(str, arguments), **env)
 
-    def run(self, script: Path, storage: Path, *options: str | Path | int) -> Ended:
-        """A script in this process, which has imported torch, Ray and MLflow already; MLflow's tables are there."""
+    def run(
+        self, script: Path, storage: Path, *options: str | Path | int, beside: Callable[[], object] | None = None
+    ) -> Ended:
+        """A script in this process, which has imported torch, Ray and MLflow already; MLflow's tables are there.
+
+        beside: what a thread does meanwhile.
+        """
         copy_tables(storage)
         command = [str(script), "--storage", str(storage), *map(str, options)]
-        return self._here(command, lambda: runpy.run_path(str(script), run_name="__main__"))
+        with ThreadPoolExecutor(1) as threads:
+            done = threads.submit(beside) if beside else None
+            ended = self._here(command, lambda: runpy.run_path(str(script), run_name="__main__"))
+        assert done is None or done.exception() is None, f"{done}\n{ended.out}\n{ended.err}"
+        return ended
 
     def command(self, *arguments: str | Path | int) -> Ended:
         """The command `sweeps` in this process."""

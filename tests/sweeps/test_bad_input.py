@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import sweeps.mnist
@@ -28,10 +25,9 @@ from sweeps.engine.plan.uri import database, make_room
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.tracking import MlflowRecorder
-from tests.sweeps.conftest import SIDE, blobs, write_images
+from tests.sweeps.conftest import blobs, write_images
 from tests.sweeps.made import made_plan
 from tests.sweeps.processes import MNIST, Ended, Running, Surroundings
-from wgan_core.config import Hyper
 from wgan_core.data.folder import Folder
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.mnist_files import SHA256, Mirror
@@ -87,276 +83,8 @@ def script(
     return Script(tmp_path / "storage", small_data, capsys, monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--lanes", "0"), "--lanes must be auto or a whole number >= 1; given '0': give --lanes 8"),
-        (("--lanes", "many"), "given 'many'"),
-        (("--lanes", "1.5"), "given '1.5'"),
-        (
-            ("--budget", "0"),
-            "--budget must be a whole number from 1 to 1,000,000,000,000; given 0: give --budget 10000",
-        ),
-        (("--budget", "-45"), "given -45"),
-        (("--trials", "0"), "--trials must be a whole number from 1 to 1,000,000; given 0: give --trials 12"),
-        (
-            ("--seed", "-1"),
-            "--seed must be a whole number from 0 to 9,223,372,036,854,775,807; given -1: give --seed 0",
-        ),
-        (("--cpus-per-trial", "0"), "--cpus-per-trial must be a finite number >= 0.05; given 0.0: give "),
-        (("--cpus-per-trial", "nan"), "--cpus-per-trial must be a finite number >= 0.05; given nan"),
-        (("--cpus-per-trial", "inf"), "--cpus-per-trial must be a finite number >= 0.05; given inf"),
-        (("--gpus-per-trial", "-0.5"), "--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given -0.5"),
-        (("--gpus-per-trial", "1.5"), "given 1.5: give --gpus-per-trial 2, for example, or a fraction such as 0.25"),
-        (("--gpus-per-trial", "3"), "a batch must divide evenly over the GPUs of a trial; 64 samples, 3 GPUs"),
-        (("--gpus-per-trial", "inf"), "--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given inf"),
-        (("--gpus-per-trial", "nan"), "--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given nan"),
-        (("--max-concurrent", "-1"), "--max-concurrent must be a whole number >= 0; given -1: give --max-concurrent 0"),
-        (("--name", "a/b"), "'a/b': give --name a-b"),
-        (("--name", ".."), "'..': give --name mnist"),
-        (("--name", "two words"), "'two words': give --name two-words"),
-        (("--name", ""), "''"),
-        (("--name", "n" * 101), "1 to 100 letters"),
-        (("--storage", ""), "--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps"),
-        (("--data", ""), "--data must name a Parquet file or a folder of them; it is empty; leave it out"),
-        (("--data", "~no-such-user/x"), "'~no-such-user/x' it stands for none; write the path in full"),
-        (("--objective", "train/wasserstein_estimate"), "under a gradient penalty it tends to W + W^2/(2 lambda)"),
-        (("--objective", "train/critic_loss"), "an objective must be comparable across trials"),
-        (("--objective", "beauty"), "known metric; given 'beauty'"),
-        (("--objective", "fid"), "measured on the data of the sweep"),
-    ],
-)
-def test_options_out_of_range(script: Script, options: tuple[str, ...], said: str) -> None:
-    assert said in script.refused(*options)
-
-
-def test_a_storage_of_no_known_kind(script: Script) -> None:
-    assert "a URI such as s3://bucket/prefix; given 'nowhere://bucket'" in script.refused(
-        "--storage", "nowhere://bucket"
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--networks", "transformer"), "argument --networks: invalid choice: 'transformer' (choose from "),
-        (("--trials", "several"), "argument --trials: must be a whole number in digits; given 'several'"),
-        (("--budget", "1e4"), "argument --budget: must be a whole number in digits; given '1e4'"),
-        (("--seed", "0.5"), "argument --seed: must be a whole number in digits; given '0.5'"),
-        (("--max-concurrent", ""), "argument --max-concurrent: must be a whole number in digits; given ''"),
-        (("--gpus-per-trial", "half"), "argument --gpus-per-trial: must be a number such as 0.5; given 'half'"),
-        (("--cpus-per-trial", "all"), "argument --cpus-per-trial: must be a number such as 0.5; given 'all'"),
-        (("--trials",), "argument --trials: expected one argument"),
-        (("--budgets", "9"), "unrecognized arguments: --budgets 9"),
-        (("two\nlines",), "unrecognized arguments: two lines"),
-    ],
-)
-def test_options_that_are_none(
-    script: Script,
-    options: tuple[str, ...],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """What argparse itself refuses: status 2 and one line too, without the usage, which `--help` has."""
-    monkeypatch.setattr(sys, "argv", ["mnist.py", "--storage", str(script.storage), *options])
-    with pytest.raises(SystemExit) as ended:
-        run_script(sweeps.mnist.main)
-    assert ended.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith(f"error: {said}")
-    assert line.endswith(": see mnist.py --help")
-    assert not script.storage.exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"lambda_gp": Range(-1.0, 1.0)}, "lambda_gp must be a finite number >= 0; given -1.0"),
-        ({"lambda_gp": Range(0.0, 1.0, log=True)}, "low > 0 on a log scale"),
-        ({"beta1": Range(0.0, 1.0)}, "beta1 must be a number in [0, 1); given 1.0"),
-        ({"one_minus_beta2": Range(0.0, 0.2)}, "beta2 must be a number in [0, 1)"),
-        ({"n_critic": Range(0, 5, whole=True)}, "n_critic must be a whole number >= 1; given 0: set n_critic to 5"),
-        ({"n_critic": Range(1, 5)}, "must be of whole numbers"),
-        ({"n_critic": Range(0.5, 5, whole=True)}, "must begin and end with a whole number"),
-        ({"lr": Range(0.0, 1e-2)}, "lr_critic must be a finite number > 0"),
-        ({"lr": Range(1e-2, 1e-5)}, "low <= high"),
-        ({"lr": Range(1e-5, float("inf"))}, "finite"),
-        ({"momentum": Range(0.0, 0.9)}, "given 'momentum'"),
-        ({"lr": Range(5e-4, 1e-2, log=True)}, "widen the range"),
-    ],
-)
-def test_spaces_that_cannot_be(script: Script, change: dict[str, Range], said: str) -> None:
-    """A script of one's own names its space: a range that reaches a forbidden value is refused when it is made."""
-    assert said in script.line_of(lambda: Space({**WGAN_GP.ranges, **change}, {}, WGAN_GP.presets))
-
-
-def test_a_space_must_give_every_hyper_parameter(script: Script) -> None:
-    ranges = {name: bounds for name, bounds in WGAN_GP.ranges.items() if name != "n_critic"}
-    assert "n_critic" in script.line_of(lambda: Space(ranges, {}))
-    assert "preset 0" in script.line_of(lambda: Space(ranges, {"n_critic": 5}, WGAN_GP.presets))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"lambda_gp": -1.0}, "lambda_gp must be a finite number >= 0; given -1.0"),
-        ({"beta1": 1.0}, "beta1 must be a number in [0, 1); given 1.0"),
-        ({"beta2": 1.0}, "beta2 must be a number in [0, 1); given 1.0"),
-        ({"n_critic": 0}, "n_critic must be a whole number >= 1; given 0"),
-        ({"n_critic": 2.5}, "n_critic must be a whole number >= 1; given 2.5: set n_critic to 5"),
-        ({"lr_critic": float("nan")}, "lr_critic must be a finite number"),
-    ],
-)
-def test_hyper_parameters_out_of_range(script: Script, change: dict[str, float], said: str) -> None:
-    sound = {"lambda_gp": 10.0, "lr_critic": 1e-4, "lr_generator": 1e-4, "n_critic": 5, "beta1": 0.0, "beta2": 0.9}
-    assert said in script.line_of(lambda: Hyper(**{**sound, **change}))  # type: ignore[arg-type]
-
-
-def missing(folder: Path) -> Path:
-    return folder / "nothing.parquet"
-
-
-def empty_folder(folder: Path) -> Path:
-    return folder
-
-
-def truncated(folder: Path) -> Path:
-    whole = write_images(folder / "whole.parquet", blobs(40, seed=0)).read_bytes()
-    (folder / "cut.parquet").write_bytes(whole[: len(whole) // 2])
-    return folder / "cut.parquet"
-
-
-def no_image_column(folder: Path) -> Path:
-    return write_images(folder / "pictures.parquet", blobs(40, seed=0), column="picture")
-
-
-def mixed_sizes(folder: Path) -> Path:
-    return write_images(folder / "mixed.parquet", [*blobs(39, seed=0), np.zeros((SIDE, SIDE + 1), np.uint8)])
-
-
-def mixed_channels(folder: Path) -> Path:
-    return write_images(folder / "colours.parquet", [*blobs(39, seed=0), np.zeros((SIDE, SIDE, 3), np.uint8)])
-
-
-def paths_for_bytes(folder: Path) -> Path:
-    rows = [{"bytes": f"{number}.png", "path": None} for number in range(40)]
-    pq.write_table(pa.table({"image": rows}), folder / "paths.parquet")
-    return folder / "paths.parquet"
-
-
-def numbers_for_bytes(folder: Path) -> Path:
-    pq.write_table(pa.table({"image": [{"bytes": number} for number in range(40)]}), folder / "numbers.parquet")
-    return folder / "numbers.parquet"
-
-
-def too_few(folder: Path) -> Path:
-    return write_images(folder / "few.parquet", blobs(5, seed=0))
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (missing, "does not exist"),
-        (empty_folder, "holds none"),
-        (truncated, "must be a whole Parquet file"),
-        (no_image_column, "must have a column 'image'; its columns are picture"),
-        (paths_for_bytes, "a field 'bytes' of binary; it is struct<bytes: string"),
-        (numbers_for_bytes, "a field 'bytes' of binary; it is struct<bytes: int64"),
-        (mixed_sizes, f"{SIDE + 1}x{SIDE}"),
-        (mixed_channels, "colours.parquet"),
-        (too_few, "at least 2 images"),
-    ],
-)
-def test_data_that_cannot_be_used(script: Script, tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
-    (tmp_path / "data").mkdir()
-    assert said in script.refused("--data", make(tmp_path / "data"))
-
-
-def test_networks_that_do_not_suit_the_data(script: Script, tmp_path: Path) -> None:
-    data = write_images(tmp_path / "odd.parquet", blobs(40, seed=0, side=10))
-    assert "multiples of 4" in script.refused("--data", data, "--networks", "conv")
-
-
-def test_mnist_whose_checksum_does_not_match(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mirror that gives other files is refused by name, and nothing of it is kept."""
-    mirror, cache = tmp_path / "mirror", tmp_path / "cache"
-    mirror.mkdir()
-    for file in SHA256:
-        (mirror / f"{file}.gz").write_bytes(gzip.compress(b"other digits"))
-    sources = (Mirror(mirror.as_uri()),)
-    monkeypatch.setattr(sweeps.mnist, "load_mnist", partial(load_mnist, cache=cache, sources=sources))
-    line = script.refused("--no-data", alone=False)
-    assert "SHA-256" in line
-    assert mirror.as_uri() in line
-    assert not cache.exists()
-
-
-def test_storage_below_a_file(script: Script, tmp_path: Path) -> None:
-    """Nobody can write there, root included."""
-    (tmp_path / "file").write_text("not a folder")
-    line = script.refused("--storage", tmp_path / "file" / "sweeps")
-    assert "the storage must be a folder that can be written" in line
-    assert "check --storage" in line
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
-def test_storage_that_refuses_folders(script: Script) -> None:
-    """As a read-only file system does."""
-    assert "the storage must be a folder that can be written" in script.refused("--storage", "/proc/self/sweeps")
-
-
-def tracked_in(uri: str, folder: Path) -> MlflowRecorder:
-    return MlflowRecorder(Folder.at(folder / NAME), made_plan(NAME, 1), uri)
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
-@pytest.mark.parametrize("make", [lambda folder: Path("/proc/self/x.db"), lambda folder: folder])
-def test_a_tracking_database_that_cannot_be_written(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    """In a folder that takes no files, or where there is a folder: MLflow would try again for over a minute.
-
-    So it is not asked: the words are not its own.
-    """
-    uri = f"sqlite:///{make(tmp_path)}"
-    with pytest.raises(UserError, match=r"sqlite:.* did not: .* cannot be written") as refused:
-        tracked_in(uri, tmp_path).open(first_start=True)
-    assert REMEDY.search(str(refused.value))
-    assert "\n" not in str(refused.value)
-    tracked_in(uri, tmp_path).open(first_start=False)  # on continuing it is a warning, as a server that is away is
-
-
-def test_room_for_a_tracking_database(tmp_path: Path) -> None:
-    """Nothing but its folder is made, and a database that is there stays as it is."""
-    file = tmp_path / "new" / "mlflow.db"
-    make_room(f"sqlite:///{file}")
-    assert list(tmp_path.rglob("*")) == [file.parent]
-    file.write_bytes(b"kept")
-    make_room(f"sqlite:///{file}")
-    assert file.read_bytes() == b"kept"
-    assert list(file.parent.iterdir()) == [file]
-
-
-@pytest.mark.parametrize(
-    ("uri", "file"),
-    [
-        ("sqlite:////x/a.db", "/x/a.db"),
-        ("sqlite+pysqlite:////x/a.db?timeout=5", "/x/a.db"),
-        ("sqlite:///file:/x/a.db?mode=ro&uri=true", "/x/a.db"),
-        ("sqlite:////x/file:a.db", "/x/file:a.db"),
-        ("sqlite:///:memory:", None),
-        ("sqlite:///file::memory:?cache=shared&uri=true", None),
-        ("sqlite://", None),
-        ("postgresql://me@host/db", None),
-        ("https://host/", None),
-    ],
-)
-def test_the_file_of_a_database(uri: str, file: str | None) -> None:
-    assert database(uri) == (file and Path(file))
-
-
-# From here on the script is a process of its own.
+# Sweeps that join a Ray that runs, and the script as a process. They come first: one of them waits for a minute at its
+# end, beside all that follows.
 
 
 @pytest.fixture(scope="module")
@@ -421,8 +149,6 @@ def test_refused_as_a_process(surroundings: Surroundings, tmp_path: Path, contin
     """What a shell sees is what the tests in this process see."""
     cases = {
         ("--lanes", "0"): "--lanes",
-        ("--name", "a/b", "--smoke"): "--name",
-        ("--objective", "train/wasserstein_estimate"): "W + W^2/(2 lambda)",
         ("--data", str(tmp_path / "nothing.parquet")): "does not exist",
     }
     started = {surroundings.script(tmp_path / "storage", *options): said for options, said in cases.items()}
@@ -475,6 +201,197 @@ def test_more_than_the_machine_has(
     ran = joined.run(MNIST, tmp_path, "--data", small_data, "--smoke", "--cpus-per-trial", 100_000)
     ran.refused("--cpus-per-trial", "the nodes have")
     assert not list(tmp_path.rglob("trials"))
+
+
+# The script in this process, which ends before Ray is started.
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lanes", "0"), "--lanes must be auto or a whole number >= 1; given '0': give --lanes 8"),
+        (("--lanes", "many"), "given 'many'"),
+        (("--lanes", "1.5"), "given '1.5'"),
+        (
+            ("--budget", "0"),
+            "--budget must be a whole number from 1 to 1,000,000,000,000; given 0: give --budget 10000",
+        ),
+        (("--budget", "-45"), "given -45"),
+        (("--trials", "0"), "--trials must be a whole number from 1 to 1,000,000; given 0: give --trials 12"),
+        (
+            ("--seed", "-1"),
+            "--seed must be a whole number from 0 to 9,223,372,036,854,775,807; given -1: give --seed 0",
+        ),
+        (("--cpus-per-trial", "0"), "--cpus-per-trial must be a finite number >= 0.05; given 0.0: give "),
+        (("--cpus-per-trial", "nan"), "--cpus-per-trial must be a finite number >= 0.05; given nan"),
+        (("--cpus-per-trial", "inf"), "--cpus-per-trial must be a finite number >= 0.05; given inf"),
+        (("--gpus-per-trial", "-0.5"), "--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given -0.5"),
+        (("--gpus-per-trial", "1.5"), "given 1.5: give --gpus-per-trial 2, for example, or a fraction such as 0.25"),
+        (("--gpus-per-trial", "3"), "a batch must divide evenly over the GPUs of a trial; 64 samples, 3 GPUs"),
+        (("--gpus-per-trial", "inf"), "--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given inf"),
+        (("--gpus-per-trial", "nan"), "--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given nan"),
+        (("--max-concurrent", "-1"), "--max-concurrent must be a whole number >= 0; given -1: give --max-concurrent 0"),
+        (("--name", "a/b"), "'a/b': give --name a-b"),
+        (("--storage", "nowhere://bucket"), "a URI such as s3://bucket/prefix; given 'nowhere://bucket'"),
+        (("--storage", ""), "--storage must name a folder; it is empty: leave it out for ~/wgan-sweeps"),
+        (("--data", "nothing.parquet"), "nothing.parquet does not exist"),
+        (("--data", ""), "--data must name a Parquet file or a folder of them; it is empty; leave it out"),
+        (("--data", "~no-such-user/x"), "'~no-such-user/x' it stands for none; write the path in full"),
+        (("--objective", "train/wasserstein_estimate"), "under a gradient penalty it tends to W + W^2/(2 lambda)"),
+        (("--objective", "train/critic_loss"), "an objective must be comparable across trials"),
+        (("--objective", "beauty"), "known metric; given 'beauty'"),
+        (("--objective", "fid"), "measured on the data of the sweep"),
+    ],
+)
+def test_options_out_of_range(script: Script, options: tuple[str, ...], said: str) -> None:
+    assert said in script.refused(*options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--networks", "transformer"), "argument --networks: invalid choice: 'transformer' (choose from "),
+        (("--trials", "several"), "argument --trials: must be a whole number in digits; given 'several'"),
+        (("--budget", "1e4"), "argument --budget: must be a whole number in digits; given '1e4'"),
+        (("--seed", "0.5"), "argument --seed: must be a whole number in digits; given '0.5'"),
+        (("--max-concurrent", ""), "argument --max-concurrent: must be a whole number in digits; given ''"),
+        (("--gpus-per-trial", "half"), "argument --gpus-per-trial: must be a number such as 0.5; given 'half'"),
+        (("--cpus-per-trial", "all"), "argument --cpus-per-trial: must be a number such as 0.5; given 'all'"),
+        (("--trials",), "argument --trials: expected one argument"),
+        (("--budgets", "9"), "unrecognized arguments: --budgets 9"),
+        (("two\nlines",), "unrecognized arguments: two lines"),
+    ],
+)
+def test_options_that_are_none(
+    script: Script,
+    options: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What argparse itself refuses: status 2 and one line too, without the usage, which `--help` has."""
+    monkeypatch.setattr(sys, "argv", ["mnist.py", "--storage", str(script.storage), *options])
+    with pytest.raises(SystemExit) as ended:
+        run_script(sweeps.mnist.main)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert line.endswith(": see mnist.py --help")
+    assert not script.storage.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lambda_gp": Range(-1.0, 1.0)}, "lambda_gp must be a finite number >= 0; given -1.0"),
+        ({"lambda_gp": Range(0.0, 1.0, log=True)}, "low > 0 on a log scale"),
+        ({"beta1": Range(0.0, 1.0)}, "beta1 must be a number in [0, 1); given 1.0"),
+        ({"one_minus_beta2": Range(0.0, 0.2)}, "beta2 must be a number in [0, 1)"),
+        ({"n_critic": Range(0, 5, whole=True)}, "n_critic must be a whole number >= 1; given 0: set n_critic to 5"),
+        ({"lr": Range(0.0, 1e-2)}, "lr_critic must be a finite number > 0"),
+        ({"lr": Range(1e-2, 1e-5)}, "low <= high"),
+        ({"lr": Range(1e-5, float("inf"))}, "finite"),
+        ({"momentum": Range(0.0, 0.9)}, "given 'momentum'"),
+        ({"lr": Range(5e-4, 1e-2, log=True)}, "widen the range"),
+    ],
+)
+def test_spaces_that_cannot_be(script: Script, change: dict[str, Range], said: str) -> None:
+    """A script of one's own names its space: a range that reaches a forbidden value is refused when it is made."""
+    assert said in script.line_of(lambda: Space({**WGAN_GP.ranges, **change}, {}, WGAN_GP.presets))
+
+
+def test_a_space_must_give_every_hyper_parameter(script: Script) -> None:
+    ranges = {name: bounds for name, bounds in WGAN_GP.ranges.items() if name != "n_critic"}
+    assert "n_critic" in script.line_of(lambda: Space(ranges, {}))
+    assert "preset 0" in script.line_of(lambda: Space(ranges, {"n_critic": 5}, WGAN_GP.presets))
+
+
+def test_data_that_cannot_be_used(script: Script, tmp_path: Path) -> None:
+    """A file that is cut short, as one of many: tests/core/test_data.py has the others."""
+    data = write_images(tmp_path / "cut.parquet", blobs(40, seed=0))
+    data.write_bytes(data.read_bytes()[:-1000])
+    assert "must be a whole Parquet file" in script.refused("--data", data)
+
+
+def test_networks_that_do_not_suit_the_data(script: Script, tmp_path: Path) -> None:
+    data = write_images(tmp_path / "odd.parquet", blobs(40, seed=0, side=10))
+    assert "multiples of 4" in script.refused("--data", data, "--networks", "conv")
+
+
+def test_mnist_whose_checksum_does_not_match(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that gives other files is refused by name, and nothing of it is kept."""
+    mirror, cache = tmp_path / "mirror", tmp_path / "cache"
+    mirror.mkdir()
+    for file in SHA256:
+        (mirror / f"{file}.gz").write_bytes(gzip.compress(b"other digits"))
+    sources = (Mirror(mirror.as_uri()),)
+    monkeypatch.setattr(sweeps.mnist, "load_mnist", partial(load_mnist, cache=cache, sources=sources))
+    line = script.refused("--no-data", alone=False)
+    assert "SHA-256" in line
+    assert mirror.as_uri() in line
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("storage", ["file/sweeps", "/proc/self/sweeps"])
+def test_a_storage_that_cannot_be_written(script: Script, tmp_path: Path, storage: str) -> None:
+    """Below a file, where root cannot write either; and as on a read-only file system."""
+    (tmp_path / "file").write_text("not a folder")
+    line = script.refused("--storage", tmp_path / storage)
+    assert "the storage must be a folder that can be written" in line
+    assert "check --storage" in line
+
+
+def tracked_in(uri: str, folder: Path) -> MlflowRecorder:
+    return MlflowRecorder(Folder.at(folder / NAME), made_plan(NAME, 1), uri)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+@pytest.mark.parametrize("make", [lambda folder: Path("/proc/self/x.db"), lambda folder: folder])
+def test_a_tracking_database_that_cannot_be_written(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """In a folder that takes no files, or where there is a folder: MLflow would try again for over a minute.
+
+    So it is not asked: the words are not its own.
+    """
+    uri = f"sqlite:///{make(tmp_path)}"
+    with pytest.raises(UserError, match=r"sqlite:.* did not: .* cannot be written") as refused:
+        tracked_in(uri, tmp_path).open(first_start=True)
+    assert REMEDY.search(str(refused.value))
+    assert "\n" not in str(refused.value)
+    tracked_in(uri, tmp_path).open(first_start=False)  # on continuing it is a warning, as a server that is away is
+
+
+def test_room_for_a_tracking_database(tmp_path: Path) -> None:
+    """Nothing but its folder is made, and a database that is there stays as it is."""
+    file = tmp_path / "new" / "mlflow.db"
+    make_room(f"sqlite:///{file}")
+    assert list(tmp_path.rglob("*")) == [file.parent]
+    file.write_bytes(b"kept")
+    make_room(f"sqlite:///{file}")
+    assert file.read_bytes() == b"kept"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////x/a.db", "/x/a.db"),
+        ("sqlite+pysqlite:////x/a.db?timeout=5", "/x/a.db"),
+        ("sqlite:///file:/x/a.db?mode=ro&uri=true", "/x/a.db"),
+        ("sqlite:////x/file:a.db", "/x/file:a.db"),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///file::memory:?cache=shared&uri=true", None),
+        ("sqlite://", None),
+        ("postgresql://me@host/db", None),
+        ("https://host/", None),
+    ],
+)
+def test_the_file_of_a_database(uri: str, file: str | None) -> None:
+    assert database(uri) == (file and Path(file))
+
+
+# The last, as it waits for the sweep that was continued first.
 
 
 @pytest.mark.slow

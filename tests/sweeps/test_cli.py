@@ -8,7 +8,9 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -47,29 +49,36 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return ran
 
 
-@pytest.fixture
-def sweep(tmp_path: Path, make_plan: Callable[..., Plan]) -> tuple[Path, Study]:
+@dataclass(frozen=True)
+class Sweep:
     """A sweep in a storage, with one trial that has not reported yet."""
-    folder = Folder.at(tmp_path) / "sweep"
-    plan = make_plan()
+
+    storage: Path
+    study: Study
+    make_plan: Callable[..., Plan]
+
+    def checkpoint(self, step: int = 10, **plan: Any) -> Folder:
+        """A checkpoint of its trial, of which any field of the plan may be another."""
+        (claim,) = self.study.held("a")
+        structure = self.make_plan(**plan).structure
+        state = TrainingState.initial(structure, claim.trial.seed + step, torch.device("cpu"))
+        saved = Checkpoint(claim.trial, structure, step, state, {"eval/a": 2.0})
+        return checkpoints.write(Folder.at(self.storage) / "sweep" / "trials" / "0" / "checkpoints", saved)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, make_plan: Callable[..., Plan]) -> Sweep:
+    folder, plan = Folder.at(tmp_path) / "sweep", make_plan()
     write_plan(folder, plan)
     study = Study(plan, f"sqlite:///{folder.path}/study.db", "s")
     study.claim("a", 1)
-    return tmp_path, study
+    return Sweep(tmp_path, study, make_plan)
 
 
-def checkpoint_in(sweep: tuple[Path, Study], step: int, plan: Plan) -> Folder:
-    storage, study = sweep
-    (claim,) = study.held("a")
-    state = TrainingState.initial(plan.structure, claim.trial.seed + step, torch.device("cpu"))
-    saved = Checkpoint(claim.trial, plan.structure, step, state, {"eval/a": 2.0})
-    return checkpoints.write(Folder.at(storage) / "sweep" / "trials" / "0" / "checkpoints", saved)
-
-
-def test_a_sweep_that_is_not_there(refused: Callable[..., str], sweep: tuple[Path, Study], tmp_path: Path) -> None:
+def test_a_sweep_that_is_not_there(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
     """The line names those that are."""
     for arguments in (("best", "other"), ("best", "other", "--json"), ("export", "other", "--out", tmp_path / "out")):
-        line = refused(*arguments, "--storage", sweep[0])
+        line = refused(*arguments, "--storage", sweep.storage)
         assert "no sweep named 'other'" in line
         assert "there are: sweep: check --storage" in line
     assert "there are: none" in refused("best", "other", "--storage", tmp_path / "nowhere")
@@ -88,18 +97,14 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_storage_that_cannot_be_read(
-    refused: Callable[..., str],
-    sweep: tuple[Path, Study],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, ...],
+    refused: Callable[..., str], sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     """A folder stands for a file that cannot be read, which root can."""
     monkeypatch.chdir(tmp_path)
-    plan = sweep[0] / "sweep" / FILE
+    plan = sweep.storage / "sweep" / FILE
     plan.unlink()
     plan.mkdir()
-    line = refused(*command, "--storage", sweep[0])
+    line = refused(*command, "--storage", sweep.storage)
     assert f"{plan} must be a file that can be read" in line
     assert line.endswith(": check --storage")
     (tmp_path / "file").write_text("not a folder")
@@ -112,67 +117,57 @@ def test_a_storage_that_cannot_be_read(
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_study_that_is_not_there(
-    refused: Callable[..., str],
-    sweep: tuple[Path, Study],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, ...],
+    refused: Callable[..., str], sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     """Reading makes none: not in the sweep's folder, nor where --study-storage or the environment says."""
     monkeypatch.chdir(tmp_path)
-    (sweep[0] / "sweep" / STUDY_FILE).unlink()
+    (sweep.storage / "sweep" / STUDY_FILE).unlink()
     elsewhere = tmp_path / "elsewhere.db"
     url = f"sqlite:///{elsewhere}"
-    before = sorted(sweep[0].rglob("*"))
+    before = sorted(sweep.storage.rglob("*"))
     for file, *options in (
-        (sweep[0] / "sweep" / STUDY_FILE, "--storage", sweep[0]),
-        (elsewhere, "--storage", sweep[0], "--study-storage", url),
+        (sweep.storage / "sweep" / STUDY_FILE, "--storage", sweep.storage),
+        (elsewhere, "--storage", sweep.storage, "--study-storage", url),
     ):
         line = refused(*command, *options)
         assert f"a sweep's Optuna study must be there; {file} is not: check --storage, or give" in line
     monkeypatch.setenv("WGAN_STUDY_STORAGE", url)
-    assert str(elsewhere) in refused(*command, "--storage", sweep[0])
-    assert sorted(sweep[0].rglob("*")) == before
+    assert str(elsewhere) in refused(*command, "--storage", sweep.storage)
+    assert sorted(sweep.storage.rglob("*")) == before
 
 
-def test_a_note_or_checkpoint_that_cannot_be_read(
-    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
-) -> None:
-    storage, study = sweep
-    study.report("a", {0: (10, 2.0)}, {})
-    kept = Path(checkpoint_in(sweep, 10, make_plan()).path)
-    (storage / "sweep" / "trials" / "0" / "mlflow.json").mkdir()
-    line = refused("best", "sweep", "--json", "--storage", storage)
+def test_a_note_or_checkpoint_that_cannot_be_read(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
+    sweep.study.report("a", {0: (10, 2.0)}, {})
+    kept = Path(sweep.checkpoint().path)
+    (sweep.storage / "sweep" / "trials" / "0" / "mlflow.json").mkdir()
+    line = refused("best", "sweep", "--json", "--storage", sweep.storage)
     assert line.endswith(": check --storage")
     (kept / "state.safetensors").unlink()
     (kept / "state.safetensors").mkdir()
     for command in (("sample", kept), ("sample", "sweep"), ("export", "sweep", "--out", tmp_path / "out")):
-        line = refused(*command, "--storage", storage)
+        line = refused(*command, "--storage", sweep.storage)
         assert f"a checkpoint must be files that can be read; {kept}: " in line
         assert line.endswith(": check --storage, or the path")
 
 
-def test_before_the_first_score(refused: Callable[..., str], sweep: tuple[Path, Study], tmp_path: Path) -> None:
-    line = refused("best", "sweep", "--json", "--storage", sweep[0])
+def test_before_the_first_score(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
+    line = refused("best", "sweep", "--json", "--storage", sweep.storage)
     assert "no trial of 'sweep' has a score yet" in line
-    assert "score yet" in refused("export", "sweep", "--out", tmp_path / "out", "--storage", sweep[0])
+    assert "score yet" in refused("export", "sweep", "--out", tmp_path / "out", "--storage", sweep.storage)
     assert not (tmp_path / "out").exists()
 
 
-def test_best_while_the_sweep_runs(
-    sweep: tuple[Path, Study], make_plan: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_best_while_the_sweep_runs(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     """The best of a trial that is not over yet, which MLflow need not know."""
-    storage, study = sweep
-    study.report("a", {0: (10, 2.0)}, {})
-    kept = checkpoint_in(sweep, 10, make_plan())
-    assert main(["best", "sweep", "--json", "--storage", str(storage)]) == 0
+    sweep.study.report("a", {0: (10, 2.0)}, {})
+    kept = sweep.checkpoint()
+    assert main(["best", "sweep", "--json", "--storage", str(sweep.storage)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["trial"], said["value"], said["floor"]) == ("0", 2.0, 0.5)
     assert said["checkpoint"] == str(kept)
     assert said["run_id"] is None
     assert said["model_uri"] is None
-    assert main(["best", "sweep", "--storage", str(storage)]) == 0
+    assert main(["best", "sweep", "--storage", str(sweep.storage)]) == 0
     assert "RUNNING" in capsys.readouterr().out
 
 
@@ -184,16 +179,12 @@ def test_samples_of_what_is_no_checkpoint(refused: Callable[..., str], tmp_path:
 
 
 def test_samples_of_a_sweep_are_those_of_its_best_checkpoint(
-    sweep: tuple[Path, Study],
-    make_plan: Callable[..., Plan],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its name in --storage or $WGAN_STORAGE, where a folder of that name stands too, or by path or URI."""
-    storage, study = sweep
-    study.report("a", {0: (10, 2.0)}, {})
-    study.report("a", {0: (20, 3.0)}, {})
-    best, later = checkpoint_in(sweep, 10, make_plan()), checkpoint_in(sweep, 20, make_plan())
+    sweep.study.report("a", {0: (10, 2.0)}, {})
+    sweep.study.report("a", {0: (20, 3.0)}, {})
+    best, later = sweep.checkpoint(), sweep.checkpoint(20)
     here = tmp_path / "here"
     (here / "sweep").mkdir(parents=True)
     monkeypatch.chdir(here)
@@ -205,9 +196,9 @@ def test_samples_of_a_sweep_are_those_of_its_best_checkpoint(
         return picture
 
     wanted = drawn(best)
-    assert drawn("sweep", "--storage", storage) == wanted
+    assert drawn("sweep", "--storage", sweep.storage) == wanted
     assert drawn(f"file://{best}") == wanted
-    monkeypatch.setenv("WGAN_STORAGE", str(storage))
+    monkeypatch.setenv("WGAN_STORAGE", str(sweep.storage))
     assert drawn("sweep") == wanted
     assert drawn(later) != wanted
     # A checkpoint in the current folder goes before a sweep of its name.
@@ -215,47 +206,34 @@ def test_samples_of_a_sweep_are_those_of_its_best_checkpoint(
     assert drawn("sweep") == drawn(later)
 
 
-def test_samples_of_a_damaged_checkpoint(
-    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
-) -> None:
+def test_samples_of_a_damaged_checkpoint(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
     """Refused by its checksum, not drawn."""
-    folder = checkpoint_in(sweep, 10, make_plan())
+    folder = sweep.checkpoint()
     file = Path(folder.path) / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     assert "SHA-256" in refused("sample", folder, "--out", tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("count", ["0", "-3"])
-def test_fewer_samples_than_one(refused: Callable[..., str], tmp_path: Path, count: str) -> None:
-    line = refused("sample", tmp_path, "--n", count)
-    assert f"--n must be a whole number >= 1; given {count}: give --n 64, for example" in line
-
-
-def test_a_seed_out_of_range(
-    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan]
-) -> None:
-    line = refused("sample", checkpoint_in(sweep, 10, make_plan()), "--seed", str(2**70))
+def test_a_seed_out_of_range(refused: Callable[..., str], sweep: Sweep) -> None:
+    line = refused("sample", sweep.checkpoint(), "--seed", str(2**70))
     assert f"--seed must be a whole number in [0, 2^63); given {2**70}: give --seed 0, for example" in line
 
 
-def test_images_are_no_rows(
-    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
-) -> None:
-    folder = checkpoint_in(sweep, 10, make_plan())
+def test_images_are_no_rows(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
+    folder = sweep.checkpoint()
     for name in ("rows.csv", "rows.parquet"):
         line = refused("sample", folder, "--out", tmp_path / name)
         assert "--out must be a PNG file, as these samples are images" in line
         assert line.endswith(": give --out samples.png")
         assert not (tmp_path / name).exists()
-    line = refused("downstream", "sweep", "--storage", sweep[0])
+    line = refused("downstream", "sweep", "--storage", sweep.storage)
     assert "sweeps downstream is for rows of a table; 'sweep' is a sweep on data: name one of sweeps/tabular.py" in line
 
 
 @pytest.mark.parametrize(("shape", "kind"), [((2,), "double"), ((2, 5), "list<")], ids=["table", "sequences"])
 def test_coded_samples_are_rows(
     refused: Callable[..., str],
-    sweep: tuple[Path, Study],
-    make_plan: Callable[..., Plan],
+    sweep: Sweep,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -265,7 +243,7 @@ def test_coded_samples_are_rows(
     """Two columns of numbers, or of lists, which CSV has not."""
     monkeypatch.chdir(tmp_path)
     coding = Coding((Column("a", 100.0, 2.0), Column("b", 7.0)))
-    folder = checkpoint_in(sweep, 10, make_plan(structure=Structure("mlp", shape, coding=coding)))
+    folder = sweep.checkpoint(structure=Structure("mlp", shape, coding=coding))
     assert main(["sample", str(folder), "--n", "9"]) == 0
     assert capsys.readouterr().out == "9 rows in rows.parquet\n"
     rows = parquet.read_table("rows.parquet")
@@ -287,38 +265,26 @@ def told(shape: tuple[int, ...], classes: int, coding: Coding | None = None) -> 
     ids=str,
 )
 def test_as_many_of_each_class(
-    sweep: tuple[Path, Study],
-    make_plan: Callable[..., Plan],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: tuple[str, ...],
-    classes: int,
-    count: int,
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], classes: int, count: int
 ) -> None:
-    folder = checkpoint_in(sweep, 10, make_plan(structure=told((1, 4, 4), classes)))
+    folder = sweep.checkpoint(structure=told((1, 4, 4), classes))
     out = tmp_path / "x.png"
     assert main(["sample", str(folder), *options, "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{count} samples in {out}\n"
 
 
-def test_fewer_samples_than_classes(
-    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
-) -> None:
-    folder = checkpoint_in(sweep, 10, make_plan(structure=told((1, 4, 4), 10)))
+def test_fewer_samples_than_classes(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
+    folder = sweep.checkpoint(structure=told((1, 4, 4), 10))
     line = refused("sample", folder, "--n", "5", "--out", tmp_path / "x.png")
     assert "--n must be at least the number of classes, 10, without --label; given 5: give --n 10, or one" in line
 
 
 def test_rows_of_a_generator_that_is_told_classes(
-    refused: Callable[..., str],
-    sweep: tuple[Path, Study],
-    make_plan: Callable[..., Plan],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    refused: Callable[..., str], sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All of the class that is asked for, else class by class, from the same noise."""
     coding = Coding((Column("a", 100.0, 2.0), Column("b", 7.0)))
-    folder = checkpoint_in(sweep, 10, make_plan(structure=told((2,), 3, coding)))
+    folder = sweep.checkpoint(structure=told((2,), 3, coding))
     out = tmp_path / "rows.parquet"
 
     def drawn(*options: str) -> np.ndarray:
@@ -333,37 +299,35 @@ def test_rows_of_a_generator_that_is_told_classes(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("command", "option", "given", "said"),
     [
-        (("--n", "0"), "--n must be a whole number >= 1; given 0"),
-        (("--draws", "0"), "--draws must be a whole number >= 1; given 0: give --draws 5"),
-        (("--seed", "-1"), "--seed must be a whole number in [0, 2^63); given -1"),
+        ("sample", "--n", "0", "a whole number >= 1; given 0: give --n 64, for example"),
+        ("sample", "--n", "-3", "a whole number >= 1; given -3: give --n 64, for example"),
+        ("downstream", "--n", "0", "a whole number >= 1; given 0"),
+        ("downstream", "--draws", "0", "a whole number >= 1; given 0: give --draws 5"),
+        ("downstream", "--seed", "-1", "a whole number in [0, 2^63); given -1"),
     ],
-    ids=str,
 )
-def test_downstream_counts(refused: Callable[..., str], options: tuple[str, str], said: str) -> None:
-    assert said in refused("downstream", "sweep", *options)
+def test_numbers_out_of_range(refused: Callable[..., str], command: str, option: str, given: str, said: str) -> None:
+    assert f"{option} must be {said}" in refused(command, "sweep", option, given)
 
 
-def test_an_output_that_cannot_be_written(
-    refused: Callable[..., str], sweep: tuple[Path, Study], make_plan: Callable[..., Plan], tmp_path: Path
-) -> None:
+def test_an_output_that_cannot_be_written(refused: Callable[..., str], sweep: Sweep, tmp_path: Path) -> None:
     """Below a file, where root cannot write either; and a folder that is there is left as it is."""
-    storage, study = sweep
-    study.report("a", {0: (10, 2.0)}, {})
-    folder = checkpoint_in(sweep, 10, make_plan())
+    sweep.study.report("a", {0: (10, 2.0)}, {})
+    folder = sweep.checkpoint()
     (tmp_path / "file").write_text("mine")
     line = refused("sample", folder, "--out", tmp_path / "file" / "x.png")
     assert "--out must be a file that can be written" in line
     assert ": name one in a folder that is there and yours" in line
-    line = refused("export", "sweep", "--out", tmp_path / "file" / "out", "--storage", storage)
+    line = refused("export", "sweep", "--out", tmp_path / "file" / "out", "--storage", sweep.storage)
     assert "--out must be a folder that can be written" in line
     assert ": name one in a folder that is yours" in line
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "precious").write_text("mine")
     assert "--out must name a folder that is not there yet" in refused(
-        "export", "sweep", "--out", taken, "--storage", storage
+        "export", "sweep", "--out", taken, "--storage", sweep.storage
     )
     assert (taken / "precious").read_text() == "mine"
 
@@ -410,7 +374,7 @@ def test_the_storage_is_the_scripts(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_places_are_those_of_the_environment_unless_they_are_given(
-    monkeypatch: pytest.MonkeyPatch, sweep: tuple[Path, Study]
+    monkeypatch: pytest.MonkeyPatch, sweep: Sweep
 ) -> None:
     """An empty one says that it is to be where it is when the environment names none."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking")
@@ -422,8 +386,8 @@ def test_places_are_those_of_the_environment_unless_they_are_given(
     options = parse("mnist", "", 12, 4500, ["--tracking-uri", "", "--study-storage", ""])
     assert (options.tracking_uri, options.study_storage) == ("", "")
     # Another parser with these options hands on what was given, None included.
-    monkeypatch.setenv("WGAN_STUDY_STORAGE", f"sqlite:///{sweep[0]}/sweep/{STUDY_FILE}")
-    monkeypatch.setenv("WGAN_STORAGE", str(sweep[0]))
+    monkeypatch.setenv("WGAN_STUDY_STORAGE", f"sqlite:///{sweep.storage}/sweep/{STUDY_FILE}")
+    monkeypatch.setenv("WGAN_STORAGE", str(sweep.storage))
     parser = argparse.ArgumentParser()
     add_storage(parser)
     given = parser.parse_args([])

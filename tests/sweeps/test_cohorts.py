@@ -25,11 +25,13 @@ from sweeps.engine.storage.spool import END_NAME, BestCheckpoint, EndRecord, Rep
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.narrowing import width_for
-from tests.sweeps.processes import Running, Surroundings, wait_for
+from tests.sweeps.clusters import Head
+from tests.sweeps.processes import Ended, Surroundings, wait_for
 from tests.sweeps.stored import Stored
 from wgan_core.backend.memory import is_out_of_memory, what_ran_out
 from wgan_core.config import Trial
 from wgan_core.data.folder import Folder
+from wgan_core.networks.pairs import PAIRS
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.state import TrainingState
@@ -61,7 +63,7 @@ CULPRIT, GREEDY, FIT = (trial_seed(0, 2), 13), (trial_seed(0, 5), 5), 4
 class Trap(torch.autograd.Function):
     @staticmethod
     def forward(x, deadly, greedy):
-        if "WGAN_TRAP" in os.environ and not deadly.is_meta:  # which has no values
+        if IS_TRAPPED and not deadly.is_meta:  # which has no values
             if deadly.any():
                 os.kill(os.getpid(), signal.SIGKILL)
             if greedy.any():
@@ -78,7 +80,7 @@ class Trap(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, x, deadly, greedy):
-        with open(os.environ["WGAN_WIDTHS"], "a") as file:
+        with open(WIDTHS, "a") as file:
             file.write(f"{os.getpid()} {info.batch_size}\\n")
         if info.batch_size > FIT:
             torch.empty(2**50, dtype=torch.uint8)
@@ -116,7 +118,7 @@ def split(count, rng):
 def main():
     options = parse("trapped", "", trials=6, budget=27, data=None)
     rng = np.random.Generator(np.random.PCG64(3))
-    dataset = Dataset.of("circle", *(split(count, rng) for count in (500, 600, 600)))
+    dataset = Dataset.of("circle", *(split(count, rng) for count in (96, 64, 64)))
     structure = Structure("trapped", (2,), latent_dim=4, batch_size=8, dtype="float64")
     run_sweep(options, dataset, structure, WGAN_GP)
 
@@ -265,14 +267,14 @@ class Sweep:
     """One of the sweeps here, what its driver says, and on how many lanes the generator was called."""
 
     stored: Stored
-    running: Running
+    ran: Ended
     _widths: Path
 
     @property
     def widths(self) -> list[int]:
         calls = [line.split() for line in self._widths.read_text().splitlines()]
         # Before anything starts, the driver tries the networks.
-        return [int(width) for process, width in calls if int(process) != self.running.process.pid]
+        return [int(width) for process, width in calls if int(process) != os.getpid()]
 
     @property
     def values(self) -> list[dict[int, float]]:
@@ -284,23 +286,23 @@ class Sweep:
 
     def deaths(self) -> list[str]:
         """The lines that tell of trials that go on."""
-        return re.findall(r"^trials? .* trained again .*$", self.running.out, re.MULTILINE)
+        return re.findall(r"^trials? .* trained again .*$", self.ran.out, re.MULTILINE)
 
 
-def begin(surroundings: Surroundings, storage: Path, **env: str) -> Sweep:
+def run(
+    joined: Surroundings, storage: Path, trapped: bool = False, beside: Callable[[], object] | None = None
+) -> Sweep:
+    PAIRS.pop("trapped", None)  # of a sweep before
     script, widths = storage / "trapped.py", storage / "widths"
-    script.write_text(SCRIPT)
-    options = ("--lanes", "8", "--max-concurrent", "1", "--no-pruning", "--name", "trapped", "--storage", storage)
-    env |= {"WGAN_WIDTHS": str(widths)}
-    running = surroundings.start(sys.executable, script, *map(str, options), cwd=storage, **env)
-    return Sweep(Stored(storage, "trapped"), running, widths)
+    script.write_text(f"WIDTHS, IS_TRAPPED = {str(widths)!r}, {trapped}\n{SCRIPT}")
+    options = ("--lanes", 8, "--max-concurrent", 1, "--no-pruning", "--name", "trapped")
+    ran = joined.run(script, storage, *options, beside=beside)
+    return Sweep(Stored(storage, "trapped"), ran.succeeded(with_tracebacks=trapped or beside is not None), widths)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    sweep = begin(surroundings, tmp_path_factory.mktemp("undisturbed"))
-    sweep.running.succeeded()
-    return sweep
+def undisturbed(joined: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return run(joined, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.slow
@@ -312,7 +314,7 @@ def test_a_cohort_that_runs_out_of_memory_goes_on_with_half_its_lanes(undisturbe
     assert widths[0] == 8
     assert set(widths[1:]) == {4, 2}
     assert widths.count(8) == 1
-    (line,) = re.findall(r"^8 lanes do not fit in memory.*$", undisturbed.running.out, re.MULTILINE)
+    (line,) = re.findall(r"^8 lanes do not fit in memory.*$", undisturbed.ran.out, re.MULTILINE)
     assert "1125899906842624 bytes): 4 from now on; " in line
     assert undisturbed.faults == [0] * TRIALS
     assert undisturbed.deaths() == []
@@ -327,14 +329,16 @@ def test_the_lanes_follow_the_trials_that_are_left(undisturbed: Sweep) -> None:
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_once_costs_nothing_but_time(
-    surroundings: Surroundings, undisturbed: Sweep, tmp_path: Path
+    joined: Surroundings, shared_ray: Head, undisturbed: Sweep, tmp_path: Path
 ) -> None:
     """Its trials go on together, none alone, on as many lanes as before; all comes out bit for bit."""
-    sweep = begin(surroundings, tmp_path)
-    wait_for(lambda: sweep.stored.reports(0) >= 2 or sweep.running.process.poll() is not None, "two reports of trial 0")
-    (worker,) = sweep.running.workers()
-    os.kill(worker, signal.SIGKILL)
-    sweep.running.succeeded(with_tracebacks=True)
+
+    def kill() -> None:
+        wait_for(lambda: Stored(tmp_path, "trapped").reports(0) >= 2, "two reports of trial 0")
+        (worker,) = shared_ray.process.workers()
+        os.kill(worker, signal.SIGKILL)
+
+    sweep = run(joined, tmp_path, beside=kill)
     (line,) = sweep.deaths()
     assert line.startswith(
         "trials 0, 1, 2, 3 are trained again from their last checkpoints: a process of 4 trials died: "
@@ -347,11 +351,9 @@ def test_a_process_that_is_killed_once_costs_nothing_but_time(
 
 
 @pytest.fixture(scope="module")
-def trapped(surroundings: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def trapped(joined: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """A sweep with a trial that kills its process, and one that fits on no number of lanes, each at its own place."""
-    sweep = begin(surroundings, tmp_path_factory.mktemp("trapped"), WGAN_TRAP="1")
-    sweep.running.succeeded(with_tracebacks=True)
-    return sweep
+    return run(joined, tmp_path_factory.mktemp("trapped"), trapped=True)
 
 
 @pytest.mark.slow
@@ -362,7 +364,7 @@ def test_of_a_cohort_that_dies_at_the_same_place_only_the_culprit_fails(trapped:
     culprit = trapped.stored.trials()[CULPRIT]
     reason = "its process died 3 times, the last time: killed, or out of memory"
     assert (culprit.state.name, culprit.user_attrs["reason"]) == ("FAIL", reason)
-    assert f"trial {CULPRIT} failed: {reason}" in trapped.running.out
+    assert f"trial {CULPRIT} failed: {reason}" in trapped.ran.out
     first, second, *alone = trapped.deaths()
     assert first.startswith(
         "trials 0, 1, 2, 3 are trained again from their last checkpoints: a process of 4 trials died: "
@@ -384,7 +386,7 @@ def test_a_trial_that_does_not_fit_alone_fails_with_the_remedy(trapped: Sweep) -
     assert reason.startswith("does not fit in memory (DefaultCPUAllocator: can't allocate memory: ")
     assert reason.endswith(": give a smaller batch_size, or fewer processes by a smaller --max-concurrent")
     assert trapped.faults[GREEDY] == 0
-    assert f"trial {GREEDY} failed: {reason}" in trapped.running.out
+    assert f"trial {GREEDY} failed: {reason}" in trapped.ran.out
     assert 0 < len(greedy.intermediate_values) < 9
-    lanes = re.findall(r"^(\d+) lanes do not fit in memory .*: (\d+) from now on", trapped.running.out, re.MULTILINE)
+    lanes = re.findall(r"^(\d+) lanes do not fit in memory .*: (\d+) from now on", trapped.ran.out, re.MULTILINE)
     assert lanes == [("8", "4"), ("2", "1")]

@@ -26,7 +26,7 @@ def storage(joined: Surroundings, _mnist: None, tmp_path_factory: pytest.TempPat
     """Of a sweep of two lanes a process."""
     folder = tmp_path_factory.mktemp("conditional")
     script = ROOT / "sweeps" / "conditional.py"
-    options = ("--smoke", "--trials", 2, "--budget", 5, "--lanes", 2, "--preset", "embedded", "--name", NAME)
+    options = ("--smoke", "--trials", 2, "--budget", 2, "--lanes", 2, "--preset", "embedded", "--name", NAME)
     joined.run(script, folder, *options).succeeded()
     return folder
 

@@ -23,14 +23,14 @@ from sweeps import run_script
 from sweeps.engine.driver import run
 from sweeps.engine.storage.spool import EndRecord
 from tests.sweeps.clusters import Head
-from tests.sweeps.processes import MNIST, Ended, Running, Surroundings, wait_for
+from tests.sweeps.processes import MNIST, Ended, Running, Surroundings, copy_tables, wait_for
 from tests.sweeps.stored import Stored
 from wgan_core.data.folder import Folder
 from wgan_core.training import checkpoint as checkpoints
 
 NAME = "again"
 # Three presets, five random ones, and one that the model chose.
-TRIALS, BUDGET = 9, 45
+TRIALS, BUDGET = 9, 9
 
 pytestmark = pytest.mark.slow
 
@@ -159,6 +159,7 @@ def killed(
     """A sweep whose driver and Ray processes were killed while its first trial was trained; and a copy of it."""
     stored = Stored(tmp_path_factory.mktemp("killed"), NAME)
     copy = Stored(tmp_path_factory.mktemp("copy"), NAME)
+    copy_tables(stored.storage)
     running = surroundings.script(stored.storage, *options, "--trials", 3)
     wait_until(running, lambda: stored.reports(0) >= 3, "three reports of trial 0")
     running.kill()
@@ -185,16 +186,12 @@ def damage_newest_checkpoint(trial: Folder) -> None:
 
 
 def test_killed_and_continued_equals_uninterrupted(
-    surroundings: Surroundings,
-    joined: Surroundings,
-    options: list[str | Path | int],
-    undisturbed: Undisturbed,
-    killed: Killed,
+    joined: Surroundings, options: list[str | Path | int], undisturbed: Undisturbed, killed: Killed
 ) -> None:
     """Killed in its first trial and again in its sixth, whose newest checkpoint is then damaged as a power cut may
     leave it, and run to the end: nothing tells that it ever was."""
     stored = killed.stored
-    running = surroundings.script(stored.storage, *options, "--trials", TRIALS)
+    running = joined.script(stored.storage, *options, "--trials", TRIALS)
     wait_until(running, lambda: stored.spool(5).segments(), "trial 5")
     running.kill()
     assert not stored.trials()[-1].state.is_finished()
@@ -248,13 +245,11 @@ def test_a_trial_that_dies_three_times_fails_and_the_sweep_goes_on(
 
 @pytest.fixture(scope="module")
 def disturbed(
-    shared_ray: Head,
-    joined: Surroundings,
-    options: list[str | Path | int],
-    tmp_path_factory: pytest.TempPathFactory,
+    shared_ray: Head, joined: Surroundings, options: list[str | Path | int], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Stored, Running, Ended]:
     """A sweep that was started a second time while it ran, and whose worker was killed in its first trial."""
     stored = Stored(tmp_path_factory.mktemp("disturbed"), NAME)
+    copy_tables(stored.storage)
     running = joined.script(stored.storage, *options, "--trials", TRIALS)
     wait_until(running, (stored.storage / NAME / "lease.json").exists, "the lease")
     second = sweep(joined, stored, options, TRIALS)

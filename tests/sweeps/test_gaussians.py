@@ -121,7 +121,7 @@ def test_a_smoke_sweep_scores_by_w1_and_shows_points(joined: Surroundings, tmp_p
 
     In tf32, of which it is said once that it changes nothing where no GPU is used.
     """
-    options = ("--data", "25gaussians", "--smoke", "--trials", 2, "--budget", 5)
+    options = ("--data", "25gaussians", "--smoke", "--trials", 2, "--budget", 2)
     options += ("--gpus-per-trial", 0, "--precision", "tf32")
     ran = joined.run(SCRIPT, tmp_path, *options).succeeded()
     assert "25gaussians: 100000 to train, 10000 to validate" in ran.out

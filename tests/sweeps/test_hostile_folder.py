@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ import optuna
 import psutil
 import pytest
 import torch
-from mlflow import MlflowClient
+from PIL import Image
 
 from sweeps.cli import main
 from sweeps.engine.plan import sqlite_file
@@ -31,10 +32,11 @@ from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.plan.sqlite_file import check_database
 from sweeps.engine.plan.uri import MisplacedFiles, shown
+from sweeps.engine.report.pictures import picture
 from sweeps.engine.report.write import write_report
 from sweeps.engine.results.results import open_results, study_url, tracking_uri_of
 from sweeps.engine.storage import lease
-from sweeps.engine.storage.layout import trial_folder
+from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.storage.lease import Lease, driver_of
 from sweeps.engine.storage.spool import Spool
 from sweeps.engine.storage.trial_store import TrialStore
@@ -42,7 +44,10 @@ from sweeps.engine.study.study import Study
 from sweeps.engine.tracking import MlflowRecorder
 from sweeps.engine.tracking.client import Client
 from sweeps.engine.tracking.cursor import CURSOR_FILE, read_cursor
-from tests.sweeps.finished import Finished, finish
+from sweeps.engine.tracking.film import Tiles, film, tiles
+from tests.core.hostile import EPS, png
+from tests.sweeps.made import Finished, finish
+from tests.sweeps.processes import copy_tables
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder, TooLarge
 from wgan_core.errors import UserError, one_line, without_secrets
@@ -62,11 +67,10 @@ TINY = {"critic": {"widths": [4]}, "generator": {"widths": [4]}}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, make_plan: Callable[..., Plan]) -> Finished:
-    """A finished sweep of three trials, made but once: MLflow's tables take seconds."""
+    """A finished sweep of three trials, made but once."""
     storage = tmp_path_factory.mktemp("made") / "storage"
     storage.mkdir()
-    uri = f"sqlite:///{storage}/mlflow.db"
-    MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+    copy_tables(storage)
     shutil.copy(storage / "mlflow.db", storage.with_name("empty.db"))
     sweep = finish(storage, make_plan(trials=3, structure=PLAIN))
     shutil.copytree(storage, storage.with_name("kept"))
@@ -153,6 +157,18 @@ def rewrite(path: Path, **change: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
 
 
+def replan(folder: Path, **change: object) -> None:
+    """Change the plan of the sweep in a folder."""
+    rewrite(folder / FILE, plan={**json.loads((folder / FILE).read_text())["plan"], **change})
+
+
+def execute(path: Path, statement: str, *values: object) -> None:
+    """Change a SQLite database."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.create_function("regexp", 2, lambda *_: 0, deterministic=True)
+        database.execute(statement, values) if values else database.executescript(statement)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -180,9 +196,16 @@ def test_the_end_of_a_trial_names_no_other_folder(
     assert SECRET not in contents(tmp_path / "new").values()
 
 
-def test_a_report_names_no_other_picture(sweep: Finished, secrets: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"image": "../../../../../secrets/id"}, {"metrics": {f"m{number}": 1.0 for number in range(2_000)}}],
+    ids=["another picture", "endless metrics"],
+)
+def test_a_report_names_no_other_picture_and_few_metrics(
+    sweep: Finished, secrets: Path, change: dict[str, Any]
+) -> None:
     spool = sweep.storage / "sweep/trials/1/spool"
-    rewrite(spool / "000000010.json", image="../../../../../secrets/id")
+    rewrite(spool / "000000010.json", **change)
     with pytest.raises(ValueError, match="is not a spool segment"):
         Spool(Folder.at(spool.parent)).read("000000010.json")
 
@@ -307,8 +330,7 @@ def test_a_copied_storage_leaves_the_original_alone(
 @pytest.mark.parametrize("table", ["runs", "logged_models"])
 def test_files_go_to_no_other_folder(sweep: Finished, secrets: Path, table: str) -> None:
     column = {"runs": "artifact_uri", "logged_models": "artifact_location"}[table]
-    with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
-        database.execute(f"UPDATE {table} SET {column} = ?", [secrets.as_uri()])
+    execute(sweep.storage / "mlflow.db", f"UPDATE {table} SET {column} = ?", secrets.as_uri())
     for number in range(3):
         (sweep.storage / f"sweep/trials/{number}/{CURSOR_FILE}").unlink()
     assert tracker(sweep, sweep.uri).stop("FINISHED", timeout_s=1) == "partial"
@@ -321,8 +343,7 @@ def test_files_and_credentials_go_to_no_other_server(
     address, asked = listener
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
-    with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
-        database.execute("UPDATE runs SET artifact_uri = ?", [address.replace("http", scheme)])
+    execute(sweep.storage / "mlflow.db", "UPDATE runs SET artifact_uri = ?", address.replace("http", scheme))
     (sweep.storage / f"sweep/trials/1/{CURSOR_FILE}").unlink()
     assert tracker(sweep, sweep.uri).stop("FINISHED", timeout_s=1) == "partial"
     assert asked == []
@@ -541,7 +562,7 @@ def test_control_characters_are_written_out(
     trial = study.ask()
     trial.set_user_attr("reason", ESCAPE)
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    rewrite(sweep.storage / "sweep" / FILE, plan={**sweep.plan.as_json(), "trials": 4})
+    replan(sweep.storage / "sweep", trials=4)
     held = {"session": "s", "host": ESCAPE, "place": "there", "pid": 1, "started": 1.0, "beat": time.time()}
     (sweep.storage / "sweep" / lease.FILE).write_text(json.dumps(held))
     (sweep.storage / "broken").mkdir()
@@ -574,12 +595,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a plan that is a list": lambda sweep: rewrite(sweep / FILE, plan=[]),
     "nested too deeply": lambda sweep: (sweep / FILE).write_text("[" * 200_000),
     "a linked plan": lambda sweep: _link(sweep / FILE),
-    "an objective without a floor": lambda sweep: rewrite(
-        sweep / FILE, plan={**json.loads((sweep / FILE).read_text())["plan"], "objective": "eval/c"}
-    ),
-    "an id that is a query": lambda sweep: rewrite(
-        sweep / FILE, plan={**json.loads((sweep / FILE).read_text())["plan"], "id": "x' OR '1'='1"}
-    ),
+    "an objective without a floor": lambda sweep: replan(sweep, objective="eval/c"),
+    "an id that is a query": lambda sweep: replan(sweep, id="x' OR '1'='1"),
     "no database": lambda sweep: (sweep / "study.db").write_bytes(b"no database"),
     "a record that is a list": lambda sweep: (sweep / "trials/1/spool/end.json").write_text("[]"),
     "a record with other types": lambda sweep: rewrite(sweep / "trials/1/spool/end.json", ended_ms="x"),
@@ -588,9 +605,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         shutil.rmtree(sweep / "trials/1/spool"),
         (sweep / "trials/1/spool").touch(),
     ),
-    "an id of a megabyte": lambda sweep: rewrite(
-        sweep / FILE, plan={**json.loads((sweep / FILE).read_text())["plan"], "id": "x" * 2**20}
-    ),
+    "an id of a megabyte": lambda sweep: replan(sweep, id="x" * 2**20),
     "a lease of another age": lambda sweep: (sweep / lease.FILE).write_text(
         json.dumps({"session": "s", "host": "h", "place": "p", "pid": 1, "started": 1.0, "beat": 9e18})
     ),
@@ -671,43 +686,20 @@ def hot_journal(database: Path, named: Path) -> bytes:
     return header + struct.pack(">I", 2**30 // page + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
 
 
-def _view(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("ALTER TABLE studies RENAME TO others")
-        database.execute(
-            "CREATE VIEW studies AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
-            "SELECT study_id, study_name FROM others WHERE (SELECT count(*) FROM c) > 0"
-        )
-
-
-def _trigger(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM studies; END")
-
-
-def _generated(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("ALTER TABLE trials ADD COLUMN huge AS (hex(zeroblob(200000000)))")
-
-
-def _pipe(path: Path) -> None:
-    os.mkfifo(f"{path}-journal")
-
-
-def _undecodable(path: Path) -> None:
-    _view(path)
-    with closing(sqlite3.connect(path)) as database, database:
-        database.executescript("CREATE TABLE y(a); PRAGMA writable_schema=1;")
-        database.execute("UPDATE sqlite_master SET sql=CAST(sql||' /* '||x'ff'||'*/' AS TEXT) WHERE name='y'")
-
-
-def _dear_check(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(
-            "DROP TABLE version_info; CREATE TABLE version_info(version_info_id INTEGER NOT NULL PRIMARY KEY, "
-            "schema_version INTEGER, library_version VARCHAR(256), "
-            "CHECK(instr(hex(zeroblob(10000000)), hex(zeroblob(5000000))||'1')=0))"
-        )
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
+VIEW = (
+    "ALTER TABLE studies RENAME TO others;"
+    f"CREATE VIEW studies AS {ENDLESS} SELECT study_id, study_name FROM others WHERE (SELECT count(*) FROM c) > 0;"
+)
+UNDECODABLE = (
+    f"{VIEW} CREATE TABLE y(a); PRAGMA writable_schema=1;"
+    "UPDATE sqlite_master SET sql=CAST(sql||' /* '||x'ff'||'*/' AS TEXT) WHERE name='y'"
+)
+# A table with the name of one that MLflow guards by a trigger.
+GUARDED = (
+    "CREATE TABLE secrets(a);"
+    f"CREATE TRIGGER t AFTER UPDATE ON secrets BEGIN INSERT INTO secrets {ENDLESS} SELECT x FROM c; END"
+)
 
 
 def _repeat_schema(path: Path, levels: int) -> None:
@@ -763,24 +755,12 @@ def test_a_database_that_is_named_by_a_link_is_looked_at_too(sweep: Finished, se
         check_database(tmp_path / "linked.db")
 
 
-def _checked(expression: str) -> Callable[[Path], None]:
-    def spoil(path: Path) -> None:
-        with closing(sqlite3.connect(path)) as database, database:
-            database.create_function("regexp", 2, lambda *_: 0, deterministic=True)
-            database.executescript(
-                "DROP TABLE version_info; CREATE TABLE version_info(version_info_id INTEGER NOT NULL PRIMARY KEY, "
-                f"schema_version INTEGER, library_version VARCHAR(256), CHECK({expression}))"
-            )
-
-    return spoil
-
-
-def _sql(text: str) -> Callable[[Path], None]:
-    def spoil(path: Path) -> None:
-        with closing(sqlite3.connect(path)) as database, database:
-            database.execute(text)
-
-    return spoil
+def _checked(expression: str) -> str:
+    """Statements after which a table of Optuna's has a constraint."""
+    return (
+        "DROP TABLE version_info; CREATE TABLE version_info(version_info_id INTEGER NOT NULL PRIMARY KEY, "
+        f"schema_version INTEGER, library_version VARCHAR(256), CHECK({expression}))"
+    )
 
 
 def _virtual(path: Path) -> None:
@@ -795,15 +775,6 @@ def _virtual(path: Path) -> None:
         database.execute("PRAGMA writable_schema=1")
         database.execute("DELETE FROM sqlite_master WHERE name = 'z'")
         database.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = 'studies'", (page,))
-
-
-def _guarded(path: Path) -> None:
-    """A trigger on a table with the name of one that MLflow guards by a trigger."""
-    with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(
-            "CREATE TABLE secrets(a); CREATE TRIGGER t AFTER UPDATE ON secrets BEGIN "
-            "INSERT INTO secrets WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c; END"
-        )
 
 
 def _shared_page(path: Path) -> None:
@@ -826,21 +797,27 @@ def _shared_page(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        *(_view, _trigger, _generated, _pipe, _undecodable, _dear_check, _virtual, _guarded, _shared_page),
+        *(_virtual, _shared_page, VIEW, UNDECODABLE, GUARDED),
+        lambda path: os.mkfifo(f"{path}-journal"),
+        "CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM studies; END",
+        "ALTER TABLE trials ADD COLUMN huge AS (hex(zeroblob(200000000)))",
+        _checked("instr(hex(zeroblob(10000000)), hex(zeroblob(5000000))||'1')=0"),
         _checked("'" + "a" * 100_000 + "' NOT LIKE '%" + "a" * 4_000 + "b'"),
         _checked("('aab' REGEXP '(a+)+$') < 2"),
         _checked("format/*x*/('%d', 1) = '1'"),
         # An apostrophe in a quoted name must not hide what follows it.
-        _sql('CREATE TABLE z ("p\'" TEXT, c TEXT CHECK (instr(zeroblob(9), c) = 0), "q\'" TEXT)'),
-        _sql("CREATE TABLE z (b TEXT CHECK (b IN (b||b, b||b)))"),
-        _sql(f"CREATE TABLE z (b TEXT DEFAULT '{'x' * 200_000}')"),
+        'CREATE TABLE z ("p\'" TEXT, c TEXT CHECK (instr(zeroblob(9), c) = 0), "q\'" TEXT)',
+        "CREATE TABLE z (b TEXT CHECK (b IN (b||b, b||b)))",
+        f"CREATE TABLE z (b TEXT DEFAULT '{'x' * 200_000}')",
         _checked("\"like\"('a', 'b') < 2"),
     ],
 )
 def test_a_database_that_does_more_than_hold_data_is_not_opened(
-    sweep: Finished, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    sweep: Finished, spoil: str | Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spoil(sweep.storage / "sweep/study.db")
+    """Statements that are carried out on it, or a function that changes it."""
+    database = sweep.storage / "sweep/study.db"
+    execute(database, spoil) if isinstance(spoil, str) else spoil(database)
     line = refused(capsys, "best", "sweep", "--storage", sweep.storage)
     assert any(each in line for each in ("must have plain tables", "must be regular files", "must be whole"))
     assert main(["ls", "--storage", str(sweep.storage)]) == 0
@@ -877,8 +854,8 @@ def test_a_version_that_lies_elsewhere_is_not_promoted(
 ) -> None:
     command = ["promote", "sweep", "--as", "champion", "--storage", str(sweep.storage)]
     assert main(command) == 0
-    with closing(sqlite3.connect(sweep.storage / "mlflow.db")) as database, database:
-        database.execute("UPDATE model_versions SET source = ?, storage_location = ?", [secrets.as_uri()] * 2)
+    moved = "UPDATE model_versions SET source = ?, storage_location = ?"
+    execute(sweep.storage / "mlflow.db", moved, secrets.as_uri(), secrets.as_uri())
     assert main(command) == 0
     assert "moved from version 1 to version 2, a new version" in capsys.readouterr().out
 
@@ -901,12 +878,7 @@ def test_a_checkpoint_does_not_ask_for_absurd_networks(
 ) -> None:
     folder = sweep.storage / "sweep/trials/1/checkpoints/000000020"
     described = json.loads((folder / "trial.json").read_text())
-    described["structure"].update(change)
-    content = json.dumps(described).encode()
-    (folder / "trial.json").write_bytes(content)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["trial.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    _put(folder, {**described, "structure": {**described["structure"], **change}})
     refused(capsys, "sample", folder, "--out", tmp_path / "out.png")
 
 
@@ -938,32 +910,23 @@ def test_a_checkpoint_is_of_the_updates_in_its_name(sweep: Finished, updates: ob
     assert found is None or found.critic_updates == 10
 
 
+def untrained(structure: Structure) -> Checkpoint:
+    state = TrainingState.initial(structure, 0, torch.device("cpu"))
+    return Checkpoint(Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.5, 0.9)), structure, 5, state, {})
+
+
 def test_a_picture_of_very_many_classes_is_not_drawn_unasked(
     sweep: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     structure = Structure("mlp", (1, 4, 4), latent_dim=2, classes=60_000, label_embedding=1, network_options=TINY)
-    checkpoint = Checkpoint(
-        Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.5, 0.9)),
-        structure,
-        5,
-        TrainingState.initial(structure, 0, torch.device("cpu")),
-        {},
-    )
-    written = checkpoints.write(Folder.at(tmp_path / "many"), checkpoint)
+    written = checkpoints.write(Folder.at(tmp_path / "many"), untrained(structure))
     assert "at most 1000 classes" in refused(capsys, "sample", written.path, "--out", tmp_path / "out.png")
 
 
 def test_samples_that_do_not_fit_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     structure = Structure("mlp", (1, 64, 64), latent_dim=2, network_options=TINY)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**20))
-    checkpoint = Checkpoint(
-        Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.5, 0.9)),
-        structure,
-        5,
-        TrainingState.initial(structure, 0, torch.device("cpu")),
-        {},
-    )
-    draw = sampler(checkpoint)
+    draw = sampler(untrained(structure))
     assert draw(4, 0).shape == (4, 1, 64, 64)
     with pytest.raises(UserError, match="samples must fit in half of the available memory"):
         draw(100, 0)
@@ -972,8 +935,7 @@ def test_samples_that_do_not_fit_are_not_drawn(monkeypatch: pytest.MonkeyPatch) 
 def test_noise_that_does_not_fit_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator of few weights can take much noise, and code many classes."""
     structure = Structure("mlp", (1, 8, 8), latent_dim=10_000, classes=1_000, network_options=TINY)
-    state = TrainingState.initial(structure, 0, torch.device("cpu"))
-    draw = sampler(Checkpoint(Trial(0, 0, Hyper(10.0, 1e-4, 1e-4, 1, 0.5, 0.9)), structure, 5, state, {}))
+    draw = sampler(untrained(structure))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**22))
     labels = torch.zeros(1_000, dtype=torch.int64)
     assert draw(4, 0, labels[:4]).shape == (4, 1, 8, 8)
@@ -1006,9 +968,7 @@ def test_a_page_does_not_grow_faster_than_its_file(sweep: Finished) -> None:
     nested: dict[str, object] = {}
     for _ in range(100):
         nested = {"k" * 1_000: nested, **{f"v{number}": number for number in range(100)}}
-    described = json.loads((sweep.storage / "sweep" / FILE).read_text())
-    described["plan"]["protocol"] = nested
-    (sweep.storage / "sweep" / FILE).write_text(json.dumps(described))
+    replan(sweep.storage / "sweep", protocol=nested)
     write_report(open_results(str(sweep.storage), "sweep"))
     page = sweep.storage / "sweep/report/sweep.html"
     assert page.stat().st_size < 12 * 2**20
@@ -1016,8 +976,7 @@ def test_a_page_does_not_grow_faster_than_its_file(sweep: Finished) -> None:
 
 def test_a_study_with_other_numbers_is_not_continued(sweep: Finished) -> None:
     """A trial that is never handed out would keep the sweep waiting for ever."""
-    with closing(sqlite3.connect(sweep.storage / "sweep/study.db")) as database, database:
-        database.execute("UPDATE trials SET number = 9, state = 'WAITING' WHERE number = 2")
+    execute(sweep.storage / "sweep/study.db", "UPDATE trials SET number = 9, state = 'WAITING' WHERE number = 2")
     with pytest.raises(UserError, match="must be numbered from 0 on"):
         Study(sweep.plan, f"sqlite:///{sweep.storage}/sweep/study.db", "s")
 
@@ -1031,13 +990,6 @@ def test_a_file_must_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Folder.at(tmp_path).read("state")
 
 
-def test_a_report_of_endless_metrics_is_refused(sweep: Finished) -> None:
-    spool = sweep.storage / "sweep/trials/1/spool"
-    rewrite(spool / "000000010.json", metrics={f"m{number}": 1.0 for number in range(2_000)})
-    with pytest.raises(ValueError, match="is not a spool segment"):
-        Spool(Folder.at(spool.parent)).read("000000010.json")
-
-
 def test_debugging_shows_neither_passwords_nor_control_characters(
     sweep: Finished, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -1048,3 +1000,35 @@ def test_debugging_shows_neither_passwords_nor_control_characters(
     assert "Traceback" in said
     assert "secretword" not in said
     assert all(each.isprintable() or each in "\n\t" for each in said)
+
+
+# Pictures
+
+
+def gif() -> bytes:
+    written = io.BytesIO()
+    Image.new("L", (8, 8)).save(written, "GIF")
+    return written.getvalue()
+
+
+def test_pictures_and_plans_of_others_make_no_large_film() -> None:
+    """A sample as large as the plan says has no room in the picture; a narrow one is enlarged, but not without end."""
+    pictures = {1: png(40, 40), 2: EPS, 3: png(40, 40)[:-30]}
+    assert film(pictures, Tiles(10**9, 10**9, False)) is None
+    assert film({2: EPS}, None) is None
+    assert len(film({1: png(9, 1_000_000)}, Tiles(1_000_000, 1, False)) or b"") < 10**6
+    described = Structure("mlp", (1, 28, 28)).as_json()
+    assert tiles(Structure.from_json(described)) == Tiles(28, 28, False)
+    for shape in ([1, 0, -5], ["a", {}, 1e99]):
+        with pytest.raises((ValueError, TypeError)):
+            Structure.from_json({**described, "sample_shape": shape})
+
+
+def test_a_report_shows_only_png_of_a_bounded_size(tmp_path: Path) -> None:
+    sweep = Folder.at(tmp_path)
+    header = png(1, 1)
+    folder = trial_folder(sweep, "0") / SAMPLES
+    for update, content in enumerate((png(5, 4), gif(), EPS, header[:16] + b"\xff" * 8 + header[24:], b"")):
+        folder.write(sample_name(update), content)
+    assert picture(sweep, "0", 0, 100).startswith("data:image/png;base64,")
+    assert [picture(sweep, "0", update, 100) for update in range(1, 6)] == [""] * 5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +20,6 @@ from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan, SweepStart, read_starte
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.study.study import Study
 from sweeps.engine.worker.job import Job
-from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Structure
 from wgan_core.data import Split
 from wgan_core.data.folder import Folder
@@ -261,73 +258,3 @@ def test_how_a_gpu_carries_out_updates(given: tuple[str, ...], execution: str) -
     assert chosen("mnist", 12, 4500, {"execution": execution}).execution == execution
     with pytest.raises(UserError, match="execution must be one of eager, captured; given 'fast'"):
         chosen("mnist", 12, 4500, {"execution": "fast"})
-
-
-# Of a critic that needs more memory than there is on more than two lanes, and one that fails there; Ray is told of a
-# GPU that this machine need not have, so that the task runs on the CPU.
-MEASURED = """
-import ray
-import torch
-from torch import nn
-from sweeps.engine.driver.lane_probe import settle_lanes
-from sweeps.engine.cluster.placement import Placement
-from sweeps.engine.plan.plan import Plan
-from sweeps.engine.plan.presets import WGAN_GP
-from sweeps.engine.worker.job import Job
-from wgan_core.config import Structure
-from wgan_core.data import Split
-from wgan_core.data.folder import Folder
-from wgan_core.networks.pairs import Pair, register
-
-class Limited(torch.autograd.Function):
-    @staticmethod
-    def forward(x, how):
-        return x.clone()
-
-    @staticmethod
-    def setup_context(context, inputs, output):
-        pass
-
-    @staticmethod
-    def backward(context, gradient):
-        return gradient, None
-
-    @staticmethod
-    def vmap(info, in_dims, x, how):
-        if info.batch_size > 2:
-            if how == "crowded":
-                torch.empty(2**50, dtype=torch.uint8)
-            raise RuntimeError("an illegal memory access was encountered")
-        return Limited.apply(x, how), in_dims[0]
-
-class Layer(nn.Module):
-    def __init__(self, how):
-        super().__init__()
-        self.how = how
-
-    def forward(self, x):
-        return Limited.apply(x, self.how)
-
-def pair(how):
-    critic = lambda structure: nn.Sequential(nn.Linear(2, 4), Layer(how), nn.Linear(4, 1), nn.Flatten(0))
-    return Pair(critic, lambda structure: nn.Linear(structure.latent_dim, 2))
-
-ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-train = Split(torch.randn(64, 2).numpy(), None)
-for how in ("crowded", "faulty"):
-    register(how, pair(how))
-    plan = Plan("1d", how, 100, 90, 0, "a", Structure(how, (2,), 3, 4), WGAN_GP, "", "", {}, {"a": 1.0})
-    job = Job(plan, Folder.at("/nowhere"), Placement(1.0, 1.0), {}, pair=pair(how))
-    assert settle_lanes(job, None, train, 10, [{"CPU": 1.0, "GPU": 1.0}], print) == 1
-"""
-
-
-@pytest.mark.slow
-def test_what_cannot_be_trained_side_by_side(surroundings: Surroundings) -> None:
-    """Of want of memory fewer lanes are the remedy; after any other error one lane is, and a line says what failed."""
-    ran = surroundings.start(sys.executable, "-c", MEASURED, cwd=ROOT).succeeded()
-    asks, crowded, asks_again, faulty = ran.out.splitlines()
-    assert asks == asks_again == "lanes: measuring how many trials a GPU trains best side by side"
-    assert re.fullmatch(r"lanes: 1 a process: [\d,.]+ critic updates/s; 4 do not fit in the memory", crowded)
-    why = "RuntimeError: an illegal memory access was encountered"
-    assert faulty == f"lanes: 1 a process, as measuring failed: {why}: --lanes N for several"

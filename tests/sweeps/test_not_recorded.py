@@ -12,8 +12,8 @@ from sweeps.cli import main
 from sweeps.engine.doctor.tracking import check_tracking
 from sweeps.engine.plan.plan import Plan, SweepStart, read_started, write_plan
 from sweeps.engine.results.results import open_results, tracking_uri_of
+from tests.sweeps.made import Made, studied
 from tests.sweeps.processes import MNIST, Surroundings
-from tests.sweeps.reported import Made, studied
 from wgan_core.data.folder import Folder
 
 NAME = "unrecorded"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +27,21 @@ from sweeps.engine.results.status import TrialStatus, read_status
 from sweeps.notebook import Sweep
 from wgan_core.data.images import load_images
 
-storage, data = sys.argv[1:]
+_, storage, data = sys.argv[1:]
 sweep = Sweep(
-    load_images(data), MNIST["wgan-gp"], name="mine", trials=3, budget=45, storage=storage, confirm="1x2", seed=4
+    load_images(data), MNIST["wgan-gp"], name="mine", trials=3, budget=5, storage=storage, confirm="1x2", seed=4
 )
 print(len(sweep.run().results()))
 """
 
 
 @pytest.fixture(scope="module")
-def finished(surroundings: Surroundings, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(joined: Surroundings, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Three trials, the best of them confirmed."""
     storage = tmp_path_factory.mktemp("storage")
-    ran = surroundings.start(sys.executable, "-c", CELL, str(storage), str(small_data)).succeeded()
+    cell = storage / "cell.py"
+    cell.write_text(CELL)
+    ran = joined.run(cell, storage, small_data).succeeded()
     assert ran.out.count("best checkpoint") == 1
     assert ran.out.splitlines()[-1] == "5"
     return Sweep.open("mine", str(storage))
@@ -89,7 +90,7 @@ def test_plots_are_figures(finished: Finished) -> None:
         # Of three trials some charts can but say that they are too few.
         assert figure.data or "trials" in figure.layout.annotations[0].text, name
     shown = finished.plots.best_so_far().data[0]
-    reports = [len(finished.found.plan.grid[: trial.critic_updates // 5]) for trial in statuses(finished)[:3]]
+    reports = [len(finished.found.plan.grid[: trial.critic_updates]) for trial in statuses(finished)[:3]]
     assert len(shown.x) == sum(reports)
 
 

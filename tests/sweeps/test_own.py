@@ -15,11 +15,12 @@ from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
 from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
+from wgan_core.networks.pairs import PAIRS
 from wgan_core.training import checkpoint as checkpoints
 
 pytestmark = pytest.mark.slow
-METRIC, NAME = "eval/energy_distance", "own-smoke-bfloat16"
-ASKED = ("--smoke", "--trials", "3", "--lanes", "2", "--precision", "bfloat16")
+METRIC, NAME, OWN = "eval/energy_distance", "own-smoke-bfloat16", "trefoil"
+ASKED = ("--smoke", "--trials", 3, "--budget", 3, "--lanes", 2, "--precision", "bfloat16", "--max-concurrent", 1)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def storage(joined: Surroundings, script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
-    options = (*ASKED, "--max-concurrent", 1, "--storage", folder)
-    joined.start(sys.executable, script, *map(str, options), cwd=script.parent).succeeded()
+    joined.run(script, folder, *ASKED).succeeded()
+    PAIRS.pop(OWN)
     return folder
 
 
@@ -61,7 +62,7 @@ def test_the_best_needs_no_script_and_the_generator_does(
     best = surroundings.command("best", NAME, "--storage", storage, "--json").succeeded()
     assert json.loads(best.out)["objective"] == METRIC
     export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out")
-    surroundings.sweeps(*export).refused("given 'trefoil'", "--script FILE")
+    surroundings.command(*export).refused("given 'trefoil'", "--script FILE")
     surroundings.sweeps(*export, "--script", script).succeeded()
     check = f"import torch; print(torch.export.load('{tmp_path}/out/generator.pt2').module()(torch.zeros(5, 8)).shape)"
     said = surroundings.start(sys.executable, "-c", check, cwd=tmp_path).succeeded()
@@ -72,9 +73,9 @@ def test_a_script_that_is_not_there_or_fails_is_refused(
     storage: Path, surroundings: Surroundings, tmp_path: Path
 ) -> None:
     export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out", "--script")
-    surroundings.sweeps(*export, tmp_path / "none.py").refused("--script must be a Python file", "none.py")
+    surroundings.command(*export, tmp_path / "none.py").refused("--script must be a Python file", "none.py")
     (tmp_path / "bad.py").write_text("import no_such_module\n")
-    surroundings.sweeps(*export, tmp_path / "bad.py").refused("--script", "no_such_module")
+    surroundings.command(*export, tmp_path / "bad.py").refused("--script", "no_such_module")
 
 
 def test_a_script_may_import_its_neighbours(storage: Path, script: Path, surroundings: Surroundings) -> None:
@@ -92,7 +93,7 @@ def test_other_networks_of_the_same_name_are_refused(
     edited = tmp_path / "edited.py"
     edited.write_text(script.read_text().replace("width: int = 64", "width: int = 32"))
     export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out", "--script", edited)
-    surroundings.sweeps(*export).refused("weights do not fit", "give the script that trained it")
-    surroundings.start(sys.executable, edited, *ASKED, "--storage", storage).refused(
-        "networks_digest was", "give another --name"
-    )
+    surroundings.command(*export).refused("weights do not fit", "give the script that trained it")
+    PAIRS.pop(OWN)
+    surroundings.run(edited, storage, *ASKED).refused("networks_digest was", "give another --name")
+    PAIRS.pop(OWN)

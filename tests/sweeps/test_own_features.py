@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from sweeps.engine.plan.options import chosen, parse
 from sweeps.engine.results.results import open_results
 from sweeps.engine.storage.spool import ReportRecord, Spool
-from tests.sweeps.processes import ROOT, Surroundings
+from tests.sweeps.processes import ROOT, Surroundings, copy_tables
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 
@@ -37,7 +37,8 @@ def storage(joined: Surroundings, script: Path, small_data: Path, tmp_path_facto
     weights = {"layers.0.weight": torch.randn(16, 1, 3, 3), "layers.0.bias": torch.zeros(16)}
     save_file(weights, script.with_name("network.safetensors"))
     folder = tmp_path_factory.mktemp("features")
-    asked = ("--data", small_data, "--features", "mine", "--smoke", "--trials", "1")
+    copy_tables(folder)
+    asked = ("--data", small_data, "--features", "mine", "--smoke", "--trials", "1", "--budget", "2")
     joined.start(sys.executable, script, *asked, "--storage", folder).succeeded()
     return folder
 
@@ -63,7 +64,7 @@ def test_a_sweep_goes_on_with_the_same_network_only(
 ) -> None:
     edited = script.parent / "edited.py"
     edited.write_text(script.read_text().replace("return self.layers(images)", "return self.layers(images) / 2"))
-    asked = ("--data", small_data, "--smoke", "--trials", "1", "--storage", storage)
+    asked = ("--data", small_data, "--smoke", "--trials", "1", "--budget", "2", "--storage", storage)
     surroundings.start(sys.executable, edited, *asked, "--features", "mine").refused(
         "a sweep continues only as it began", "objective was", "give another --name"
     )

@@ -1,21 +1,34 @@
-"""Placement: how many trials fit on a cluster, and that two declared GPUs are shared as was asked."""
+"""Placement: how many trials fit on a cluster; two declared GPUs that trials share, and that one trial has."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.engine.cluster.growth import Growth, growth
 from sweeps.engine.cluster.placement import placement
-from tests.sweeps.clusters import head
-from tests.sweeps.processes import ROOT, Surroundings
+from sweeps.engine.plan.options import SMOKE_SAMPLES
+from sweeps.engine.plan.plan import read_plan
+from tests.sweeps.clusters import Head, head
+from tests.sweeps.processes import ROOT, Surroundings, copy_tables, wait_for
+from wgan_core.data.folder import Folder
+from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
+from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.training import checkpoint
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
+from wgan_core.training.samples import evaluation_z
 
 
 @pytest.mark.parametrize(
@@ -189,22 +202,234 @@ sys.exit(run_script(sweeps.mnist.main))
 """
 
 
-@pytest.mark.slow
-def test_half_a_gpu_each_on_two(surroundings: Surroundings, small_data: Path, tmp_path: Path) -> None:
-    """On a running cluster that declares two GPUs, four trials run at once, two on each, and each sees that one alone.
+@pytest.fixture(scope="module")
+def cluster(surroundings: Surroundings) -> Head:
+    """A node that declares four CPUs and two GPUs, which this machine need not have."""
+    return head(surroundings, "--num-cpus", "4", "--num-gpus", "2")
 
-    The sweep joins that cluster, since it finds four CPUs and two GPUs, which this machine need not have.
-    """
-    cluster = head(surroundings, "--num-cpus", "4", "--num-gpus", "2")
-    seen = tmp_path / "seen"
+
+@pytest.mark.slow
+def test_half_a_gpu_each_on_two(cluster: Head, surroundings: Surroundings, small_data: Path, tmp_path: Path) -> None:
+    """Four trials run at once, two on each GPU, and each sees that one alone."""
+    seen, storage = tmp_path / "seen", tmp_path / "storage"
     seen.mkdir()
-    options = ["--data", small_data, "--smoke", "--gpus-per-trial", "0.5", "--storage", tmp_path / "storage"]
+    copy_tables(storage)
+    options = ["--data", small_data, "--smoke", "--budget", "1", "--gpus-per-trial", "0.5", "--storage", storage]
     surroundings.start(sys.executable, "-c", WITNESSED, seen, *options, cwd=ROOT, **cluster.env).succeeded()
     found = [json.loads(file.read_text()) for file in sorted(seen.glob("*.json"))]
     assert sorted(each["devices"] for each in found) == ["0", "0", "1", "1"]
     assert len({each["pid"] for each in found}) == 4
     assert cluster.process.process.poll() is None, "the sweep ended a cluster that it did not start"
-    cluster.process.kill()
+
+
+# In double precision, so that sums of halves differ from sums of all by the last bits only.
+SCRIPT = """
+import sys
+from sweeps.engine.plan.options import parse
+from sweeps.engine.plan.presets import GAUSSIANS
+from sweeps import run_script, run_sweep
+from wgan_core.config import Structure
+from wgan_core.data.toy import load_toy
+
+def main():
+    options = parse("two", "", trials=1, budget=45, presets=GAUSSIANS)
+    networks = {"critic": {"widths": [32]}, "generator": {"widths": [32], "output": "linear", "batch_norm": True}}
+    structure = Structure("mlp", (2,), 4, 32, dtype="float64", network_options=networks)
+    run_sweep(options, load_toy("8gaussians"), structure, GAUSSIANS[options.preset].space)
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
+"""
+
+
+def followers(cluster: Head) -> list[psutil.Process]:
+    """The processes of further ranks."""
+    found = []
+    for each in cluster.process.descendants():
+        with suppress(psutil.NoSuchProcess):
+            if "ray::Follower" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
+
+
+@pytest.mark.slow
+def test_a_trial_on_two_gpus_is_the_one_on_one(cluster: Head, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A rank that is killed amid, and then the one that leads, cost time alone."""
+    tmp_path = tmp_path_factory.mktemp("two")
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    checkpoints = tmp_path / "two" / "trials" / "0" / "checkpoints"
+
+    def kill() -> None:
+        wait_for(lambda: bool(list(checkpoints.glob("*/manifest.json"))), "a checkpoint")
+        (killed,) = followers(cluster)
+        killed.kill()
+        wait_for(
+            lambda: [each.pid for each in followers(cluster)] not in ([], [killed.pid]), "another in its place", 90
+        )
+        (left,) = followers(cluster)
+        (leader,) = cluster.process.workers()
+        psutil.Process(leader).kill()
+        wait_for(
+            lambda: left.pid not in [each.pid for each in followers(cluster)], "the end of the one that was led", 30
+        )
+
+    around = Surroundings(tmp_path, cluster.env)
+    options = ("--smoke", "--gpus-per-trial", 2, "--cpus-per-trial", 2, "--name", "two")
+    sweep = around.run(script, tmp_path, *options, beside=kill).succeeded(with_tracebacks=True)
+    around.close()
+    assert "processes at a time: 1, with 2 CPU and 2 GPU each" in sweep.out
+    again = "trial 0 is trained again from its last checkpoint: its process died "
+    assert re.findall(f"{again}(.*)", sweep.out) == [
+        "1 times, the last time: LostRank: rank 1 of 2 has died, by a signal or for want of memory",
+        "2 times, the last time: killed, or out of memory",
+    ]
+    wait_for(lambda: not followers(cluster), "the further ranks to end with their trials", 30)
+
+    kept, plan = checkpoint.latest(Folder.at(str(checkpoints))), read_plan(Folder.at(str(tmp_path / "two")))
+    assert kept is not None
+    assert plan is not None
+    assert kept.critic_updates == plan.budget
+    dataset = load_toy("8gaussians")
+    alone = Cohort(plan.structure, TrainingData(torch.from_numpy(dataset.train.values)), [plan.budget])
+    alone.add(kept.trial)
+    alone.advance()
+    evaluator = Evaluator.build(dataset, "validation", sample_size=SMOKE_SAMPLES)
+    samples = alone.samples(0, evaluation_z(plan.structure, evaluator.sample_size))
+    assert kept.scores == pytest.approx(evaluator.scores(samples, None), rel=1e-10)
+
+
+# A leader that waits for ever, as on a GPU, for a follower that has failed.
+STUCK = """
+import time
+import ray
+from sweeps.engine.worker import rank_group
+from wgan_core.backend.ranks import Ranks
+
+class Follower:
+    def advance(self):
+        raise MemoryError("no room for 3 GiB")
+
+ray.init(logging_level="ERROR", log_to_driver=False)
+rank_group.GRACE_S = 0.5
+followers = [ray.remote(num_cpus=0)(Follower).remote()]
+ours = rank_group.RankGroup(Ranks(), followers, lambda why: print(why, flush=True))
+with ours.doing("advance"):
+    time.sleep(200)
+"""
+
+
+@pytest.mark.slow
+def test_a_leader_that_waits_for_a_follower_that_failed_is_ended(cluster: Head, surroundings: Surroundings) -> None:
+    leader = surroundings.start(sys.executable, "-c", STUCK, cwd=ROOT, **cluster.env).wait(100)
+    assert leader.process.returncode == 1, leader.err
+    assert leader.out == "MemoryError: no room for 3 GiB\n"
+
+
+# Of a critic that needs more memory than there is on more than two lanes, and one that fails there. The task runs on
+# the CPU, as the GPU is but declared.
+MEASURED = """
+import ray
+import torch
+from torch import nn
+from sweeps.engine.driver.lane_probe import settle_lanes
+from sweeps.engine.cluster.placement import Placement
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.presets import WGAN_GP
+from sweeps.engine.worker.job import Job
+from wgan_core.config import Structure
+from wgan_core.data import Split
+from wgan_core.data.folder import Folder
+from wgan_core.networks.pairs import Pair, register
+
+class Limited(torch.autograd.Function):
+    @staticmethod
+    def forward(x, how):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(context, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient, None
+
+    @staticmethod
+    def vmap(info, in_dims, x, how):
+        if info.batch_size > 2:
+            if how == "crowded":
+                torch.empty(2**50, dtype=torch.uint8)
+            raise RuntimeError("an illegal memory access was encountered")
+        return Limited.apply(x, how), in_dims[0]
+
+class Layer(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return Limited.apply(x, self.how)
+
+def pair(how):
+    critic = lambda structure: nn.Sequential(nn.Linear(2, 4), Layer(how), nn.Linear(4, 1), nn.Flatten(0))
+    return Pair(critic, lambda structure: nn.Linear(structure.latent_dim, 2))
+
+ray.init(log_to_driver=False, logging_level="ERROR")
+train = Split(torch.randn(64, 2).numpy(), None)
+for how in ("crowded", "faulty"):
+    register(how, pair(how))
+    plan = Plan("1d", how, 100, 90, 0, "a", Structure(how, (2,), 3, 4), WGAN_GP, "", "", {}, {"a": 1.0})
+    job = Job(plan, Folder.at("/nowhere"), Placement(1.0, 1.0), {}, pair=pair(how))
+    assert settle_lanes(job, None, train, 10, [{"CPU": 1.0, "GPU": 1.0}], print) == 1
+"""
+
+
+@pytest.mark.slow
+def test_what_cannot_be_trained_side_by_side(cluster: Head, surroundings: Surroundings) -> None:
+    """Of want of memory fewer lanes are the remedy; after any other error one lane is, and a line says what failed."""
+    ran = surroundings.start(sys.executable, "-c", MEASURED, cwd=ROOT, **cluster.env).succeeded()
+    asks, crowded, asks_again, faulty = ran.out.splitlines()
+    assert asks == asks_again == "lanes: measuring how many trials a GPU trains best side by side"
+    assert re.fullmatch(r"lanes: 1 a process: [\d,.]+ critic updates/s; 4 do not fit in the memory", crowded)
+    why = "RuntimeError: an illegal memory access was encountered"
+    assert faulty == f"lanes: 1 a process, as measuring failed: {why}: --lanes N for several"
+
+
+# Three actors with a CPU and half a GPU each.
+USED = """
+import json, time
+from dataclasses import astuple
+import ray
+from sweeps.engine.cluster.use import ClusterUse
+
+use = ClusterUse()
+assert use.now() is None and not ray.is_initialized()
+ray.init(log_to_driver=False, logging_level="ERROR")
+
+@ray.remote(num_cpus=1, num_gpus=0.5)
+class Held:
+    def __init__(self):
+        self.is_there = True
+    def there(self):
+        return self.is_there
+
+held = [Held.remote() for _ in range(3)]
+assert all(ray.get([each.there.remote() for each in held]))
+deadline = time.monotonic() + 30
+# Ray hears of it a moment later.
+while ((seen := use.now()) is None or seen.cpus_used != 3) and time.monotonic() < deadline:
+    time.sleep(0.05)
+ray.shutdown()
+assert use.now() == seen
+print(json.dumps(astuple(seen)[:5]))
+"""
+
+
+@pytest.mark.slow
+def test_how_much_of_a_cluster_is_in_use(cluster: Head, surroundings: Surroundings) -> None:
+    ran = surroundings.start(sys.executable, "-c", USED, cwd=ROOT, **cluster.env).succeeded()
+    assert json.loads(ran.out) == [1, 4, 3, 2, 1.5]
 
 
 # Reserves, share by share, what as many processes take as the cluster has room for; prints how many, and our reckoning.
@@ -234,14 +459,16 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_room_is_what_ray_places(surroundings: Surroundings) -> None:
-    """Of fractions, whole and several GPUs, on nodes of which one has too few CPUs: nothing straddles two."""
-    cluster = head(surroundings, "--num-cpus", "8", "--num-gpus", "3")
-    cluster.add("127.0.0.2", "--num-cpus", "2", "--num-gpus", "4")
+def test_room_is_what_ray_places(cluster: Head, surroundings: Surroundings) -> None:
+    """Of fractions, whole and several GPUs, on nodes of which one has too few CPUs: nothing straddles two.
+
+    The last test here, as it adds a node to the cluster.
+    """
+    cluster.add("127.0.0.2", "--num-cpus", "2", "--num-gpus", "5")
     shares = [(1, 0.4), (1, 0.5), (0.5, 0.3), (1, 1), (1, 2), (1, 3), (2, 2), (3, 1)]
     ran = surroundings.start(sys.executable, "-c", RESERVED, json.dumps(shares), cwd=ROOT, **cluster.env).succeeded()
     placed = json.loads(ran.out.splitlines()[-1])
     assert [count for count, _ in placed] == [room for _, room in placed]
-    assert placed[0][0] == 6 + 2
+    assert placed[0][0] == 4 + 2
     assert placed[4][0] == 1 + 2
-    cluster.process.kill()
+    assert placed[5][0] == 0 + 1

@@ -129,28 +129,6 @@ def test_the_grid_ends_at_the_budget(budget: int) -> None:
         assert rungs(grid, 3)[0] == grid[0]
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("trials", 0, "--trials must be a whole number from 1 to 1,000,000; given 0: give --trials 12, for example"),
-        (
-            "budget",
-            -9,
-            "--budget must be a whole number from 1 to 1,000,000,000,000; given -9: give --budget 10000, for example",
-        ),
-        (
-            "seed",
-            -1,
-            "--seed must be a whole number from 0 to 9,223,372,036,854,775,807; given -1: give --seed 0, for example",
-        ),
-    ],
-)
-def test_numbers_out_of_range(make_plan: Callable[..., Plan], field: str, value: int, said: str) -> None:
-    with pytest.raises(UserError) as refused:
-        make_plan(**{field: value})
-    assert str(refused.value) == said
-
-
 def test_a_plan_that_cannot_be_read(folder: Folder) -> None:
     """Of storage the remedy is another --storage; of a plan that is damaged, or of another version, another name."""
     (Path(folder.path) / FILE).mkdir(parents=True)

@@ -14,7 +14,8 @@ from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.tracking import MlflowRecorder
-from tests.sweeps.reported import Made, studied
+from tests.sweeps.made import Made, studied
+from tests.sweeps.processes import copy_tables
 from wgan_core.data.folder import Folder
 
 
@@ -29,6 +30,7 @@ def results(tmp_path: Path, make_plan: Callable[..., Plan]) -> Results:
 @pytest.fixture
 def tracker(results: Results, tmp_path: Path) -> MlflowRecorder:
     plan = results.plan
+    copy_tables(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     return MlflowRecorder(results.folder, plan, uri)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_model_alias_name, _validate_model_alias_name_reserved
 from pyarrow import fs
@@ -28,8 +26,8 @@ from sweeps.cli import main
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.results.results import tracking_uri_of
 from sweeps.engine.tracking.client import Client
-from sweeps.engine.tracking.registry import check_names
-from tests.sweeps.finished import SCORES, Finished, confirm, finish
+from tests.sweeps.made import SCORES, Finished, confirm, finish
+from tests.sweeps.processes import copy_tables
 from wgan_core.config import Structure
 from wgan_core.data.coding import Coding, Column
 from wgan_core.data.folder import Folder
@@ -43,21 +41,13 @@ CODING = Coding((Column("a", 100.0, 2.0), Column("b", 7.0)))
 TABLE = Structure("mlp", (2,), latent_dim=4, dtype="float64", coding=CODING)
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables in it, made but once."""
-    file = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}", registry_uri=f"sqlite:///{file}").search_experiments(max_results=1)
-    return file
-
-
 @pytest.fixture
-def storage(tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One for sweeps, which is not the current folder; that stays empty."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    shutil.copy(tables, tmp_path / "mlflow.db")
+    copy_tables(tmp_path)
     return tmp_path
 
 
@@ -150,7 +140,7 @@ def test_the_best_becomes_a_version_that_says_what_it_is(
     tags = version.tags
     said = {key: tags[key] for key in ("sweep.name", "sweep.id", "trial.number", "best.critic_updates", "objective")}
     assert said == dict(zip(said, ("sweep", "1d", "1", "20", "eval/a"), strict=True))
-    assert (float(tags["score"]), float(tags["floor"])) == (SCORES[1][1], 0.5)
+    assert (float(tags["score"]), float(tags["floor"])) == (SCORES[1].scores[20], 0.5)
     assert (tags["data"], tags["data.digest"], tags["best.checkpoint"]) == ("data", "digest", str(checkpoint))
     assert json.loads(tags["protocol"]) == sweep.plan.protocol
     assert json.loads(tags["versions"]) == json.loads(sweep.folder.read(FILE))["versions"]
@@ -391,11 +381,11 @@ def test_what_cannot_be_promoted_is_refused_and_nothing_is_written(
 
 
 def test_a_trial_that_is_not_in_the_store(
-    sweep: Finished, refused: Callable[..., str], tables: Path, storage: Path, make_plan: Callable[..., Plan]
+    sweep: Finished, refused: Callable[..., str], storage: Path, make_plan: Callable[..., Plan]
 ) -> None:
     """Another store, one with a sweep of the same name in it, and one into which the trial was not brought yet."""
     other = f"sqlite:///{storage}/other.db"
-    shutil.copy(tables, storage / "other.db")
+    copy_tables(storage, "other.db")
     line = refused(sweep, "--as", "a", "--tracking-uri", other)
     assert (
         f"{other} has none named 'sweep', or a deleted one: give the --tracking-uri that the sweep was run with" in line

@@ -32,7 +32,7 @@ from sweeps.engine.report.write import write_report
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
-from tests.sweeps.reported import Made, finished, studied
+from tests.sweeps.made import Made, finished, studied
 from wgan_core.config import Hyper, Structure, trial_seed
 from wgan_core.data.folder import Folder
 

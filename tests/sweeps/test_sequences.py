@@ -144,7 +144,7 @@ def test_a_sweep_of_coded_data_continues_as_it_began(
 @pytest.mark.slow
 def test_a_sweep_of_sequences_is_scored_and_drawn(joined: Surroundings, waves: Path, tmp_path: Path) -> None:
     """Two channels of 30 steps; each report has the scores of coded data and a picture of lines, which MLflow shows."""
-    options = ("--data", waves, "--columns", "a,b", "--smoke", "--trials", 2, "--budget", 6)
+    options = ("--data", waves, "--columns", "a,b", "--smoke", "--trials", 2, "--budget", 3)
     ran = joined.run(SCRIPT, tmp_path, *options).succeeded()
     assert "sequences:waves: 160 to train, 20 to validate" in ran.out
     results = open_results(str(tmp_path), "sequences-smoke", None)

@@ -34,9 +34,9 @@ from sweeps.engine.plan.uri import database
 from sweeps.engine.tracking.protected import proof_of
 from sweeps.engine.tracking.server import PORT, _absolute, _answers, _held, _last, choose_port, serve, with_key
 from sweeps.engine.tracking.view import VIEW_TAG
-from tests.sweeps.finished import SCORES, Finished, finish
+from tests.sweeps.made import SCORES, Finished, finish
 from tests.sweeps.mlflow_server import Server
-from tests.sweeps.processes import Running, Surroundings, wait_for
+from tests.sweeps.processes import Running, Surroundings, copy_tables, wait_for
 from wgan_core.config import Structure
 from wgan_core.errors import UserError
 
@@ -161,7 +161,7 @@ def test_the_link_leads_to_the_trials(served: Running, visitor: requests.Session
     asked["order_by"] = [f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"]
     runs = visitor.post(f"{base}/api/2.0/mlflow/runs/search", json=asked, timeout=60).json()["runs"]
     shown = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
-    best_first = sorted(SCORES, key=lambda number: min(SCORES[number][:2]))
+    best_first = sorted(range(len(SCORES)), key=lambda number: min(SCORES[number].scores.values()))
     assert [int(each["trial.number"]) for each in shown] == best_first
     run = runs[0]["info"]["run_id"]
     listed = visitor.get(f"{base}/api/2.0/mlflow/artifacts/list", {"run_id": run, "path": "images"}, timeout=60)
@@ -488,6 +488,7 @@ def test_artifacts_are_read_and_written_beside_the_database_alone(
 def unprotected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that someone else has started."""
     folder = tmp_path_factory.mktemp("server")
+    copy_tables(folder)
     server = Server(f"sqlite:///{folder}/mlflow.db", folder)
     server.launch()
     try:

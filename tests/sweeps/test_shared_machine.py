@@ -525,7 +525,8 @@ def ours(port: int, folder: Path) -> Iterator[None]:
 
 
 def test_a_noted_cluster_without_a_process_is_not_joined(temp: Path) -> None:
-    """Whoever listens at the address now may be another user a moment later."""
+    """Nor one that was killed. Whoever listens at the address now may be another user a moment later."""
+    assert running_cluster(pytest.fail) == ""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         note_of(temp).write_text(f"127.0.0.1:{server.getsockname()[1]}")
         said: list[str] = []

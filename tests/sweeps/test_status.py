@@ -22,7 +22,7 @@ from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.lease import FILE, STALE_S
 from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.study.study import Study
-from tests.sweeps.processes import MNIST, Surroundings, wait_for
+from tests.sweeps.processes import MNIST, Surroundings, copy_tables, wait_for
 from wgan_core.data.folder import Folder
 
 OBJECTIVE = "eval/a"
@@ -157,7 +157,8 @@ def test_a_real_sweep_that_runs_was_killed_and_has_ended(
     joined: Surroundings, small_data: Path, tmp_path: Path, status: Callable[..., Any]
 ) -> None:
     """Nothing but the storage is asked, so it says the same from a copy of it, and without Ray."""
-    options = ("--name", "sweep", "--data", small_data, "--budget", 45, "--max-concurrent", 1, "--trials", 2)
+    options = ("--name", "sweep", "--data", small_data, "--smoke", "--budget", 18, "--max-concurrent", 1, "--trials", 2)
+    copy_tables(tmp_path)
     running = joined.script(tmp_path, *options)
 
     def reports() -> int:
@@ -169,7 +170,7 @@ def test_a_real_sweep_that_runs_was_killed_and_has_ended(
     assert (found["driver"]["pid"], found["driver"]["may_live"]) == (running.process.pid, True)
     assert time.time() - found["driver"]["renewed"] < STALE_S
     assert found["trials"][0]["does"] == "training"
-    assert found["trials"][0]["critic_updates"] >= 10
+    assert found["trials"][0]["critic_updates"] >= 4
     assert found["trials"][0]["score"] is not None
     assert time.time() - found["trials"][0]["last_sign"] < STALE_S
 

@@ -191,7 +191,7 @@ def test_a_sweep_its_rows_and_what_they_are_worth(
     options = ("--label", "ill", "--positive-class", "yes", "--categorical", "town", "--drop", "id", "--smoke")
     store = ("--storage", tmp_path)
     ran = joined.run(
-        SCRIPT, tmp_path, "--data", table, "--preset", "ffpred", "--trials", 2, "--budget", 5, *options
+        SCRIPT, tmp_path, "--data", table, "--preset", "ffpred", "--trials", 2, "--budget", 2, *options
     ).succeeded()
     name = "tabular-ffpred-smoke"
     dataset = load_table(table, "ill", "yes", ["town"], ["id"])

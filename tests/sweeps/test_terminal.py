@@ -35,7 +35,7 @@ from sweeps.engine.terminal.live import LiveView, Screen, svg
 from sweeps.engine.terminal.reporter import Ending
 from sweeps.engine.terminal.reporters import JsonLines, Plain, Quiet
 from sweeps.engine.terminal.view import Pace, View
-from tests.sweeps.processes import ROOT, Surroundings
+from tests.sweeps.processes import ROOT
 from tests.sweeps.terminals import HEIGHT, WIDTH, Terminal
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
@@ -334,11 +334,7 @@ def fail(error: BaseException) -> Callable[[], None]:
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_an_error_is_one_line_and_its_traceback_is_for_who_asks(
-    error: BaseException,
-    status: int,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("WGAN_DEBUG", raising=False)
     monkeypatch.setattr(sys, "argv", ["mnist.py"])
@@ -415,42 +411,6 @@ def test_gpus_are_measured_by_their_drivers_command(tmp_path: Path, monkeypatch:
         command.write_text(f"#!/bin/sh\nprintf '{said}\\n'\n")
         command.chmod(0o755)
         assert measured() == found
-
-
-# Three actors with a CPU and half a GPU each; Ray is told of GPUs that this machine need not have.
-USED = """
-import json, time
-from dataclasses import astuple
-import ray
-from sweeps.engine.cluster.use import ClusterUse
-
-use = ClusterUse()
-assert use.now() is None and not ray.is_initialized()
-ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-
-@ray.remote(num_cpus=1, num_gpus=0.5)
-class Held:
-    def __init__(self):
-        self.is_there = True
-    def there(self):
-        return self.is_there
-
-held = [Held.remote() for _ in range(3)]
-assert all(ray.get([each.there.remote() for each in held]))
-deadline = time.monotonic() + 30
-# Ray hears of it a moment later.
-while ((seen := use.now()) is None or seen.cpus_used != 3) and time.monotonic() < deadline:
-    time.sleep(0.05)
-ray.shutdown()
-assert use.now() == seen
-print(json.dumps(astuple(seen)[:5]))
-"""
-
-
-@pytest.mark.slow
-def test_how_much_of_a_cluster_is_in_use(surroundings: Surroundings) -> None:
-    ran = surroundings.start(sys.executable, "-c", USED, cwd=ROOT).succeeded()
-    assert json.loads(ran.out) == [1, 4, 3, 2, 1.5]
 
 
 # On a terminal: a process of its own that has one, and what that shows in the end
