@@ -168,7 +168,7 @@ def test_a_password_in_it_is_refused_and_not_repeated(checked: Callable[[str], t
 @pytest.fixture
 def common() -> Iterator[Path]:
     """A folder to which every user may write, as /tmp."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o1777)
         yield Path(folder)
 

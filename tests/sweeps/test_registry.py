@@ -26,6 +26,7 @@ from sweeps.cli import main
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.results.results import tracking_uri_of
 from sweeps.engine.tracking.client import Client
+from sweeps.engine.tracking.registry import check_names
 from tests.sweeps.made import SCORES, Finished, confirm, finish
 from tests.sweeps.processes import copy_tables
 from wgan_core.config import Structure
