@@ -130,3 +130,6 @@ def _metrics(facts: Facts) -> Chart:
         "tells whether a training is healthy; it does not compare between trials of different λ."
     )
     return Chart("metrics", "Other metrics", caption, progress.metrics(facts), wide=bool(facts.best_first))
+    left_out = len(progress.metric_names(facts)) - progress.MENU
+    if left_out > 0:
+        caption += f" The list has {progress.MENU} metrics; {left_out:,} more are left out."
