@@ -132,7 +132,7 @@ def test_the_grid_ends_at_the_budget(budget: int) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("trials", 0, "--trials must be a whole number from 1 to 1,000,000; given 0: give --trials 12, for example"),
+        ("trials", 0, "--trials must be a whole number from 1 to 100,000; given 0: give --trials 12, for example"),
         (
             "budget",
             -9,

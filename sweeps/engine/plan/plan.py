@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from sweeps.engine.plan.metric_values import METRIC_NAME
 from sweeps.engine.plan.space import Space
 from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
@@ -25,9 +26,11 @@ LEAST_STEP = 500
 ETA = 3
 RANDOM_TRIALS = 5
 MOST_LANES = 100_000
-_METRIC = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
+MOST_TRIALS = 100_000
+MOST_CONFIRMS = 10_000
+"""Most trials of a confirmation. Their labels take time in the square of their number."""
 # Least and greatest values. Somebody else may have written the file of a sweep, and charts compute with these numbers.
-_BOUNDS = {"trials": (1, 10**6), "budget": (1, 10**12), "seed": (0, 2**63 - 1)}
+_BOUNDS = {"trials": (1, MOST_TRIALS), "budget": (1, 10**12), "seed": (0, 2**63 - 1)}
 _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messages propose.
 
 
@@ -86,7 +89,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if not is_name(self.id) or not _METRIC.fullmatch(self.objective):
+        if not is_name(self.id) or not METRIC_NAME.fullmatch(self.objective):
             raise ValueError(f"no id or objective of a sweep: {quoted(self.id)}, {quoted(self.objective)}")
         for field, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, field) <= most:

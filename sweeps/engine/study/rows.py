@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
 
+from sweeps.engine.plan.metric_values import check_count, checked_metrics
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
 from sweeps.engine.study.storage import read_trials
@@ -49,8 +50,10 @@ def read_rows(plan: Plan, storage_url: str) -> list[Row]:
     try:
         if any(trial.number < 0 for trial in trials):
             raise ValueError("a trial's number is below 0")
-        return [row(trial, plan) for trial in trials]
-    except (TypeError, ValueError, IndexError) as error:
+        rows = [row(trial, plan) for trial in trials]
+        check_count({name for each in rows for name in each.test})
+        return rows
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise UserError(
             f"a study must hold what a sweep writes; that of {plan.name!r} does not: {one_line(error)}: check "
             "--study-storage"
@@ -70,7 +73,7 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
         seconds=_number(frozen.user_attrs.get(SECONDS, 0.0)),
         reason=shortened(str(frozen.user_attrs.get(REASON, "")), MOST),
         session=str(frozen.user_attrs.get(HOLDER, "")).partition("/")[0],
-        test={str(name): _number(value) for name, value in dict(frozen.user_attrs.get(TEST, {})).items()},
+        test=checked_metrics(dict(frozen.user_attrs.get(TEST, {}))),
     )
 
 
