@@ -97,6 +97,13 @@ class Plan:
                     f"--{field} must be a whole number from {least} to {most:,}; given "
                     f"{shortened(str(getattr(self, field)), 80)}: give --{field} {_USUAL[field]}, for example"
                 )
+        if len(self.confirms) > MOST_CONFIRMS:
+            raise UserError(
+                f"--confirm must ask for at most {MOST_CONFIRMS:,} trials; given {len(self.confirms):,}: name fewer "
+                "leaders or seeds, such as --confirm 3x3"
+            )
+        if self.confirms and len(self.confirms) != self.trials:
+            raise ValueError(f"{self.trials} trials confirm {len(self.confirms)} leaders")
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -193,7 +200,10 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
                 f"a sweep's file must have format {FORMAT} or less; given {given} in {folder}/{file}: use the version "
                 "of this package that wrote it"
             )
-        return Plan.from_json(described["plan"])
+        plan = Plan.from_json(described["plan"])
+        if plan.file != file:
+            raise ValueError(f"it holds what {plan.file} should")
+        return plan
     except UserError:
         raise
     except OSError as error:
