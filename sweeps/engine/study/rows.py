@@ -46,7 +46,7 @@ class Row:
 
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
     """Read the rows of all trials of a plan from storage. Raises `UserError` if the study cannot be read."""
-    trials = read_trials(plan.study_name, storage_url)[: plan.trials]
+    trials = read_trials(plan.study_name, storage_url, plan.trials)[: plan.trials]
     try:
         if any(trial.number < 0 for trial in trials):
             raise ValueError("a trial's number is below 0")
