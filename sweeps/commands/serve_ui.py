@@ -12,7 +12,7 @@ from sweeps.engine.results.results import known_sweeps, open_plan, study_url, tr
 from sweeps.engine.tracking.record import Record, open_record
 from sweeps.engine.tracking.server import PORT, choose_port, program_beside, serve, with_key
 from wgan_core.data.folder import Folder
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import MOST, UserError, one_line, shortened
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,8 @@ def _records(given: argparse.Namespace) -> list[Record]:
             folder, plan = open_plan(storage, name)
             records.append(open_record(tracking_uri_of(folder, given.tracking_uri), plan))
         except Exception as error:  # A damaged sweep must not hide the others.
-            problems.append(f"{name} cannot be shown: {error if isinstance(error, UserError) else one_line(error)}")
+            said = shortened(str(error), MOST) if isinstance(error, UserError) else one_line(error)
+            problems.append(f"{name} cannot be shown: {said}")
             if given.name is not None:
                 raise
     if not records:
