@@ -92,7 +92,7 @@ def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> l
     try:
         found = sorted(file for suffix in suffixes for file in given.rglob(f"*{suffix}") if not file.is_dir())
         odd = [file for file in found if not file.is_file()]
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
     if odd:  # reading a pipe could block forever
         raise UserError(

@@ -210,7 +210,7 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
         raise UserError(
             f"{folder}/{file} must be a file that can be read; {one_line(error)}: check --storage"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{folder}/{file} must say what was asked of the sweep, in the form of this version; "
             f"{one_line(error)}: give another --name"

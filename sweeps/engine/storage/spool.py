@@ -208,7 +208,7 @@ def _parse(name: str, fields: dict[str, Any]) -> Segment:
         params = {checked_name(key): _param(value) for key, value in fields["params"].items()}
         machine = shortened(str(fields.get("machine", "")))
         return StartRecord(
-            _whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine
+            _whole(fields["trial"]), params, _whole(fields["seed"]), _time(fields["started_ms"]), machine
         )
     if name == END_NAME:
         return _end(fields)

@@ -62,6 +62,8 @@ def read_rows(plan: Plan, storage_url: str) -> list[Row]:
 
 def row(frozen: FrozenTrial, plan: Plan) -> Row:
     step, value = best(frozen)
+    for each in frozen.params.values():
+        _number(each)
     return Row(
         number=frozen.number,
         label=plan.label(frozen.number),
