@@ -14,7 +14,7 @@ from sweeps.engine.plan.arguments import add_tracking_uri, storage_of, study_sto
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, printable
 
 # The sweep scripts of this package.
 SCRIPTS = ("mnist", "conditional", "tabular", "sequences", "gaussians", "own")
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace) -> int:
     # Other people may be able to write to the storage. So options that name other places are dropped.
     options = without_places(started.arguments)
     command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
-    print(shlex.join(command), flush=True)
+    print(printable(shlex.join(command)), flush=True)
     with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process:
         while True:
             try:

@@ -12,7 +12,7 @@ from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import Results, known_sweeps, open_results
 from sweeps.engine.results.status import ago, read_status
 from wgan_core.data.folder import Folder
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import MOST, UserError, one_line, shortened
 
 TITLES = ("sweep", "ended", "asked", "best", "floor", "objective", "driver", "last sign")
 
@@ -64,7 +64,7 @@ def _listed(storage: str, name: str, study_storage: str | None) -> ListedSweep:
     try:
         return _read(name, open_results(storage, name, study_storage))
     except UserError as error:
-        return ListedSweep(name, problem=str(error))
+        return ListedSweep(name, problem=shortened(str(error), MOST))
     except Exception as error:
         return ListedSweep(
             name, problem=f"its files must be as a sweep writes them; {one_line(error)}: repair or remove them"

@@ -11,7 +11,7 @@ from sweeps.engine.plan.uri import database, is_http, shown
 from sweeps.engine.results.results import known_sweeps, open_plan, study_url, tracking_uri_of
 from sweeps.engine.tracking import PORT, StoredSweep, choose_port, open_stored, program_beside, serve, with_key
 from wgan_core.data.folder import Folder
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import MOST, UserError, one_line, shortened
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,8 @@ def _records(given: argparse.Namespace) -> list[StoredSweep]:
             folder, plan = open_plan(storage, name)
             records.append(open_stored(tracking_uri_of(folder, given.tracking_uri), plan))
         except Exception as error:  # A damaged sweep must not hide the others.
-            problems.append(f"{name} cannot be shown: {error if isinstance(error, UserError) else one_line(error)}")
+            said = shortened(str(error), MOST) if isinstance(error, UserError) else one_line(error)
+            problems.append(f"{name} cannot be shown: {said}")
             if given.name is not None:
                 raise
     if not records:

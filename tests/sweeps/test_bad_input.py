@@ -217,7 +217,7 @@ def test_more_than_the_machine_has(
             "--budget must be a whole number from 1 to 1,000,000,000,000; given 0: give --budget 10000",
         ),
         (("--budget", "-45"), "given -45"),
-        (("--trials", "0"), "--trials must be a whole number from 1 to 1,000,000; given 0: give --trials 12"),
+        (("--trials", "0"), "--trials must be a whole number from 1 to 100,000; given 0: give --trials 12"),
         (
             ("--seed", "-1"),
             "--seed must be a whole number from 0 to 9,223,372,036,854,775,807; given -1: give --seed 0",

@@ -8,6 +8,7 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ Value = str | int | float | bool
 
 # From 2^53 on, float64 does not distinguish all whole numbers.
 MOST_WHOLE = 2.0**53
+# Most runs of a generator's softmax. `torch.export` takes a tenth of a second for each.
+MOST_RUNS = 1_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Coding:
         return sum(column.width for column in self.columns)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise `UserError` unless the columns fit samples of this shape."""
+        """Raise `UserError` unless the columns fit samples of this shape, and are as a table or sequences have them."""
         sequences = len(sample_shape) == 2 and len(self.columns) == sample_shape[0] and not self.blocks
         if not sequences and sample_shape != (self.width,):
             raise UserError(
@@ -100,10 +103,36 @@ class Coding:
                 f"as many channels; given the sample_shape {sample_shape}: take that of the data set"
             )
 
+        for column in self.columns:
+            if not (math.isfinite(column.mean) and 0 < column.sd < math.inf and _alike(column.values)):
+                raise UserError(
+                    "a column must have a finite mean and spread, or categories of one kind: text, numbers, or true "
+                    f"and false; {quoted(column.name)} has others: take the coding of a data set"
+                )
+        if self.positive is not None and not _alike((self.positive,)):
+            raise UserError("the class of all rows must be text, a number, or true or false: take that of a data set")
+        if len(self.runs) > MOST_RUNS:
+            raise UserError(
+                f"columns of categories must form at most {MOST_RUNS:,} runs, in which all have the same number of "
+                f"values; they form {len(self.runs):,}: order the columns of the data by their number of values"
+            )
+
     @property
     def blocks(self) -> list[slice]:
         """Slice of each categorical column's entries in a sample."""
         return [where for column, where in self.placed() if column.values]
+
+    @property
+    def runs(self) -> list[tuple[slice, int]]:
+        """Slice of each run of neighbouring categorical columns of equal width, and that width."""
+        found: list[tuple[slice, int]] = []
+        for block in self.blocks:
+            width = block.stop - block.start
+            start = block.start
+            if found and found[-1][1] == width and found[-1][0].stop == start:
+                start = found.pop()[0].start
+            found.append((slice(start, block.stop), width))
+        return found
 
     def as_stored(self, samples: Tensor) -> Tensor:
         """Return samples (N, ...) as they are after rows are written to a file and encoded again.
@@ -133,7 +162,9 @@ class Coding:
                 found[column.name] = [column.values[index] for index in part.argmax(1).tolist()]
                 continue
             numbers = (part * column.sd + column.mean).squeeze(1)
-            found[column.name] = numbers.round().long().tolist() if column.whole else numbers.tolist()
+            if column.whole:  # int64 would give other numbers for those out of its range
+                numbers = numbers.round().clamp(-MOST_WHOLE, MOST_WHOLE).long()
+            found[column.name] = numbers.tolist()
         if self.positive is not None:
             found[self.label] = [self.positive] * len(samples)
         return found
@@ -161,3 +192,8 @@ class Coding:
             for column in values["columns"]
         )
         return cls(columns, str(values["label"]), values["positive"])
+
+
+def _alike(values: tuple[Value, ...]) -> bool:
+    """Return whether all categories are of one type that a table has."""
+    return {type(value) for value in values} in (set(), {str}, {int}, {float}, {bool})

@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,9 @@ MOST_BYTES = 2**33
 
 MOST_JSON_BYTES = 2**24
 """Largest JSON file that is read, in bytes."""
+
+MOST_DEPTH, MOST_DIGITS = 50, 25
+"""Most levels of a JSON file, and most digits of a whole number in it."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe blocks until another process opens its other end.
@@ -133,13 +136,10 @@ class Folder:
 
         Raises:
             FileNotFoundError: The file does not exist.
-            ValueError: The content is not JSON, or is nested too deeply.
+            ValueError: The content is not JSON, or JSON that `parse_json` refuses.
             UserError: The file is a link, not a regular file, or larger than `MOST_JSON_BYTES`.
         """
-        try:
-            return json.loads(self.read(name, MOST_JSON_BYTES))
-        except RecursionError:
-            raise ValueError(f"{self.path}/{name} is nested too deeply") from None
+        return parse_json(self.read(name, MOST_JSON_BYTES))
 
     def exists(self, name: str) -> bool:
         """Return whether a file or folder of this name exists. Raise `UserError` for a link."""
@@ -247,6 +247,39 @@ class Folder:
                 f"nothing below {self.root} may be a link; {path or f'{self.path}/{name}'} is one: put what it points "
                 "to in its place, or remove it"
             )
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON that somebody else may have written.
+
+    Raises:
+        ValueError: The content is not JSON. Or it is nested too deeply, has a whole number that is too long, or has
+            half of a character of two parts, which no file and no terminal takes.
+    """
+    try:
+        value = json.loads(content, parse_int=_short_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [each for held in level for each in _held(held)]
+        if not level:
+            break
+    else:
+        raise ValueError("it is nested too deeply")
+    if b"\\ud" in content.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _held(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _short_whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number has {len(digits)} digits")
+    return int(digits)
 
 
 def write_file(path: Path, content: bytes) -> None:

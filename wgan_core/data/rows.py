@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wgan_core.data.coding import Coding
 from wgan_core.data.folder import write_file
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 
 WRITERS: Mapping[str, Callable[[pa.Table, pa.BufferOutputStream], None]] = {
     ".parquet": parquet.write_table,
@@ -27,11 +27,16 @@ def rows_of(samples: Tensor, coding: Coding) -> pa.Table:
     If all rows are of one class, their label is the last column.
 
     Raises:
-        UserError: A sample is not finite.
+        UserError: A sample is not finite, or the coding's names and categories are those of no table.
     """
     if not bool(torch.isfinite(samples).all()):
         raise UserError("samples must be finite numbers to be rows; these are not: take another checkpoint")
-    return pa.table(coding.decode(samples))
+    try:
+        return pa.table(coding.decode(samples))
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        raise UserError(
+            f"the columns of rows must be as a table has them; {one_line(error)}: take another checkpoint"
+        ) from error
 
 
 def check_rows_file(path: Path) -> None:

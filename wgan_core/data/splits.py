@@ -26,6 +26,9 @@ HELD_OUT_SHARE = 10  # one row in ten for each held-out split
 KINDS = {".parquet": "Parquet", ".csv": "CSV"}
 # Most characters of a CSV header, and of one column name in it.
 HEADER_LENGTH = 1 << 24
+# Most arrays that pyarrow makes of a CSV file, one for each column of each block, and bytes of a usual block. An array
+# takes a kilobyte even if it is empty.
+CSV_ARRAYS, CSV_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 20, 1 << 30
 
 Rows = NDArray[np.int64]
 
@@ -92,7 +95,7 @@ def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> l
     try:
         found = sorted(file for suffix in suffixes for file in given.rglob(f"*{suffix}") if not file.is_dir())
         odd = [file for file in found if not file.is_file()]
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
     if odd:  # reading a pipe could block forever
         raise UserError(
@@ -162,10 +165,11 @@ def _read_csv(file: Path, memory: Memory) -> pa.Table:
     # Only an empty cell without quotes is a gap, because "NA" may be a value.
     options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
     try:
-        _check_header(file)
+        columns = _checked_header(file)
         size = file.stat().st_size
         memory.take(size, f"the text of {file}")
-        table = csv.read_csv(file, convert_options=options)
+        block = max(CSV_BLOCK, min(size * columns // CSV_ARRAYS, LARGEST_BLOCK))
+        table = csv.read_csv(file, csv.ReadOptions(block_size=block), convert_options=options)
         _ = table.column_names  # pyarrow decodes the names here
     except UnicodeDecodeError as error:
         raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
@@ -176,8 +180,8 @@ def _read_csv(file: Path, memory: Memory) -> pa.Table:
     return table
 
 
-def _check_header(file: Path) -> None:
-    """Raise `UserError` for more than `COLUMNS` columns, as pyarrow would allocate kilobytes for each."""
+def _checked_header(file: Path) -> int:
+    """Return the number of columns. Raise `UserError` for more than `COLUMNS`."""
     with file.open("r", encoding="latin-1", newline="") as text:
         first = text.readline(HEADER_LENGTH)
         text.seek(0)
@@ -194,6 +198,7 @@ def _check_header(file: Path) -> None:
         raise UserError(
             f"a table must have at most {COLUMNS:,} columns; {file} has {count:,}: drop some, or write rows as columns"
         )
+    return count
 
 
 def _lines(text: TextIO) -> Iterator[str]:

@@ -229,7 +229,7 @@ def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ())
     if label is not None:
         column = next(parts[part][label] for part in ("all", "train") if part in parts)
         _check_label(column.type, label)
-        strata = _classes(column)
+        strata = _classes(column, label)
     chosen = allot({part: len(rows) for part, rows in parts.items()}, strata)
     return {split: parts[part].take(pa.array(rows)) for split, (part, rows) in chosen.items()}
 
@@ -265,11 +265,19 @@ def _check_label(kind: pa.DataType, label: str) -> None:
         )
 
 
-def distinct(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
-    """Number the distinct values of a column.
+def distinct(column: pa.ChunkedArray, name: str, label: str) -> tuple[NDArray[np.int64], list[Any]]:
+    """Number the distinct values of a column of categories.
+
+    Args:
+        column: The column.
+        name: Its name, for the error message.
+        label: The name of the column that holds the class, or "".
 
     Returns:
         The index of each row's value, (N,), and the distinct values in the order of their first appearance.
+
+    Raises:
+        UserError: The column has more than `CATEGORIES` values.
     """
     given = types.is_dictionary(column.type)
     # Arrow makes one dictionary for all chunks, with the values in the order of their first appearance.
@@ -282,23 +290,30 @@ def distinct(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
         used, first, codes = np.unique(codes, return_index=True, return_inverse=True)
         order = np.argsort(first)
         codes, entries = np.argsort(order)[codes], entries.take(pa.array(used[order]))
-    found = entries.to_pylist()
+    # One more than too many, as Arrow tells 0.0 from -0.0. A value takes ten times the memory in Python.
+    found = entries.slice(0, CATEGORIES + 2).to_pylist()
     # Merge values that are equal in Python and not in Arrow, such as 0.0 and -0.0.
     places: dict[Any, int] = {}
     merged = np.array([places.setdefault(value, len(places)) for value in found], dtype=np.int64)
+    if len(places) > CATEGORIES:
+        raise UserError(
+            f"a column of categories must have at most {CATEGORIES:,} values, each of which is an input of the "
+            f"networks; {quoted(name)} has {len(entries):,}, as a column of names or numbers of rows has: "
+            f"{_leave_out(name, label)}"
+        )
     return (codes if len(places) == len(found) else merged[codes]), list(places)
 
 
-def _classes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def _classes(column: pa.ChunkedArray, label: str) -> NDArray[np.int64]:
     """Return the index of each row's value among the sorted values, (N,)."""
-    codes, values = distinct(column)
+    codes, values = distinct(column, label, label)
     number = {value: index for index, value in enumerate(sorted(values))}
     return np.array([number[value] for value in values], dtype=np.int64)[codes]
 
 
 def _value(column: pa.ChunkedArray, label: str, text: str) -> Value:
     """Return the label's value that is written as `text`. Raise `UserError` if the column lacks it."""
-    known = {as_text(value): value for value in sorted(distinct(column)[1])}
+    known = {as_text(value): value for value in sorted(distinct(column, label, label)[1])}
     if text not in known:
         raise UserError(
             f"--positive-class must be a value that {label!r} has in the training split: {listed(known, SHOWN)}; "
@@ -314,7 +329,7 @@ def as_text(value: Value) -> str:
 
 def of_class(rows: pa.Table, label: str, value: Value) -> pa.Table:
     """Return the rows of one class, without the label column."""
-    codes, values = distinct(rows[label])
+    codes, values = distinct(rows[label], label, label)
     # If no row is of the class, -1 matches no row.
     return rows.filter(pa.array(codes == (values.index(value) if value in values else -1))).drop_columns(label)
 
@@ -377,13 +392,7 @@ def _training(label: str, positive: Value | None) -> str:
 
 def _column(name: str, column: pa.ChunkedArray, categorical: bool, label: str, where: str) -> Column:
     if categorical or _is_category(column.type):
-        values = tuple(sorted(distinct(column)[1]))
-        if len(values) > CATEGORIES:
-            raise UserError(
-                f"a column of categories must have at most {CATEGORIES:,} values, each of which is an input of the "
-                f"networks; {quoted(name)} has {len(values):,}, as a column of names or numbers of rows has: "
-                f"{_leave_out(name, label)}"
-            )
+        values = tuple(sorted(distinct(column, name, label)[1]))
         if len(values) == 1:
             raise _constant(name, values[0], label, where)
         return Column(name, values=values)
@@ -460,7 +469,7 @@ def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
 def _places(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) -> NDArray[np.int64]:
     """Return the index of each row's category among the known ones, (N,). Raise `UserError` for an unknown one."""
     index = {value: position for position, value in enumerate(known.values)}
-    codes, values = distinct(column)
+    codes, values = distinct(column, known.name, coding.label)
     unseen = next((value for value in values if value not in index), None)
     if unseen is not None:
         raise UserError(

@@ -90,12 +90,13 @@ class Categorical(nn.Module):
 
     def __init__(self, inner: nn.Module, coding: Coding) -> None:
         super().__init__()
-        self.inner, self.blocks = inner, coding.blocks
+        self.inner, self.runs = inner, coding.runs
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         samples: Tensor = self.inner(z) if labels is None else self.inner(z, labels)
         parts, end = [], 0
-        for block in self.blocks:
-            parts += [samples[:, end : block.start], samples[:, block].softmax(dim=1)]
-            end = block.stop
+        for run, width in self.runs:
+            columns = samples[:, run].unflatten(1, (-1, width))
+            parts += [samples[:, end : run.start], columns.softmax(dim=2).flatten(1)]
+            end = run.stop
         return torch.cat([*parts, samples[:, end:]], dim=1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wgan_core.config import Structure, Trial
-from wgan_core.data.folder import MOST_BYTES, MOST_JSON_BYTES, Folder, TooLarge
+from wgan_core.data.folder import MOST_BYTES, MOST_JSON_BYTES, Folder, TooLarge, parse_json
 from wgan_core.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -198,14 +198,14 @@ def _describing(folder: Folder) -> Iterator[None]:
     """Turn the errors of reading a damaged description into `DamagedCheckpoint`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedCheckpoint(
             f"{TRIAL} of checkpoint {folder} must describe a trial; {one_line(error)}: take an older one"
         ) from error
 
 
 def _described(content: bytes) -> dict[str, Any]:
-    described = json.loads(content)
+    described = parse_json(content)
     if not isinstance(described, dict):
         raise TypeError(f"it is a {type(described).__name__}")
     return described
@@ -250,7 +250,7 @@ def _manifest(folder: Folder) -> dict[str, Any]:
             name: {"bytes": min(int(manifest[name]["bytes"]), most[name]), "sha256": str(manifest[name]["sha256"])}
             for name in (STATE, TRIAL)
         }
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedCheckpoint(
             f"{MANIFEST} of checkpoint {folder} must name {STATE} and {TRIAL} by size and hash; it does not: "
             "delete the folder to go on from an older one"

@@ -11,8 +11,11 @@ import plotly.graph_objects as go
 
 from sweeps.engine.charts.facts import Facts, settings
 from sweeps.engine.charts.style import BEST, GREY, LINES, STATES, blank, finish, score_axis
+from wgan_core.metrics.registry import known_metrics
 
 LEADERS, WITH_METRICS = 10, 5
+# Most metrics in the menu of one chart. Each entry of the menu names the visibility of all curves.
+MENU = 50
 BY_ONES = 30
 NOTHING = "no trial has a score yet"
 
@@ -122,7 +125,7 @@ def curves(facts: Facts) -> go.Figure:
 def metrics(facts: Facts) -> go.Figure:
     """Draw a metric of the five best trials over critic updates, with a menu to choose the metric."""
     leaders = facts.best_first[:WITH_METRICS]
-    names = sorted({name for row in leaders for name in facts.histories[row.number].last})
+    names = sorted(metric_names(facts)[:MENU])
     # Start with the critic's estimate of the distance, because the score has a chart of its own.
     first = "train/wasserstein_estimate" if "train/wasserstein_estimate" in names else next(iter(names), "")
     if not first:
@@ -166,6 +169,13 @@ def metrics(facts: Facts) -> go.Figure:
     )
     figure.update_xaxes(title="critic updates of the trial", rangemode="tozero").update_yaxes(title=first)
     return finish(figure, 460).update_layout(margin_t=110)
+
+
+def metric_names(facts: Facts) -> list[str]:
+    """Return the metrics of the five best trials: the objective, then those of this package, then others by name."""
+    named = {name for row in facts.best_first[:WITH_METRICS] for name in facts.histories[row.number].last}
+    first = [name for name in (facts.plan.objective, *known_metrics()) if name in named]
+    return list(dict.fromkeys([*first, *sorted(named)]))
 
 
 def timeline(facts: Facts) -> go.Figure:

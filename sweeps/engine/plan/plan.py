@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from sweeps.engine.plan.metric_values import METRIC_NAME
 from sweeps.engine.plan.space import Space
 from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
@@ -25,9 +26,11 @@ LEAST_STEP = 500
 ETA = 3
 RANDOM_TRIALS = 5
 MOST_LANES = 100_000
-_METRIC = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
+MOST_TRIALS = 100_000
+MOST_CONFIRMS = 10_000
+"""Most trials of a confirmation. Their labels take time in the square of their number."""
 # Least and greatest values. Somebody else may have written the file of a sweep, and charts compute with these numbers.
-_BOUNDS = {"trials": (1, 10**6), "budget": (1, 10**12), "seed": (0, 2**63 - 1)}
+_BOUNDS = {"trials": (1, MOST_TRIALS), "budget": (1, 10**12), "seed": (0, 2**63 - 1)}
 _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messages propose.
 
 
@@ -86,7 +89,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if not is_name(self.id) or not _METRIC.fullmatch(self.objective):
+        if not is_name(self.id) or not METRIC_NAME.fullmatch(self.objective):
             raise ValueError(f"no id or objective of a sweep: {quoted(self.id)}, {quoted(self.objective)}")
         for field, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, field) <= most:
@@ -94,6 +97,13 @@ class Plan:
                     f"--{field} must be a whole number from {least} to {most:,}; given "
                     f"{shortened(str(getattr(self, field)), 80)}: give --{field} {_USUAL[field]}, for example"
                 )
+        if len(self.confirms) > MOST_CONFIRMS:
+            raise UserError(
+                f"--confirm must ask for at most {MOST_CONFIRMS:,} trials; given {len(self.confirms):,}: name fewer "
+                "leaders or seeds, such as --confirm 3x3"
+            )
+        if self.confirms and len(self.confirms) != self.trials:
+            raise ValueError(f"{self.trials} trials confirm {len(self.confirms)} leaders")
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -190,14 +200,17 @@ def read_plan(folder: Folder, file: str = FILE) -> Plan | None:
                 f"a sweep's file must have format {FORMAT} or less; given {given} in {folder}/{file}: use the version "
                 "of this package that wrote it"
             )
-        return Plan.from_json(described["plan"])
+        plan = Plan.from_json(described["plan"])
+        if plan.file != file:
+            raise ValueError(f"it holds what {plan.file} should")
+        return plan
     except UserError:
         raise
     except OSError as error:
         raise UserError(
             f"{folder}/{file} must be a file that can be read; {one_line(error)}: check --storage"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{folder}/{file} must say what was asked of the sweep, in the form of this version; "
             f"{one_line(error)}: give another --name"

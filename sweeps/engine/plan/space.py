@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wgan_core.config import PARAMETERS, Hyper
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, listed, quoted
 from wgan_core.rules.losses import LOSSES
 
 Point = dict[str, float | int]
@@ -83,7 +83,8 @@ class Space:
         for name in (*self.ranges, *self.fixed):
             if name not in KNOWN:
                 raise UserError(
-                    f"a space names hyper-parameters out of {', '.join(KNOWN)}; given {name!r}: rename it or drop it"
+                    f"a space names hyper-parameters out of {', '.join(KNOWN)}; given {quoted(name)}: rename it or "
+                    "drop it"
                 )
         for name, bounds in self.ranges.items():
             _check_range(name, bounds)
@@ -95,7 +96,7 @@ class Space:
     def _check_start(self, number: int, point: Mapping[str, float]) -> None:
         if set(point) != set(self.ranges):
             raise UserError(
-                f"preset {number} must give {', '.join(self.ranges)}; it gives {', '.join(point)}: "
+                f"preset {number} must give {', '.join(self.ranges)}; it gives {listed(point)}: "
                 "give it a value for each range and for nothing else"
             )
         for name, value in point.items():

@@ -152,6 +152,16 @@ def _check_files(file: Path) -> None:
                 f"a database's journal must name no other file, which SQLite would delete; {file}{SIDECARS[0]} does: "
                 "do not use this database, as no sweep writes such a journal"
             )
+        journal.seek(0)
+        head = journal.read(28)
+        pages, page = (int.from_bytes(head[at : at + 4]) for at in (16, 24))
+        # A size of 0 stands for that of the database, which is at most 64 KiB.
+        both = os.path.getsize(file) + os.path.getsize(journal.name)
+        if head.startswith(SUPER_JOURNAL) and pages * (page or 1 << 16) > both:
+            raise UserError(
+                f"a database's journal must not make the database larger than both are; {journal.name} claims "
+                f"{pages:,} pages: do not use this database, as no sweep writes such a journal"
+            )
 
 
 def _is_plain(name: str, sql: object) -> bool:

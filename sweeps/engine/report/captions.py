@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweeps.engine.charts import hyper, pairs, progress
-from sweeps.engine.charts.facts import Facts
+from sweeps.engine.charts.facts import MOST_POINTS, Facts
 from sweeps.engine.plan.space import label_of
 
 
@@ -48,6 +48,13 @@ def _at(facts: Facts) -> str:
     )
 
 
+def _fitted_to(facts: Facts) -> str:
+    """Say that a forest was fitted to a part of the trials; empty if it was fitted to all."""
+    if len(facts.equal) <= MOST_POINTS:
+        return ""
+    return f" The forest was fitted to at most {MOST_POINTS} of these trials, evenly chosen by number."
+
+
 def _best_so_far(facts: Facts) -> Chart:
     caption = (
         "The lowest score against the critic updates of all trials together, in the order in which they reported: "
@@ -69,7 +76,7 @@ def _importance(facts: Facts) -> Chart:
     of = "the logarithm of the score" if facts.is_log else "the score"
     caption = (
         f"How much of the variance of {of} each hyper-parameter explains by itself (fANOVA), over {_at(facts)}. What "
-        "matters early need not matter most in the end."
+        f"matters early need not matter most in the end.{_fitted_to(facts)}"
     )
     return Chart("importance", "Importance", caption, hyper.importance(facts), facts.caution if facts.equal else "")
 
@@ -85,6 +92,7 @@ def _pairs(facts: Facts) -> Chart:
     caption = (
         f"Each two of the most important: points are trials, their colour is {_at(facts)}; the ground is what a random "
         f"forest fitted to them predicts, averaged over the rest. Slanted bands mean that the two act together.{trust}"
+        f"{_fitted_to(facts)}"
     )
     figure = pairs.interactions(facts)
     return Chart("interactions", "Interactions", caption, figure, caution, wide=facts.forest is not None)
@@ -104,6 +112,7 @@ def _map(facts: Facts) -> Chart:
     caption = (
         f"Points are trials, their colour is {_at(facts)}, the best trial is ringed; the ground is the forest's "
         "prediction between them. A broad patch of good colour is a safe choice, a lone point may be luck."
+        f"{_fitted_to(facts)}"
     )
     return Chart("map", f"{first} × {second}", caption, pairs.map_of_two(facts))
 
@@ -129,4 +138,7 @@ def _metrics(facts: Facts) -> Chart:
         "Any other metric of the five best trials, chosen from the list. The critic's own estimate of the distance "
         "tells whether a training is healthy; it does not compare between trials of different λ."
     )
+    left_out = len(progress.metric_names(facts)) - progress.MENU
+    if left_out > 0:
+        caption += f" The list has {progress.MENU} metrics; {left_out:,} more are left out."
     return Chart("metrics", "Other metrics", caption, progress.metrics(facts), wide=bool(facts.best_first))

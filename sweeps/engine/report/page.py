@@ -30,6 +30,7 @@ from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History, r
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.study.rows import Row, sort_rows
 from wgan_core.config import trial_seed
+from wgan_core.errors import printable
 
 GALLERY, FRAMES = 10, 9
 WIDTH, WIDE = 280, 560
@@ -120,9 +121,15 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {"short": short, "whole": whole, "time": time_of}
     return environment
+
+
+def _shown(value: object) -> object:
+    """Write out the control characters of a text. Jinja escapes HTML afterwards; our own HTML stays as it is."""
+    return printable(value, "\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _best(

@@ -64,7 +64,7 @@ def _hyper_fields(plan: Plan) -> list[tuple[str, pa.DataType]]:
 def _row(results: Results, facts: Facts, row: Row, history: History) -> dict[str, Any]:
     known = math.isfinite(row.value)
     hyper = facts.plan.space.hyper(row.params).as_json() if facts.is_whole(row) else {}
-    generator_updates = history.last.get(GENERATOR_UPDATES)
+    generator_updates = history.last.get(GENERATOR_UPDATES, math.nan)
     span = history.span_ms
     best = history.at(row.best_step) if known else {}
     return {
@@ -77,7 +77,7 @@ def _row(results: Results, facts: Facts, row: Row, history: History) -> dict[str
         "best_step": row.best_step if known else None,
         "floor": facts.plan.floor,
         "last_step": row.step,
-        "generator_updates": None if generator_updates is None else int(generator_updates),
+        "generator_updates": int(generator_updates) if abs(generator_updates) < 2**63 else None,
         "seconds": row.seconds,
         "reason": row.reason,
         "checkpoint": str(checkpoint_of(results.folder, row)) if known else None,

@@ -12,6 +12,7 @@ search's. Its trials' folders lie beside those of the search.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -115,7 +116,11 @@ class Confirmation:
         Failures count first, because settings that fail for one seed in three are not reliable. The order ignores the
         test split, so that no choice biases the test scores. Settings without a completed run come last.
         """
-        found = [self._confirmed(leader) for leader in dict.fromkeys(self.plan.confirms)]
+        runs: dict[int, list[Row]] = {leader: [] for leader in self.plan.confirms}
+        for row in self.rows:
+            runs[self.plan.confirms[row.number]].append(row)
+        leaders, asked = {row.number: row for row in self.searched}, Counter(self.plan.confirms)
+        found = [self._confirmed(leaders[number], asked[number], runs[number]) for number in runs]
         none = [each for each in found if each.validation is None]
         some = [(len(each.failed), each.validation.mean, each) for each in found if each.validation is not None]
         return [*(each for *_, each in sorted(some, key=lambda place: place[:2])), *none]
@@ -136,13 +141,12 @@ class Confirmation:
         leader = best_row(self.searched)
         return None if leader is None or leader.number in self.plan.confirms else leader
 
-    def _confirmed(self, leader: int) -> ConfirmedSetting:
-        runs = [row for row in self.rows if self.plan.confirms[row.number] == leader]
+    def _confirmed(self, leader: Row, asked: int, runs: list[Row]) -> ConfirmedSetting:
         complete = [run for run in runs if run.state == "COMPLETE"]
         tested = [run.test[name] for run in complete if (name := on_test_split(self.plan.objective)) in run.test]
         return ConfirmedSetting(
-            leader=next(row for row in self.searched if row.number == leader),
-            asked=self.plan.confirms.count(leader),
+            leader=leader,
+            asked=asked,
             runs=runs,
             validation=Interval.of([run.value for run in complete]) if complete else None,
             test=Interval.of(tested) if tested else None,

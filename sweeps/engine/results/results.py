@@ -157,7 +157,15 @@ def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Conf
     `searched` holds the rows of the search's trials. Raises `UserError` if the confirmation cannot be read.
     """
     plan = read_plan(folder, CONFIRM_FILE)
-    return None if plan is None else Confirmation(plan, read_rows(plan, url), searched)
+    if plan is None:
+        return None
+    unknown = set(plan.confirms) - {row.number for row in searched}
+    if unknown:
+        raise UserError(
+            f"a confirmation must be of trials of the search; {folder}/{CONFIRM_FILE} names trial {min(unknown)}, "
+            f"which is not there: remove {CONFIRM_FILE} to confirm again"
+        )
+    return Confirmation(plan, read_rows(plan, url), searched)
 
 
 def study_url(folder: Folder, given: str | None) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sweeps.engine.plan.metric_values import check_count
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
 from sweeps.engine.study.rows import Row
@@ -58,15 +59,20 @@ class History:
 
 def read_histories(folder: Folder, rows: Sequence[Row]) -> dict[int, History]:
     """Read the history of each of these trials, by number. Raises `UserError` if a record cannot be read."""
+    found: dict[int, History] = {}
+    names: set[str] = set()
     try:
-        return {row.number: _history(folder, row) for row in rows}
+        for row in rows:
+            found[row.number] = _history(folder, row, names)
+        return found
     except (OSError, ValueError) as error:
         raise UserError(
             f"the records of a sweep must be files that can be read; {one_line(error)}: check --storage"
         ) from error
 
 
-def _history(folder: Folder, row: Row) -> History:
+def _history(folder: Folder, row: Row, metrics: set[str]) -> History:
+    """Read one trial's records, and add the names of their metrics to those of the trials before it."""
     spool = Spool(trial_folder(folder, row.label))
     names = spool.segments()
     start, steps, end = None, [], None
@@ -80,6 +86,8 @@ def _history(folder: Folder, row: Row) -> History:
                 start = segment
             case ReportRecord():
                 steps.append(segment)
+                metrics.update(segment.metrics)
+                check_count(metrics)
             case EndRecord():
                 end = segment
     return History(row.number, row.label, tuple(names), start, tuple(steps), end)

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from sweeps.engine.plan.metric_values import METRIC_NAME, check_count, checked_metrics, checked_name, checked_number
 from sweeps.engine.storage.layout import MODEL, sample_name
 from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, quoted, shortened
@@ -32,9 +31,8 @@ Param: TypeAlias = float | int | str
 TrialState: TypeAlias = Literal["COMPLETE", "PRUNED", "FAIL"]
 
 _STATES = ("COMPLETE", "PRUNED", "FAIL")
-_METRIC_NAME = re.compile(r"[\w\-.:/ ]{1,250}", re.ASCII)
 _MAX_UPDATES = 999_999_999
-_MOST_VALUES = 1_000  # MLflow accepts no more per request
+_LAST_MS = 253_402_300_799_999  # end of the year 9999, the last that Python knows
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _check_report(report: ReportRecord) -> None:
     if not isinstance(step, int) or not 0 <= step <= _MAX_UPDATES:
         raise UserError(f"a step is an integer from 0 to {_MAX_UPDATES}; given {step!r}: count critic updates")
     for name in report.metrics:
-        if not _METRIC_NAME.fullmatch(name):
+        if not METRIC_NAME.fullmatch(name):
             raise UserError(
                 f"a metric's name has 1 to 250 letters, digits, spaces and _ - . : /; given {name!r}: rename it"
             )
@@ -179,17 +177,17 @@ def _plain(value: Any) -> Any:
 
 def _parse(name: str, fields: dict[str, Any]) -> Segment:
     if name == START_NAME:
-        _check_count(fields["params"])
-        params = {_metric(key): _param(value) for key, value in fields["params"].items()}
+        check_count(fields["params"])
+        params = {checked_name(key): _param(value) for key, value in fields["params"].items()}
         machine = shortened(str(fields.get("machine", "")))
         return StartRecord(
-            _whole(fields["trial"]), params, _whole(fields["seed"]), _whole(fields["started_ms"]), machine
+            _whole(fields["trial"]), params, _whole(fields["seed"]), _time(fields["started_ms"]), machine
         )
     if name == END_NAME:
         return _end(fields)
     critic_updates, image = _whole(fields["critic_updates"]), fields["image"]
     _must_be(image, (None, sample_name(critic_updates)), "image")
-    return ReportRecord(critic_updates, _whole(fields["timestamp_ms"]), _numbers(fields["metrics"]), image)
+    return ReportRecord(critic_updates, _time(fields["timestamp_ms"]), checked_metrics(fields["metrics"]), image)
 
 
 def _end(fields: dict[str, Any]) -> EndRecord:
@@ -199,8 +197,8 @@ def _end(fields: dict[str, Any]) -> EndRecord:
     if best is not None:
         best = BestCheckpoint(_whole(best["critic_updates"]), float(best["value"]), best["checkpoint"])
         _must_be(best.checkpoint, (folder_name(best.critic_updates),), "checkpoint")
-    reason, test = shortened(str(fields["reason"]), MOST), _numbers(fields.get("test", {}))
-    return EndRecord(state, reason, _whole(fields["ended_ms"]), _whole(fields["critic_updates"]), best, model_dir, test)
+    reason, test = shortened(str(fields["reason"]), MOST), checked_metrics(fields.get("test", {}))
+    return EndRecord(state, reason, _time(fields["ended_ms"]), _whole(fields["critic_updates"]), best, model_dir, test)
 
 
 def _must_be(given: object, known: tuple[object, ...], what: str) -> None:
@@ -214,27 +212,13 @@ def _whole(value: object) -> int:
     return value
 
 
-def _check_count(values: Mapping[str, object]) -> None:
-    if len(values) > _MOST_VALUES:
-        raise ValueError(f"it has {len(values)} values, and {_MOST_VALUES} are the most")
-
-
-def _metric(name: str) -> str:
-    if not _METRIC_NAME.fullmatch(name):
-        raise ValueError(f"{quoted(name)} is no name of a metric")
-    return name
+def _time(value: object) -> int:
+    if not 0 <= _whole(value) <= _LAST_MS:
+        raise ValueError(f"{value} ms is no time between 1970 and 9999")
+    return _whole(value)
 
 
 def _param(value: object) -> Param:
-    return shortened(value) if isinstance(value, str) else _whole(value) if isinstance(value, int) else _number(value)
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float | str) or isinstance(value, bool):
-        raise TypeError(f"{type(value).__name__} is no number")
-    return float(value)
-
-
-def _numbers(values: Mapping[str, object]) -> dict[str, float]:
-    _check_count(values)
-    return {_metric(name): _number(value) for name, value in values.items()}
+    if isinstance(value, str):
+        return shortened(value)
+    return _whole(value) if isinstance(value, int) else checked_number(value)

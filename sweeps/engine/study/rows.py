@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
 
+from sweeps.engine.plan.metric_values import check_count, checked_metrics
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
 from sweeps.engine.study.storage import read_trials
@@ -45,12 +46,14 @@ class Row:
 
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
     """Read the rows of all trials of a plan from storage. Raises `UserError` if the study cannot be read."""
-    trials = read_trials(plan.study_name, storage_url)[: plan.trials]
+    trials = read_trials(plan.study_name, storage_url, plan.trials)[: plan.trials]
     try:
         if any(trial.number < 0 for trial in trials):
             raise ValueError("a trial's number is below 0")
-        return [row(trial, plan) for trial in trials]
-    except (TypeError, ValueError, IndexError) as error:
+        rows = [row(trial, plan) for trial in trials]
+        check_count({name for each in rows for name in each.test})
+        return rows
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise UserError(
             f"a study must hold what a sweep writes; that of {plan.name!r} does not: {one_line(error)}: check "
             "--study-storage"
@@ -59,6 +62,8 @@ def read_rows(plan: Plan, storage_url: str) -> list[Row]:
 
 def row(frozen: FrozenTrial, plan: Plan) -> Row:
     step, value = best(frozen)
+    for each in frozen.params.values():
+        _number(each)
     return Row(
         number=frozen.number,
         label=plan.label(frozen.number),
@@ -70,7 +75,7 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
         seconds=_number(frozen.user_attrs.get(SECONDS, 0.0)),
         reason=shortened(str(frozen.user_attrs.get(REASON, "")), MOST),
         session=str(frozen.user_attrs.get(HOLDER, "")).partition("/")[0],
-        test={str(name): _number(value) for name, value in dict(frozen.user_attrs.get(TEST, {})).items()},
+        test=checked_metrics(dict(frozen.user_attrs.get(TEST, {}))),
     )
 
 

@@ -6,22 +6,66 @@ import contextlib
 from collections.abc import Iterator
 
 import optuna
+import sqlalchemy
 
+from sweeps.engine.plan.plan import MOST_TRIALS
 from sweeps.engine.plan.sqlite_file import check_database, limit_all
 from sweeps.engine.plan.uri import database, shown
 from wgan_core.errors import UserError, without_secrets
 
+# Tables that hold a study's trials. A lost connection can leave a few trials too many. A trial has at most 81 values of
+# its objective, and fewer parameters and attributes.
+TABLES = ("trials", *(f"trial_{of}" for of in ("params", "values", "user_attributes", "system_attributes")))
+TABLES += ("trial_intermediate_values",)
+SPARE_ROWS, ROWS_PER_TRIAL = 1_000, 100
 
-def open_study(name: str, storage_url: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
-    """Open the study of this name, or create it. Raises `UserError` if the storage cannot be opened."""
+
+def open_study(
+    name: str, storage_url: str, pruner: optuna.pruners.BasePruner, trials: int = MOST_TRIALS
+) -> optuna.Study:
+    """Open the study of this name, or create it.
+
+    Args:
+        name: Name of the study.
+        storage_url: URL of the Optuna storage.
+        pruner: Pruner of the study.
+        trials: Trials of the plan.
+
+    Raises:
+        UserError: The storage cannot be opened, or holds far more than so many trials.
+    """
     with _opening(storage_url):
-        return optuna.create_study(study_name=name, storage=_storage(storage_url), pruner=pruner, load_if_exists=True)
+        storage = _storage(storage_url)
+        _check_size(storage, name, trials)
+        return optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
 
 
-def read_trials(name: str, storage_url: str) -> list[optuna.trial.FrozenTrial]:
-    """Read all trials of the study of this name. Raises `UserError` if it does not exist or cannot be read."""
+def read_trials(name: str, storage_url: str, trials: int) -> list[optuna.trial.FrozenTrial]:
+    """Read all trials of the study of this name, whose plan has so many trials.
+
+    Raises `UserError` if the study does not exist, cannot be read, or holds far more than so many trials.
+    """
     with _opening(storage_url):
-        return optuna.load_study(study_name=name, storage=_storage(storage_url)).get_trials()
+        storage = _storage(storage_url)
+        _check_size(storage, name, trials)
+        return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def _check_size(storage: optuna.storages.RDBStorage, name: str, trials: int) -> None:
+    """Raise `UserError` if a study has more rows than a sweep of so many trials writes. Optuna would read them all."""
+    of_study = "SELECT study_id FROM studies WHERE study_name = :name"
+    of_trials = f"SELECT trial_id FROM trials WHERE study_id IN ({of_study})"
+    with storage.engine.connect() as connection:
+        for table in TABLES:
+            most = SPARE_ROWS + trials * (1 if table == "trials" else ROWS_PER_TRIAL)
+            where = f"study_id IN ({of_study})" if table == "trials" else f"trial_id IN ({of_trials})"
+            query = sqlalchemy.text(f"SELECT COUNT(*) FROM {table} WHERE {where}")
+            count = connection.execute(query, {"name": name}).scalar_one()
+            if count > most:
+                raise UserError(
+                    f"the study of a sweep of {trials:,} trials must have at most {most:,} rows in its table {table}; "
+                    f"it has {count:,}: use a backup of its database"
+                )
 
 
 def place(storage_url: str) -> str:

@@ -45,7 +45,7 @@ class Study:
         self._notes: dict[str, tuple[str, bool]] = {}
         self._nodes: dict[str, str] = {}
         pruner = HalvingPruner(plan.grid, ETA) if plan.pruning else optuna.pruners.NopPruner()
-        self._trials = Trials(plan, session, open_study(plan.study_name, storage_url, pruner))
+        self._trials = Trials(plan, session, open_study(plan.study_name, storage_url, pruner, plan.trials))
         self._retries.call(self._trials.check)
         self._narrowing = Narrowing(self._trials)
         self._claims = Claims(self._trials, self._narrowing)
