@@ -15,6 +15,8 @@ STATES = {"COMPLETE": "#2f9e44", "PRUNED": "#868e96", "FAIL": "#e03131", "RUNNIN
 SCALE = ["#e8590c", "#f2a93b", "#b5b08a", "#6fa8b5", "#3f74a8"]
 LINES = ["#e8590c", "#1c7ed6", "#2f9e44", "#ae3ec9", "#f08c00", "#0c8599", "#d6336c", "#7048e8", "#74b816", "#a0705a"]
 MOST_TICKS, MOST_ROUND = 10, 6
+# Powers of ten beyond this one leave double precision.
+LAST_DECADE = 300
 GREY, BEST = "#868e96", "#e8590c"
 
 _TEMPLATE = go.layout.Template(
@@ -82,7 +84,7 @@ def ticks(low: float, high: float) -> tuple[list[float], list[str]]:
         The ticks' positions, and their texts.
     """
     for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
-        decades = range(math.floor(low), math.ceil(high) + 1)
+        decades = range(max(math.floor(low), -LAST_DECADE), min(math.ceil(high), LAST_DECADE) + 1)
         found = [digit * 10.0**decade for decade in decades for digit in digits]
         within = [value for value in found if low - 1e-9 <= math.log10(value) <= high + 1e-9]
         if len(within) >= 3:
@@ -92,6 +94,8 @@ def ticks(low: float, high: float) -> tuple[list[float], list[str]]:
 
 def round_ticks(low: float, high: float) -> list[float]:
     """Return about six round numbers at most between two ends."""
+    if not high - low < 10.0**LAST_DECADE:
+        return [low, high]
     step = 10.0 ** math.floor(math.log10(high - low))
     step *= next(part for part in (0.2, 0.25, 0.5, 1, 2) if (high - low) / (part * step) <= MOST_ROUND)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
