@@ -66,5 +66,5 @@ def test_commands_say_that_it_is_not_recorded(
     assert main(["serve-ui", NAME, "--storage", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(SAID)
     assert tracking_uri_of(folder, None) == "none"
-    (check,) = check_tracking("none", Folder.at("s3://bucket/sweeps"))
+    (check,) = check_tracking("none", Folder.at(tmp_path))
     assert (check.state, check.found) == ("ok", "none: sweeps are not recorded in MLflow")
