@@ -214,7 +214,7 @@ def test_more_than_the_machine_has(
         (("--lanes", "1.5"), "given '1.5'"),
         (
             ("--budget", "0"),
-            "--budget must be a whole number from 1 to 1,000,000,000,000; given 0: give --budget 10000",
+            "--budget must be a whole number from 1 to 999,999,999; given 0: give --budget 10000",
         ),
         (("--budget", "-45"), "given -45"),
         (("--trials", "0"), "--trials must be a whole number from 1 to 100,000; given 0: give --trials 12"),

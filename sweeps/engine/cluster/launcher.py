@@ -74,8 +74,9 @@ def _reserve(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
+        remedy = f"rm -rf {folder}" if isinstance(error, FileExistsError) else f"see that {folder.parent} takes folders"
         raise UserError(
-            f"the folder of Ray's SSH connections must be there; {folder}: {error.strerror}: rm -rf {folder}"
+            f"the folder of Ray's SSH connections must be there; {folder}: {error.strerror}: {remedy}"
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or mode_lets_others_write(status):
         remove = "rm -rf" if status.st_uid == os.geteuid() else "sudo rm -rf"

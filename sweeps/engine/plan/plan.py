@@ -30,7 +30,7 @@ MOST_TRIALS = 100_000
 MOST_CONFIRMS = 10_000
 """Most trials of a confirmation. Their labels take time in the square of their number."""
 # Least and greatest values. Somebody else may have written the file of a sweep, and charts compute with these numbers.
-_BOUNDS = {"trials": (1, MOST_TRIALS), "budget": (1, 10**12), "seed": (0, 2**63 - 1)}
+_BOUNDS = {"trials": (1, MOST_TRIALS), "budget": (1, 10**9 - 1), "seed": (0, 2**63 - 1)}
 _USUAL = {"trials": 12, "budget": 10_000, "seed": 0}  # Values that error messages propose.
 
 
