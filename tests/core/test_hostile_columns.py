@@ -155,6 +155,11 @@ def test_weights_have_the_dtype_of_the_structure(kept: Folder) -> None:
     averaged_generator(found)
     found.state.average = {name: tensor.half() for name, tensor in found.state.average.items()}
     refused(lambda: averaged_generator(found), "must be of the dtype of its structure, float32")
+    double = Structure("mlp", (1, 4, 4), latent_dim=3, dtype="float64")
+    state = TrainingState.initial(double, 0, torch.device("cpu"))
+    averaged_generator(Checkpoint(found.trial, double, 10, state, {}))
+    state.average = {name: tensor.float() for name, tensor in state.average.items()}
+    refused(lambda: averaged_generator(Checkpoint(found.trial, double, 10, state, {})), "its structure, float64")
 
 
 def test_a_folder_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

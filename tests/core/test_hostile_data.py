@@ -144,6 +144,22 @@ def test_a_file_that_takes_too_long_is_refused_and_the_next_is_read(
     assert len(read_parquet(tmp_path / "t.parquet", None, 1000)) == 1
 
 
+def test_the_reading_process_is_started_again_and_keeps_lower_limits(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1]}), path)
+    process = parquet_file._process(os.getpid())._process
+    assert os.getpgid(process.pid) != os.getpgid(0)  # Ctrl-C is not for it
+    process.kill()
+    process.wait()
+    assert len(read_parquet(path, None, 1000)) == 1
+    code = f"""import resource
+resource.setrlimit(resource.RLIMIT_DATA, (700 << 20,) * 2)
+from pathlib import Path
+from wgan_core.data.parquet_file import read_parquet
+print(len(read_parquet(Path({str(path)!r}), None, 1 << 30)))"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
 def test_a_label_has_at_most_so_many_classes() -> None:
     """Each would be an input of the networks; 2^40 is no number of classes."""
     values = np.zeros((CATEGORIES + 1, 1), np.float32)

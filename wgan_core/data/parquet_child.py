@@ -70,10 +70,10 @@ def answer(sink: BinaryIO, file: str, columns: list[str] | None, rows: bool, mos
         most: Most bytes of the table.
         seconds: Most processor time to take, in seconds.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(sum(os.times()[:2])) + seconds,) * 2)
     own = getattr(psutil.Process().memory_info(), "data", 0)  # only Linux tells, and only Linux holds the limit
-    resource.setrlimit(resource.RLIMIT_DATA, (own + GROWTH * most + BUFFERS,) * 2)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_CPU, int(sum(os.times()[:2])) + seconds)
+    _limit(resource.RLIMIT_DATA, own + GROWTH * most + BUFFERS)
     try:
         with parquet.ParquetFile(file, memory_map=False, pre_buffer=False) as opened:
             table = opened.schema_arrow.empty_table()
@@ -96,6 +96,12 @@ def answer(sink: BinaryIO, file: str, columns: list[str] | None, rows: bool, mos
         sink.truncate()
         return ERROR
     return TABLE
+
+
+def _limit(which: int, most: int) -> None:
+    """Lower a limit of this process. A lower one that it already has stays."""
+    there = [each for each in resource.getrlimit(which) if each != resource.RLIM_INFINITY]
+    resource.setrlimit(which, (min(most, *there, most),) * 2)
 
 
 def _refuse_extensions(schema: pa.Schema) -> None:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -42,7 +43,7 @@ class BadParquet(ValueError):
 
 def parquet_schema(file: Path) -> pa.Schema:
     """Return the schema of a Parquet file. Raises the errors of `read_parquet`."""
-    return _process(os.getpid()).ask(file, None, False, SCHEMA_BYTES).schema
+    return _running().ask(file, None, False, SCHEMA_BYTES).schema
 
 
 def read_parquet(file: Path, columns: Collection[str] | None, most: int) -> pa.Table:
@@ -57,7 +58,7 @@ def read_parquet(file: Path, columns: Collection[str] | None, most: int) -> pa.T
         BadParquet: The file is damaged, has extension types, or takes too long.
         MemoryError: The table takes more than `most` bytes.
     """
-    return _process(os.getpid()).ask(file, columns, True, most)
+    return _running().ask(file, columns, True, most)
 
 
 class _Process:
@@ -72,10 +73,15 @@ class _Process:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                process_group=0,  # Ctrl-C in a terminal is for the asking process alone
                 env=os.environ | ENVIRONMENT,
             )
         self._lock, self._owner = threading.Lock(), os.getpid()
         atexit.register(self.end)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def end(self) -> None:
         if self._owner == os.getpid():
@@ -95,7 +101,8 @@ class _Process:
             try:
                 status, content = self._exchange(json.dumps(request).encode())
             except BaseException:  # the next request must not get the answer to this one
-                self._process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
                 _process.cache_clear()
                 raise
         if status == TABLE:
@@ -127,6 +134,13 @@ def _why(status: int, seconds: int) -> str:
     if -status in (signal.SIGXCPU, signal.SIGKILL):
         return f"reading it takes more than {seconds} s, or more memory than there is"
     return f"reading it ends the process ({signal.Signals(-status).name if status < 0 else f'status {status}'})"
+
+
+def _running() -> _Process:
+    """Return a process that reads. If somebody ended it, start another one."""
+    if _process(os.getpid()).has_ended:
+        _process.cache_clear()
+    return _process(os.getpid())
 
 
 @lru_cache(maxsize=1)

@@ -96,7 +96,8 @@ def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
     # Building on the meta device draws and allocates nothing. `load_state_dict` then assigns the tensors.
     with torch.device("meta"):
         _, generator = build(structure)
-    known = {name: tensor.dtype for name, tensor in generator.state_dict().items()}
+    # Training converts all weights and statistics to the structure's dtype (`initialise`), and no counts.
+    floats = [name for name, tensor in generator.state_dict().items() if tensor.dtype.is_floating_point]
     try:
         generator.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -104,7 +105,7 @@ def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
             f"a checkpoint's networks must be those that are known as {structure.networks!r}; its generator's weights "
             f"do not fit them: {one_line(error)}: give the script that trained it with --script"
         ) from error
-    if any(dtype.is_floating_point and tensors[name].dtype != dtype for name, dtype in known.items()):
+    if any(tensors[name].dtype != structure.torch_dtype for name in floats):
         raise UserError(
             f"a checkpoint's weights must be of the dtype of its structure, {structure.dtype}; its generator's are "
             "not: take another checkpoint"

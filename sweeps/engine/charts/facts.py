@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import optuna
 
 from sweeps.engine.charts.equal import Point, equal_study, importances
@@ -115,8 +116,10 @@ class Facts:
 
     @property
     def _points(self) -> list[Point]:
-        chosen = self.equal_rows[:: math.ceil(len(self.equal_rows) / MOST_POINTS) or 1]
-        return [Point(row.params, self.scaled(self.equal[row.number])) for row in chosen]
+        count = len(self.equal_rows)
+        chosen = np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int)
+        rows = [self.equal_rows[place] for place in chosen]
+        return [Point(row.params, self.scaled(self.equal[row.number])) for row in rows]
 
     @property
     def by_importance(self) -> list[str]:

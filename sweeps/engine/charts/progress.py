@@ -175,7 +175,8 @@ def metric_names(facts: Facts) -> list[str]:
     """Return the metrics of the five best trials: the objective, then those of this package, then others by name."""
     named = {name for row in facts.best_first[:WITH_METRICS] for name in facts.histories[row.number].last}
     first = [name for name in (facts.plan.objective, *known_metrics()) if name in named]
-    return list(dict.fromkeys([*first, *sorted(named)]))
+    # Metrics on features of the user's follow.
+    return list(dict.fromkeys([*first, *sorted(named, key=lambda name: (not name.startswith("eval/"), name))]))
 
 
 def timeline(facts: Facts) -> go.Figure:

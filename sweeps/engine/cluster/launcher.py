@@ -7,6 +7,7 @@ import os
 import shlex
 import stat
 import tempfile
+from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
 
@@ -71,12 +72,13 @@ def _is_private(folder: Path) -> bool:
 def _reserve(folder: Path) -> None:
     """Make a folder that only this user may write to. Raise `UserError` if another one has its name."""
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
         status = folder.lstat()
     except OSError as error:
-        remedy = f"rm -rf {folder}" if isinstance(error, FileExistsError) else f"see that {folder.parent} takes folders"
         raise UserError(
-            f"the folder of Ray's SSH connections must be there; {folder}: {error.strerror}: {remedy}"
+            f"the folder of Ray's SSH connections must be there; {folder}: {error.strerror}: see that {folder.parent} "
+            "takes folders"
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or mode_lets_others_write(status):
         remove = "rm -rf" if status.st_uid == os.geteuid() else "sudo rm -rf"

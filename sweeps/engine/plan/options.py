@@ -23,6 +23,7 @@ from sweeps.engine.plan.arguments import (
     without_places,
 )
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.plan import MOST_CONFIRMS
 from sweeps.engine.plan.presets import Preset
 from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
 from wgan_core.errors import UserError
@@ -373,6 +374,14 @@ def _check(options: Options) -> None:
         raise UserError(
             f"--gpus-per-trial must be 0 to 1, or a whole number of GPUs; given {gpus}: "
             "give --gpus-per-trial 2, for example, or a fraction such as 0.25"
+        )
+    if (
+        options.confirm is not None
+        and min(options.confirm.leaders, options.trials) * options.confirm.seeds > MOST_CONFIRMS
+    ):
+        raise UserError(
+            f"--confirm must ask for at most {MOST_CONFIRMS:,} trials; given {options.confirm} of {options.trials:,} "
+            "trials: give --confirm 3x3, for example"
         )
     if options.execution not in EXECUTIONS:
         raise UserError(

@@ -105,7 +105,7 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         plotly=Markup(get_plotlyjs()),
         ranks=ranks(facts),
         failed=[row for row in results.all_rows if row.state == "FAIL"],
-        is_recorded=described.get("tracking_uri") != NOT_RECORDED,
+        is_recorded=described.get("tracking_uri") != NOT_RECORDED or any(each.run_id for each in uploads.values()),
         uploads=uploads,
         incomplete=[each for each in uploads.values() if not each.is_whole],
         records=_records(list(uploads.values())),

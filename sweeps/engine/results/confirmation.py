@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweeps.engine.plan.confirmation_size import SEEDS, ConfirmationSize
-from sweeps.engine.plan.plan import BOUNDS, Plan, on_test_split
+from sweeps.engine.plan.plan import BOUNDS, CONFIRM_FILE, Plan, on_test_split
 from sweeps.engine.results.finite import finite
 from sweeps.engine.study.rows import ENDED, Row, best_row, scored_rows, sort_rows
 from wgan_core.config import trial_seed
+from wgan_core.errors import UserError
 
 # Trial number from which the seed of the confirmation is derived. No trial of a search has this number.
 SEED_NUMBER = 2**62
@@ -177,6 +178,16 @@ def confirmed_line(confirmation: Confirmation | None) -> str:
     return f"trial {best.leader.label}'s settings with {len(best.complete)} fresh seeds, mean [95 % interval]: {best}"
 
 
+def check_leaders(confirmation: Plan, searched: Sequence[Row]) -> None:
+    """Raise `UserError` if a confirmation is of trials that the search does not have."""
+    unknown = set(confirmation.confirms) - {row.number for row in searched}
+    if unknown:
+        raise UserError(
+            f"a confirmation must be of trials of the search; {CONFIRM_FILE} of {confirmation.name!r} names trial "
+            f"{min(unknown)}, which is not there: remove {CONFIRM_FILE} to confirm again"
+        )
+
+
 def plan_confirmation(
     search: Plan,
     rows: Sequence[Row],
@@ -194,7 +205,12 @@ def plan_confirmation(
         found: Plan of an earlier confirmation, or None. Its trials stay, even if its leaders were other trials.
         protocol: Protocol of scores on the test split.
         floors: Floor of each metric on the test split.
+
+    Raises:
+        UserError: The earlier confirmation is of trials that the search does not have.
     """
+    if found is not None:
+        check_leaders(found, rows)
     leaders = [row.number for row in scored_rows(rows)[: asked.leaders]]
     confirms = list(found.confirms) if found is not None else []
     for leader in leaders:

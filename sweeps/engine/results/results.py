@@ -12,7 +12,7 @@ from sweeps.engine.plan.arguments import storage_of, study_storage_of, tracking_
 from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read_started
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
 from sweeps.engine.plan.uri import MLFLOW_FILE, NOT_RECORDED, database, own_tracking_uri, sqlite_uri
-from sweeps.engine.results.confirmation import Confirmation
+from sweeps.engine.results.confirmation import Confirmation, check_leaders
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.study.rows import Row, best_row, read_rows
@@ -159,12 +159,7 @@ def read_confirmation(folder: Folder, searched: Sequence[Row], url: str) -> Conf
     plan = read_plan(folder, CONFIRM_FILE)
     if plan is None:
         return None
-    unknown = set(plan.confirms) - {row.number for row in searched}
-    if unknown:
-        raise UserError(
-            f"a confirmation must be of trials of the search; {folder}/{CONFIRM_FILE} names trial {min(unknown)}, "
-            f"which is not there: remove {CONFIRM_FILE} to confirm again"
-        )
+    check_leaders(plan, searched)
     return Confirmation(plan, read_rows(plan, url), searched)
 
 

@@ -234,7 +234,7 @@ def open_stored(uri: str, plan: Plan) -> StoredSweep:
     if uri == NOT_RECORDED:
         raise UserError(
             f"a sweep must be recorded in MLflow for this; the tracking URI of {plan.name!r} is {NOT_RECORDED}: run "
-            "its script again with another --tracking-uri, which brings its records"
+            "its script again with another --tracking-uri, which brings its records, or give the one that has them"
         )
     file = database(uri)
     if file is not None and not file.is_file():  # MLflow would create an empty one.
