@@ -21,10 +21,8 @@ _USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\
 _TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,2000}@", re.IGNORECASE)
 _NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
 _VALUE = r"(?:'[^']{0,500}'|\"[^\"]{0,500}\"|[^&;\s#'\")]{1,2000})"
-_QUERY = re.compile(
-    rf"([?&;#][\w.\-]{{0,40}}(?:{_NAMED}|key|auth|sig|sas|code|pass|jwt|pat|bearer|odbc_connect)[\w.\-]{{0,40}}=){_VALUE}",
-    re.IGNORECASE,
-)
+_QUERY_NAMED = rf"{_NAMED}|key|auth|sig|sas|code|pass|jwt|pat|bearer|odbc_connect"
+_QUERY = re.compile(rf"([?&;#][\w.\-]{{0,40}}(?:{_QUERY_NAMED})[\w.\-]{{0,40}}=){_VALUE}", re.IGNORECASE)
 # PostgreSQL's client writes an address as `host=... password=...`.
 _WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.IGNORECASE)
 # The header of a request that a server refused, as errors quote it.

@@ -16,7 +16,7 @@ from wgan_core.errors import UserError
 def half_of_memory() -> Iterator[None]:
     """Let the block take at most half of the memory that is available. Only Linux holds the limit.
 
-    Each reader has limits of its own, with better messages. This one holds where a reader forgot something.
+    Each reader has limits of its own, with better messages. This limit also covers what a reader does not check.
 
     Raises:
         UserError: The block needs more.

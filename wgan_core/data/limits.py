@@ -9,8 +9,9 @@ limits. While a data set is read, it may take
 - at most half of the memory that is available when reading starts. The trials need the rest.
 
 Each loader computes the size of an array, or an upper bound, and takes it from a `Memory` before it allocates. The size
-of a Parquet file's columns is not known before they are read. So another process reads them (`parquet_file`), and a
-quarter of the first limit bounds its memory; the rest is for what is made of the columns.
+of a Parquet file's columns is not known before they are read. So another process reads them (`parquet_file`). The
+table may take a quarter of the first limit, and two thirds of the second. The rest is for what is made of the columns.
+The process that reads may take three times as much as the table.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Memory:
             raise self._refusal(is_share, f"takes up to {size_text(self._taken)} with {what}", remedy)
 
     def for_table(self) -> int:
-        """Return the most bytes that the columns of a Parquet file may take, and a third of what reading may take."""
+        """Return the most bytes that the columns of a Parquet file may take. Reading may take three times as much."""
         return max(0, min(self._most // TABLE_PART, 2 * self._share // 3) - self._taken)
 
     def exceeded(self, most: int, what: str) -> UserError:

@@ -1,7 +1,7 @@
-"""Program that reads Parquet files for `parquet_file`, each in a process of its own with little memory and time.
+"""Program that reads Parquet files for `parquet_file`, each in a process of its own with limited memory and time.
 
-It is started as a script, so it imports nothing of this package. In particular, nobody has
-registered extension types here, whose code a file could call.
+It is started as a script, so it imports nothing of this package. Thus no package has registered extension types, whose
+code a file could call.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reading of Parquet files that may come from strangers.
 
-pyarrow allocates as much memory as the headers of a file state, crashes on some schemas, and calls code that other
-packages register for the types that a file names: Ray's would unpickle bytes from the file. So another process reads
-each file (`parquet_child`), in which nobody has registered anything, and whose memory and time are limited. The table
-comes back as an Arrow stream in a file without a name, in memory where the system has such files.
+pyarrow allocates as much memory as the headers of a file state, and crashes on some schemas. pyarrow also calls code
+that other packages register for types in a file. Ray 2.54's code unpickled bytes from the file. So another process
+reads each file (`parquet_child`). No package has registered code there, and the memory and time are limited. The table
+returns as an Arrow stream in a nameless file, on Linux in memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import pyarrow as pa
 from wgan_core.data import parquet_child
 from wgan_core.data.parquet_child import ERROR, MEMORY, TABLE
 
-# Longest processor time to read a file, in seconds: a constant, and a second for each so many bytes.
+# Longest CPU time to read a file: `LEAST_S` seconds, plus one for each `BYTES_A_S` bytes.
 LEAST_S, BYTES_A_S = 30, 1 << 20
 # Memory for a schema, which is small.
 SCHEMA_BYTES = 1 << 28
@@ -56,13 +56,14 @@ def read_parquet(file: Path, columns: Collection[str] | None, most: int) -> pa.T
 
     Raises:
         BadParquet: The file is damaged, has extension types, or takes too long.
-        MemoryError: The table takes more than `most` bytes.
+        MemoryError: The table, or reading it, takes too much memory.
+        OSError: The file is missing, or the reading process has ended.
     """
     return _running().ask(file, columns, True, most)
 
 
 class _Process:
-    """The process that reads. It starts at the first file and ends with this process."""
+    """A process that forks a reader for each file. It starts at the first file and ends with this process."""
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()

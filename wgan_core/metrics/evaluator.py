@@ -43,8 +43,8 @@ class Evaluator:
 
     Attributes:
         specs: Declarations of the measured metrics, the preferred objective first.
-        sample_size: Number of generated samples in a score, in `draws` equal parts. FID depends on this number, so it
-            is fixed.
+        sample_size: Number of generated samples in a score, in all draws. FID depends on this number, so it is fixed.
+            The `sample_size` of `protocol` is that of one draw.
         draws: Number of draws in a score, each as large as the real side. It is above one only for scarce data.
         sample_shape: Shape of one sample.
         pixels: Whether samples are images. Generated images are rounded to the 256 levels of real ones before scoring.
@@ -89,7 +89,7 @@ class Evaluator:
             sample_size: Largest number of samples a side.
             features: `inception` or the name of a registered feature extractor (`metrics.features`). FID on these
                 features is then preferred, and `fid` and `kid` mean the distances on these features.
-            classes: Number of classes that the networks are given; 0 without labels. With classes, distances within
+            classes: Number of classes of a conditional GAN; 0 without labels. With classes, distances within
                 classes are preferred: a distance between all samples does not show whether a generator heeds the class.
 
         Raises:
@@ -156,7 +156,7 @@ class Evaluator:
 
         Args:
             samples: `sample_size` samples as a network returns them; images in [-1, 1].
-            labels: The classes (sample_size,) that the samples were asked for. Scores of single classes are then added
+            labels: The class (sample_size,) that each sample was generated for. Scores of single classes are then added
                 under `class/<class>/...`, in the order of the classes.
 
         Returns:
@@ -180,7 +180,10 @@ class Evaluator:
         return {name: score for name, score in found.items() if name in self.names or name.startswith("class/")}
 
     def _as_stored(self, values: Tensor) -> Tensor:
-        """Round samples like real and exported ones: finer values alone would tell generated samples apart."""
+        """Round samples as real and exported samples are.
+
+        Without rounding, a metric could recognise generated samples by their finer values.
+        """
         if self.pixels:
             return to_model(to_pixels(values), torch.float32)
         return values if self.coding is None else self.coding.as_stored(values)

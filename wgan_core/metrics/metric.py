@@ -16,8 +16,8 @@ from wgan_core.metrics.features import Extractor
 Direction = Literal["minimize", "maximize", "none"]
 Real = TypeVar("Real")
 
-# Dependencies that differ between trials. A value that depends on one of them does not compare across trials, whatever
-# the quality of the samples.
+# Dependencies that differ between trials, among those that metrics declare. A value that depends on one of them does
+# not compare across trials, whatever the quality of the samples.
 TRIAL_OWN = frozenset({"critic", "generator", "lambda_gp"})
 # Samples a side for W1 and the nearest-neighbour test. W1 takes half a second on one core, and the loss of one mode of
 # eight still scores well above the floor.
@@ -79,13 +79,13 @@ class SampleDraw:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out samples of a data set, and all else by which a metric tells whether it suits the data.
+    """The held-out samples of a data set, and facts by which a metric decides whether it suits the data.
 
     Attributes:
         dataset: The data.
         real: The held-out samples that scores compare with.
         extractors: The feature extractors that suit the data, by label. The one that `--features` names comes first.
-        classes: Number of classes that the networks are given; 0 without labels.
+        classes: Number of classes of a conditional GAN; 0 without labels.
     """
 
     dataset: Dataset
@@ -97,8 +97,8 @@ class HeldOut:
 class Metric(ABC, Generic[Real]):
     """A metric: its declaration, the data that it suits, its held-out side, its scores and its entry in the protocol.
 
-    A metric holds no samples. `fit` returns the held-out side, computed once, so that a score computes the generated
-    side only. The metric and its held-out side are pickled to the workers. Several threads may use them at once.
+    A metric holds no samples. `fit` prepares the held-out samples once. A score then prepares only the generated
+    samples. The metric and its held-out side are pickled to the workers. Several threads may use them at once.
     """
 
     @property

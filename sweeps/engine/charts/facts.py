@@ -86,7 +86,10 @@ class Facts:
         return [row for row in self.rows if row.number in self.equal]
 
     def is_whole(self, row: Row) -> bool:
-        """Return whether a trial has all its hyper-parameters. A sweep killed in `ask` leaves an incomplete trial."""
+        """Return whether a trial has all its hyper-parameters.
+
+        If a driver is killed while it creates a trial, the trial stays incomplete.
+        """
         return row.params.keys() == self.plan.space.ranges.keys()
 
     def scaled(self, score: float) -> float:
@@ -133,7 +136,7 @@ class Facts:
 
     @property
     def caution(self) -> str:
-        """A warning that too few trials show which hyper-parameter matters; empty if they are enough."""
+        """A warning that the trials are too few to judge the hyper-parameters; empty if they are enough."""
         if len(self.equal) >= self.wanted:
             return ""
         return (

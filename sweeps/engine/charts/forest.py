@@ -15,7 +15,7 @@ from sweeps.engine.plan.space import Range
 TREES = 100
 # From this number of trials on, a leaf holds at least three trials, because single trials are noise.
 MANY = 50
-# About how many trials a prediction is averaged over. More trials change little and cost time.
+# Least number of trials that a prediction is averaged over, if there are as many. More change little and cost time.
 AVERAGED_OVER = 60
 
 
@@ -35,13 +35,13 @@ class Forest:
     model: RandomForestRegressor
     trust: float
 
-    def surface(self, pair: tuple[str, str], over: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def surface(self, two: tuple[str, str], over: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return the partial dependence of the score on two hyper-parameters (Friedman 2001, section 8.2).
 
         Each prediction is averaged over the other hyper-parameters of the trials.
 
         Args:
-            pair: Names of the first and the second hyper-parameter.
+            two: Names of the first and the second hyper-parameter.
             over: The scaled values of each of the two, by name.
 
         Returns:
@@ -49,10 +49,10 @@ class Forest:
         """
         step = max(1, len(self.points) // AVERAGED_OVER)
         background = self.points[::step]
-        first, second = np.meshgrid(over[pair[0]], over[pair[1]])
+        first, second = np.meshgrid(over[two[0]], over[two[1]])
         rows = np.repeat(background[None], first.size, axis=0)
-        rows[:, :, self.names.index(pair[0])] = first.reshape(-1, 1)
-        rows[:, :, self.names.index(pair[1])] = second.reshape(-1, 1)
+        rows[:, :, self.names.index(two[0])] = first.reshape(-1, 1)
+        rows[:, :, self.names.index(two[1])] = second.reshape(-1, 1)
         predicted = self.model.predict(rows.reshape(-1, len(self.names)))
         return predicted.reshape(first.size, len(background)).mean(axis=1).reshape(first.shape)
 

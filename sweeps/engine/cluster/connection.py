@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restored, what_listens
 from sweeps.engine.cluster.nodes import working
-from sweeps.engine.cluster.note import ClusterNote, is_host_and_port, read_note, runs_here
+from sweeps.engine.cluster.note import ClusterNote, is_host_and_port, may_be_joined, read_note
 from sweeps.engine.cluster.placement import Placement
 from wgan_core.errors import UserError, one_line
 
@@ -43,7 +43,7 @@ def noted_cluster() -> ClusterNote | None:
     if not answers(note.address):  # The cluster was killed, and its note was left behind.
         return None
     # Only now: who listens may have changed since the note was read.
-    if runs_here(note.address):
+    if may_be_joined(note.address):
         return note
     return replace(note, distrust=f"no Ray process of yours or of root's has {note.address}")
 

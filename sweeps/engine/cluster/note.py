@@ -88,7 +88,7 @@ def is_host_and_port(address: str) -> bool:
     return bool(host) and port.isdecimal() and "://" not in address and address.isprintable()
 
 
-def runs_here(address: str) -> bool:
+def may_be_joined(address: str) -> bool:
     """Return whether an address is on another machine, or belongs to a running cluster of this user or of root.
 
     A cluster on this machine must have a process of this user or of root. If the cluster has ended, another user can

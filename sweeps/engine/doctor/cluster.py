@@ -29,7 +29,7 @@ def check_token(machines: Sequence[ObservedMachine]) -> list[Check]:
 
 
 def check_dashboard(address: str, heads: Sequence[str]) -> list[Check]:
-    """Check that other machines cannot reach the dashboard.
+    """Check that other machines cannot reach the dashboard. An address counts as closed if it does not answer here.
 
     Args:
         address: host:port at which the dashboard says that it listens; empty if there is no dashboard.

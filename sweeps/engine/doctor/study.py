@@ -1,4 +1,7 @@
-"""Check of the Optuna storage: the database must answer, and have the tables of the installed Optuna."""
+"""Check of the Optuna storage: the database must answer.
+
+If the database has Optuna's tables, their version must be the installed one's.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ def check_study(url: str | None, storage: Folder) -> list[Check]:
             check_database(file)
             limit_all()
         made = sqlalchemy.make_url(url)
-        if made.host:  # Otherwise the database's driver retries for minutes.
+        if made.host:  # Otherwise the database library retries for minutes.
             reach(f"{made.host}:{made.port or _port(made.drivername)}")
         return _opened(url)
     except UserError as error:
         return refused("study", error)
-    except Exception as error:  # Each database's driver has errors of its own.
+    except Exception as error:  # Each database library has errors of its own.
         return failed("study", f"{shown(url or '')}: {without_secrets(one_line(error), url or '')}", OTHER)
 
 

@@ -62,7 +62,7 @@ def _server(uri: str) -> list[Check]:
         return failed("tracking", f"{shown(uri)} refuses {credentials_sent()}", REMEDY)
     except UserError:
         raise
-    except Exception as error:  # MLflow, database drivers and requests have errors of their own.
+    except Exception as error:  # MLflow, database libraries and requests have errors of their own.
         return failed("tracking", f"{shown(uri)}: {without_secrets(one_line(error), uri)}", OTHER)
     return _version(uri) if is_http(uri) else ok("tracking", shown(uri))
 

@@ -13,7 +13,7 @@ MOST_METRICS = 1_000
 
 
 def checked_metrics(values: Mapping[str, object]) -> dict[str, float]:
-    """Return metrics by name, as numbers. Raise `ValueError` or `TypeError` for what no sweep writes."""
+    """Return metrics by name, as numbers. Raise `ValueError` or `TypeError` for values that no sweep writes."""
     check_count(values)
     return {checked_name(name): checked_number(value) for name, value in values.items()}
 
@@ -25,7 +25,7 @@ def check_count(values: Collection[object]) -> None:
 
 
 def checked_name(name: str) -> str:
-    """Return the name of a metric. Raise `ValueError` if MLflow would refuse it."""
+    """Return the name. Raise `ValueError` if it is not 1 to 250 ASCII letters, digits, spaces and `_ - . : /`."""
     if not METRIC_NAME.fullmatch(name):
         raise ValueError(f"{quoted(name)} is no name of a metric")
     return name

@@ -14,7 +14,7 @@ from wgan_core.errors import one_line
 LONGEST_S = 600.0
 PAUSE_S = 0.5
 # SQLSTATE of a server that cannot be reached, shuts down, or is not ready yet (PostgreSQL, appendix A). If an error has
-# no SQLSTATE, the database driver could not connect or was cut off.
+# no SQLSTATE, the database library could not connect or was cut off.
 _AWAY = ("08", "57P")
 # Messages of PostgreSQL for a connection that it will always refuse. These errors have no SQLSTATE at connection time.
 _NOT_AWAY = ("authentication failed", "does not exist", "no pg_hba.conf entry")
@@ -59,7 +59,7 @@ class Retries:
 
 
 def _away(error: BaseException | None) -> BaseException | None:
-    """Return the database driver's error if it says that the server is away, and None otherwise."""
+    """Return the database library's error if it says that the server is away, and None otherwise."""
     while error is not None:
         if isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
             state: str | None = getattr(error.orig, "sqlstate", None)

@@ -13,8 +13,8 @@ from sweeps.engine.plan.sqlite_file import check_database, limit_all
 from sweeps.engine.plan.uri import database, shown
 from wgan_core.errors import UserError, without_secrets
 
-# Tables that hold a study's trials. A lost connection can leave a few trials too many. A trial has at most 81 values of
-# its objective, and fewer parameters and attributes.
+# Tables that hold a study's trials. A lost connection can leave a few trials too many. A trial reports its objective at
+# most 81 times, and has fewer parameters and attributes.
 TABLES = ("trials", *(f"trial_{of}" for of in ("params", "values", "user_attributes", "system_attributes")))
 TABLES += ("trial_intermediate_values",)
 SPARE_ROWS, ROWS_PER_TRIAL = 1_000, 100
@@ -52,7 +52,7 @@ def read_trials(name: str, storage_url: str, trials: int) -> list[optuna.trial.F
 
 
 def _check_size(storage: optuna.storages.RDBStorage, name: str, trials: int) -> None:
-    """Raise `UserError` if a study has more rows than a sweep of so many trials writes. Optuna would read them all."""
+    """Raise `UserError` if a study has far more rows than its plan allows. Optuna would read them all."""
     of_study = "SELECT study_id FROM studies WHERE study_name = :name"
     of_trials = f"SELECT trial_id FROM trials WHERE study_id IN ({of_study})"
     with storage.engine.connect() as connection:

@@ -1,4 +1,6 @@
-"""The record of a sweep in MLflow. No other package knows MLflow, or imports a module of this one.
+"""The record of a sweep in MLflow.
+
+No other package of `sweeps` imports MLflow, or imports a module of this package directly.
 
 The names below are imported at their first use, because MLflow and torch take seconds to import.
 """

@@ -1,6 +1,6 @@
-"""The record of a sweep: the interface of what keeps it, and the recorder that keeps none.
+"""Interface of a recorder, which copies a sweep's records to a tracking store, and `NoRecorder`.
 
-Trials write their records to the sweep's folder, and never to a recorder. The driver's recorder takes them from there.
+Trials write their records to the sweep's folder, and never to a recorder. The driver's recorder reads them there.
 """
 
 from __future__ import annotations
@@ -35,34 +35,36 @@ NO_RESULTS = Summary()
 
 
 class Recorder(Protocol):
-    """A keeper of one sweep's record. Only `open` raises. All other errors are warnings: none may stop a sweep.
+    """A part of the driver that copies one sweep's records to a tracking store.
+
+    Only `open` raises. All other errors are warnings: none may stop a sweep.
 
     Attributes:
-        last_error: Why the record lacks something; None if it does not.
+        last_error: Why the store lacks something; None if it lacks nothing.
     """
 
     last_error: str | None
 
     @property
     def shown_uri(self) -> str:
-        """The place of the record, without a password."""
+        """The address of the store, without a password; "none" for `NoRecorder`."""
 
     def open(self, first_start: bool) -> None:
-        """Begin the record, or continue it.
+        """Create the sweep in the store, or find it there.
 
         Args:
-            first_start: Raise if the place of the record cannot be opened. A continued sweep only warns: its records
-                wait in its folder.
+            first_start: Whether the sweep is new. A continued sweep only warns if the store cannot be opened, because
+                its records wait in its folder.
 
         Raises:
-            UserError: The record cannot be opened.
+            UserError: The sweep is deleted in the store. On the first start also: the store cannot be opened.
         """
 
     def start(self) -> None:
-        """Take the trials' records from now on, in a thread."""
+        """Copy the trials' records from now on, in a thread."""
 
     def publish(self, folder: Folder, names: Sequence[str]) -> None:
-        """Add files of a folder, the sweep's report, to the record."""
+        """Copy the sweep's report page and the files beside it, which lie in a folder, to the store."""
 
     def stop(
         self,
@@ -71,27 +73,27 @@ class Recorder(Protocol):
         timeout_s: float = 60.0,
         last: Callable[[], object] = lambda: None,
     ) -> Sync:
-        """Take the remaining records, and end the record.
+        """Copy the remaining records, and end the sweep's run.
 
         Args:
             state: State in which the sweep ended.
             summary: Results of the sweep.
             timeout_s: Longest wait in seconds.
-            last: Called after all records are taken and before the record ends.
+            last: Called after all records are copied and before the sweep's run ends.
 
         Returns:
-            "partial" if the record lacks something, which the next start then brings.
+            "partial" if the store lacks something, which the next start then copies.
         """
 
     def ui_command(self) -> str:
-        """Return the command or the URL that shows the record, or an empty text."""
+        """Return the command or the URL that shows the sweep, or an empty text."""
 
     def link(self) -> str:
         """Return the URL of the trials, best first, or an empty text if no server has them."""
 
 
 class NoRecorder:
-    """The recorder of a sweep that is not recorded."""
+    """The recorder of a sweep without a tracking store. It copies nothing."""
 
     last_error: str | None = None
     shown_uri = NOT_RECORDED
