@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -225,7 +225,7 @@ def test_a_report_without_its_record_is_made_anew(reached: Reached, monkeypatch:
     reached.start(0)
     reached.report(10, 5.0)
     with monkeypatch.context() as dying:
-        dying.setattr(Spool, "step", lambda *_: sys.exit())
+        dying.setattr(Spool, "write", lambda *_: sys.exit())
         with pytest.raises(SystemExit):
             reached.report(20, 3.0)
     assert reached.start(10) == 10
@@ -287,6 +287,13 @@ class Sweep:
     def deaths(self) -> list[str]:
         """The lines that tell of trials that go on."""
         return re.findall(r"^trials? .* trained again .*$", self.ran.out, re.MULTILINE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks_of_this_file() -> Iterator[None]:
+    """The script runs in this process, and other tests expect the shipped networks alone."""
+    yield
+    PAIRS.pop("trapped", None)
 
 
 def run(
