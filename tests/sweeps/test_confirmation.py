@@ -246,11 +246,11 @@ def test_without_the_script_nothing_is_run(
 def test_leaders_of_a_real_sweep_are_confirmed(joined: Surroundings, tmp_path: Path) -> None:
     """By the script, which is killed meanwhile, and then by `sweeps confirm`; each test score is worked out anew."""
     name = "gaussians-smoke"
-    options = map(str, ("--storage", tmp_path, "--smoke", "--trials", 2, "--budget", 5, "--confirm", "1x2"))
+    options = map(str, ("--storage", tmp_path, "--smoke", "--trials", 2, "--confirm", "1x2"))
     copy_tables(tmp_path)
     killed = joined.start(sys.executable, GAUSSIANS, *options)
     spool = tmp_path / name / "trials" / "0a" / "spool"
-    wait_for(lambda: (spool / "000000001.json").exists(), "the first report of a run that confirms")
+    wait_for(lambda: (spool / "000000005.json").exists(), "the first report of a run that confirms")
     killed.kill()
     before = open_results(str(tmp_path), name, None)
     assert before.confirmation is not None
@@ -264,9 +264,7 @@ def test_leaders_of_a_real_sweep_are_confirmed(joined: Surroundings, tmp_path: P
     program = Path(sys.executable).parent / "sweeps"
     again = joined.start(program, "confirm", name, "1x3", "--storage", tmp_path, cwd=planted).succeeded()
     interpreter = Path(program.read_text().splitlines()[0].removeprefix("#!"))
-    assert again.out.startswith(
-        f"{interpreter} -P {GAUSSIANS} --smoke --trials 2 --budget 5 --confirm 1x2 --name {name}"
-    )
+    assert again.out.startswith(f"{interpreter} -P {GAUSSIANS} --smoke --trials 2 --confirm 1x2 --name {name}")
     assert sorted(path.name for path in planted.iterdir()) == ["optuna.py", "ray.py", "torch.py"]
     results = open_results(str(tmp_path), name, None)
     assert results.confirmation is not None
