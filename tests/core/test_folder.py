@@ -20,3 +20,14 @@ def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path: Path) -> None:
         list(threads.map(write, contents))
     assert folder.read("file") in contents
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_half_written_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
+    Folder.at(tmp_path).write("kept", b"x")
+    part = f".kept.{'0' * 32}.part"
+    (tmp_path / part).write_bytes(b"half")
+    (tmp_path / f".folder.{'0' * 32}.part").mkdir()
+    (tmp_path / ".hidden").touch()
+    Folder.at(tmp_path).delete_parts()
+    (Folder.at(tmp_path) / "none").delete_parts()
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", ".hidden", f".folder.{'0' * 32}.part"}

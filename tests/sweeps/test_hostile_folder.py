@@ -965,10 +965,13 @@ def _put(checkpoint: Path, described: dict[str, object]) -> None:
 
 def test_a_page_does_not_grow_faster_than_its_file(sweep: Finished) -> None:
     """Each line of nested settings repeats its path."""
-    nested: dict[str, object] = {}
-    for _ in range(40):  # deeper ones are refused
-        nested = {"k" * 1_000: nested, **{f"v{number}": number for number in range(100)}}
-    replan(sweep.storage / "sweep", protocol=nested)
+    nested: list[dict[str, object]] = [{}]
+    for _ in range(100):
+        nested.append({"k" * 1_000: nested[-1], **{f"v{number}": number for number in range(100)}})
+    replan(sweep.storage / "sweep", protocol=nested[100])
+    with pytest.raises(UserError, match="nested too deeply"):
+        open_results(str(sweep.storage), "sweep")
+    replan(sweep.storage / "sweep", protocol=nested[40])
     write_report(open_results(str(sweep.storage), "sweep"))
     page = sweep.storage / "sweep/report/sweep.html"
     assert page.stat().st_size < 12 * 2**20

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -38,6 +39,8 @@ MOST_DEPTH, MOST_DIGITS = 50, 25
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe blocks until another process opens its other end.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Name of a local file while `Folder.write` writes it.
+_PART = re.compile(r"\..+\.[0-9a-f]{32}\.part")
 
 
 class TooLarge(UserError):
@@ -194,6 +197,17 @@ class Folder:
                     os.unlink(name, dir_fd=folder)
         except (FileNotFoundError, NotADirectoryError):
             return
+
+    def delete_parts(self) -> None:
+        """Delete the files that `write` left half-written because its process was killed.
+
+        No other process may write to this folder meanwhile. An object store has no such files.
+        """
+        if self.is_local:
+            with suppress(FileNotFoundError), self._opened() as folder:
+                for name in filter(_PART.fullmatch, os.listdir(folder)):
+                    with suppress(IsADirectoryError, PermissionError):  # a folder of such a name is none of ours
+                        os.unlink(name, dir_fd=folder)
 
     def file(self, name: str) -> str:
         """Return the path of a local file for a library that opens it itself. Raise `UserError` for a link."""

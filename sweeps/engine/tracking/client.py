@@ -171,7 +171,10 @@ def _below(folder: Folder, path: str) -> Folder:
 
 
 def _copy(source: Path, target: Folder) -> None:
+    """Copy a folder's files, and delete what a killed uploader left half-written in the same folders."""
     for path in sorted(source.rglob("*")):
         if path.is_file():
             parent = path.parent.relative_to(source).as_posix()
-            _below(target, "" if parent == "." else parent).write(path.name, path.read_bytes())
+            folder = _below(target, "" if parent == "." else parent)
+            folder.delete_parts()
+            folder.write(path.name, path.read_bytes())
