@@ -241,6 +241,10 @@ def test_more_than_the_machine_has(
         (("--objective", "train/critic_loss"), "an objective must be comparable across trials"),
         (("--objective", "beauty"), "known metric; given 'beauty'"),
         (("--objective", "fid"), "measured on the data of the sweep"),
+        (
+            ("--trials", "400", "--confirm", "400x26"),
+            "--confirm must ask for at most 10,000 trials; given 400x26 of 400",
+        ),
     ],
 )
 def test_options_out_of_range(script: Script, options: tuple[str, ...], said: str) -> None:

@@ -74,6 +74,12 @@ def confirmation(plan: Plan, validation: Sequence[float], test: Sequence[float],
     return Confirmation(plan, rows, SEARCHED)
 
 
+def test_an_earlier_confirmation_is_of_trials_of_the_search(search: Plan) -> None:
+    found = replace(planned(search, "1x2"), confirms=(7, 7))
+    with pytest.raises(UserError, match="names trial 7, which is not there"):
+        planned(search, "1x2", found)
+
+
 @pytest.mark.parametrize("text", ["", "3", "3x", "x3", "3x3x3", "3*3", "a x b", "-1x3", "1.5x2", "0x3", "3x1", "3x27"])
 def test_what_cannot_be_asked(text: str) -> None:
     with pytest.raises(UserError, match=r"--confirm must be .*; given .*: give --confirm 3x3, for example") as refused:
