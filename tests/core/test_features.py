@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from tests.core.scored import objectives, values
 from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
@@ -105,9 +106,12 @@ def tiny() -> nn.Module:
 
 def test_the_metrics_are_named_after_the_network_and_its_digest_and_fid_is_the_objective(evaluator: Evaluator) -> None:
     label = f"mine_{network_digest(tiny(), Tiny)[:8]}"
-    assert evaluator.names == (f"eval/fid_{label}", f"eval/kid_{label}", SLICED_NAME)
+    assert objectives(evaluator) == (
+        *(f"eval/{short}_{label}" for short in ("fid", "kid", "fid_infinity")),
+        SLICED_NAME,
+    )
     assert evaluator.objective_default == f"eval/fid_{label}"
-    assert set(evaluator.floors) == set(evaluator.names)
+    assert values(evaluator.floors) == set(evaluator.names)
     assert json.loads(json.dumps(evaluator.protocol)) == evaluator.protocol
     for name in evaluator.names[:2]:
         assert evaluator.protocol["metrics"][name]["network_sha256"] == network_digest(tiny(), Tiny)
@@ -127,7 +131,7 @@ def test_scores_are_torchmetrics_on_the_networks_features(
         metric.update(real.double(), real=True)
         metric.update(fake.double(), real=False)
     scores = evaluator.scores(images)
-    fid, kid, _ = evaluator.names
+    fid, kid, *_ = objectives(evaluator)
     assert scores[fid] == pytest.approx(float(frechet.compute()), rel=1e-4)
     assert scores[kid] == pytest.approx(float(kernel.compute()[0]), rel=1e-4)
     assert scores[SLICED_NAME] == Evaluator.build(colour, sample_size=SIZE).scores(images)[SLICED_NAME]
@@ -154,20 +158,24 @@ def test_on_digits_they_stand_beside_the_digit_features_which_keep_their_names_a
     with registered(lambda: Tiny(1)) as name:
         both = Evaluator.build(mnist, sample_size=250, features=name)
         named = Evaluator.build(mnist, metrics=["kid", FID], sample_size=250, features=name)
-    assert both.names[2:] == alone.names == (FID, KID, SLICED_NAME)
+    assert objectives(both)[3:] == objectives(alone)
+    assert objectives(alone)[:2] == (FID, KID)
     assert both.objective_default == both.names[0] == both.resolve("fid") != FID
     assert both.resolve(FID) == FID
-    assert {name: both.floors[name] for name in alone.names} == alone.floors
-    assert {name: both.protocol["metrics"][name] for name in alone.names} == alone.protocol["metrics"]
+    assert {name: both.floors[name] for name in objectives(alone)} == {
+        name: alone.floors[name] for name in objectives(alone)
+    }
+    for name in objectives(alone):
+        assert both.protocol["metrics"][name] == alone.protocol["metrics"][name]
     assert named.names == (both.names[1], FID)
 
 
 def test_short_names_mean_the_named_features_and_all_are_declared(evaluator: Evaluator) -> None:
     """Names alone are needed for it: no network is registered here."""
-    fid, kid, _ = evaluator.names
+    fid, kid, *_ = objectives(evaluator)
     for given, full in (("fid", fid), ("eval/fid", fid), ("kid", kid), (kid.removeprefix("eval/"), kid), (fid, fid)):
         assert resolve_objective(given, evaluator.specs) == full
-    for name in evaluator.names:
+    for name in objectives(evaluator):
         spec = known_metrics(evaluator.specs)[name]
         assert (spec.name, spec.direction, spec.comparable) == (name, "minimize", True)
     assert fid not in known_metrics()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from tests.core.scored import objectives
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data import Dataset, Split
 from wgan_core.errors import UserError
@@ -126,7 +127,7 @@ def test_an_own_metric_is_measured_with_its_floor_and_preferred() -> None:
     dataset = Dataset.of("mine", *(Split(part.numpy(), None) for part in values.split(100)))
     metric = OwnMetric("mean_difference", mean_difference, "distance of the means; data units")
     evaluator = Evaluator.build(dataset, sample_size=100, metrics=[metric])
-    assert evaluator.names == ("eval/mean_difference", W1_NAME, SLICED_NAME)
+    assert objectives(evaluator) == ("eval/mean_difference", W1_NAME, SLICED_NAME)
     assert evaluator.objective_default == evaluator.resolve("mean_difference") == "eval/mean_difference"
     assert evaluator.resolve("w1") == W1_NAME
     shifted = values[100:200] + torch.tensor([3.0, 4.0])

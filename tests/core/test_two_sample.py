@@ -11,6 +11,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from tests.core.scored import objectives
 from wgan_core.data import Dataset, Split
 from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
@@ -80,7 +81,8 @@ def evaluator(dataset: Dataset) -> Evaluator:
 
 
 def test_few_rows_are_scored_with_several_draws_by_the_test(evaluator: Evaluator) -> None:
-    assert evaluator.names == (C2ST_NAME, SLICED_NAME, ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME)
+    assert objectives(evaluator) == (C2ST_NAME, SLICED_NAME)
+    assert {ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME} < set(evaluator.names)
     assert evaluator.objective_default == evaluator.resolve("c2st") == C2ST_NAME
     assert (evaluator.draws, evaluator.sample_size) == (10, 600)
     assert evaluator.floors[C2ST_NAME] < 0.15

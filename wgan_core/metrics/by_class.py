@@ -5,8 +5,6 @@ A distance between all generated and all real samples does not show whether a ge
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +14,10 @@ from torch import Tensor
 
 from wgan_core.errors import UserError
 from wgan_core.metrics.digits import classify, digits_label
-from wgan_core.metrics.metric import Distance, HeldOut, Metric, MetricSpec, SampleDraw, Side
+from wgan_core.metrics.distances import Estimate
+from wgan_core.metrics.metric import Distance, HeldOut, Metric, MetricSpec, SampleDraw, Side, mean_of
+from wgan_core.metrics.names import error_name
+from wgan_core.metrics.on_features import UNKNOWN
 
 AS_ASKED_NAME = "eval/as_asked"
 # A distance needs at least two samples on both sides, so that each side has a spread.
@@ -85,18 +86,19 @@ class ByClass(Metric[ClassSide]):
         Only classes with two samples on both sides count, so the labels alone decide which classes count. The mean is
         NaN if no class counts.
         """
-        by_class: dict[int, list[float]] = {}
+        by_class: dict[int, list[Estimate]] = {}
         for drawn in draws:
             seen, labels = self.whole.represent(real.whole.view, drawn), _labels(drawn)
             for label in range(real.classes):
                 sides = real.whole.real[real.labels == label], seen[labels == label]
                 if min(map(len, sides)) >= LEAST:
                     by_class.setdefault(label, []).append(self.whole.distance(*sides))
-        means = {label: statistics.fmean(found) for label, found in by_class.items()}
+        means = {label: mean_of(found) for label, found in by_class.items()}
         (spec,) = self.specs
         short = self.whole.spec.stem.removeprefix("eval/")
-        mean = statistics.fmean(means.values()) if means else math.nan
-        return {spec.name: mean, **_shown(means, short, real.classes)}
+        mean = mean_of([*means.values()]) if means else UNKNOWN
+        shown = {label: each.value for label, each in means.items()}
+        return {spec.name: mean.value, error_name(spec.name): mean.error, **_shown(shown, short, real.classes)}
 
     def entry(self, real: ClassSide) -> dict[str, Any]:
         return {"classes": real.classes, **self.whole.entry(real.whole)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,8 @@ from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset, Split, to_model, to_pixels
 from wgan_core.errors import UserError
 from wgan_core.metrics.features import DigitFeatures, Extractor, load_features
-from wgan_core.metrics.metric import HeldOut, Metric, MetricSpec, SampleDraw
+from wgan_core.metrics.metric import LEAST_SAMPLES, HeldOut, Metric, MetricSpec, SampleDraw
+from wgan_core.metrics.names import error_name
 from wgan_core.metrics.objective import full_name, resolve_objective
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.metrics.registry import shipped
@@ -24,8 +25,9 @@ SplitName = Literal["validation", "test"]
 
 REFERENCE_SEED = 1
 FLOOR_SEED = 2
-# A variance needs at least two samples.
-LEAST_SAMPLES = 2
+CRITIC_SEED = 3
+# Samples of each split on which a critic is compared.
+FOR_CRITIC = 1_000
 IMAGE_AXES = 3
 # If a held-out split is small, several draws of generated samples are scored, each as large as the real side:
 # at most MOST_DRAWS draws and at most ENOUGH samples in all.
@@ -51,9 +53,11 @@ class Evaluator:
         coding: The columns that a sample's entries code, for tables and sequences. Generated rows are then rounded as
             on export before scoring.
         fitted: The metrics, each with its held-out side.
-        floors: Scores, by full name, of real training samples in place of generated ones. If a generator reaches the
-            floor of a metric, that metric cannot tell its samples from the data.
+        floors: Scores and their standard errors, by full name, of real training samples in place of generated ones. If
+            a generator reaches the floor of a metric, that metric cannot tell its samples from the data.
         protocol: All that a score depends on besides the samples, as values that JSON has.
+        for_critic: At most 1,000 training and 1,000 held-out samples. On them, a trial's critic shows whether it
+            overfits.
     """
 
     specs: tuple[MetricSpec, ...]
@@ -65,6 +69,7 @@ class Evaluator:
     fitted: Fitted
     floors: dict[str, float]
     protocol: dict[str, Any]
+    for_critic: tuple[Split, Split] = field(repr=False)
 
     @classmethod
     def build(
@@ -113,7 +118,9 @@ class Evaluator:
             pixels=dataset.train.values.dtype == np.uint8,
             coding=dataset.coding,
             fitted=fitted,
-            floors={spec.name: floors[spec.name] for spec in specs},
+            floors={
+                name: floors[name] for spec in specs for name in (spec.name, error_name(spec.name)) if name in floors
+            },
             protocol={
                 "dataset": dataset.name,
                 "dataset_sha256": dataset.digest,
@@ -127,6 +134,7 @@ class Evaluator:
                     spec.name: each.entry(real) for each, real in fitted for spec in each.specs if spec in specs
                 },
             },
+            for_critic=(part(dataset.train), part({"validation": dataset.validation, "test": dataset.test}[split])),
         )
 
     @property
@@ -177,7 +185,8 @@ class Evaluator:
         parts = self._as_stored(values).chunk(self.draws)
         asked = labels.cpu().chunk(self.draws) if labels is not None else (None,) * self.draws
         found = measure(self.fitted, [SampleDraw(*each) for each in zip(parts, asked, strict=True)])
-        return {name: score for name, score in found.items() if name in self.names or name.startswith("class/")}
+        kept = {*self.names, *map(error_name, self.names)}
+        return {name: score for name, score in found.items() if name in kept or name.startswith("class/")}
 
     def _as_stored(self, values: Tensor) -> Tensor:
         """Round samples as real and exported samples are.
@@ -217,6 +226,12 @@ def draw(split: Split, size: int, seed: int) -> SampleDraw:
     rows = np.random.Generator(np.random.PCG64(seed)).permutation(len(split))[:size]
     labels = None if split.labels is None else torch.from_numpy(split.labels[rows])
     return SampleDraw(to_model(torch.from_numpy(split.values[rows]), torch.float32), labels)
+
+
+def part(split: Split) -> Split:
+    """Return at most 1,000 samples of a split, as they are stored."""
+    rows = np.random.Generator(np.random.PCG64(CRITIC_SEED)).permutation(len(split))[:FOR_CRITIC]
+    return Split(split.values[rows], None if split.labels is None else split.labels[rows])
 
 
 def choose(metrics: Sequence[str | OwnMetric], data: HeldOut) -> tuple[Sequence[Metric[Any]], tuple[MetricSpec, ...]]:

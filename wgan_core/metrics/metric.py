@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Any, Generic, Literal, TypeVar
 from torch import Tensor
 
 from wgan_core.data.dataset import Dataset
+from wgan_core.metrics.distances import Estimate
 from wgan_core.metrics.features import Extractor
+from wgan_core.metrics.names import error_name
 
 Direction = Literal["minimize", "maximize", "none"]
 Real = TypeVar("Real")
@@ -22,6 +25,8 @@ TRIAL_OWN = frozenset({"critic", "generator", "lambda_gp"})
 # Samples a side for W1 and the nearest-neighbour test. W1 takes half a second on one core, and the loss of one mode of
 # eight still scores well above the floor.
 EXACT_SAMPLES = 2_048
+# A variance needs at least two samples.
+LEAST_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ class Metric(ABC, Generic[Real]):
     def scores(self, real: Real, draws: Sequence[SampleDraw]) -> dict[str, float]:
         """Return the score of each quantity by its full name.
 
-        A metric of classes may add scores of single classes under `class/<class>/...`.
+        A quantity that can be an objective has its standard error under `error_name`. It covers the choice of the
+        generated samples. A metric may add scores of single classes under `class/<class>/...`.
 
         Args:
             real: The held-out side.
@@ -167,7 +173,7 @@ class Distance(Metric[Side]):
         return drawn.values
 
     @abstractmethod
-    def distance(self, real: Tensor, fake: Tensor) -> float:
+    def distance(self, real: Tensor, fake: Tensor) -> Estimate:
         """Return the distance between two sets in that representation."""
 
     @property
@@ -179,7 +185,14 @@ class Distance(Metric[Side]):
         return Side(view, self.represent(view, data.real))
 
     def scores(self, real: Side, draws: Sequence[SampleDraw]) -> dict[str, float]:
-        return {self.spec.name: statistics.fmean(self.value(real, drawn) for drawn in draws)}
+        found = mean_of([self.value(real, drawn) for drawn in draws])
+        return {self.spec.name: found.value, error_name(self.spec.name): found.error}
 
-    def value(self, side: Side, drawn: SampleDraw) -> float:
+    def value(self, side: Side, drawn: SampleDraw) -> Estimate:
         return self.distance(side.real, self.represent(side.view, drawn))
+
+
+def mean_of(found: Sequence[Estimate]) -> Estimate:
+    """Return the mean of independent estimates, with its standard error."""
+    values, errors = zip(*found, strict=True)
+    return Estimate(statistics.fmean(values), math.hypot(*errors) / len(errors))

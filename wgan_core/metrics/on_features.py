@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 from wgan_core.metrics.digits import FEATURES, digits_label
-from wgan_core.metrics.distances import frechet_distance, kernel_distance, within_mean
+from wgan_core.metrics.distances import (
+    Estimate,
+    Gaussian,
+    frechet_distance,
+    frechet_value,
+    kernel_distance,
+    kernel_means,
+)
 from wgan_core.metrics.features import Extractor, require_finite
-from wgan_core.metrics.metric import Distance, HeldOut, MetricSpec, SampleDraw, Side
+from wgan_core.metrics.metric import EXACT_SAMPLES, Distance, HeldOut, MetricSpec, SampleDraw, Side
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,13 @@ class OnFeatures(Distance):
         return f"the features of the network {self.label}", "feature extractor"
 
 
+@dataclass(frozen=True)
+class GaussianSide(Side):
+    """The held-out side of FID: the real features, and the Gaussian fitted to them."""
+
+    fitted: Gaussian
+
+
 class Fid(OnFeatures):
     """Fréchet distance between features."""
 
@@ -73,9 +87,58 @@ class Fid(OnFeatures):
             features=self.label,
         )
 
-    def distance(self, real: Tensor, fake: Tensor) -> float:
+    def fit(self, data: HeldOut) -> GaussianSide:
+        side = super().fit(data)
+        return GaussianSide(side.view, side.real, Gaussian.fit(side.real))
+
+    def distance(self, real: Tensor | Gaussian, fake: Tensor) -> Estimate:
         """Return the distance, or NaN if a generated feature is not finite."""
-        return frechet_distance(real, fake) if bool(torch.isfinite(fake).all()) else math.nan
+        return frechet_distance(real, fake) if is_finite(fake) else UNKNOWN
+
+    def value(self, side: Side, drawn: SampleDraw) -> Estimate:
+        assert isinstance(side, GaussianSide)
+        return self.distance(side.fitted, self.represent(side.view, drawn))
+
+
+@dataclass(frozen=True)
+class HalvedSide(GaussianSide):
+    """The held-out side of FID without its bias: the Gaussians of all real samples and of each half."""
+
+    halves: tuple[Gaussian, Gaussian]
+
+
+class UnbiasedFid(Fid):
+    """Fréchet distance between features, extrapolated to infinitely many samples.
+
+    FID has a bias that falls as one over the number of samples. So FID of whole and of half sets, on both sides, give
+    the value of infinitely many: 2 FID(N) - FID(N / 2). The latter is the mean over two halves.
+    """
+
+    @property
+    def spec(self) -> MetricSpec:
+        features, extractor = self.described
+        return MetricSpec(
+            f"eval/fid_infinity_{self.label}",
+            f"Fréchet distance of {features}, without the bias of few samples; squared feature units, may be below 0",
+            "minimize",
+            frozenset({"held-out split", extractor}),
+            "Chong and Forsyth 2020, section 4: a line in 1/N, here through two sizes of both sides",
+            features=self.label,
+        )
+
+    def fit(self, data: HeldOut) -> HalvedSide:
+        side = super().fit(data)
+        first, second = side.real.chunk(2)
+        return HalvedSide(side.view, side.real, side.fitted, (Gaussian.fit(first), Gaussian.fit(second)))
+
+    def value(self, side: Side, drawn: SampleDraw) -> Estimate:
+        assert isinstance(side, HalvedSide)
+        fake = self.represent(side.view, drawn)
+        whole = self.distance(side.fitted, fake)
+        if whole is UNKNOWN:
+            return whole
+        halves = [frechet_value(*each) for each in zip(side.halves, fake.chunk(2), strict=True)]
+        return Estimate(2 * whole.value - sum(halves) / 2, whole.error)
 
 
 @dataclass(frozen=True)
@@ -86,7 +149,7 @@ class KernelSide(Side):
 
 
 class Kid(OnFeatures):
-    """Kernel distance between features."""
+    """Kernel distance between features of the first 2,048 samples of each side, or all if there are fewer."""
 
     @property
     def spec(self) -> MetricSpec:
@@ -102,12 +165,23 @@ class Kid(OnFeatures):
 
     def fit(self, data: HeldOut) -> KernelSide:
         side = super().fit(data)
-        return KernelSide(side.view, side.real, within_mean(side.real))
+        real = side.real[:EXACT_SAMPLES]
+        return KernelSide(side.view, real, float(kernel_means(real).mean()))
 
-    def distance(self, real: Tensor, fake: Tensor, within: float | None = None) -> float:
+    def distance(self, real: Tensor, fake: Tensor, within: float | None = None) -> Estimate:
         """Return the distance, or NaN if a generated feature is not finite."""
-        return kernel_distance(real, fake, within) if bool(torch.isfinite(fake).all()) else math.nan
+        return kernel_distance(real, fake, within) if is_finite(fake) else UNKNOWN
 
-    def value(self, side: Side, drawn: SampleDraw) -> float:
+    def value(self, side: Side, drawn: SampleDraw) -> Estimate:
         assert isinstance(side, KernelSide)
-        return self.distance(side.real, self.represent(side.view, drawn), side.within)
+        return self.distance(side.real, self.represent(side.view, drawn)[:EXACT_SAMPLES], side.within)
+
+    def entry(self, real: Side) -> dict[str, Any]:
+        return {**super().entry(real), "samples": len(real.real)}
+
+
+UNKNOWN = Estimate(math.nan, math.nan)
+
+
+def is_finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())

@@ -10,11 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wgan_core.errors import UserError, one_line
-from wgan_core.metrics.metric import Distance, MetricSpec, Side
+from wgan_core.metrics.distances import Estimate, standard_error
+from wgan_core.metrics.metric import LEAST_SAMPLES, Distance, MetricSpec, Side
 from wgan_core.metrics.objective import full_name
+
+# The standard error is taken from the scores of so many parts of the generated samples.
+PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,18 @@ class OwnMetric(Distance):
         depends_on = frozenset({"held-out split", "sample size"})
         return MetricSpec(f"eval/{self.name}", self.meaning, "minimize", depends_on, "the sweep's script")
 
-    def distance(self, real: Tensor, fake: Tensor) -> float:
-        """Call the user's function. Raises `UserError` if the function fails or returns no number."""
+    def distance(self, real: Tensor, fake: Tensor) -> Estimate:
+        """Call the user's function. Raises `UserError` if the function fails or returns no number.
+
+        The standard error is that of the mean of the scores of four equal parts. It is NaN for fewer than 8 samples.
+        """
+        size = len(fake) // PARTS
+        if size < LEAST_SAMPLES:
+            return Estimate(self._measured(real, fake), math.nan)
+        parts = [self._measured(real[:size], part) for part in fake[: size * PARTS].split(size)]
+        return Estimate(self._measured(real, fake), standard_error(torch.tensor(parts)))
+
+    def _measured(self, real: Tensor, fake: Tensor) -> float:
         try:
             return float(self.measure(real, fake))
         except Exception as error:  # the user's code may raise any exception

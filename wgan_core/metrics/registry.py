@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from wgan_core.metrics.by_class import AsAsked, ByClass
+from wgan_core.metrics.copied import Copied
 from wgan_core.metrics.digits import digits_label
+from wgan_core.metrics.manifold import Coverage
 from wgan_core.metrics.metric import Metric, MetricSpec
 from wgan_core.metrics.modes import Modes
-from wgan_core.metrics.on_features import Fid, Kid
+from wgan_core.metrics.on_features import Fid, Kid, UnbiasedFid
 from wgan_core.metrics.training import TRAINING
 from wgan_core.metrics.two_sample import TwoSample
 from wgan_core.metrics.wasserstein import ExactWasserstein, SlicedWasserstein
@@ -24,12 +26,14 @@ def shipped(labels: Collection[str]) -> tuple[Metric[Any], ...]:
     return (
         *(ByClass(Fid(label)) for label in labels),
         ByClass(SlicedWasserstein()),
-        *(metric for label in labels for metric in (Fid(label), Kid(label))),
+        *(metric for label in labels for metric in (Fid(label), Kid(label), UnbiasedFid(label))),
         ExactWasserstein(),
         SlicedWasserstein(),
         TwoSample(),
         AsAsked(),
         Modes(),
+        *(Coverage(label) for label in (*labels, "")),
+        Copied(),
     )
 
 

@@ -13,6 +13,22 @@ TRAINING = (
         "Arjovsky et al. 2017, equation 2; its bias under a penalty: Mallasto et al. 2019, Stanczuk et al. 2021",
     ),
     MetricSpec(
+        "train/validation_estimate",
+        "mean critic value on held-out real less that on generated samples, at the report; of a Wasserstein GAN, data "
+        "units",
+        "none",
+        frozenset({"critic", "lambda_gp", "held-out split"}),
+        "Gulrajani et al. 2017, section 5.4",
+    ),
+    MetricSpec(
+        "train/critic_overfit",
+        "mean critic value on training samples less that on held-out ones; 0 for a critic that generalises, and rising "
+        "as it learns its training samples by heart",
+        "none",
+        frozenset({"critic", "lambda_gp", "train split", "held-out split"}),
+        "Gulrajani et al. 2017, section 5.4",
+    ),
+    MetricSpec(
         "train/gradient_penalty",
         "the loss's penalty before the factor lambda; of a WGAN-GP the mean of (|gradient of the critic| - 1)^2",
         "none",

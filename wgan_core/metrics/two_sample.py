@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wgan_core.metrics.metric import EXACT_SAMPLES, HeldOut, Metric, MetricSpec, SampleDraw
+from wgan_core.metrics.names import error_name
 
 C2ST_NAME = "eval/c2st"
 ACCURACY_NAMES = ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME = "eval/nn_accuracy_real", "eval/nn_accuracy_fake"
@@ -83,7 +85,9 @@ class TwoSample(Metric[Tensor]):
         found = [nearest_neighbour_accuracies(real, drawn.values.flatten(1)[: len(real)]) for drawn in draws]
         on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
         c2st = (abs(on_real - 0.5) + abs(on_fake - 0.5)) / 2
-        return {C2ST_NAME: c2st, ACCURACY_REAL_NAME: on_real, ACCURACY_FAKE_NAME: on_fake}
+        # Each accuracy is a share of so many samples, and c2st moves by half of what an accuracy moves.
+        error = math.sqrt(sum(share * (1 - share) for share in (on_real, on_fake)) / (len(real) * len(draws))) / 2
+        return {C2ST_NAME: c2st, error_name(C2ST_NAME): error, ACCURACY_REAL_NAME: on_real, ACCURACY_FAKE_NAME: on_fake}
 
     def entry(self, real: Tensor) -> dict[str, Any]:
         return {"neighbours": 1, "samples": len(real)}

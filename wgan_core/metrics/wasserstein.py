@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from wgan_core.metrics.distances import Projections, sliced_wasserstein, wasserstein
+from wgan_core.metrics.distances import Estimate, Projections, sliced_wasserstein, wasserstein
 from wgan_core.metrics.metric import EXACT_SAMPLES, Distance, HeldOut, MetricSpec, SampleDraw, Side
 
 W1_NAME, SLICED_NAME = "eval/w1", "eval/sliced_wasserstein"
@@ -16,6 +17,30 @@ PROJECTION_SEED = 2_015
 # On fewer real rows than this, sliced Wasserstein is smallest for a generator that varies too little, and may even be
 # below the floor. The nearest-neighbour test tells such a generator's rows from real rows.
 FEW = 500
+
+
+@dataclass(frozen=True)
+class Compact:
+    """A view of samples on at most 128 axes: their values (N, D), or projections of them on fixed directions.
+
+    Distances between projections are near those between the values, but for a factor (Johnson and Lindenstrauss 1984).
+    """
+
+    projections: Projections | None
+
+    @classmethod
+    def of_size(cls, samples: Tensor) -> Compact:
+        """Return the view for samples of this shape (N, ...)."""
+        axes = samples[0].numel()
+        return cls(Projections.draw(axes, PROJECTIONS, PROJECTION_SEED) if axes > PROJECTIONS else None)
+
+    def of(self, samples: Tensor) -> Tensor:
+        """Return the samples (N, ...) as (N, D)."""
+        return samples.flatten(1) if self.projections is None else self.projections.of(samples)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return all that the view depends on besides the samples, as values that JSON has."""
+        return {} if self.projections is None else {"projections": PROJECTIONS, "projection_seed": PROJECTION_SEED}
 
 
 class ExactWasserstein(Distance):
@@ -33,7 +58,7 @@ class ExactWasserstein(Distance):
         # In many dimensions, W1 between two sets from one distribution is nearly as large as between any two sets.
         return data.dataset.sample_shape == PLANE
 
-    def distance(self, real: Tensor, fake: Tensor) -> float:
+    def distance(self, real: Tensor, fake: Tensor) -> Estimate:
         return wasserstein(real[:EXACT_SAMPLES], fake[:EXACT_SAMPLES])
 
     def entry(self, real: Side) -> dict[str, Any]:
@@ -60,7 +85,7 @@ class SlicedWasserstein(Distance):
     def represent(self, view: Projections, drawn: SampleDraw) -> Tensor:
         return view.of(drawn.values)
 
-    def distance(self, real: Tensor, fake: Tensor) -> float:
+    def distance(self, real: Tensor, fake: Tensor) -> Estimate:
         count = min(len(real), len(fake))
         return sliced_wasserstein(real[:count], fake[:count])
 

@@ -174,6 +174,12 @@ class Cohort:
         """Return samples (N, ...) of a trial's averaged generator, on the CPU, for z (N, Z) and labels (N,)."""
         return draw_samples(self._step, self.state_of(number), z, labels, self.device)
 
+    def critic_values(self, number: int, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the values (N,), on the CPU, of a trial's critic for samples (N, ...) and labels (N,)."""
+        told = None if labels is None else labels[None].to(self.device)
+        given = samples[None].to(self.device, self.structure.torch_dtype)
+        return self._step.critic_values(self.state_of(number), given, told)[0].reshape(-1).cpu()
+
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
         """Train all lanes until at least one reaches its next report step, and return the reports of those lanes.
 

@@ -134,6 +134,11 @@ class Step:
         with torch.no_grad():
             return self._generator(parameters, buffers, z, labels, training=False)[0]
 
+    def critic_values(self, state: TrainingState, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the critics' values (K, N), in evaluation mode, of samples (K, N, ...) with labels (K, N)."""
+        with torch.no_grad():
+            return self._critic(state.critic.parameters, state.critic.buffers, samples, labels, training=False)[0]
+
     def _whole(
         self, names: Iterable[str], gradients: Sequence[Tensor], quantities: Tensors
     ) -> tuple[list[Tensor], Tensors]:

@@ -192,6 +192,7 @@ def _ask(
         floors=evaluator.floors,
         networks_digest=own_digest(structure),
         pruning=options.pruning,
+        allow_copies=options.allow_copies,
     )
     return plan, evaluator
 

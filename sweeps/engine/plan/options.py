@@ -77,6 +77,7 @@ class Options:
     smoke: bool
     decay: bool = False
     pruning: bool = True
+    allow_copies: bool = False
     confirm: ConfirmationSize | None = None
     precision: str | None = None
     execution: str = CAPTURED
@@ -199,6 +200,7 @@ class _Script:
             (given.smoke, "smoke"),
             (given.decay, "decay"),
             (not given.pruning, "unpruned"),
+            (given.allow_copies, "copies"),
             (given.precision not in (None, FLOAT32), given.precision),
         )
         return "-".join(part for is_told, part in parts if is_told)
@@ -206,7 +208,17 @@ class _Script:
 
 CHOICES = (
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
-    *("storage", "study_storage", "tracking_uri", "decay", "pruning", "confirm", "precision", "execution"),
+    *(
+        "storage",
+        "study_storage",
+        "tracking_uri",
+        "decay",
+        "pruning",
+        "allow_copies",
+        "confirm",
+        "precision",
+        "execution",
+    ),
 )
 
 
@@ -265,7 +277,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument(
         "--name",
         help="name of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, "
-        f"--no-pruning and --precision change the default (default: {name})",
+        f"--no-pruning, --allow-copies and --precision change the default (default: {name})",
     )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="number of all trials; a larger number extends a sweep"
@@ -278,6 +290,11 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     )
     group.add_argument(
         "--no-pruning", dest="pruning", action="store_false", help="train every trial for the whole budget"
+    )
+    group.add_argument(
+        "--allow-copies",
+        action="store_true",
+        help="keep trials whose samples copy training samples; they fail otherwise",
     )
     group.add_argument(
         "--confirm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import operator
 import re
 import string
@@ -16,6 +17,7 @@ from sweeps.engine.plan.space import Space
 from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, quoted, shortened, without_secrets
+from wgan_core.metrics.names import error_name
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
 FORMAT = 2
@@ -67,6 +69,7 @@ class Plan:
         floors: Value of each metric for real samples against real samples.
         networks_digest: Hash of the networks that the user registered; empty for this package's networks.
         pruning: Whether trials may be stopped early.
+        allow_copies: Whether a trial may copy training samples. If not, such a trial fails.
         confirms: For a confirmation, the number of the search trial that each of its trials trains again; empty for a
             search.
     """
@@ -85,6 +88,7 @@ class Plan:
     floors: Mapping[str, float]
     networks_digest: str = ""
     pruning: bool = True
+    allow_copies: bool = False
     confirms: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -125,6 +129,15 @@ class Plan:
     @property
     def floor(self) -> float:
         return self.floors[self.objective]
+
+    @property
+    def floor_error(self) -> float:
+        """The standard error of the floor; NaN if it is not known, as in sweeps of earlier versions."""
+        return self.floors.get(error_name(self.objective), math.nan)
+
+    def measures(self, short: str) -> bool:
+        """Return whether the sweep measures a metric of this short name, such as "precision"."""
+        return any(name == f"eval/{short}" or name.startswith(f"eval/{short}_") for name in self.floors)
 
     @property
     def file(self) -> str:

@@ -9,12 +9,23 @@ from sweeps.engine.plan.plan import Plan, on_test_split
 from sweeps.engine.plan.space import parameters_of
 from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.storage.layout import CHECKPOINTS, trial_folder
-from sweeps.engine.study.rows import Row, sort_rows
+from sweeps.engine.study.attributes import COPIES
+from sweeps.engine.study.rows import Row, best_row, scored_rows, sort_rows
 from wgan_core.config import PARAMETERS, Hyper
 from wgan_core.data.folder import Folder
 from wgan_core.errors import printable
 from wgan_core.training.checkpoint import folder_name
 
+# Scores that are shown beside that of the objective, and their titles.
+BESIDE = ("precision", "recall", "copied")
+# Title of the standard errors.
+ERROR = "±"
+# Two values with standard errors differ at 95 % if they are so many errors of their difference apart.
+Z_95 = 1.96
+TIED = (
+    "≈ cannot be told from the best by these samples. ± is the standard error from the choice of samples; another seed "
+    "of training changes a score by more: --confirm measures that"
+)
 # The hyper-parameters of each column, by its title.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     about.symbol: tuple(name for name, other in PARAMETERS.items() if other.symbol == about.symbol)
@@ -30,9 +41,23 @@ def checkpoint_of(folder: Folder, row: Row) -> Folder:
 
 def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     """Format the table of a plan's trials, followed by the reason of each failed trial."""
-    lines = [header(plan), *(cells(plan, row) for row in sort_rows(rows))]
+    tied = ties(rows)
+    lines = [header(plan), *(cells(plan, row, row.number in tied) for row in sort_rows(rows))]
     failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
-    return "\n".join([*table(lines), *failed])
+    return "\n".join([*table(lines), *([TIED] if tied else ()), *failed])
+
+
+def ties(rows: Sequence[Row]) -> frozenset[int]:
+    """Return the numbers of the trials whose scores cannot be told from the best one, at 95 %.
+
+    Two scores differ if their difference exceeds 1.96 standard errors. The errors are taken for independent. In fact
+    all trials generate from the same z, so the test is careful. Without standard errors, no trial is returned.
+    """
+    best = best_row(rows)
+    if best is None:
+        return frozenset()
+    others = (row for row in scored_rows(rows) if row.number != best.number)
+    return frozenset(row.number for row in others if row.value - best.value <= Z_95 * math.hypot(row.error, best.error))
 
 
 def standings(plan: Plan, rows: Sequence[Row], confirmation: Confirmation | None) -> str:
@@ -68,7 +93,9 @@ def confirmation_table(confirmation: Confirmation) -> str:
 
 def header(plan: Plan) -> tuple[str, ...]:
     """Return the titles of the table's columns."""
-    return ("trial", *hyper_titles(plan), "score", "floor", "x floor", "state", "updates")
+    measured = [short for short in BESIDE if plan.measures(short)]
+    error = [] if math.isnan(plan.floor_error) else [ERROR]
+    return ("trial", *hyper_titles(plan), "score", *error, "floor", "x floor", *measured, "state", "updates")
 
 
 def hyper_titles(plan: Plan) -> list[str]:
@@ -77,16 +104,19 @@ def hyper_titles(plan: Plan) -> list[str]:
     return [title for title, names in COLUMNS.items() if named.intersection(names)]
 
 
-def cells(plan: Plan, row: Row) -> tuple[str, ...]:
-    """Return a trial's cells, in the order of `header`."""
+def cells(plan: Plan, row: Row, is_tied: bool = False) -> tuple[str, ...]:
+    """Return a trial's cells, in the order of `header`. `is_tied` marks a score like the best."""
     known = not math.isnan(row.value)
+    error = "-" if math.isnan(row.error) else f"{row.error:.2g}"
     return (
         row.label,
         *hyper_cells(plan, row),
         f"{row.value:.4g}" if known else "-",
+        *([] if math.isnan(plan.floor_error) else [f"{error} ≈" if is_tied else error]),
         f"{plan.floor:.4g}",
         f"{row.value / plan.floor:.1f}" if known and plan.floor > 0 else "-",
-        row.state,
+        *(f"{row.beside[short]:.3f}" if short in row.beside else "-" for short in BESIDE if plan.measures(short)),
+        COPIES if row.copies else row.state,
         str(row.step),
     )
 

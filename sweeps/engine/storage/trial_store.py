@@ -84,13 +84,13 @@ class TrialStore:
                 return found
         return None
 
-    def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> float:
+    def report(self, checkpoint: Checkpoint, metrics: Mapping[str, float], picture: bytes) -> Mapping[str, float]:
         """Write a report's picture, its checkpoint if the score is finite, and its record.
 
         If the report is recorded already, only a damaged checkpoint is replaced. The new one gets the recorded scores.
 
         Returns:
-            The recorded score of the objective.
+            The recorded scores by metric.
         """
         step = checkpoint.critic_updates
         recorded = self._recorded(step)
@@ -106,7 +106,7 @@ class TrialStore:
         self._spool.write(ReportRecord(step, _now_ms(), values, sample_name(step)))
         if math.isfinite(value) and (self._best is None or value < self._best.value):
             self._best = BestCheckpoint(step, value, checkpoints.folder_name(step))
-        return value
+        return checkpoint.scores
 
     def _recorded(self, step: int) -> Mapping[str, float] | None:
         try:

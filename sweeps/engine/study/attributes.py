@@ -4,6 +4,10 @@ from __future__ import annotations
 
 # Attributes of a trial. HOLDER: its holder, as "session/holder". DEATH: the last `Death` of its process. REASON: why it
 # ended. SECONDS: training time. VERDICTS: by step, whether the pruner stopped it. TEST: scores on the test split.
+# BESIDE: the step of the best report, and scores that are shown beside its value.
 HOLDER, DEATH, REASON, SECONDS, VERDICTS, TEST = "holder", "death", "reason", "seconds", "verdicts", "test"
+BESIDE = "beside"
+# First word of the reason of a trial that failed because it copies its training data.
+COPIES = "copies"
 # Attribute of the study: the cohorts that got fewer lanes after they ran out of memory.
 NARROWED = "narrowed"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine.study.attributes import REASON, SECONDS, TEST, VERDICTS
+from sweeps.engine.study.attributes import BESIDE, REASON, SECONDS, TEST, VERDICTS
 from sweeps.engine.study.trials import Trials
 
 
@@ -27,13 +28,20 @@ class Reports:
             if values[number][0] not in trial.intermediate_values
         }
 
-    def store(self, values: Mapping[int, tuple[int, float]], totals: Mapping[int, float]) -> dict[int, bool]:
+    def store(
+        self,
+        values: Mapping[int, tuple[int, float]],
+        totals: Mapping[int, float],
+        beside: Mapping[int, Mapping[str, float]],
+    ) -> dict[int, bool]:
         """Store all reports, then judge each trial. Return by number whether the pruner stops it."""
         for number, total in totals.items():
             step, value = values[number]
             frozen = self._trials.frozen(number)
-            # Write the seconds first: the report counts as stored once its value is there.
+            # Write all else first: the report counts as stored once its value is there.
             self._trials.set(frozen, SECONDS, total)
+            if value < min(frozen.intermediate_values.values(), default=math.inf) and number in beside:
+                self._trials.set(frozen, BESIDE, {"step": step, **beside[number]})
             self._trials.study._storage.set_trial_intermediate_value(frozen._trial_id, step, float(value))
         return {number: self._verdict(self._trials.frozen(number), step) for number, (step, _) in values.items()}
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from sweeps.engine.plan.metric_values import check_count, checked_metrics
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.study.attributes import HOLDER, REASON, SECONDS, TEST
+from sweeps.engine.study.attributes import BESIDE, COPIES, HOLDER, REASON, SECONDS, TEST
 from sweeps.engine.study.storage import read_trials
 from wgan_core.errors import MOST, UserError, one_line, quoted, shortened
 
@@ -28,6 +28,8 @@ class Row:
         step: Critic updates at the last report.
         seconds: Training time in seconds.
         session: Session of the driver that last handed the trial out; empty if it was given back.
+        beside: Scores that are shown beside the best value, by short name: `error`, its standard error, `precision`,
+            `recall`, `coverage`, `spread` and `copied`, as far as they are measured.
         test: Scores of the best checkpoint on the test split by metric, for a completed confirming trial.
     """
 
@@ -42,6 +44,17 @@ class Row:
     reason: str
     session: str = ""
     test: Mapping[str, float] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> bool:
+        """Return whether the trial failed because it copies its training data. Its scores then count for nothing."""
+        return self.state == "FAIL" and self.reason.startswith(COPIES)
+
+    @property
+    def error(self) -> float:
+        """Return the standard error of the best value, due to the choice of generated samples; NaN if not known."""
+        return self.beside.get("error", math.nan)
 
 
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
@@ -76,7 +89,14 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
         reason=shortened(str(frozen.user_attrs.get(REASON, "")), MOST),
         session=str(frozen.user_attrs.get(HOLDER, "")).partition("/")[0],
         test=checked_metrics(dict(frozen.user_attrs.get(TEST, {}))),
+        beside=_beside(frozen, step),
     )
+
+
+def _beside(frozen: FrozenTrial, best_step: int) -> Mapping[str, float]:
+    """Return the scores beside the best value. A trial that was killed during a report may have those of another."""
+    found = checked_metrics(dict(frozen.user_attrs.get(BESIDE, {})))
+    return {name: value for name, value in found.items() if name != "step"} if found.get("step") == best_step else {}
 
 
 def _number(value: object) -> float:
@@ -93,13 +113,13 @@ def best(frozen: FrozenTrial) -> tuple[int, float]:
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """Sort rows by value, best first; trials without a value come last."""
-    return sorted(rows, key=lambda each: (math.isnan(each.value), each.value, each.number))
+    """Sort rows by value, best first; trials that copy training data come late, and trials without a value last."""
+    return sorted(rows, key=lambda each: (math.isnan(each.value), each.copies, each.value, each.number))
 
 
 def scored_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with a finite value, best first."""
-    return [row for row in sort_rows(rows) if math.isfinite(row.value)]
+    """Return the rows with a finite value that counts, best first."""
+    return [row for row in sort_rows(rows) if math.isfinite(row.value) and not row.copies]
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:

@@ -79,7 +79,11 @@ class Study:
         self._retries.call(lambda: [self._trials.fenced(holder, number) for number in numbers])
 
     def report(
-        self, holder: str, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]
+        self,
+        holder: str,
+        values: Mapping[int, tuple[int, float]],
+        seconds: Mapping[int, float],
+        beside: Mapping[int, Mapping[str, float]] | None = None,
     ) -> dict[int, bool]:
         """Store the reports of several trials, then judge each trial.
 
@@ -90,6 +94,7 @@ class Study:
             holder: The holder that reports.
             values: Step in critic updates and value of the objective, by trial number.
             seconds: Training time since the last report, by trial number.
+            beside: Scores that are shown beside the value, by trial number and short name.
 
         Returns:
             True for each trial that must stop, by trial number.
@@ -98,7 +103,7 @@ class Study:
             PermissionError: The holder no longer holds one of the trials.
         """
         totals = self._retries.call(lambda: self._reports.totals(holder, values, seconds))
-        return self._retries.call(lambda: self._reports.store(values, totals))
+        return self._retries.call(lambda: self._reports.store(values, totals, beside or {}))
 
     def finish(
         self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None = None

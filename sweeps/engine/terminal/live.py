@@ -21,7 +21,7 @@ from rich.text import Text
 
 from sweeps.engine.cluster.use import Use
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.results.leaderboard import COLUMNS, cells, header
+from sweeps.engine.results.leaderboard import BESIDE, COLUMNS, ERROR, cells, header
 from sweeps.engine.study.rows import Row
 from sweeps.engine.terminal.reporters import Plain
 from sweeps.engine.terminal.text import KEPT
@@ -33,7 +33,7 @@ LEAST_BAR, MOST_BAR = 10, 40
 DONE, BAR = "updates", "progress"
 BEST = "bold green"
 # Columns to drop if the terminal is narrow, in this order. After them go the hyper-parameters, from the right.
-DISPENSABLE = ("x floor", DONE)
+DISPENSABLE = (*reversed(BESIDE), "x floor", DONE, ERROR)
 # Lines reserved for the trials: an empty line, the titles, two trials, and the number of further trials.
 TRIALS = 5
 
@@ -134,7 +134,8 @@ def _cut(line: Text, width: int) -> Text:
 def _table(view: View, rows: Sequence[Row], width: int) -> Table:
     """Return a table of the trials, each with a bar and as many of the leaderboard's columns as fit."""
     found = [_row(view, row) for row in rows]
-    titles = ["trial", BAR, DONE, "score", "x floor", *(title for title in COLUMNS if title in header(view.plan))]
+    titles = ["trial", BAR, DONE, "score"]
+    titles += [title for title in (ERROR, "x floor", *BESIDE, *COLUMNS) if title in (*header(view.plan), "x floor")]
     widths = {
         title: max(len(title), *(len(row[title]) for row in found)) if title != BAR else LEAST_BAR for title in titles
     }

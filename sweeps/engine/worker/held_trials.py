@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.spool import TrialState
 from sweeps.engine.storage.trial_store import TrialStore
+from sweeps.engine.study.attributes import COPIES
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.worker.holder import Holder
 from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.scorer import Scorer
+from wgan_core.metrics.copied import MOST_COPIED
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 
+# A trial has collapsed if the spread of its samples is a smaller share of the data's at two reports in a row.
+LEAST_SPREAD = 0.05
 # Seconds that a process waits for the study before it saves its trials because its node leaves.
 SAVES_S = 5.0
 
@@ -28,6 +32,8 @@ class HeldTrials:
         # Both by the trial's number. The seconds are the training time so far.
         self._stores: dict[int, TrialStore] = {}
         self._seconds: dict[int, float] = {}
+        # Trials whose samples hardly varied at their last report.
+        self._narrow: frozenset[int] = frozenset()
 
     def __contains__(self, number: int) -> bool:
         return number in self._stores
@@ -40,7 +46,7 @@ class HeldTrials:
         """
         number, objective, found = claim.trial.number, self._job.plan.objective, self._open(claim)
         if found is not None and objective in found.scores:
-            self._judge({number: (found.critic_updates, found.scores[objective])}, {})
+            self._judge({number: found.critic_updates}, {number: found.scores}, {})
         return found
 
     def fail(self, claim: Claim, reason: str) -> None:
@@ -63,15 +69,11 @@ class HeldTrials:
         for report in sound:
             self._seconds[report.trial.number] += report.seconds
         scored = self._scorer.report(cohort, sound, self._seconds, self._stores)
-        values: dict[int, tuple[int, float]] = {}
         for report in reports:
-            number, step = report.trial.number, report.critic_updates
-            value = scored.get(number, math.nan)
-            if math.isfinite(value):
-                values[number] = step, value
-            else:
-                self._end(number, step, "FAIL", report.problem or f"its score is {value}")
-        self._judge(values, {report.trial.number: report.seconds for report in reports})
+            if report.problem:
+                self._end(report.trial.number, report.critic_updates, "FAIL", report.problem)
+        steps = {report.trial.number: report.critic_updates for report in sound}
+        values = self._judge(steps, scored, {report.trial.number: report.seconds for report in sound})
         for number in values.keys() & self._stores.keys():
             self._stores[number].tidy()
         return values
@@ -94,16 +96,50 @@ class HeldTrials:
         self._stores[number], self._seconds[number] = store, found.seconds if found else 0.0
         return found
 
-    def _judge(self, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]) -> None:
-        """Report (step, value) of all given trials to the study, then end the trials that are stopped or done."""
-        if not values:
-            return
-        verdicts = self._holder.report(values, seconds)
+    def _judge(
+        self, steps: Mapping[int, int], scored: Mapping[int, Mapping[str, float]], seconds: Mapping[int, float]
+    ) -> dict[int, tuple[int, float]]:
+        """Report the scores of these trials to the study, then end the trials that are stopped, done or failed.
+
+        Args:
+            steps: Step in critic updates, by the trial's number.
+            scored: Scores of the same trials by metric.
+            seconds: Training time since the last report.
+
+        Returns:
+            Step and value of the objective of each trial that has not failed, by number.
+        """
+        plan, values, beside = self._job.plan, dict[int, tuple[int, float]](), dict[int, dict[str, float]]()
+        for number, step in steps.items():
+            value, shown = scored[number][plan.objective], self._scorer.beside(scored[number])
+            if problem := self._problem(value, shown):
+                self._end(number, step, "FAIL", problem)
+            else:
+                values[number], beside[number] = (step, value), shown
+        verdicts = self._holder.report(values, seconds, beside) if values else {}
         for number, (step, _) in values.items():
-            if step >= self._job.plan.budget:
+            is_narrow = beside[number].get("spread", 1.0) < LEAST_SPREAD
+            if step >= plan.budget:
                 self._end(number, step, "COMPLETE", "trained for the whole budget")
             elif verdicts[number]:
                 self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
+            elif plan.pruning and is_narrow and number in self._narrow:
+                spread = f"the spread of its samples is {beside[number]['spread']:.2g} of the data's"
+                self._end(number, step, "PRUNED", f"collapsed: at critic update {step} and before, {spread}")
+            self._narrow = self._narrow | {number} if is_narrow else self._narrow - {number}
+        return values
+
+    def _problem(self, value: float, beside: Mapping[str, float]) -> str:
+        """Return why a trial with this value of the objective fails; empty if it does not."""
+        if not math.isfinite(value):
+            return f"its score is {value}"
+        copied = beside.get("copied", 0.0)
+        if copied <= MOST_COPIED or self._job.plan.allow_copies:
+            return ""
+        return (
+            f"{COPIES}: {100 * copied:.2g} % of its samples copy training samples, where {100 * MOST_COPIED:g} % are "
+            "allowed; --allow-copies keeps such trials"
+        )
 
     def _end(self, number: int, step: int, state: TrialState, reason: str) -> None:
         store = self._stores.pop(number)

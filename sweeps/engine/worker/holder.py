@@ -43,8 +43,13 @@ class Holder:
         with suppress(GetTimeoutError):
             ray.get(self._study.check.remote(self._name, numbers), timeout=within_s)
 
-    def report(self, values: Mapping[int, tuple[int, float]], seconds: Mapping[int, float]) -> dict[int, bool]:
-        return cast("dict[int, bool]", self._call("report", values, seconds))
+    def report(
+        self,
+        values: Mapping[int, tuple[int, float]],
+        seconds: Mapping[int, float],
+        beside: Mapping[int, Mapping[str, float]],
+    ) -> dict[int, bool]:
+        return cast("dict[int, bool]", self._call("report", values, seconds, beside))
 
     def finish(self, number: int, state: str, reason: str, test: Mapping[str, float]) -> None:
         self._call("finish", number, state, reason, test)

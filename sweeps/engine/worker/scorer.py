@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sweeps.engine.plan.plan import on_test_split
@@ -13,8 +14,10 @@ from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
+from wgan_core.data.dataset import to_model
 from wgan_core.kinds import kind_of
 from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.names import error_name
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.data import TrainingData
@@ -22,13 +25,19 @@ from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_label
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
+# Short names of the scores that are shown beside that of the objective.
+SHOWN = ("error", "precision", "recall", "coverage", "spread", "copied")
 # Columns of a picture that has one row per class.
 COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One trial at a report step, with `samples` (N, ...) of classes `labels` (N,) to score, and `shown` to picture."""
+    """One trial at a report step.
+
+    `samples` (N, ...) of classes `labels` (N,) are to be scored, and `shown` are to be pictured. `critic` holds metrics
+    of the trial's critic.
+    """
 
     report: Report
     seconds: float
@@ -37,6 +46,7 @@ class _Drawn:
     samples: Tensor
     labels: Tensor | None
     shown: Tensor
+    critic: Mapping[str, float]
 
 
 class Scorer:
@@ -44,14 +54,14 @@ class Scorer:
 
     def __init__(self, job: Job, data: TrainingData, evaluator: Evaluator, test: Evaluator | None) -> None:
         """Take `test`, which scores on the test split if given."""
-        self._structure, self._threads = job.plan.structure, job.places.threads
+        self._structure, self._threads, self._objective = job.plan.structure, job.places.threads, job.plan.objective
         self._kind = kind_of(self._structure.sample_shape, self._structure.coding)
         self._data, self._evaluator, self._test = data, evaluator, test
         self._labels = None if data.labels is None else data.labels.cpu()
 
     def report(
         self, cohort: Cohort, reports: Sequence[Report], seconds: Mapping[int, float], kept: Mapping[int, TrialStore]
-    ) -> dict[int, float]:
+    ) -> dict[int, Mapping[str, float]]:
         """Score the reported trials and save their records, pictures and checkpoints.
 
         Each CPU thread scores one trial at a time. Only as many trials as threads have samples in memory, because the
@@ -64,15 +74,15 @@ class Scorer:
             kept: Store of each trial, by trial number.
 
         Returns:
-            Recorded value of the objective, by trial number.
+            Recorded scores by the trial's number, then by metric.
         """
-        found: dict[int, float] = {}
+        found: dict[int, Mapping[str, float]] = {}
         for start in range(0, len(reports), self._threads):
             group = reports[start : start + self._threads]
             # Draw on the device one after the other, because threads share its settings and the networks.
             drawn = [self._draw(cohort, each, seconds[each.trial.number], kept[each.trial.number]) for each in group]
-            values = spread(self._score, drawn, self._threads)
-            found |= {each.trial.number: value for each, value in zip(group, values, strict=True)}
+            scores = spread(self._score, drawn, self._threads)
+            found |= {each.trial.number: scored for each, scored in zip(group, scores, strict=True)}
         return found
 
     def test_scores(self, kept: TrialStore) -> dict[str, float]:
@@ -86,16 +96,44 @@ class Scorer:
         samples = draw_samples(Step(structure), best.state.to(device), z, told, device)
         return {on_test_split(name): value for name, value in self._test.scores(samples, told).items()}
 
+    def beside(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """Return the scores that are shown beside the objective, by their short names."""
+        named = {spec.stem.removeprefix("eval/"): scores.get(spec.name) for spec in self._evaluator.specs}
+        named["error"] = scores.get(error_name(self._objective))
+        return {name: score for name in SHOWN if (score := named.get(name)) is not None}
+
     def _draw(self, cohort: Cohort, report: Report, seconds: float, kept: TrialStore) -> _Drawn:
         number, structure, count = report.trial.number, self._structure, self._evaluator.sample_size
         told = self._told(count)
         samples = cohort.samples(number, evaluation_z(structure, count), told)
-        return _Drawn(report, seconds, kept, cohort.state_of(number), samples, told, self._shown(cohort, report.trial))
+        shown, critic = self._shown(cohort, report.trial), self._critic_metrics(cohort, number, samples, told)
+        return _Drawn(report, seconds, kept, cohort.state_of(number), samples, told, shown, critic)
 
-    def _score(self, drawn: _Drawn) -> float:
+    def _critic_metrics(self, cohort: Cohort, number: int, fake: Tensor, told: Tensor | None) -> dict[str, float]:
+        """Compare a trial's critic on training, held-out and generated samples (Gulrajani et al. 2017, section 5.4)."""
+
+        def mean(samples: Tensor, labels: Tensor | None) -> float:
+            return float(cohort.critic_values(number, samples, labels).double().mean())
+
+        with_classes = self._structure.classes > 0
+        on_training, on_held_out = (
+            mean(
+                to_model(torch.from_numpy(split.values), torch.float32),
+                torch.from_numpy(split.labels) if with_classes and split.labels is not None else None,
+            )
+            for split in self._evaluator.for_critic
+        )
+        size = len(self._evaluator.for_critic[1])
+        on_fake = mean(fake[:size], None if told is None else told[:size])
+        return {
+            "train/validation_estimate": on_held_out - on_fake,
+            "train/critic_overfit": on_training - on_held_out,
+        }
+
+    def _score(self, drawn: _Drawn) -> Mapping[str, float]:
         report, structure = drawn.report, self._structure
         scores = self._evaluator.scores(drawn.samples, drawn.labels)
-        metrics = {f"train/{name}": mean for name, mean in report.means.items()} | scores
+        metrics = {f"train/{name}": mean for name, mean in report.means.items()} | {**drawn.critic, **scores}
         metrics[GENERATOR_UPDATES] = report.generator_updates
         metrics["train/images_seen"] = report.critic_updates * structure.batch_size
         metrics[SECONDS] = drawn.seconds
