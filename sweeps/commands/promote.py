@@ -10,6 +10,7 @@ from sweeps.engine.plan.arguments import add_tracking_uri
 from sweeps.engine.plan.plan import read_described
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.results import open_results, tracking_uri_of
+from sweeps.engine.study.rows import score_text
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking import Promotion
@@ -35,7 +36,7 @@ def run(given: argparse.Namespace) -> None:
     stored = open_stored(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
     done = promote(stored, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)
     print(_moved(done, name, given.alias))
-    score = f"{results.plan.objective} {row.value:.4g}, real against real {results.plan.floor:.4g}"
+    score = f"{results.plan.objective} {score_text(row.value, row.error)}, real against real {results.plan.floor:.4g}"
     print(f"trial {row.label} after {checkpoint.critic_updates} critic updates: {score}\n")
     print(f"with MLFLOW_TRACKING_URI={shown(stored.uri)}, torch and mlflow alone:\n")
     print(usage(checkpoint, f"models:/{name}@{given.alias}"))

@@ -204,6 +204,7 @@ def test_json_lines(busy: View, ending: Callable[..., Ending], capsys: pytest.Ca
     message, started, progress, trial, last, finished, error = found
     assert message == {"event": "message", "text": "trial 3 is trained again"}
     wanted = {"name": "sweep", "stage": "search", "trials": 80, "budget": 90, "objective": "eval/a", "floor": 0.5}
+    wanted |= {"floor_error": None}
     assert started == {"event": "started", **wanted}
     assert (progress["event"], progress["ended"], progress["trials"], len(progress["running"])) == (
         "progress",
@@ -212,7 +213,7 @@ def test_json_lines(busy: View, ending: Callable[..., Ending], capsys: pytest.Ca
         64,
     )
     assert progress["running"][0] == {"trial": "3", "step": 45, "score": 4.0}
-    assert progress["best"] == {"trial": "0", "score": 2.0}
+    assert progress["best"] == {"trial": "0", "score": 2.0, "error": None}
     assert (progress["elapsed_s"], progress["left_s"], progress["updates_per_s"]) == (61.0, 125.0, 1234.5)
     assert last == progress
     failed = {"trial": "2", "state": "FAIL", "score": None, "updates": 10, "reason": "not finite"}

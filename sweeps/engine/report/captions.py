@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweeps.engine.charts import hyper, pairs, progress
+from sweeps.engine.charts import hyper, pairs, progress, quality
 from sweeps.engine.charts.facts import MOST_POINTS, Facts
 from sweeps.engine.plan.space import label_of
 
@@ -35,7 +35,7 @@ class Chart:
 def charts_of(facts: Facts) -> dict[str, Chart]:
     """Return all charts by key."""
     drawn = [make(facts) for make in (_best_so_far, _parallel, _importance, _pairs, _slices, _map, _timeline, _curves)]
-    return {chart.key: chart for chart in (*drawn, _metrics(facts))}
+    return {chart.key: chart for chart in (*drawn, _quality(facts), _metrics(facts))}
 
 
 def _at(facts: Facts) -> str:
@@ -131,6 +131,16 @@ def _curves(facts: Facts) -> Chart:
         "cross, early scores did not foretell the end; click a name to hide it, twice to see it alone."
     )
     return Chart("curves", "Scores over critic updates", caption, progress.curves(facts), wide=bool(facts.best_first))
+
+
+def _quality(facts: Facts) -> Chart:
+    caption = (
+        "What one score does not tell, for the ten best trials at their best report. Precision: the share of samples "
+        "among real ones. Recall: the share of real samples among generated ones. Coverage: the share of real samples "
+        "with a sample near them. Copied: the share of samples that copy a training sample. If the data has classes, "
+        "the lower chart shows the best trial's coverage of each: a class that the generator lost stands out."
+    )
+    return Chart("quality", "Precision, recall, coverage and copies", caption, quality.quality(facts))
 
 
 def _metrics(facts: Facts) -> Chart:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts
+from sweeps.engine.charts.quality import class_coverage
 from sweeps.engine.plan.space import label_of
 from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
+from sweeps.engine.results.leaderboard import ties
 from sweeps.engine.study.rows import ENDED, Row
 
 # Two scores with a smaller relative difference are a tie until fresh seeds tell them apart.
 TIE = 0.05
+# A class is lost if its coverage is less than this share of that of a usual class.
+LOST = 0.5
 # A value within this share of its range's length lies at the end of the range.
 EDGE = 0.05
 
@@ -40,7 +45,15 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
         found += _confirmed(confirmation, winner)
     else:
         found += _runner_up(facts, best)
-    found += [*_floor(facts, best), *_edges(facts, best), *_course(facts, best), *_few(facts), *_failed(facts)]
+    found += [
+        *_floor(facts, best),
+        *_missing(facts),
+        *_copies(facts),
+        *_edges(facts, best),
+        *_course(facts, best),
+        *_few(facts),
+        *_failed(facts),
+    ]
     return [*found, *_seeds(confirmation)]
 
 
@@ -93,7 +106,11 @@ def _runner_up(facts: Facts, best: Row) -> Iterator[Finding]:
         return
     second = facts.best_first[1]
     gap = (second.value - best.value) / abs(best.value) if best.value else math.inf
-    if gap < TIE:
+    tied = ties(facts.rows)
+    if tied:
+        told = f"{len(tied)} other trial{'s' if len(tied) > 1 else ''}"
+        yield Finding(f"By these samples, {told} cannot be told from trial {best.label}: call it a tie.", True)
+    elif gap < TIE:
         yield Finding(f"Trial {second.number} is within {gap:.1%} of it ({second.value:.4g}): call it a tie.", True)
     else:
         more = f", {gap:.0%} more" if math.isfinite(gap) else ""
@@ -107,6 +124,23 @@ def _floor(facts: Facts, best: Row) -> Iterator[Finding]:
             "take a stricter one.",
             True,
         )
+
+
+def _missing(facts: Facts) -> Iterator[Finding]:
+    """Name the classes that the best trial of the search has lost."""
+    by_class = class_coverage(facts)
+    usual = statistics.median(by_class.values()) if by_class else 0.0
+    lost = [str(label) for label, share in by_class.items() if share < LOST * usual]
+    if lost and facts.best is not None:
+        named = f"class {lost[0]}" if len(lost) == 1 else f"classes {', '.join(lost)}"
+        yield Finding(f"The samples of trial {facts.best.label} lack {named}: see their coverage.", True)
+
+
+def _copies(facts: Facts) -> Iterator[Finding]:
+    copying = [row.label for row in facts.rows if row.copies]
+    if copying:
+        named = f"trial {copying[0]} copies" if len(copying) == 1 else f"trials {', '.join(copying)} copy"
+        yield Finding(f"Not counted: {named} the training samples. More data or fewer updates may help.", True)
 
 
 def _edges(facts: Facts, best: Row) -> Iterator[Finding]:

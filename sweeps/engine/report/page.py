@@ -24,11 +24,12 @@ from sweeps.engine.report.pictures import picture
 from sweeps.engine.report.plan_texts import plan_texts, version_texts
 from sweeps.engine.report.ranks import ranks
 from sweeps.engine.report.upload import UploadStatus, read_upload_status
-from sweeps.engine.results.leaderboard import checkpoint_of, hyper_cells, hyper_titles
+from sweeps.engine.results.leaderboard import BESIDE, checkpoint_of, hyper_cells, hyper_titles
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History, read_histories
 from sweeps.engine.storage.layout import sweep_folder
-from sweeps.engine.study.rows import Row, sort_rows
+from sweeps.engine.study.attributes import COPIES
+from sweeps.engine.study.rows import Row, score_text, sort_rows
 from wgan_core.config import trial_seed
 from wgan_core.errors import printable
 
@@ -45,6 +46,8 @@ class Card:
         cells: Its hyper-parameters as texts, by title.
         score: Its best score.
         ratio: Its score divided by the floor.
+        state: Its state, or "copies".
+        beside: Scores beside its best one, as texts by short name.
         at_equal: Its score at the equal step.
         generator_updates: Its generator updates.
         seconds: Its seconds of training.
@@ -56,6 +59,8 @@ class Card:
     cells: dict[str, str]
     score: str
     ratio: str
+    state: str
+    beside: dict[str, str]
     at_equal: str
     generator_updates: str
     seconds: str
@@ -89,6 +94,8 @@ def page(results: Results, facts: Facts, described: dict[str, Any]) -> str:
         facts=facts,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         titles=hyper_titles(plan),
+        beside=[name for name in BESIDE if plan.measures(name)],
+        floor=score_text(plan.floor, plan.floor_error),
         inputs=results.program_use,
         where=f" --storage {shlex.quote(storage)}" if storage else "",
         open_where=f", {storage!r}" if storage else "",
@@ -159,8 +166,10 @@ def _card(results: Results, facts: Facts, row: Row, history: History, width: int
     return Card(
         row=row,
         cells=dict(zip(hyper_titles(results.plan), cells, strict=True)),
-        score=short(row.value),
+        score=score_text(row.value, row.error) if known else short(None),
         ratio=f"{row.value / floor:.1f}" if known and floor > 0 else "–",
+        state=COPIES if row.copies else row.state,
+        beside={name: short(row.beside.get(name)) for name in BESIDE if results.plan.measures(name)},
         at_equal=short(facts.equal.get(row.number) if results.plan_of(row) is facts.plan else None),
         generator_updates=whole(history.last.get(GENERATOR_UPDATES)),
         seconds=short(history.last.get(SECONDS)),

@@ -77,7 +77,7 @@ class Results:
     def as_json(self, row: Row) -> dict[str, Any]:
         """Describe a trial that has a score: trial, params, objective, value, floor, checkpoint, run_id, model_uri.
 
-        For a run of the confirmation's winner, add the items of `confirmed_as_json`.
+        Add the items of `Row.beside`. For a run of the confirmation's winner, add the items of `confirmed_as_json`.
         """
         try:
             tracked = read_cursor(trial_folder(self.folder, row.label))
@@ -91,6 +91,7 @@ class Results:
             "objective": self.plan.objective,
             "value": row.value,
             "floor": self.plan.floor,
+            **row.beside,
             "checkpoint": str(checkpoint_of(self.folder, row)),
             "run_id": tracked.run_id,
             "model_uri": tracked.model_uri,

@@ -57,6 +57,11 @@ class Row:
         return self.beside.get("error", math.nan)
 
 
+def score_text(value: float, error: float) -> str:
+    """Format a score, with its standard error if that is known: "10.26 ± 0.12"."""
+    return f"{value:.4g}" if math.isnan(error) else f"{value:.4g} ± {error:.2g}"
+
+
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
     """Read the rows of all trials of a plan from storage. Raises `UserError` if the study cannot be read."""
     trials = read_trials(plan.study_name, storage_url, plan.trials)[: plan.trials]

@@ -22,7 +22,7 @@ from rich.text import Text
 from sweeps.engine.cluster.use import Use
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.leaderboard import BESIDE, COLUMNS, ERROR, cells, header
-from sweeps.engine.study.rows import Row
+from sweeps.engine.study.rows import Row, score_text
 from sweeps.engine.terminal.reporters import Plain
 from sweeps.engine.terminal.text import KEPT
 from sweeps.engine.terminal.view import View, clock, left
@@ -90,7 +90,7 @@ class Screen:
         best, plan = self.view.best, self.view.plan
         if best is None:
             return [Text(f"no score yet ({plan.objective})")]
-        parts = [Text(f"best {best.value:.4g} (trial {best.label})", style=BEST)]
+        parts = [Text(f"best {score_text(best.value, best.error)} (trial {best.label})", style=BEST)]
         if plan.floor > 0:
             parts.append(Text(f"{best.value / plan.floor:.1f} x floor {plan.floor:.4g}"))
         return [*parts, Text(plan.objective)]

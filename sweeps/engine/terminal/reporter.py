@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.leaderboard import checkpoint_of, standings
 from sweeps.engine.results.results import Results
-from sweeps.engine.study.rows import Row
+from sweeps.engine.study.rows import Row, score_text
 from sweeps.engine.terminal.view import View
 
 
@@ -33,7 +33,7 @@ class Ending:
     def text(self) -> str:
         """Format the leaderboard, the best checkpoint, and where to see the runs."""
         plan, rows = self.results.plan, self.results.rows
-        floor = f"real against real {plan.floor:.4g}"
+        floor = f"real against real {score_text(plan.floor, plan.floor_error)}"
         lines = [f"\n{plan.name}: {plan.objective} on held-out data, {floor}; {self.seconds:.0f} s\n"]
         lines.append(standings(plan, rows, self.results.confirmation))
         best = self.results.best_so_far

@@ -88,6 +88,7 @@ class JsonLines(Plain):
             budget=plan.budget,
             objective=plan.objective,
             floor=plan.floor,
+            floor_error=plan.floor_error,
         )
 
     def trial_ended(self, row: Row) -> None:
@@ -119,7 +120,7 @@ class JsonLines(Plain):
             ended=len(view.ended),
             trials=view.plan.trials,
             running=[{"trial": row.label, "step": row.step, "score": row.value} for row in view.running],
-            best=None if best is None else {"trial": best.label, "score": best.value},
+            best=None if best is None else {"trial": best.label, "score": best.value, "error": best.error},
         )
 
 
@@ -132,6 +133,7 @@ def _ended(row: Row) -> dict[str, Any]:
         "trial": row.label,
         "state": row.state,
         "score": row.value,
+        **row.beside,
         "updates": row.step,
         "reason": row.reason,
     }

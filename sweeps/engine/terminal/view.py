@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.study.rows import ENDED, Row, best_row
+from sweeps.engine.study.rows import ENDED, Row, best_row, score_text
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def line(view: View) -> str:
         more = len(view.running) - len(shown)
         parts.append("running " + ", ".join(shown) + (f" and {more} more" if more else ""))
     if view.best is not None:
-        parts.append(f"best {view.best.value:.4g} (trial {view.best.label})")
+        parts.append(f"best {score_text(view.best.value, view.best.error)} (trial {view.best.label})")
     parts.append(left(view))
     return "  |  ".join(parts)
 

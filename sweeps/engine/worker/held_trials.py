@@ -137,7 +137,7 @@ class HeldTrials:
         if copied <= MOST_COPIED or self._job.plan.allow_copies:
             return ""
         return (
-            f"{COPIES}: {100 * copied:.2g} % of its samples copy training samples, where {100 * MOST_COPIED:g} % are "
+            f"{COPIES}: {100 * copied:.3g} % of its samples copy training samples, where {100 * MOST_COPIED:g} % are "
             "allowed; --allow-copies keeps such trials"
         )
 

@@ -1,0 +1,163 @@
+"""Trials that copy the training data or collapse: how a real sweep ends them, and what is shown of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.engine.charts.facts import Facts
+from sweeps.engine.charts.quality import quality
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.report.findings import findings
+from sweeps.engine.results.leaderboard import leaderboard, ties
+from sweeps.engine.results.results import open_results
+from sweeps.engine.storage.history import History
+from sweeps.engine.storage.spool import ReportRecord
+from sweeps.engine.study.rows import Row, best_row, scored_rows, sort_rows
+from tests.sweeps.processes import Surroundings
+from tests.sweeps.test_leaderboard import cells, row
+
+# Each trial's generator draws from its seed whether it replays training points or returns one point alone.
+SCRIPT = """
+import sys
+
+import torch
+from torch import nn
+
+from sweeps import parse, run_script, run_sweep
+from sweeps.engine.plan.presets import WGAN_GP
+from wgan_core.config import Structure
+from wgan_core.data.toy import load_toy
+from wgan_core.networks.pairs import Pair, register
+
+POINTS = torch.from_numpy(load_toy("8gaussians").train.values[:1000])
+
+
+class Fooling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.register_buffer("replays", torch.rand(1))
+        self.register_buffer("points", POINTS.clone())
+
+    def forward(self, z):
+        at = (torch.special.ndtr(z[:, 0]) * len(POINTS)).long().clamp(0, len(POINTS) - 1)
+        return torch.where(self.replays < 0.5, self.points[at], torch.ones(2)) + 0 * self.layer(z)
+
+
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.layer(x).squeeze(1)
+
+
+def main():
+    options = parse("fooling", "", trials=4, budget=18, data=None)
+    register("fooling", Pair(lambda structure: Critic(), lambda structure: Fooling()))
+    dataset = load_toy("8gaussians")
+    run_sweep(options, dataset, Structure("fooling", (2,), latent_dim=2), WGAN_GP)
+
+
+sys.exit(run_script(main))
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_trials_that_copy_or_collapse_and_says_why(joined: Surroundings, tmp_path: Path) -> None:
+    script = tmp_path / "fooling.py"
+    script.write_text(SCRIPT)
+    ran = joined.run(script, tmp_path, "--max-concurrent", 1).succeeded()
+    rows = open_results(str(tmp_path), "fooling").rows
+    copying = [each for each in rows if each.copies]
+    collapsed = [each for each in rows if each.reason.startswith("collapsed")]
+    assert copying
+    assert collapsed
+    for each in copying:
+        assert (each.state, each.step) == ("FAIL", 0)
+        assert f"trial {each.label} failed: copies: 100 % of its samples" in ran.out
+    for each in collapsed:
+        assert (each.state, each.step) == ("PRUNED", 4)
+    # A trial of one point may also be stopped at a rung, before its second report.
+    assert len(copying) + sum(each.state == "PRUNED" for each in rows) == len(rows)
+    kept = joined.run(script, tmp_path, "--max-concurrent", 1, "--allow-copies", "--no-pruning").succeeded()
+    allowed = open_results(str(tmp_path), "fooling-unpruned-copies").rows
+    assert {each.state for each in allowed} == {"COMPLETE"}
+    assert {each.beside["copied"] for each in allowed} == {0.0, 1.0}
+    assert "best checkpoint" in kept.out
+
+
+def measured(number: int, value: float, error: float, **beside: float) -> Row:
+    return replace(row(number, value), beside={"error": error, **beside})
+
+
+@pytest.fixture
+def plan(make_plan: Callable[..., Plan]) -> Plan:
+    floors = {"eval/a": 0.5, "error/a": 0.01, "eval/precision": 0.9, "eval/recall_x": 0.9, "eval/copied": 1.0}
+    return make_plan(floors=floors)
+
+
+def test_the_leaderboard_has_errors_precision_recall_and_copies_and_marks_ties(plan: Plan) -> None:
+    rows = [
+        measured(0, 1.0, 0.1, precision=0.7, recall=0.6, copied=0.004),
+        measured(1, 1.2, 0.1),
+        measured(2, 1.4, 0.1),
+        row(3, 1.1),
+    ]
+    header, _, *lines = leaderboard(plan, rows).splitlines()
+    shown = [dict(zip(cells(header), cells(line), strict=True)) for line in lines[:4]]
+    assert {key: shown[0][key] for key in ("score", "±", "precision", "recall", "copied")} == {
+        "score": "1",
+        "±": "0.1",
+        "precision": "0.700",
+        "recall": "0.600",
+        "copied": "0.004",
+    }
+    # 1.96 standard errors of a difference are .28 here; a score without an error is told apart.
+    assert [each["±"] for each in shown] == ["0.1", "-", "0.1 ≈", "0.1"]
+    assert ties(rows) == {1}
+    assert lines[4].startswith("≈ cannot be told from the best")
+
+
+def test_a_trial_that_copies_is_not_best(plan: Plan) -> None:
+    rows = [row(0, 1.0, "FAIL", "copies: 30 % of its samples"), row(1, 2.0), row(2, 0.5, "FAIL", "not finite")]
+    assert [each.number for each in sort_rows(rows)] == [2, 1, 0]
+    assert [each.number for each in scored_rows(rows)] == [2, 1]
+    assert best_row(rows[:2]) == rows[1]
+    assert "copies" in cells(leaderboard(plan, rows).splitlines()[4])
+
+
+def facts(plan: Plan, rows: list[Row], by_class: dict[int, float]) -> Facts:
+    metrics = {"eval/a": 1.0, **{f"class/{label}/coverage": share for label, share in by_class.items()}}
+    record = ReportRecord(50, 0, metrics, "")
+    return Facts(plan, rows, {each.number: History(each.number, each.label, steps=(record,)) for each in rows})
+
+
+def texts(found: Any) -> str:
+    return " ".join(each.text for each in found)
+
+
+def test_the_report_names_a_lost_class_ties_and_copying_trials(plan: Plan) -> None:
+    rows = [measured(0, 1.0, 0.1, coverage=0.8), measured(1, 1.1, 0.1), row(2, 0.4, "FAIL", "copies: 9 % of them")]
+    read = facts(plan, rows, {0: 0.9, 1: 0.8, 4: 0.02})
+    said = texts(findings(read))
+    for part in ("trial 0 lack class 4", "1 other trial cannot be told from trial 0", "trial 2 copies the training"):
+        assert part in said
+    shown = quality(read)
+    assert {bar.name for bar in shown.data if bar.name} == {"coverage"}
+    assert list(shown.data[-1].x) == ["0", "1", "4"]
+    whole = texts(findings(facts(plan, [measured(0, 1.0, 0.1), measured(1, 2.0, 0.1)], {0: 0.9, 1: 0.8})))
+    assert "lack class" not in whole
+    assert "cannot be told" not in whole
+
+
+def test_a_sweep_of_an_earlier_version_has_neither_errors_nor_a_panel(make_plan: Callable[..., Plan]) -> None:
+    header = cells(leaderboard(make_plan(), [row(0, 1.0)]).splitlines()[0])
+    assert not {"±", "precision", "recall", "copied"}.intersection(header)
+    assert not quality(facts(make_plan(), [row(0, 1.0)], {})).data
