@@ -87,7 +87,7 @@ def _same(plan: Plan, coding: Coding, data: str, table: Table) -> dict[str, pa.T
         positive = None if coding.positive is None else as_text(coding.positive)
         again = load_table(data, coding.label or None, positive, categories, drop)
         if again.digest == plan.data_digest and again.coding == coding:
-            return split_rows(table, coding.label or None, drop)
+            return split_rows(table, coding.label or None, drop, categories)
     raise UserError(
         f"--data must be the table of the sweep, {plan.data}, with the same rows in the same order; {data} is another: "
         "name its file"

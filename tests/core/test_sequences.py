@@ -19,7 +19,7 @@ from torch import nn
 from benchmarks.sines import Fits
 from wgan_core.config import Structure
 from wgan_core.data import membrane
-from wgan_core.data.membrane import STEADY, load_membrane, recording, windows
+from wgan_core.data.membrane import LENGTH, STEADY, load_membrane, recording, windows
 from wgan_core.data.sequences import load_sequences
 from wgan_core.data.sines import AMPLITUDES, CYCLES, NOISE_SD, draw_sines, load_sines
 from wgan_core.data.splits import SPLITS
@@ -255,7 +255,7 @@ def test_the_seed_decides_the_sines() -> None:
 
 
 def test_no_step_of_the_recording_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its own index in place of each step: whole windows of following steps, later splits later in time."""
+    """With its own index in place of each step: whole windows of following steps, and a window between splits."""
     monkeypatch.setattr(membrane, "recording", lambda: np.arange(12_000.0))
     dataset = load_membrane()
     (column,) = dataset.coding.columns  # type: ignore[union-attr]
@@ -263,13 +263,13 @@ def test_no_step_of_the_recording_is_in_two_splits(monkeypatch: pytest.MonkeyPat
         name: np.rint(getattr(dataset, name).values[:, 0].astype(np.float64) * column.sd + column.mean).astype(int)
         for name in SPLITS
     }
-    assert [len(steps[name]) for name in SPLITS] == [1_199, 379, 379]
+    assert [len(steps[name]) for name in SPLITS] == [1_160, 366, 366]
     for each in steps.values():
         np.testing.assert_array_equal(np.diff(each, axis=1), 1)
         np.testing.assert_array_equal(np.diff(each[:, 0]), 2)
     assert STEADY.start == steps["train"].min()
-    assert steps["train"].max() < steps["validation"].min()
-    assert steps["validation"].max() < steps["test"].min()
+    assert steps["validation"].min() - steps["train"].max() > LENGTH
+    assert steps["test"].min() - steps["validation"].max() > LENGTH
     assert steps["test"].max() < STEADY.stop
 
 

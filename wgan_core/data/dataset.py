@@ -63,6 +63,9 @@ class Dataset:
         name: The data's name, which is part of a metric's protocol.
         digest: SHA-256 in hexadecimal of the values, labels, shapes and types of all splits.
         coding: The columns behind a sample's entries, for tables and sequences; None for other data.
+        notice: What a sweep says of the data when it starts, such as the number of copies; "" for nothing.
+        overlapping: Whether samples of a split are windows that share steps. A test of independent samples is then
+            invalid.
     """
 
     name: str
@@ -71,11 +74,21 @@ class Dataset:
     test: Split
     digest: str
     coding: Coding | None = None
+    notice: str = ""
+    overlapping: bool = False
 
     @classmethod
-    def of(cls, name: str, train: Split, validation: Split, test: Split, coding: Coding | None = None) -> Dataset:
+    def of(
+        cls,
+        name: str,
+        train: Split,
+        validation: Split,
+        test: Split,
+        coding: Coding | None = None,
+        notice: str = "",
+    ) -> Dataset:
         """Build a data set and compute its digest."""
-        return cls(name, train, validation, test, content_digest(train, validation, test), coding)
+        return cls(name, train, validation, test, content_digest(train, validation, test), coding, notice)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

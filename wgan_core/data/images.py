@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wgan_core.data.copies import Rows, copies_notice, first_equal
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.decode import Reference, decode_rows
 from wgan_core.data.limits import Memory
-from wgan_core.data.splits import Rows, allot, check_rows, find_files, read_table, sound, table_schema
+from wgan_core.data.splits import allot, check_rows, find_files, read_table, sound, table_schema
 from wgan_core.errors import UserError, listed, shortened
 
 
@@ -24,7 +25,8 @@ def load_images(path: str | Path) -> Dataset:
 
     Files whose names begin with `train`, `validation` or `test` form these splits. A held-out split without files is a
     tenth of `train`. Otherwise all rows are shuffled with a constant seed and split 80/10/10. If there are labels, a
-    tenth of each class is held out, rounded down. A class of fewer than ten images is then in training only.
+    tenth of each class is held out, rounded down. A class of fewer than ten images is then in training only. Equal
+    images go to one split, unless the files divide them.
 
     Args:
         path: A Parquet file, or a folder with Parquet files in it or below.
@@ -42,11 +44,14 @@ def load_images(path: str | Path) -> Dataset:
     # `pop` frees the parts of a split once they are joined, so the images are in memory at most twice.
     found = {name: joined(parts.pop(name), given) for name in list(parts)}
     strata = next(found[name].labels for name in ("all", "train") if name in found)
-    chosen = allot({name: len(split) for name, split in found.items()}, strata)
+    counts = {name: len(split) for name, split in found.items()}
+    first = first_equal(row for split in found.values() for row in split.values)
+    chosen = allot(counts, strata, first)
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
     train, validation, test = (taken(found[part], rows) for part, rows in chosen.values())
     # The prefix distinguishes a file named mnist.parquet from MNIST itself, which has metrics of its own.
-    return Dataset.of(f"images:{given.stem}", train, validation, test)
+    notice = copies_notice(counts, chosen, first, "images")
+    return Dataset.of(f"images:{given.stem}", train, validation, test, notice=notice)
 
 
 def read_images(file: Path, reference: Reference, memory: Memory) -> Split:

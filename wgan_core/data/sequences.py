@@ -9,7 +9,7 @@ Shapes: N sequences, C channels, L steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +18,31 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wgan_core.data.coding import Coding, Column
+from wgan_core.data.copies import Rows, copies_notice, first_equal, without_chance
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.limits import COLUMNS, Memory
-from wgan_core.data.splits import SPLITS, allot, check_rows, find_files, read_table, sound, table_schema
+from wgan_core.data.splits import SPLITS, allot, allot_in_time, check_rows, find_files, read_table, sound, table_schema
 from wgan_core.errors import UserError, listed, quoted, shortened
 
 Numbers = NDArray[np.float64]
 
-NUMBER_BYTES = 40
-"""Most bytes that a number takes during standardisation: five float64 arrays hold it at once."""
+NUMBER_BYTES = 48
+"""Most bytes that a number takes while splits are made and standardised: six float64 arrays hold it at once."""
+
+WINDOW_TRIES, WINDOW_SAMPLE = 100, 64
+"""Most steps at which whole windows are compared, and the number of windows of the first comparison.
+
+Without these bounds, long sequences of zeros could take hours.
+"""
 
 
 def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Dataset:
     """Load the sequences of a Parquet file or folder, float32 (N, C, L), standardised.
 
     Each channel is standardised by its mean and standard deviation over the training split. Splits are made as in
-    `wgan_core.data.images`, without labels.
+    `wgan_core.data.images`, without labels. Equal sequences go to one split, unless chance explains that they are
+    equal. If the sequences are windows of recordings that overlap, the splits follow each other in time, with a gap of
+    one window.
 
     Args:
         path: A Parquet file, or a folder with Parquet files in it or below.
@@ -51,13 +60,59 @@ def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Da
     with sound(given):
         for name, file in named:
             found.setdefault(name, []).append(reader.read(file))
-    chosen = allot({name: sum(len(part.values) for part in parts) for name, parts in found.items()})
-    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences")
     together = {name: np.concatenate([part.values for part in parts]) for name, parts in found.items()}
+    counts = {name: len(rows) for name, rows in together.items()}
+    chosen, notice, overlapping = _allotted(counts, np.concatenate([*together.values()]))
+    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences")
     splits = {name: together[part][rows] for name, (part, rows) in chosen.items()}
     files = [part for parts in found.values() for part in parts]
     whole = [all(flags) for flags in zip(*(part.whole for part in files), strict=True)]
-    return standardised(f"sequences:{given.stem}", splits, files[0].names, whole)
+    built = standardised(f"sequences:{given.stem}", splits, files[0].names, whole)
+    return replace(built, notice=notice, overlapping=overlapping)
+
+
+def _allotted(counts: Mapping[str, int], values: Numbers) -> tuple[dict[str, tuple[str, Rows]], str, bool]:
+    """Assign the sequences of all parts to splits. Return the notice too, and whether the sequences overlap."""
+    if shift := shift_of_windows(values):
+        gap = 2 * values.shape[2] // shift
+        chosen = allot_in_time(counts, gap)
+        said = f"the sequences are windows that overlap, {shift} steps apart"
+        if {*SPLITS} - {*counts}:
+            said += f"; splits follow each other in time, and {gap:,} windows between two splits are left out"
+        return chosen, said, True
+    rows = values.reshape(len(values), -1)
+    first = without_chance(first_equal(rows), rows.T[:COLUMNS])
+    chosen = allot(counts, first=first)
+    return chosen, copies_notice(counts, chosen, first, "sequences"), False
+
+
+def shift_of_windows(values: Numbers) -> int:
+    """Return by how many steps a window follows the one before; 0 if the sequences (N, C, L) are not such windows.
+
+    Sequences are windows of recordings if more than half of them begin within the one before, all at the same step.
+    They must share two steps or more.
+    """
+    count, _, length = values.shape
+    tries = WINDOW_TRIES
+    for shift in range(1, min(length - 1, COLUMNS)):
+        # Compare a single step of all sequences first, then some sequences, then all. So most data takes little time.
+        pairs = np.flatnonzero((values[:-1, :, shift] == values[1:, :, 0]).all(1))
+        if 2 * len(pairs) <= count:
+            continue
+        some = pairs[:: max(1, len(pairs) // WINDOW_SAMPLE)]
+        if 2 * _count_overlaps(values, some, shift) > len(some) and 2 * _count_overlaps(values, pairs, shift) > count:
+            return shift
+        tries -= 1
+        if not tries:
+            break
+    return 0
+
+
+def _count_overlaps(values: Numbers, pairs: NDArray[np.intp], shift: int) -> int:
+    """Count the sequences whose steps from `shift` on vary, and are the first steps of the next sequence."""
+    shared = values[pairs + 1, :, : values.shape[2] - shift]
+    same = (values[pairs, :, shift:] == shared).all((1, 2)) & (shared != shared[:, :1, :1]).any((1, 2))
+    return int(np.count_nonzero(same))
 
 
 def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[str], whole: Sequence[bool]) -> Dataset:

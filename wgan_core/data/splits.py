@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv as python_csv
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from wgan_core.data.copies import Rows, part_slices
 from wgan_core.data.limits import COLUMNS, Memory
 from wgan_core.data.parquet_file import BadParquet, parquet_schema, read_parquet
 from wgan_core.errors import UserError, one_line, shortened
@@ -23,14 +24,14 @@ SPLIT_SEED = 20_171_107
 # A distance between two sets needs at least two samples in each.
 LEAST_ROWS = 2
 HELD_OUT_SHARE = 10  # one row in ten for each held-out split
+# Fewest rows of a category that must be in training. A single row may be held out, and is then refused.
+LEAST_CATEGORY = 2
 KINDS = {".parquet": "Parquet", ".csv": "CSV"}
 # Most characters of a CSV header, and of one column name in it.
 HEADER_LENGTH = 1 << 24
 # Most arrays that pyarrow makes of a CSV file, one for each column of each block, and bytes of a usual block. An array
 # takes a kilobyte even if it is empty.
 CSV_ARRAYS, CSV_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 20, 1 << 30
-
-Rows = NDArray[np.int64]
 
 
 def find_files(
@@ -251,16 +252,25 @@ def _said(error: BaseException) -> str:
     return shortened(str(error) if isinstance(error, BadParquet) else one_line(error))
 
 
-def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> dict[str, tuple[str, Rows]]:
+def allot(
+    rows: Mapping[str, int],
+    strata: NDArray[np.int64] | None = None,
+    first: Rows | None = None,
+    categories: Iterable[NDArray[np.int64]] = (),
+) -> dict[str, tuple[str, Rows]]:
     """Assign rows to splits.
 
     A held-out split that is not in `rows` is a tenth of `train` or of `all`, rounded down, shuffled with a constant
-    seed.
+    seed. Copies of one row go to one split, so a split may be larger or smaller by the copies of a row. A row with more
+    copies than a tenth of a split, and than most rows have, goes to training with them.
 
     Args:
         rows: The number of rows of each part that was found. Parts are splits, or `all`.
         strata: The class of each row of `train` or `all`, (N,). If given, a tenth of each class is held out, rounded
             down. A class of fewer than ten rows is then in training only.
+        first: The index of the first copy of each row of all parts, one part after the other; None without copies.
+        categories: The category of each row of `train` or `all`, (N,), for each column of categories. A category of two
+            rows or more is in training.
 
     Returns:
         For each of `SPLITS`, the part that its rows come from, and their indices in that part, in order.
@@ -270,17 +280,58 @@ def allot(rows: Mapping[str, int], strata: NDArray[np.int64] | None = None) -> d
     if not missing:
         return {name: (name, np.arange(rows[name])) for name in SPLITS}
     order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(rows[source])
-    classes = np.zeros_like(order) if strata is None else strata[order]
-    # One sort replaces a loop over classes, as there may be as many classes as rows.
-    together = np.argsort(classes, kind="stable")
-    _, starts, counts = np.unique(classes[together], return_index=True, return_counts=True)
-    within, shares = np.arange(len(order)) - starts.repeat(counts), (counts // HELD_OUT_SHARE).repeat(counts)
-    # At each place in `order`: the index of its split in `missing`, or len(missing) for train.
-    held_out = np.empty(rows[source], np.int64)
-    held_out[together] = np.minimum(within // np.maximum(shares, 1), len(missing))
-    held_out[together[shares == 0]] = len(missing)
-    drawn = {name: (source, order[held_out == rank]) for rank, name in enumerate([*missing, "train"])}
+    first = np.arange(len(order)) if first is None else _first_in(first[part_slices(rows)[source]])
+    held_out = _held_out(order, np.zeros_like(order) if strata is None else strata, first, len(missing))
+    for codes in [*categories, *([] if strata is None else [strata])]:
+        _, row, code, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+        counts[code[held_out == len(missing)]] = 0
+        held_out[np.isin(first, first[row[counts >= LEAST_CATEGORY]])] = len(missing)
+    drawn = {name: (source, order[held_out[order] == rank]) for rank, name in enumerate([*missing, "train"])}
     return {name: drawn.get(name) or (name, np.arange(rows[name])) for name in SPLITS}
+
+
+def allot_in_time(rows: Mapping[str, int], gap: int) -> dict[str, tuple[str, Rows]]:
+    """Assign windows of recordings, in order of time, to splits.
+
+    A held-out split that is not in `rows` is a tenth of `train` or of `all`, rounded down: the last windows are the
+    test split, those before it the validation split. `gap` windows between two splits are in none.
+
+    Returns:
+        For each of `SPLITS`, the part that its windows come from, and their indices in that part.
+    """
+    source = next(name for name in ("all", "train") if name in rows)
+    missing = [name for name in SPLITS[1:] if name not in rows]
+    share = rows[source] // HELD_OUT_SHARE
+    learned = max(rows[source] - len(missing) * (share + gap), 0)
+    drawn = {"train": (source, np.arange(learned))}
+    for rank, name in enumerate(missing):
+        start = learned + gap + rank * (share + gap)
+        drawn[name] = (source, np.arange(start, min(start + share, rows[source])))
+    return {name: drawn.get(name) or (name, np.arange(rows[name])) for name in SPLITS}
+
+
+def _first_in(copies: Rows) -> Rows:
+    """Return the index of the first row with the same number, for each row."""
+    _, index, inverse = np.unique(copies, return_index=True, return_inverse=True)
+    return index[inverse]
+
+
+def _held_out(order: Rows, strata: Rows, first: Rows, splits: int) -> Rows:
+    """Return the index of each row's held-out split, (N,), or `splits` for training."""
+    # A row's class is that of its first copy. One sort replaces a loop over classes, as there may be as many as rows.
+    _, classes = np.unique(strata[first], return_inverse=True)
+    counts = np.bincount(classes)
+    shares = (counts // HELD_OUT_SHARE)[classes]
+    copies = np.bincount(first, minlength=len(first))[first]
+    many = copies > np.maximum(shares // HELD_OUT_SHARE, np.median(copies) if len(copies) else 1)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    together = np.lexsort((place[first], many, classes))
+    place[together] = np.arange(len(order)) - (np.cumsum(counts) - counts).repeat(counts)
+    # The first copy decides for all. Without copies, each row decides for itself.
+    found = np.minimum(place[first] // np.maximum(shares, 1), splits)
+    found[many | (shares == 0)] = splits
+    return found
 
 
 def check_rows(rows: Mapping[str, int], given: Path | str, what: str = "rows") -> None:

@@ -6,7 +6,7 @@ Shapes: N rows, D entries of a sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from wgan_core.data.coding import Coding, Column, Value
+from wgan_core.data.copies import Rows, copies_notice, first_equal_row, without_chance
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.limits import CATEGORIES, COLUMNS, Memory
 from wgan_core.data.splits import allot, check_rows, find_files, read_table, sound
@@ -110,22 +111,22 @@ def _loaded(
     for name in left:
         _check_kind(table.kind(name), name, name in named, label)
     if table.memory is not None:
-        # The splits are copies. Indices, classes and splits of the rows take up to five 8-byte numbers a row.
-        copied = sum(part.nbytes + 40 * len(part) for part in table.parts.values())
+        # The splits are copies. Indices, classes, copies and splits take up to sixteen 8-byte numbers a row.
+        copied = sum(part.nbytes + 128 * len(part) for part in table.parts.values())
         table.memory.take(copied, f"the splits of {table.origin}")
-    splits = split_rows(table, label, drop)
+    splits, notice = _split(table, label, drop, named)
     check_rows({name: len(rows) for name, rows in splits.items()}, table.origin)
     value = None if label is None or positive is None else _value(splits["train"][label], label, positive)
     coding = fit(splits["train"], named, label or "")
     _check_width(table, coding)
     if label is None or value is None:
-        return _dataset(table.name, splits, coding)
+        return _dataset(table.name, splits, coding, notice)
     # Classifiers will train on these rows together with the other classes, so check the rows of all classes.
     _dataset(table.name, splits, coding)
     only = {name: of_class(rows, label, value) for name, rows in splits.items()}
     check_rows({name: len(rows) for name, rows in only.items()}, table.origin, f"rows whose {label} is {positive}")
     coding = fit(only["train"], named, label, value)
-    return _dataset(f"{table.name} {label}={positive}", only, coding)
+    return _dataset(f"{table.name} {label}={positive}", only, coding, notice)
 
 
 def read(path_or_name: str | Path) -> Table:
@@ -208,30 +209,56 @@ def _left(table: Table, drop: Sequence[str]) -> list[str]:
     return left
 
 
-def split_rows(table: Table, label: str | None = None, drop: Sequence[str] = ()) -> dict[str, pa.Table]:
+def split_rows(
+    table: Table, label: str | None = None, drop: Sequence[str] = (), categorical: Collection[str] = ()
+) -> dict[str, pa.Table]:
     """Return the rows of the three splits as they were read, without the columns `drop`.
 
     Files whose names begin with `train`, `validation` or `test` form these splits. A held-out split without files is a
     tenth of `train`. If no file name names a split, each held-out split is a tenth of all rows. Held-out rows are
     drawn with a constant seed. If `label` is given, a tenth of each class is held out, rounded down.
 
+    Equal rows go to one split, unless the files divide them or chance explains that they are equal. If a category has
+    two rows or more, the training split has at least one of them, unless the files decide otherwise.
+
     Args:
         table: A table that `load_table` accepts.
         label: The column that holds the class of each row.
         drop: Columns to leave out.
+        categorical: Columns to treat as categorical whatever their type.
 
     Raises:
         UserError: The label's type cannot hold classes, or no column remains.
     """
+    return _split(table, label, drop, categorical)[0]
+
+
+def _split(
+    table: Table, label: str | None, drop: Sequence[str], categorical: Collection[str]
+) -> tuple[dict[str, pa.Table], str]:
+    """Return the result of `split_rows`, and the notice about copies."""
     left = _left(table, drop)
     parts = {part: rows.select(left) for part, rows in table.parts.items()}
+    source = next(parts[part] for part in ("all", "train") if part in parts)
     strata = None
     if label is not None:
-        column = next(parts[part][label] for part in ("all", "train") if part in parts)
-        _check_label(column.type, label)
-        strata = _classes(column, label)
-    chosen = allot({part: len(rows) for part, rows in parts.items()}, strata)
-    return {split: parts[part].take(pa.array(rows)) for split, (part, rows) in chosen.items()}
+        _check_label(source[label].type, label)
+        strata = _classes(source[label], label)
+    is_category = {name: name in categorical or _is_category(table.kind(name)) for name in left}
+    numbers = [name for name in left if not is_category[name] and name != label and _is_numeric(table.kind(name))]
+    codes = (first_equal_row(source.select([name])) for name in left if is_category[name] and name != label)
+    counts, first = {part: len(rows) for part, rows in parts.items()}, _copies(parts, numbers)
+    chosen = allot(counts, strata, first, codes)
+    notice = "" if first is None else copies_notice(counts, chosen, first, "rows")
+    return {split: parts[part].take(pa.array(rows)) for split, (part, rows) in chosen.items()}, notice
+
+
+def _copies(parts: Mapping[str, pa.Table], numbers: Sequence[str]) -> Rows | None:
+    """Return the index of the first copy of each row of all parts, (N,); None without columns of numbers."""
+    if not numbers:
+        return None
+    whole = pa.concat_tables(parts.values())
+    return without_chance(first_equal_row(whole), (_numbers(whole[name]) for name in numbers))
 
 
 def _leave_out(name: str, label: str | None) -> str:
@@ -359,7 +386,7 @@ def _check_kind(kind: pa.DataType, name: str, categorical: bool, label: str | No
             f"a column of text must be one of categories; {named} is {said}: --categorical {named} makes its values "
             f"such, --drop {named} leaves it out"
         )
-    elif not (_is_number(kind) or types.is_decimal(kind)):
+    elif not _is_numeric(kind):
         raise UserError(
             f"a column must be numbers, true and false, or categories; {named} is {said}: write it as a number, or "
             f"{remedy}"
@@ -424,6 +451,11 @@ def _held(kind: pa.DataType) -> pa.DataType:
 
 def _is_number(kind: pa.DataType) -> bool:
     return types.is_integer(kind) or types.is_floating(kind)
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    """Return whether a column of this type is numeric unless the user names it as categorical."""
+    return _is_number(kind) or types.is_decimal(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -497,7 +529,7 @@ def _check_width(table: Table, coding: Coding) -> None:
         table.memory.take(count, what, _leave_out(widest.name, coding.label) if widest.width > 1 else "")
 
 
-def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Dataset:
+def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding, notice: str = "") -> Dataset:
     coded = {}
     for split, rows in splits.items():
         samples = encode(rows, coding, f"the {split} split")
@@ -506,4 +538,4 @@ def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding) -> Datas
                 remedy = _leave_out(column.name, coding.label)
                 column.check_kept(_numbers(rows[column.name]), samples[:, at.start], remedy)
         coded[split] = Split(samples, None)
-    return Dataset.of(name, coded["train"], coded["validation"], coded["test"], coding)
+    return Dataset.of(name, coded["train"], coded["validation"], coded["test"], coding, notice)

@@ -172,6 +172,8 @@ def _ask(
     reporter: Reporter,
 ) -> tuple[Plan, Evaluator]:
     reporter.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
+    if dataset.notice:
+        reporter.say(f"{dataset.name}: {dataset.notice}")
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
         reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
