@@ -135,6 +135,13 @@ def test_kernel_distance_is_the_textbook_double_loop() -> None:
     assert kernel_distance(x, y, within_mean(x)) == kernel_distance(x, y)
 
 
+def test_the_kernel_is_computed_in_double_precision() -> None:
+    """Features far from zero: the kernel is near 1e6 and the distance near 1, so float32 would keep no digit of it."""
+    x, y = gaussian(300, 64, 0, mean=10.0), gaussian(300, 64, 1, mean=10.0)
+    assert x.dtype == torch.float32
+    assert kernel_distance(x, y) == pytest.approx(kernel_distance(x.double(), y.double()), rel=1e-9)
+
+
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
 @pytest.mark.parametrize("rows", [600, 500, 250])
 def test_kernel_distance_does_not_depend_on_how_it_is_cut(rows: int) -> None:
