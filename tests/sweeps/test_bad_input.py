@@ -217,6 +217,7 @@ def test_more_than_the_machine_has(
             "--budget must be a whole number from 1 to 999,999,999; given 0: give --budget 10000",
         ),
         (("--budget", "-45"), "given -45"),
+        (("--budget", "4"), "n_critic must be at most the budget, or a trial never updates its generator; given"),
         (("--trials", "0"), "--trials must be a whole number from 1 to 100,000; given 0: give --trials 12"),
         (
             ("--seed", "-1"),

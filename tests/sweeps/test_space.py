@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.engine.plan.presets import MNIST, WGAN_GP
-from sweeps.engine.plan.space import Range, Space, check_space
+from sweeps.engine.plan.space import Range, Space, check_budget, check_space
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
 
@@ -120,6 +120,17 @@ def test_a_loss_with_a_penalty_or_clipping_needs_its_weight(loss: str, name: str
         check_space(space, loss)
     check_space(replace(space, fixed={**space.fixed, name: 0.1}), loss)
     check_space(space, "gan")
+
+
+def test_an_n_critic_above_the_budget_is_refused() -> None:
+    """The generator of such a trial would be scored as it was drawn."""
+    with pytest.raises(UserError, match=r"given n_critic up to 5 and a budget of 4: give --budget 5 or more, or a"):
+        check_budget(WGAN_GP, 4)
+    check_budget(WGAN_GP, 5)
+    fixed = Space({}, {**REST, "n_critic": 3})
+    with pytest.raises(UserError, match="given n_critic up to 3 and a budget of 2"):
+        check_budget(fixed, 2)
+    check_budget(fixed, 3)
 
 
 def test_rates_fall_to_zero_over_the_updates_that_are_asked_for() -> None:

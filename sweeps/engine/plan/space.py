@@ -166,6 +166,18 @@ def check_space(space: Space, loss: str) -> None:
             )
 
 
+def check_budget(space: Space, budget: int) -> None:
+    """Raise `UserError` if a trial of the space could end without an update of its generator."""
+    fixed = space.fixed.get("n_critic", 1)
+    most = space.ranges["n_critic"].high if "n_critic" in space.ranges else fixed
+    # A budget below 1 has an error of its own.
+    if 0 < budget < most:
+        raise UserError(
+            f"n_critic must be at most the budget, or a trial never updates its generator; given n_critic up to "
+            f"{most:g} and a budget of {budget}: give --budget {most:g} or more, or a smaller n_critic in the space"
+        )
+
+
 def _check_range(name: str, bounds: Range) -> None:
     """Raise `UserError` if a range is empty, is not finite, or does not suit its scale or hyper-parameter."""
     if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (bounds.log and bounds.low <= 0):
