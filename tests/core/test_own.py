@@ -37,6 +37,10 @@ def generator(structure: Structure) -> nn.Module:
     return nn.Linear(structure.latent_dim, 2)
 
 
+def normalised(structure: Structure) -> nn.Module:
+    return nn.Sequential(generator(structure), nn.BatchNorm1d(2))
+
+
 class Scored(nn.Module):
     """A critic of which one step is given."""
 
@@ -90,8 +94,7 @@ def test_batch_normalisation_of_one_sample_is_refused() -> None:
         with pytest.raises(UserError, match=said):
             check_fit(Structure(networks, (1, 28, 28), batch_size=1), 1)
     check_fit(Structure("mlp", (2,), batch_size=1, network_options={"generator": {"batch_norm": False}}), 1)
-    normalised = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    register("own", Pair(lambda structure: Scored(torch.tanh), lambda structure: normalised))
+    register("own", Pair(lambda structure: Scored(torch.tanh), normalised))
     check_fit(STRUCTURE, 1)
     with pytest.raises(UserError, match=said):
         check_fit(replace(STRUCTURE, batch_size=1), 1)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.engine.plan.presets import MNIST, WGAN_GP
-from sweeps.engine.plan.space import Range, Space, check_budget, check_space
+from sweeps.engine.plan.presets_tabular import TABULAR
+from sweeps.engine.plan.space import Range, Space, check_budget, check_space, penalty_notice
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
 
@@ -131,6 +132,14 @@ def test_an_n_critic_above_the_budget_is_refused() -> None:
     with pytest.raises(UserError, match="given n_critic up to 3 and a budget of 2"):
         check_budget(fixed, 2)
     check_budget(fixed, 3)
+
+
+def test_a_two_sided_penalty_on_one_axis_is_warned_of() -> None:
+    """A critic can settle at the wrong slope there; not with a one-sided penalty, and not on two axes."""
+    notice = penalty_notice("wgan-gp", (1, 1))
+    assert "a slope of the wrong sign; prefer the one-sided penalty of the loss wgan-lp" in notice
+    assert penalty_notice("wgan-lp", (1,)) == penalty_notice("wgan-gp", (2,)) == penalty_notice("gan", (1,)) == ""
+    assert TABULAR["wgan-lp"].structure_for((1,), None).loss == "wgan-lp"
 
 
 def test_rates_fall_to_zero_over_the_updates_that_are_asked_for() -> None:

@@ -30,7 +30,7 @@ from sweeps.engine.plan.plan import (
     settle,
     write_plan,
 )
-from sweeps.engine.plan.space import Space, check_budget, check_space
+from sweeps.engine.plan.space import Space, check_budget, check_space, penalty_notice
 from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
@@ -174,6 +174,8 @@ def _ask(
     reporter: Reporter,
 ) -> tuple[Plan, Evaluator]:
     reporter.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
+    if notice := penalty_notice(structure.loss, structure.sample_shape):
+        reporter.say(notice)
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
         reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
