@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,10 @@ def mean_difference(real: Tensor, fake: Tensor) -> float:
 
 def generator(structure: Structure) -> nn.Module:
     return nn.Linear(structure.latent_dim, 2)
+
+
+def normalised(structure: Structure) -> nn.Module:
+    return nn.Sequential(generator(structure), nn.BatchNorm1d(2))
 
 
 class Scored(nn.Module):
@@ -81,6 +86,19 @@ def test_a_critic_without_the_gradient_that_the_loss_takes_is_refused() -> None:
     register("own", pair(torch.Tensor.detach))
     with pytest.raises(UserError, match=r"loss 'wgan-gp'; of 'own' an update fails"):
         check_fit(STRUCTURE, 1)
+
+
+def test_batch_normalisation_of_one_sample_is_refused() -> None:
+    """Of shipped networks and of your own; without batch normalisation a batch of one is allowed."""
+    said = r"batch_size must be at least 2 .*BatchNorm.d at '.*' of the generator: take"
+    for networks in ("mlp", "dcgan"):
+        with pytest.raises(UserError, match=said):
+            check_fit(Structure(networks, (1, 28, 28), batch_size=1), 1)
+    check_fit(Structure("mlp", (2,), batch_size=1, network_options={"generator": {"batch_norm": False}}), 1)
+    register("own", Pair(lambda structure: Scored(torch.tanh), normalised))
+    check_fit(STRUCTURE, 1)
+    with pytest.raises(UserError, match=said):
+        check_fit(replace(STRUCTURE, batch_size=1), 1)
 
 
 @pytest.mark.parametrize("step", [lambda x: x - x.mean(0), lambda x: x.flip(0)], ids=["mean", "flip"])

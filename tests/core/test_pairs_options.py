@@ -86,6 +86,19 @@ def test_where_the_mlp_generator_normalises(batch_norm: bool | None, positions: 
     assert [layer.num_features for layer in kinds(generator, nn.BatchNorm1d)] == widths
 
 
+def test_initial_weights_of_the_toy_script() -> None:
+    """Uniform, of variance 2 / I in hidden layers and 2 / (I + O) in the last one; biases zero."""
+    hidden = {"widths": [512] * 3, "initial": "he"}
+    options = {"critic": hidden, "generator": {**hidden, "batch_norm": False}}
+    for module in initialise(Structure("mlp", (2,), latent_dim=2, network_options=options), 0):
+        *inner, last = kinds(module, nn.Linear)
+        for layer in (*inner, last):
+            fans = layer.in_features if layer is not last else layer.in_features + layer.out_features
+            bound = (6 / fans) ** 0.5
+            assert 0.98 * bound < float(layer.weight.detach().abs().max()) <= bound
+            assert not layer.bias.detach().any()
+
+
 def test_layer_normalisation_in_critics_is_an_option() -> None:
     for name, kind, count in (("mlp", nn.LayerNorm, 2), ("dcgan", nn.GroupNorm, 2), ("residual", nn.GroupNorm, 6)):
         assert not kinds(pair(name, (1, 28, 28))[0], kind)
@@ -138,6 +151,18 @@ def test_the_dcgan_pair_halves_down_to_4_pixels(side: int, channels: list[int]) 
 def test_the_dcgan_pair_at_the_published_width() -> None:
     _, generator = pair("dcgan", (3, 64, 64), generator={"width": 128})
     assert [layer.in_channels for layer in kinds(generator, nn.ConvTranspose2d)] == [1024, 512, 256, 128]
+
+
+def test_batch_normalisation_of_the_dcgan_generator_is_an_option() -> None:
+    """Without it, each layer has a bias; at 28 pixels the layers are those of the authors' script for MNIST."""
+    _, usual = pair("dcgan", (1, 28, 28))
+    _, plain = pair("dcgan", (1, 28, 28), generator={"batch_norm": False}, latent_dim=128)
+    assert len(kinds(usual, nn.BatchNorm2d)) == 3
+    assert not kinds(plain, nn.BatchNorm2d)
+    layers = kinds(plain, nn.Linear, nn.ConvTranspose2d)
+    assert all(layer.bias is not None for layer in layers)
+    assert len(layers) == len(kinds(plain, nn.ReLU, nn.Tanh)) == 4
+    assert layers[0].weight.shape == (4 * 4 * 256, 128)
 
 
 @pytest.mark.parametrize("name", ["dcgan", "ffpred"])
@@ -242,6 +267,7 @@ MUST = {
     "output": "one of tanh, linear",
     "layer_norm": "true or false",
     "batch_norm": "true or false",
+    "initial": "one of torch, he",
     "initial_sd": "a number > 0, or null for torch's own draws",
 }
 # A pair and its part; an option, values that are refused, and the value that the error proposes.
@@ -253,12 +279,15 @@ REFUSED: list[tuple[str, str, str, list[object], object]] = [
     ("mlp", GENERATOR, "output", ["sigmoid"], "tanh"),
     ("mlp", GENERATOR, "batch_norm", [1], False),
     ("mlp", CRITIC, "layer_norm", ["yes"], False),
+    ("mlp", CRITIC, "initial", [None, "xavier"], "torch"),
+    ("mlp", GENERATOR, "initial", [2], "torch"),
     ("ffpred", CRITIC, "width", [0], 86),
     ("ffpred", GENERATOR, "initial_sd", [0], 0.02),
     ("ffpred", CRITIC, "initial_sd", [True], 0.02),
     ("conv", GENERATOR, "width", [-1], 32),
     ("dcgan", CRITIC, "width", [1.5], 64),
     ("dcgan", CRITIC, "layer_norm", [None], False),
+    ("dcgan", GENERATOR, "batch_norm", [1], False),
     ("residual", GENERATOR, "width", ["64"], 32),
     ("residual", CRITIC, "layer_norm", [0], False),
     ("sequence", GENERATOR, "output", [None], "linear"),

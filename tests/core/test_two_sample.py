@@ -16,6 +16,7 @@ from wgan_core.data import Dataset, Split
 from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.metric import SampleDraw
 from wgan_core.metrics.objective import resolve_objective
 from wgan_core.metrics.two_sample import (
     ACCURACY_FAKE_NAME,
@@ -23,6 +24,7 @@ from wgan_core.metrics.two_sample import (
     C2ST_NAME,
     TwoSample,
     nearest_neighbour_accuracies,
+    null_accuracy,
 )
 from wgan_core.metrics.wasserstein import SLICED_NAME, SlicedWasserstein
 
@@ -104,15 +106,32 @@ def test_of_few_rows_a_generator_that_varies_too_little_is_nearest_by_sliced_was
     assert shrunk[C2ST_NAME] > 2 * good[C2ST_NAME]
 
 
-def test_the_score_is_the_mean_distance_of_both_accuracies_from_a_half(evaluator: Evaluator) -> None:
+@pytest.mark.parametrize("count", [1, 2, 5, 21])
+def test_the_null_is_the_mean_accuracy_between_samples_of_one_law(count: int) -> None:
+    """A sample has one neighbour less on its own side, so the mean of few samples is below a half."""
+    found = [nearest_neighbour_accuracies(normal(count, seed), normal(count, 10_000 + seed)) for seed in range(1000)]
+    close = 4 * np.std(found, axis=0) / math.sqrt(len(found))
+    assert (abs(np.mean(found, axis=0) - null_accuracy(count)) <= close).all()
+    assert (null_accuracy(1), null_accuracy(2), null_accuracy(21)) == pytest.approx((0, 1 / 3, 20 / 41))
+
+
+@pytest.mark.parametrize("count", [2, 5, 21])
+def test_few_rows_that_cannot_be_told_apart_score_zero(count: int) -> None:
+    """All alike: the nearest of a row is any other row, as for a perfect generator."""
+    alike, metric = torch.ones(count, 3), TwoSample()
+    assert metric.scores(alike, [SampleDraw(alike)])[C2ST_NAME] == pytest.approx(0, abs=1e-12)
+    assert metric.entry(alike)["null"] == null_accuracy(count)
+
+
+def test_the_score_is_the_mean_distance_of_both_accuracies_from_their_null(evaluator: Evaluator) -> None:
     good, heap = normal(600, 9, 4), 0.01 * normal(600, 9, 4)
     scores = evaluator.scores(heap)
-    distances = [abs(scores[name] - 0.5) for name in (ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME)]
+    distances = [abs(scores[name] - null_accuracy(60)) for name in (ACCURACY_REAL_NAME, ACCURACY_FAKE_NAME)]
     assert scores[C2ST_NAME] == pytest.approx(sum(distances) / 2)
     assert scores[C2ST_NAME] > 0.4 > 0.15 > evaluator.scores(good)[C2ST_NAME]
 
 
-def test_draws_are_averaged_before_the_distance_from_a_half_is_taken(dataset: Dataset, evaluator: Evaluator) -> None:
+def test_draws_are_averaged_before_the_distance_from_the_null_is_taken(dataset: Dataset, evaluator: Evaluator) -> None:
     """So that noise that goes both ways cancels: the score is at most the mean over draws of the single scores."""
     samples = normal(600, 11, 4)
     (real,) = (real for metric, real in evaluator.fitted if isinstance(metric, TwoSample))
@@ -120,8 +139,9 @@ def test_draws_are_averaged_before_the_distance_from_a_half_is_taken(dataset: Da
     on_real, on_fake = np.mean(found, axis=0)
     scores = evaluator.scores(samples)
     assert scores[ACCURACY_REAL_NAME] == pytest.approx(on_real)
-    assert scores[C2ST_NAME] == pytest.approx((abs(on_real - 0.5) + abs(on_fake - 0.5)) / 2)
-    assert scores[C2ST_NAME] < np.mean([(abs(one - 0.5) + abs(other - 0.5)) / 2 for one, other in found])
+    null = null_accuracy(len(real))
+    assert scores[C2ST_NAME] == pytest.approx((abs(on_real - null) + abs(on_fake - null)) / 2)
+    assert scores[C2ST_NAME] < np.mean([(abs(one - null) + abs(other - null)) / 2 for one, other in found])
 
 
 def test_an_accuracy_is_no_objective(evaluator: Evaluator) -> None:

@@ -144,6 +144,42 @@ def test_neighbours_change_no_bit(structure: Structure) -> None:
     assert left.trials == continued.trials == [TRIALS[3]]
 
 
+def plain(width: int, batch_norm: bool) -> Structure:
+    """Two hidden layers of this width in each network."""
+    hidden = {"widths": [width, width]}
+    options = {"critic": hidden, "generator": {**hidden, "batch_norm": batch_norm}}
+    return Structure("mlp", (3,), latent_dim=3, batch_size=9, network_options=options)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("width", [5, 50])
+def test_neighbours_in_place_change_no_bit_at_any_width(width: int, batch_norm: bool) -> None:
+    """Dropped and broken ones, at widths at which a lane's bits depend on its place."""
+    grid = [3, 6]
+    whole, dropped, broken = (cohort_of(plain(width, batch_norm), TRIALS, grid) for _ in range(3))
+    for tensor in broken._ticks.state.critic.parameters.values():
+        tensor[2] = float("nan")
+    for cohort in (whole, dropped, broken):
+        cohort.advance()
+    dropped.drop(2)
+    for cohort in (whole, dropped, broken):
+        cohort.advance()
+    for number in (0, 1, 3, 4):
+        expected = whole.state_of(number).tensors()
+        for cohort in (dropped, broken):
+            assert largest_difference(expected, cohort.state_of(number).tensors()) == 0.0, f"trial {number}"
+
+
+@pytest.mark.parametrize(("width", "batch_norm"), [(4, False), (36, False), (32, True), (64, True)])
+def test_the_place_of_a_lane_changes_no_bit_at_the_promised_widths(width: int, batch_norm: bool) -> None:
+    """The table of docs/how-it-works.md, at five lanes."""
+    whole, moved = (cohort_of(plain(width, batch_norm), trials, [3]) for trials in (TRIALS, TRIALS[2:] + TRIALS[:2]))
+    for cohort in (whole, moved):
+        cohort.advance()
+    for number in range(len(TRIALS)):
+        assert largest_difference(whole.state_of(number).tensors(), moved.state_of(number).tensors()) == 0.0
+
+
 @pytest.mark.parametrize("name", ["mlp at 28x28", "conv at 3x32x32"])
 def test_a_lane_of_large_networks_has_the_very_bits_that_it_has_alone_on_a_cpu(name: str) -> None:
     """In single precision, whatever its neighbours; there lanes are computed one after another."""

@@ -67,7 +67,9 @@ def test_the_published_points() -> None:
     assert (structure.latent_dim, structure.batch_size, structure.loss) == (2, 512, "wgan-gp")
     assert structure.network_options["critic"]["widths"] == [400, 400, 400]
     assert gan.structure_for((2,), None).network_options == structure.network_options
-    assert toy.structure_for((2,), None).batch_size == 256
+    authors = toy.structure_for((2,), None)
+    assert authors.batch_size == 256
+    assert {options["initial"] for options in authors.network_options.values()} == {"he"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from torch.nn import BatchNorm2d
 
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.presets import MNIST, Preset
@@ -35,6 +36,20 @@ def test_the_published_points() -> None:
     assert clip.space.hyper(clip.space.presets[0]) == Hyper(0.0, 5e-5, 5e-5, 5, 0.0, 0.99, clip=0.01)
     structure = clip.structure_for((1, 28, 28), None)
     assert (structure.loss, structure.optimiser) == ("wgan-clip", "rmsprop")
+
+
+def test_the_settings_of_the_authors_code() -> None:
+    """Gulrajani et al. 2017: z of 128, and no batch normalisation on MNIST; Mescheder et al. 2018: RMSProp."""
+    dcgan, residual = (MNIST[name].structure_for((1, 28, 28), None) for name in ("dcgan", "residual"))
+    assert (dcgan.latent_dim, dcgan.batch_size, residual.latent_dim) == (128, 50, 128)
+    assert not [each for each in build(dcgan)[1].modules() if isinstance(each, BatchNorm2d)]
+    for part in ("ACGAN", "32 channels for 128", "batch of 64 for 128", "fall to 0 only with --decay"):
+        assert part in MNIST["residual"].source
+    for loss in ("gan-r1", "gan-r2"):
+        preset = MNIST[loss]
+        assert preset.space.hyper(preset.space.presets[0]) == Hyper(20.0, 1e-4, 1e-4, 1, 0.0, 0.99)
+        structure = preset.structure_for((1, 28, 28), None)
+        assert (structure.loss, structure.optimiser) == (loss, "rmsprop")
 
 
 @pytest.mark.parametrize(

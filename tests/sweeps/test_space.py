@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.engine.plan.presets import MNIST, WGAN_GP
-from sweeps.engine.plan.space import Range, Space, check_space
+from sweeps.engine.plan.presets_tabular import TABULAR
+from sweeps.engine.plan.space import Range, Space, check_budget, check_space, penalty_notice
 from wgan_core.config import Hyper
 from wgan_core.errors import UserError
 
@@ -120,6 +121,25 @@ def test_a_loss_with_a_penalty_or_clipping_needs_its_weight(loss: str, name: str
         check_space(space, loss)
     check_space(replace(space, fixed={**space.fixed, name: 0.1}), loss)
     check_space(space, "gan")
+
+
+def test_an_n_critic_above_the_budget_is_refused() -> None:
+    """The generator of such a trial would be scored as it was drawn."""
+    with pytest.raises(UserError, match=r"given n_critic up to 5 and a budget of 4: give --budget 5 or more, or a"):
+        check_budget(WGAN_GP, 4)
+    check_budget(WGAN_GP, 5)
+    fixed = Space({}, {**REST, "n_critic": 3})
+    with pytest.raises(UserError, match="given n_critic up to 3 and a budget of 2"):
+        check_budget(fixed, 2)
+    check_budget(fixed, 3)
+
+
+def test_a_two_sided_penalty_on_one_axis_is_warned_of() -> None:
+    """A critic can settle at the wrong slope there; not with a one-sided penalty, and not on two axes."""
+    notice = penalty_notice("wgan-gp", (1, 1))
+    assert "a slope of the wrong sign; prefer the one-sided penalty of the loss wgan-lp" in notice
+    assert penalty_notice("wgan-lp", (1,)) == penalty_notice("wgan-gp", (2,)) == penalty_notice("gan", (1,)) == ""
+    assert TABULAR["wgan-lp"].structure_for((1,), None).loss == "wgan-lp"
 
 
 def test_rates_fall_to_zero_over_the_updates_that_are_asked_for() -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rows of a kernel matrix computed at once, so that they stay in the cache of one CPU core.
-KERNEL_ROWS = 250
+# Rows of a kernel matrix computed at once. Blocks of 64 x 5,000 numbers stay in the cache of one CPU core. They are 1.6
+# times as fast as blocks of 250 rows (docs/log.md).
+KERNEL_ROWS = 64
 # Roots of eigenvalues below this share of the largest are rounding.
 RANK_TOLERANCE = 1e-6
 # Limit on the network simplex's pivots. Sets of a few thousand samples take only thousands of pivots.
@@ -98,11 +99,13 @@ def frechet_distance(real: Tensor | Gaussian, fake: Tensor) -> Estimate:
 
 
 def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Return the kernel matrix (N, M) of all rows a of (N, D) and b of (M, D).
+    """Return the kernel matrix (N, M) of all rows a of (N, D) and b of (M, D), in float64.
 
-    The kernel is k(a, b) = (a.b / D + 1)^3 (Bińkowski et al. 2018, section 4).
+    The kernel is k(a, b) = (a.b / D + 1)^3 (Bińkowski et al. 2018, section 4). The distance is a small difference of
+    kernel sums, and the cube triples a relative error, so float32 would lose the distance's digits.
     """
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    base = (x / x.shape[1] @ y.T).add_(1)
+    return (base * base).mul_(base)
 
 
 def kernel_means(x: Tensor, y: Tensor | None = None) -> Tensor:

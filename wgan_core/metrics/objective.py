@@ -10,9 +10,9 @@ from wgan_core.metrics.metric import MetricSpec
 from wgan_core.metrics.registry import known_metrics
 
 ESTIMATE_REASON = (
-    "the critic's estimate is worth what each trial's critic is worth; under a gradient penalty it tends to "
-    "W + W^2/(2 lambda) as the critic learns, so that a sweep that minimises it picks the largest lambda and the "
-    "weakest critic"
+    "the critic's estimate is worth what each trial's critic is worth; under a gradient penalty it tends to at least "
+    "W + W^2/(2 lambda) as the critic learns, and to just that for pure shifts only, so that a sweep that minimises it "
+    "picks the largest lambda and the weakest critic"
 )
 # The names that an error suggests first.
 SHORT_NAMES = ("fid", "kid", "intra_fid", "sliced_wasserstein", "w1")

@@ -23,9 +23,10 @@ _SOURCE = "Lopez-Paz and Oquab 2017; reals and fakes apart: Xu et al. 2018, sect
 def nearest_neighbour_accuracies(real: Tensor, fake: Tensor) -> tuple[float, float]:
     """Return the leave-one-out accuracies of 1-NN on real and on fake samples, with Euclidean distance.
 
-    For a perfect generator, both accuracies tend to 0.5. If both are far above 0.5, real and fake samples can be told
-    apart. If the accuracy is low on real and high on fake samples, fake samples crowd in few places. The mean of both
-    can hide that. Equally near neighbours, such as equal rows, share one vote. Time and memory grow with N^2.
+    For a perfect generator, the mean of both is `null_accuracy(N)`, about 0.5. If both are far above it, real and fake
+    samples can be told apart. If the accuracy is low on real and high on fake samples, fake samples crowd in few
+    places. The mean of both can hide that. Equally near neighbours, such as equal rows, share one vote. Time and memory
+    grow with N^2.
 
     Args:
         real: Real samples (N, D).
@@ -44,33 +45,42 @@ def nearest_neighbour_accuracies(real: Tensor, fake: Tensor) -> tuple[float, flo
     return float(among_real[:count].mean()), float(1 - among_real[count:].mean())
 
 
+def null_accuracy(count: int) -> float:
+    """Return the mean of either accuracy for a perfect generator, with `count` samples a side.
+
+    Of the 2 count - 1 other samples, count - 1 are on a sample's own side. Each is equally likely to be the nearest.
+    """
+    return (count - 1) / (2 * count - 1)
+
+
 class TwoSample(Metric[Tensor]):
     """The 1-nearest-neighbour test against the first 2,048 real samples (N, D), or all if there are fewer."""
 
     specs = (
         MetricSpec(
             C2ST_NAME,
-            "how far from a half the 1-nearest-neighbour classifier's leave-one-out accuracies on real and on "
-            "generated samples are, the mean of both distances; 0 to .5",
+            "how far the 1-nearest-neighbour classifier's leave-one-out accuracies on real and on generated samples "
+            "are from (n - 1) / (2n - 1), the mean for a perfect generator with n samples a side; the mean of both "
+            "distances; 0 to about .5",
             "minimize",
             _DEPENDS,
             _SOURCE,
         ),
         MetricSpec(
             ACCURACY_REAL_NAME,
-            "share of the real samples whose nearest neighbour is real; 0 to 1, .5 at best",
+            "share of the n real samples whose nearest neighbour is real; 0 to 1, (n - 1) / (2n - 1) at best",
             "none",
             _DEPENDS,
             _SOURCE,
-            blind_to="the generated samples, and is best at .5",
+            blind_to="the generated samples, and is best near .5",
         ),
         MetricSpec(
             ACCURACY_FAKE_NAME,
-            "share of the generated samples whose nearest neighbour is generated; 0 to 1, .5 at best",
+            "share of the n generated samples whose nearest neighbour is generated; 0 to 1, (n - 1) / (2n - 1) at best",
             "none",
             _DEPENDS,
             _SOURCE,
-            blind_to="the real samples, and is best at .5",
+            blind_to="the real samples, and is best near .5",
         ),
     )
 
@@ -82,13 +92,14 @@ class TwoSample(Metric[Tensor]):
         return data.real.values[:EXACT_SAMPLES].flatten(1).clone()
 
     def scores(self, real: Tensor, draws: Sequence[SampleDraw]) -> dict[str, float]:
-        """Average accuracies over draws, then take their distance from a half, which noise would enlarge otherwise."""
+        """Average accuracies over draws, and only then take their distance from the null: noise would enlarge it."""
         found = [nearest_neighbour_accuracies(real, drawn.values.flatten(1)[: len(real)]) for drawn in draws]
         on_real, on_fake = (statistics.fmean(side) for side in zip(*found, strict=True))
-        c2st = (abs(on_real - 0.5) + abs(on_fake - 0.5)) / 2
+        null = null_accuracy(len(real))
+        c2st = (abs(on_real - null) + abs(on_fake - null)) / 2
         # Each accuracy is a share of so many samples, and c2st moves by half of what an accuracy moves.
         error = math.sqrt(sum(share * (1 - share) for share in (on_real, on_fake)) / (len(real) * len(draws))) / 2
         return {C2ST_NAME: c2st, error_name(C2ST_NAME): error, ACCURACY_REAL_NAME: on_real, ACCURACY_FAKE_NAME: on_fake}
 
     def entry(self, real: Tensor) -> dict[str, Any]:
-        return {"neighbours": 1, "samples": len(real)}
+        return {"neighbours": 1, "samples": len(real), "null": null_accuracy(len(real))}

@@ -80,6 +80,26 @@ def normal_weights(module: nn.Module, sd: float | None) -> nn.Module:
     return module
 
 
+def he_weights(module: nn.Module) -> nn.Module:
+    """Draw weights of fully connected layers as the toy script of Gulrajani et al. 2017 does, and return the module.
+
+    Draws are uniform. The variance is 2 / I in hidden layers (He et al. 2015) and 2 / (I + O) in the last layer (Glorot
+    and Bengio 2010), for I inputs and O outputs. Biases are zero.
+    """
+    *hidden, last = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    for layer in hidden:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    nn.init.xavier_uniform_(last.weight)
+    for layer in (*hidden, last):
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return module
+
+
+# Initial weights of fully connected networks, by name: torch's own draws, or larger ones.
+INITIAL: Mapping[str, Callable[[nn.Module], nn.Module]] = {"torch": lambda module: module, "he": he_weights}
+
+
 class Categorical(nn.Module):
     """A generator with a softmax over the entries of each categorical column.
 

@@ -28,8 +28,10 @@ def _softplus(x: Tensor) -> Tensor:
 def wasserstein_estimate(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """Return E D(real) - E D(fake), (K,): the critic's estimate, without any penalty (Arjovsky et al. 2017, eq. 3).
 
-    The estimate depends on lambda, so it does not compare across trials. For a shift of length W, the trained
-    critic reads about W + W^2 / (2 lambda).
+    The estimate depends on lambda, so it does not compare across trials. At a distance W, the best critic of a WGAN-GP
+    reads at least W + W^2 / (2 lambda), and just that if one side is the other shifted. On one axis it reads W plus the
+    integral of (F_r - F_g)^2 / p over 2 lambda. F_r and F_g are the distribution functions of real and generated
+    samples, and p is the density of the interpolates.
     """
     return real_scores.mean(1) - fake_scores.mean(1)
 
@@ -84,7 +86,12 @@ def gradient_norms(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor
 
 
 def two_sided_penalty(norms: Tensor) -> Tensor:
-    """Return E (|grad D| - 1)^2, (K,) (Gulrajani et al. 2017, eq. 3)."""
+    """Return E (|grad D| - 1)^2, (K,) (Gulrajani et al. 2017, eq. 3).
+
+    On data of one axis, a critic with the wrong slope can be a local minimum. For a shift of length W, it is one at the
+    slope W / (2 lambda) - 1 if that is below zero. To turn its sign, the slope would have to pass zero, where the
+    penalty is greatest. A one-sided penalty has no such minimum.
+    """
     return (norms - 1).square().mean(1)
 
 

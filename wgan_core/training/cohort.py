@@ -60,7 +60,8 @@ class Cohort:
     """Trials of one structure on `width` lanes, trained side by side. Not thread-safe.
 
     A vacant lane is computed too, and its results are discarded. So tensor shapes stay constant, and no bit of a trial
-    depends on which trials come and go beside it. Only `resize` changes the shapes.
+    depends on which trials come and go beside it. Only `resize` changes the shapes. At some widths, the last bits of a
+    trial depend on which lane it is on (docs/how-it-works.md, "What is promised").
 
     Args:
         structure: The structure of all trials.

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.errors import UserError, one_line
@@ -34,7 +35,8 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
         ranks: Number of GPUs per trial. Each takes an equal part of a batch.
 
     Raises:
-        UserError: The batch does not divide over the GPUs, or the networks do not fit or cannot be trained.
+        UserError: The batch does not divide over the GPUs, or has one sample under batch normalisation, or the
+            networks do not fit or cannot be trained.
     """
     if structure.batch_size % ranks:
         raise UserError(
@@ -43,10 +45,11 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
         )
     if structure.networks in SHIPPED:
         with torch.device("meta"):  # without memory: a small file can hold images for which layers take gigabytes
-            build(structure)
+            _check_batch(structure, build(structure)[1])
         return
     with _told(f"networks must be made from a structure and their options; {structure.networks!r} fails", "mend them"):
         critic, generator = initialise(structure, 0)
+    _check_batch(structure, generator)
     if ranks > 1:
         check_over_ranks(generator)
     _check_network("generator", generator, structure, (structure.latent_dim,), structure.sample_shape)
@@ -56,6 +59,19 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     what = f"networks must be trainable with the loss {structure.loss!r}{beside}; of {structure.networks!r}"
     with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
         _update(replace(structure, batch_size=SAMPLES, full_batch=False), min(lanes, SAMPLES))
+
+
+def _check_batch(structure: Structure, generator: nn.Module) -> None:
+    """Raise if the generator normalises over a batch of one sample. `build` has refused critics that normalise so."""
+    if structure.batch_size > 1:
+        return
+    for name, module in generator.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise UserError(
+                "batch_size must be at least 2 for networks with batch normalisation, because one sample has no "
+                f"spread; given 1, and {type(module).__name__} at {name!r} of the generator: take a larger batch, or "
+                "networks without batch normalisation"
+            )
 
 
 def _divisor(batch: int, ranks: int) -> int:

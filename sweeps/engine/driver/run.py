@@ -30,7 +30,7 @@ from sweeps.engine.plan.plan import (
     settle,
     write_plan,
 )
-from sweeps.engine.plan.space import Space, check_space
+from sweeps.engine.plan.space import Space, check_budget, check_space, penalty_notice
 from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
@@ -66,6 +66,8 @@ def run(
         structure = replace(structure, precision=options.precision)
     check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
     check_space(space, structure.loss)
+    if not options.smoke:  # a smoke run only tries the steps of a sweep, and its scores mean nothing
+        check_budget(space, options.budget)
     check_name(options.name)
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)
@@ -174,6 +176,8 @@ def _ask(
     reporter.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
     if dataset.notice:
         reporter.say(f"{dataset.name}: {dataset.notice}")
+    if notice := penalty_notice(structure.loss, structure.sample_shape):
+        reporter.say(notice)
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
         reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")

@@ -78,6 +78,13 @@ CLIPPED = Space(
     fixed={"beta1": 0.0, "beta2": 0.99},
     presets=({"clip": 0.01, "lr": 5e-5, "n_critic": 5},),
 )
+# The code of Mescheder et al. 2018 weighs E |grad D|^2 by 10. Our penalty is half of that, so its weight is 20. RMSProp
+# has torch's defaults there.
+PENALISED = Space(
+    ranges={**LAMBDA, "lr": RATE, **TURNS},
+    fixed={"beta1": 0.0, "beta2": 0.99},
+    presets=({"lambda_gp": 20.0, "lr": 1e-4, "n_critic": 1},),
+)
 PLAIN = Space(
     ranges={"lr": RATE, **TURNS, **BETAS},
     fixed={},
@@ -104,6 +111,7 @@ SN_GAN = replace(
 
 _ARJOVSKY = "Arjovsky et al. 2017, Algorithm 1, on the MLP pair"
 _RADFORD = "with Adam as in Radford et al. 2016, on the MLP pair"
+_MESCHEDER = "with the authors' RMSProp, rate and weight, on the MLP pair"
 
 CONDITIONAL: Mapping[str, Preset] = {
     "wgan-gp": Preset("Gulrajani et al. 2017, Algorithm 1, on the MLP pair, told one-hot labels", WGAN_GP),
@@ -120,16 +128,24 @@ MNIST: Mapping[str, Preset] = {
     "mlp-blog": Preset("an MLP WGAN-GP with two learning rates, as blogs have it", TWO_RATES, published_updates=93_700),
     # The authors' script trains for 200,000 generator updates of 5 critic updates each.
     "dcgan": Preset(
-        "Gulrajani et al. 2017, the authors' script for MNIST, on the DCGAN pair",
+        "Gulrajani et al. 2017, the authors' script for MNIST, on the DCGAN pair without batch normalisation, but "
+        "with 4x4 kernels for 5x5, initial weights of sd .02, and pixels in [-1, 1] for [0, 1]",
         replace(WGAN_GP, presets=(_point(1e-4, 0.5, 0.1, 5),)),
-        {"networks": "dcgan", "batch_size": 50},
+        {
+            "networks": "dcgan",
+            "network_options": {"generator": {"batch_norm": False}},
+            "latent_dim": 128,
+            "batch_size": 50,
+        },
         1_000_000,
     ),
     # The authors' script trains for 100,000 generator updates of 5 critic updates each.
     "residual": Preset(
-        "Gulrajani et al. 2017, the authors' ResNet for CIFAR-10, on the residual pair",
+        "Gulrajani et al. 2017, the authors' ResNet for CIFAR-10, on the residual pair, but without the classifier of "
+        "their ACGAN, with 32 channels for 128, a generator's batch of 64 for 128, and rates that fall to 0 only with "
+        "--decay",
         replace(WGAN_GP, presets=(_point(2e-4, 0.0, 0.1, 5),)),
-        {"networks": "residual"},
+        {"networks": "residual", "latent_dim": 128},
         500_000,
     ),
     "sn-gan": Preset("the six settings of Miyato et al. 2018, table 1, with a penalty, on the MLP pair", SN_GAN),
@@ -138,22 +154,21 @@ MNIST: Mapping[str, Preset] = {
     "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"loss": "gan"}),
     "gan-saturating": Preset(f"Goodfellow et al. 2014, eq. 1, {_RADFORD}", PLAIN, {"loss": "gan-saturating"}),
     "gan-r1": Preset(
-        "R1 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
-        replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
-        {"loss": "gan-r1"},
+        f"R1 penalty of Mescheder et al. 2018, {_MESCHEDER}", PENALISED, {"loss": "gan-r1", "optimiser": "rmsprop"}
     ),
     "gan-r2": Preset(
-        "R2 penalty of Mescheder et al. 2018, with Adam, on the MLP pair",
-        replace(WGAN_GP, presets=(_point(1e-4, 0.0, 0.01, 1),)),
-        {"loss": "gan-r2"},
+        f"R2 penalty of Mescheder et al. 2018, {_MESCHEDER}", PENALISED, {"loss": "gan-r2", "optimiser": "rmsprop"}
     ),
     "hinge": Preset(f"hinge loss, {_RADFORD}", PLAIN, {"loss": "hinge"}),
 }
 
 
-def _relu_nets(width: int, batch_size: int) -> dict[str, Any]:
-    """Return settings for an MLP pair with three hidden ReLU layers each and a latent dimension of 2."""
-    hidden = {"widths": [width] * 3, "activation": "relu"}
+def _relu_nets(width: int, batch_size: int, **more: Any) -> dict[str, Any]:
+    """Return settings for an MLP pair with three hidden ReLU layers each and a latent dimension of 2.
+
+    `more` are further options of both networks.
+    """
+    hidden = {"widths": [width] * 3, "activation": "relu", **more}
     options = {"critic": hidden, "generator": {**hidden, "output": "linear", "batch_norm": False}}
     return {"networks": "mlp", "network_options": options, "latent_dim": 2, "batch_size": batch_size}
 
@@ -182,9 +197,9 @@ GAUSSIANS: Mapping[str, Preset] = {
     ),
     # The authors' script trains for 100,000 generator updates of 5 critic updates each.
     "toy": Preset(
-        "Gulrajani et al. 2017, the authors' script for toy data",
+        "Gulrajani et al. 2017, the authors' script for toy data, with its initial weights",
         Space(TOY_RANGES, {}, (AUTHORS_POINT, BLOG_POINT)),
-        _relu_nets(512, 256),
+        _relu_nets(512, 256, initial="he"),
         500_000,
     ),
 }

@@ -9,12 +9,18 @@ from sweeps.engine.plan.space import Space
 
 _SPACE = Space(TOY_RANGES, {}, (AUTHORS_POINT, {**AUTHORS_POINT, "lambda_gp": 10.0}))
 _HIDDEN = {"widths": [256, 256], "activation": "leaky_relu"}
+_NETS = {"network_options": {"critic": _HIDDEN, "generator": {**_HIDDEN, "batch_norm": False}}}
 
 TABULAR: Mapping[str, Preset] = {
     "wgan-gp": Preset(
         "Gulrajani et al. 2017, with Adam and lambda of the authors' script for toy data, on a small MLP pair",
         _SPACE,
-        {"network_options": {"critic": _HIDDEN, "generator": {**_HIDDEN, "batch_norm": False}}},
+        _NETS,
+    ),
+    "wgan-lp": Preset(
+        "wgan-gp with the one-sided penalty of Petzka et al. 2018, for tables of one column",
+        _SPACE,
+        {**_NETS, "loss": "wgan-lp"},
     ),
     # The published schedule is 100,000 iterations of 5 critic updates each.
     "ffpred": Preset(

@@ -9,7 +9,7 @@ from typing import Any
 
 from wgan_core.config import PARAMETERS, Hyper
 from wgan_core.errors import UserError, listed, quoted
-from wgan_core.rules.losses import LOSSES
+from wgan_core.rules.losses import LOSSES, two_sided_penalty
 
 Point = dict[str, float | int]
 
@@ -164,6 +164,29 @@ def check_space(space: Space, loss: str) -> None:
                 f"a space for the loss {loss!r} must give {name}; it has "
                 f"{', '.join({**space.ranges, **space.fixed})}: add a range or a fixed value"
             )
+
+
+def check_budget(space: Space, budget: int) -> None:
+    """Raise `UserError` if a trial of the space could end without an update of its generator."""
+    fixed = space.fixed.get("n_critic", 1)
+    most = space.ranges["n_critic"].high if "n_critic" in space.ranges else fixed
+    # A budget below 1 has an error of its own.
+    if 0 < budget < most:
+        raise UserError(
+            f"n_critic must be at most the budget, or a trial never updates its generator; given n_critic up to "
+            f"{most:g} and a budget of {budget}: give --budget {most:g} or more, or a smaller n_critic in the space"
+        )
+
+
+def penalty_notice(loss: str, sample_shape: tuple[int, ...]) -> str:
+    """Return a notice if the loss has a two-sided penalty and a sample is one number; "" otherwise."""
+    penalty = LOSSES[loss].penalty
+    if penalty is None or penalty.of is not two_sided_penalty or math.prod(sample_shape) > 1:
+        return ""
+    return (
+        f"a sample is one number, and the loss {loss} has a two-sided penalty: a critic can settle at a slope of the "
+        "wrong sign; prefer the one-sided penalty of the loss wgan-lp, such as --preset wgan-lp of tabular.py"
+    )
 
 
 def _check_range(name: str, bounds: Range) -> None:

@@ -64,30 +64,40 @@ def dcgan_critic(
     return normal_weights(critic, checks.initial_sd(initial_sd, INITIAL_SD))
 
 
-def dcgan_generator(structure: Structure, width: int = WIDTH, initial_sd: float | None = INITIAL_SD) -> nn.Module:
-    """Make a generator of a linear layer to 4x4 and strided transposed convolutions, with batch normalisation and ReLU.
+def dcgan_generator(
+    structure: Structure, width: int = WIDTH, initial_sd: float | None = INITIAL_SD, batch_norm: bool = True
+) -> nn.Module:
+    """Make a generator of a linear layer to 4x4 and strided transposed convolutions with ReLU.
 
     Samples are in [-1, 1].
 
     Args:
         width: Channels of the last hidden layer; each layer before has twice as many as the next.
         initial_sd: As for the critic.
+        batch_norm: Whether all layers but the last are normalised over the batch. The script of Gulrajani et al. 2017
+            for MNIST leaves it out under a gradient penalty.
 
     Raises:
         UserError: An option is out of its range, or the images have another size.
     """
     channels, side = checks.square_image(structure, "dcgan")
     levels = _levels(side, checks.width(width, WIDTH))[::-1]
+    normalised = checks.flag("batch_norm", batch_norm)
     before = levels[0][0]
     layers: list[nn.Module] = [
-        nn.Linear(structure.latent_dim, before * BASE * BASE, bias=False),
+        # A bias before a normalisation has no gradient but rounding noise, which Adam would amplify.
+        nn.Linear(structure.latent_dim, before * BASE * BASE, bias=not normalised),
         Reshape(before, BASE, BASE),
     ]
     for (before, kernel), (after, _) in pairwise(levels):
-        layers += [nn.BatchNorm2d(before), nn.ReLU(), _up(before, after, kernel, bias=False)]
+        layers += [*_activated(before, normalised), _up(before, after, kernel, bias=not normalised)]
     last, kernel = levels[-1]
-    layers += [nn.BatchNorm2d(last), nn.ReLU(), _up(last, channels, kernel, bias=True), nn.Tanh()]
+    layers += [*_activated(last, normalised), _up(last, channels, kernel, bias=True), nn.Tanh()]
     return normal_weights(nn.Sequential(*layers), checks.initial_sd(initial_sd, INITIAL_SD))
+
+
+def _activated(width: int, normalised: bool) -> list[nn.Module]:
+    return [nn.BatchNorm2d(width), nn.ReLU()] if normalised else [nn.ReLU()]
 
 
 def _up(before: int, after: int, kernel: int, bias: bool) -> nn.Module:

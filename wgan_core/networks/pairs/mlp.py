@@ -9,7 +9,7 @@ from torch import nn
 
 from wgan_core.config import Structure
 from wgan_core.kinds import kind_of
-from wgan_core.networks.layers import ACTIVATIONS, OUTPUTS, Reshape
+from wgan_core.networks.layers import ACTIVATIONS, INITIAL, OUTPUTS, Reshape
 from wgan_core.networks.pairs import checks
 
 CRITIC_WIDTHS = (512, 256)
@@ -21,6 +21,7 @@ def mlp_critic(
     widths: Sequence[int] = CRITIC_WIDTHS,
     activation: str = "leaky_relu",
     layer_norm: bool = False,
+    initial: str = "torch",
 ) -> nn.Module:
     """Make a critic of fully connected layers: flattened sample -> widths -> one score.
 
@@ -30,12 +31,14 @@ def mlp_critic(
             has a slope of 0.2.
         layer_norm: Whether each hidden layer is normalised over its units, per sample (Ba et al. 2016), before its
             activation; Gulrajani et al. 2017, section 4, recommend it for critics.
+        initial: The initial weights, a name in `wgan_core.networks.layers.INITIAL`.
 
     Raises:
         UserError: An option is out of its range.
     """
     activate = checks.choice("activation", activation, ACTIVATIONS, "leaky_relu")
     normalised = checks.flag("layer_norm", layer_norm)
+    drawn = checks.choice("initial", initial, INITIAL, "torch")
     size = math.prod(structure.sample_shape)
     layers: list[nn.Module] = [Reshape(size)]
     for width in checks.widths(widths, CRITIC_WIDTHS):
@@ -44,7 +47,7 @@ def mlp_critic(
             layers.append(nn.LayerNorm(width))
         layers.append(activate())
         size = width
-    return nn.Sequential(*layers, nn.Linear(size, 1), Reshape())
+    return drawn(nn.Sequential(*layers, nn.Linear(size, 1), Reshape()))
 
 
 def mlp_generator(
@@ -53,6 +56,7 @@ def mlp_generator(
     activation: str = "leaky_relu",
     output: str | None = None,
     batch_norm: bool | None = None,
+    initial: str = "torch",
 ) -> nn.Module:
     """Make a generator of fully connected layers: z -> widths -> a sample.
 
@@ -63,6 +67,7 @@ def mlp_generator(
             sequences, whose columns are standardised, and tanh for other data.
         batch_norm: Whether all hidden layers are normalised over the batch (Ioffe and Szegedy 2015). None means all but
             the first and the last hidden layer.
+        initial: As for the critic.
 
     Raises:
         UserError: An option is out of its range.
@@ -72,6 +77,7 @@ def mlp_generator(
     squash = checks.choice("output", usual if output is None else output, OUTPUTS, usual)
     everywhere = batch_norm if batch_norm is None else checks.flag("batch_norm", batch_norm)
     hidden = checks.widths(widths, GENERATOR_WIDTHS)
+    drawn = checks.choice("initial", initial, INITIAL, "torch")
     layers: list[nn.Module] = []
     size = structure.latent_dim
     for position, width in enumerate(hidden):
@@ -83,4 +89,4 @@ def mlp_generator(
         layers.append(activate())
         size = width
     last = nn.Linear(size, math.prod(structure.sample_shape))
-    return nn.Sequential(*layers, last, squash(), Reshape(*structure.sample_shape))
+    return drawn(nn.Sequential(*layers, last, squash(), Reshape(*structure.sample_shape)))
