@@ -72,7 +72,7 @@ class Manifold:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two sets of samples have in common. All values but `covered` are shares or ratios.
+    """Overlap of two sets of samples. All values but `covered` are shares or ratios.
 
     Attributes:
         precision: Share of the fake samples in a ball of the real set (Kynkäänniemi et al. 2019, equation 2).
