@@ -40,6 +40,7 @@ STRUCTURES = {
     "ffpred": replace(OTHER, networks="ffpred", sample_shape=(12,)),
     "full batch": replace(MLP, full_batch=True, batch_size=50),
     "one-hot labels": replace(MLP, classes=3),
+    "spectral": replace(MLP, loss="hinge", spectral_norm=True),
     "learnt labels": replace(OTHER, networks="conv", classes=3, label_embedding=4),
 }
 

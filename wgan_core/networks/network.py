@@ -28,6 +28,7 @@ from wgan_core.networks.conditioning import Conditional, widened
 from wgan_core.networks.layers import Categorical
 from wgan_core.networks.layers import Reshape as Reshape
 from wgan_core.networks.pairs import PAIRS, own_pair
+from wgan_core.networks.spectral import spectral_norm
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
@@ -166,7 +167,7 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
 
     Raises:
         UserError: The pair or an option is unknown. The pair does not take samples of this shape. The critic has batch
-            normalisation. A layer draws random numbers.
+            normalisation. A layer draws random numbers. A layer of the critic cannot be normalised spectrally.
     """
     pair = PAIRS.get(structure.networks)
     if pair is None:
@@ -185,7 +186,7 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
     if structure.coding is not None and structure.coding.blocks:
         generator = Categorical(generator, structure.coding)
     _check(critic, generator)
-    return critic, generator
+    return spectral_norm(critic) if structure.spectral_norm else critic, generator
 
 
 def _check(critic: nn.Module, generator: nn.Module) -> None:
