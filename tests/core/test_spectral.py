@@ -148,10 +148,10 @@ def test_a_layer_is_torchs_in_values_and_gradients(layer: nn.Module, x: Tensor) 
     assert torch.allclose(*gradients, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mlp", "ffpred", "conv", "dcgan", "residual"])
+@pytest.mark.parametrize("name", ["mlp", "ffpred", "conv", "dcgan", "residual", "projection"])
 def test_each_weight_of_a_critic_is_normalised_after_its_initial_draws(name: str) -> None:
     """The critic has the weights that it has without, and each has a largest singular value of one."""
-    structure = Structure(name, (1, 28, 28), classes=3, label_embedding=2)
+    structure = Structure(name, (1, 28, 28), classes=3, label_embedding=0 if name == "projection" else 2)
     plain, generator = initialise(structure, 4)
     critic, same = initialise(replace(structure, spectral_norm=True), 4)
     weights = {key.replace(".layer.", "."): tensor for key, tensor in critic.named_parameters()}

@@ -175,12 +175,13 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
             f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of "
             "these; for networks of your own, give the script that registers them with --script FILE"
         )
-    if structure.classes:
+    coded = structure.classes > 0 and not pair.labelled
+    if coded:
         with torch.device("meta"):  # without label codes, so that an error names the shape of the user's samples
             _part(structure, pair.critic, "critic")
-    for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
+    for_critic, for_generator = widened(structure, pair.flat) if coded else (structure, structure)
     critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")
-    if structure.classes:
+    if coded:
         critic = Conditional(critic, structure.classes, structure.label_embedding, pair.flat)
         generator = Conditional(generator, structure.classes, structure.label_embedding, flat=True)
     if structure.coding is not None and structure.coding.blocks:
