@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
@@ -16,12 +16,15 @@ from tests.core.test_spectral import our_name, plain_torch
 from tests.reference import Drawn
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
+from wgan_core.errors import UserError
 from wgan_core.networks.network import initialise
+from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.networks.pairs.projection import ConditionalBatchNorm, ProjectionCritic
 from wgan_core.sampling.generator import averaged_generator, program, read_generator, write_generator
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.data import TrainingData
+from wgan_core.training.preflight import check_fit
 
 SHAPE = (1, 28, 28)
 LABELS = torch.tensor([0, 1, 2, 2] * 50)
@@ -106,3 +109,26 @@ def test_from_the_checkpoint_to_the_program(tmp_path: Path) -> None:
     torch.testing.assert_close(read_generator(Folder.at(tmp_path / "model"))(z, labels), expected)
     loaded = torch.export.load(io.BytesIO(program(found))).module()
     torch.testing.assert_close(loaded(z, labels), expected)
+
+
+class Told(nn.Module):
+    """A network of one linear layer that takes labels as a second input."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.linear, self.shift = nn.Linear(before, after), nn.Embedding(3, after)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        outputs: Tensor = self.linear(x) + self.shift(labels)
+        return outputs.squeeze(1)
+
+
+def test_a_pair_of_ones_own_may_take_labels_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its functions get the shapes without a label's code; without `labelled` they are given the code, and fail."""
+    pair = Pair(lambda _: Told(2, 1), lambda structure: Told(structure.latent_dim, 2), labelled=True)
+    structure = Structure("own", (2,), latent_dim=3, batch_size=8, classes=3)
+    monkeypatch.setitem(PAIRS, "own", pair)
+    check_fit(structure, 2)
+    monkeypatch.setitem(PAIRS, "own", replace(pair, labelled=False))
+    with pytest.raises(UserError):
+        check_fit(structure, 2)

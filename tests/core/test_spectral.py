@@ -15,17 +15,19 @@ from torch.nn.utils import parametrizations
 
 from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
 from tests.reference import Drawn, Textbook
+from wgan_core.backend.choices import BFLOAT16, FLOAT32
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.networks.layers import LeakyReLU
-from wgan_core.networks.network import build, initialise
+from wgan_core.networks.network import Network, build, initialise
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.networks.spectral import SpectralNorm, spectral_norm
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
+from wgan_core.training.state import TrainingState
 
 LABELS = torch.tensor([0, 1, 2, 2] * 50)
 DATA = TrainingData(pixels(), LABELS)
@@ -225,3 +227,14 @@ def test_a_checkpoint_keeps_the_vectors_and_continues_to_the_same_bits(tmp_path:
     second.add(TRIALS[1], found.state, 4)
     second.advance()
     assert largest_difference(whole.state_of(1).tensors(), second.state_of(1).tensors()) == 0.0
+
+
+def test_the_power_iteration_is_not_rounded_to_bfloat16() -> None:
+    structure = replace(STRUCTURES["conv"], dtype="float32")
+    tensors = TrainingState.initial(structure, 0, torch.device("cpu")).lanes([0, 0]).critic
+    found = []
+    for precision in (FLOAT32, BFLOAT16):
+        network = Network(initialise(structure, 0)[0], precision)
+        found.append(network(tensors.parameters, tensors.buffers, torch.randn(2, 5, 1, 8, 8))[1])
+    assert any(name.endswith(".u") for name in found[0])
+    assert largest_difference(*found) == 0.0
