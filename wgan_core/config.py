@@ -161,6 +161,7 @@ class Structure:
         coding: The columns that a sample's entries code, for tables and sequences.
         precision: How training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
             "float32" only.
+        spectral_norm: Whether the critic's weights are divided by their largest singular values (Miyato et al. 2018).
 
     Raises:
         UserError: A value is out of its range.
@@ -180,6 +181,7 @@ class Structure:
     full_batch: bool = _parameter(_YES_OR_NO, default=False)
     coding: Coding | None = None
     precision: str = _parameter(_one_of(PRECISIONS, FLOAT32), default=FLOAT32)
+    spectral_norm: bool = _parameter(_YES_OR_NO, default=False)
 
     def __post_init__(self) -> None:
         shape, usual = self.sample_shape, (1, 28, 28)

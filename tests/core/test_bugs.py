@@ -746,6 +746,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "conv": (3, 8, 8),
     "dcgan": (1, 28, 28),
     "residual": (1, 28, 28),
+    "projection": (1, 28, 28),
     "sequence": (2, 12),
 }
 NORMALISED = [name for name in SHAPES if name != "ffpred"]
@@ -769,10 +770,11 @@ def test_bug_10_no_critic_ends_with_a_sigmoid(name: str, classes: int) -> None:
     """A score is linear in its critic's last layer: nothing comes after it."""
     critic, _ = initialise(pair_structure(name, classes), 0)
     inputs = (random(5, *SHAPES[name]), torch.tensor([0, 1, 2, 0, 1]))[: 2 if classes else 1]
-    last = [layer for layer in critic.modules() if isinstance(layer, nn.Linear)][-1]
+    last = [layer for layer in critic.modules() if isinstance(layer, nn.Linear)][-1:]
+    last += [layer for layer in critic.modules() if isinstance(layer, nn.Embedding)]  # of a label, beside the layer
     with torch.no_grad():
         before = critic(*inputs)
-        for parameter in last.parameters():
+        for parameter in (each for layer in last for each in layer.parameters()):
             parameter.mul_(-1e6)
         assert before.any()
         assert torch.allclose(critic(*inputs), -1e6 * before, rtol=1e-9)

@@ -34,6 +34,7 @@ OUT_OF_RANGE = [
     (STRUCTURE, "classes", "a whole number from 0 to 65,536", [-1, 2.0, True, 2**16 + 1]),
     (STRUCTURE, "label_embedding", "a whole number from 0 to 65,536", [-1, 0.5]),
     (STRUCTURE, "full_batch", "true or false", [0, None]),
+    (STRUCTURE, "spectral_norm", "true or false", [1, None]),
     (STRUCTURE, "label_embedding", "0 where there are no classes", [8]),
     (STRUCTURE, "network_options", OPTIONS, [{"widths": [1]}, {"critic": [1]}, [], {"critic": {"a": object}}]),
     *[

@@ -112,6 +112,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> set[torch.dtype]:
     "structure",
     [
         structure_of("conv", "float64"),
+        replace(structure_of("conv", "float64"), spectral_norm=True),
         Structure("sequence", (1, 16), latent_dim=6, batch_size=9, dtype="float64"),
         Structure("residual", (1, 32, 32), latent_dim=6, batch_size=4, dtype="float64", network_options=NARROW),
     ],

@@ -81,7 +81,7 @@ def test_leaky_relu_does_not_propagate_the_zero_of_its_second_derivative() -> No
 
 
 def test_an_unknown_pair_names_those_there_are() -> None:
-    known = "conv, dcgan, ffpred, mlp, residual, sequence"
+    known = "conv, dcgan, ffpred, mlp, projection, residual, sequence"
     with pytest.raises(UserError, match=rf"networks must be one of {known}; given 'resnet'"):
         build(Structure("resnet", (1, 28, 28)))
 

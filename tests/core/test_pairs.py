@@ -30,6 +30,7 @@ SIZES: dict[str, list[tuple[int, ...]]] = {
     "conv": [(1, 4, 8), *IMAGES],
     "dcgan": IMAGES,
     "residual": IMAGES,
+    "projection": IMAGES,
     "sequence": [(1, 4), (2, 7), (3, 64), (2, 100)],
 }
 UNBOUNDED = ("ffpred", "sequence")
@@ -74,6 +75,7 @@ CASES = {
     **{f"dcgan {side}": small("dcgan", (1, side, side)) for side in SIDES},
     "dcgan normalised": small("dcgan", (3, 28, 28), {"layer_norm": True, "initial_sd": None}, {"initial_sd": None}),
     **{f"residual {side}": small("residual", (1, side, side)) for side in SIDES},
+    **{f"projection {side}": small("projection", (1, side, side)) for side in SIDES},
     "residual normalised": small("residual", (3, 28, 28), {"layer_norm": True}),
     "sequence": small("sequence", (2, 12)),
     "sequence bounded": small("sequence", (2, 12), None, {"output": "tanh"}),

@@ -195,6 +195,22 @@ def test_the_residual_pair_at_32_pixels_is_the_published_one() -> None:
     assert len(kinds(generator, nn.BatchNorm2d)) == 7
 
 
+def test_the_projection_pair_at_32_pixels_is_the_published_one() -> None:
+    """The authors' code for CIFAR-10: 128 channels in the critic, 256 in the generator, a score without a bias."""
+    options = {"critic": {"width": 128}, "generator": {"width": 256}}
+    with torch.device("meta"):
+        critic, generator = build(
+            Structure("projection", (3, 32, 32), latent_dim=128, network_options=options, classes=10)
+        )
+    block = [(128, 128, 3, 3), (128, 128, 3, 3)]
+    first = [(128, 3, 3, 3), (128, 128, 3, 3), (128, 3, 1, 1)]
+    assert weights(critic) == [*first, *block, (128, 128, 1, 1), *block, *block, (1, 128), (10, 128)]
+    affine = [(10, 256), (10, 256)]
+    up = [*affine, (256, 256, 3, 3), *affine, (256, 256, 3, 3), (256, 256, 1, 1)]
+    assert weights(generator) == [(256 * 16, 128), *up * 3, (3, 256, 3, 3)]
+    assert [layer.affine for layer in kinds(generator, nn.BatchNorm2d)] == [False] * 6 + [True]
+
+
 @pytest.mark.parametrize(("side", "base", "up", "down"), [(28, 7, 2, 2), (32, 4, 3, 2), (64, 4, 4, 3)])
 def test_the_residual_pair_has_as_many_blocks_as_a_side_takes(side: int, base: int, up: int, down: int) -> None:
     critic, generator = pair("residual", (1, side, side))
@@ -257,6 +273,7 @@ SHAPES = {
     "conv": (1, 8, 8),
     "dcgan": (1, 28, 28),
     "residual": (1, 28, 28),
+    "projection": (1, 28, 28),
     "sequence": (1, 8),
 }
 MUST = {
@@ -290,6 +307,8 @@ REFUSED: list[tuple[str, str, str, list[object], object]] = [
     ("dcgan", GENERATOR, "batch_norm", [1], False),
     ("residual", GENERATOR, "width", ["64"], 32),
     ("residual", CRITIC, "layer_norm", [0], False),
+    ("projection", CRITIC, "width", [0], 32),
+    ("projection", GENERATOR, "width", ["64"], 32),
     ("sequence", GENERATOR, "output", [None], "linear"),
     ("sequence", CRITIC, "width", [True], 32),
     ("sequence", GENERATOR, "batch_norm", [0], False),
@@ -319,6 +338,7 @@ OTHER_SIDES: list[tuple[int, ...]] = [(1, 30, 30), (1, 28, 32), (3, 128, 128), (
 UNFIT: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "dcgan": (f"dcgan {SQUARES}", OTHER_SIDES),
     "residual": (f"residual {SQUARES}", OTHER_SIDES),
+    "projection": (f"projection {SQUARES}", OTHER_SIDES),
     "conv": (
         r"multiples of 4; given samples of shape .*--networks mlp",
         [(1, 30, 28), (1, 28, 30), (3, 63, 64), (28, 28), (784,)],

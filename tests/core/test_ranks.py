@@ -49,6 +49,7 @@ CASES = {
     "told classes": replace(CONV, classes=CLASSES, label_embedding=2),
     "gan-r1": replace(PLAIN, loss="gan-r1", network_options={"generator": {"widths": [8, 8], "batch_norm": True}}),
     "wgan-clip, rmsprop": replace(PLAIN, loss="wgan-clip", optimiser="rmsprop"),
+    "spectral": replace(CONV, loss="hinge", spectral_norm=True),
     "full batch": replace(PLAIN, batch_size=200, full_batch=True, loss="hinge"),
 }
 

@@ -36,10 +36,12 @@ STRUCTURES = {
     "conv": replace(OTHER, networks="conv"),
     "dcgan": replace(OTHER, networks="dcgan", sample_shape=(1, 28, 28)),
     "residual": replace(OTHER, networks="residual", sample_shape=(3, 32, 32)),
+    "projection": replace(OTHER, networks="projection", sample_shape=(3, 32, 32), classes=3, spectral_norm=True),
     "sequence": replace(OTHER, networks="sequence", sample_shape=(2, 16)),
     "ffpred": replace(OTHER, networks="ffpred", sample_shape=(12,)),
     "full batch": replace(MLP, full_batch=True, batch_size=50),
     "one-hot labels": replace(MLP, classes=3),
+    "spectral": replace(MLP, loss="hinge", spectral_norm=True),
     "learnt labels": replace(OTHER, networks="conv", classes=3, label_embedding=4),
 }
 

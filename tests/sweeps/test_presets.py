@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -9,13 +10,14 @@ import pytest
 from torch.nn import BatchNorm2d
 
 from sweeps.engine.plan.options import parse
-from sweeps.engine.plan.presets import MNIST, Preset
+from sweeps.engine.plan.presets import CONDITIONAL, MNIST, Preset
 from sweeps.engine.results.results import open_results
 from tests.sweeps.processes import MNIST as MNIST_SCRIPT
 from tests.sweeps.processes import Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.errors import UserError
 from wgan_core.networks.network import build
+from wgan_core.networks.spectral import has_spectral_norm
 
 
 @pytest.mark.parametrize("preset", MNIST.values(), ids=MNIST)
@@ -90,6 +92,21 @@ def test_sn_gans_settings() -> None:
         (1e-3, 0.5, 0.999, 5),
         (1e-3, 0.9, 0.999, 5),
     ]
+
+
+def test_the_spectral_presets() -> None:
+    """SN-GAN's six settings without a penalty; the projection critic's rates, for labelled images."""
+    spectral, projection = MNIST["spectral"], CONDITIONAL["projection"]
+    penalised = [MNIST["sn-gan"].space.hyper(point) for point in MNIST["sn-gan"].space.presets]
+    found = [spectral.space.hyper(point) for point in spectral.space.presets]
+    assert found == [replace(each, lambda_gp=0.0) for each in penalised]
+    assert projection.space.hyper(projection.space.presets[0]) == Hyper(0.0, 2e-4, 2e-4, 5, 0.0, 0.9)
+    for preset, classes in ((spectral, 0), (projection, 10)):
+        structure = preset.structure_for((1, 28, 28), None, classes=classes)
+        assert (structure.loss, structure.spectral_norm, structure.latent_dim) == ("hinge", True, 128)
+        assert has_spectral_norm(build(structure)[0])
+    # Another pair is normalised as well.
+    assert has_spectral_norm(build(spectral.structure_for((1, 28, 28), "conv"))[0])
 
 
 def test_data_that_is_called_as_the_script_leaves_the_name() -> None:

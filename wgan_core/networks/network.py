@@ -28,6 +28,7 @@ from wgan_core.networks.conditioning import Conditional, widened
 from wgan_core.networks.layers import Categorical
 from wgan_core.networks.layers import Reshape as Reshape
 from wgan_core.networks.pairs import PAIRS, own_pair
+from wgan_core.networks.spectral import spectral_norm
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
@@ -166,7 +167,7 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
 
     Raises:
         UserError: The pair or an option is unknown. The pair does not take samples of this shape. The critic has batch
-            normalisation. A layer draws random numbers.
+            normalisation. A layer draws random numbers. A layer of the critic cannot be normalised spectrally.
     """
     pair = PAIRS.get(structure.networks)
     if pair is None:
@@ -174,18 +175,19 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
             f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of "
             "these; for networks of your own, give the script that registers them with --script FILE"
         )
-    if structure.classes:
+    coded = structure.classes > 0 and not pair.labelled
+    if coded:
         with torch.device("meta"):  # without label codes, so that an error names the shape of the user's samples
             _part(structure, pair.critic, "critic")
-    for_critic, for_generator = widened(structure, pair.flat) if structure.classes else (structure, structure)
+    for_critic, for_generator = widened(structure, pair.flat) if coded else (structure, structure)
     critic, generator = _part(for_critic, pair.critic, "critic"), _part(for_generator, pair.generator, "generator")
-    if structure.classes:
+    if coded:
         critic = Conditional(critic, structure.classes, structure.label_embedding, pair.flat)
         generator = Conditional(generator, structure.classes, structure.label_embedding, flat=True)
     if structure.coding is not None and structure.coding.blocks:
         generator = Categorical(generator, structure.coding)
     _check(critic, generator)
-    return critic, generator
+    return spectral_norm(critic) if structure.spectral_norm else critic, generator
 
 
 def _check(critic: nn.Module, generator: nn.Module) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wgan_core.config import Hyper, Structure, Trial
@@ -100,7 +102,8 @@ def _check_network(
         f"{what} must take inputs of shape {inputs}; it fails",
         "mend it, or the latent_dim and the data that it is given",
     ):
-        first, second = (network(torch.zeros(inputs, dtype=structure.torch_dtype), *_labels(structure)) for _ in "12")
+        zeros = torch.zeros(inputs, dtype=structure.torch_dtype)
+        first, second = (_outputs(network, zeros, structure) for _ in "12")
     if not isinstance(first, torch.Tensor):
         raise UserError(f"{what} must give one tensor; it gives a {type(first).__name__}: return the tensor alone")
     if tuple(first.shape) != outputs:
@@ -113,6 +116,12 @@ def _check_network(
             f"a network must give the same outputs for the same inputs, so that an update can be repeated bit for bit; "
             f"{what} does not: take out its random draws"
         )
+
+
+def _outputs(network: nn.Module, x: Tensor, structure: Structure) -> Any:
+    """Return what the network gives for x and labels of zero, and leave its buffers as they were."""
+    buffers = {name: tensor.clone() for name, tensor in network.named_buffers()}
+    return functional_call(network, buffers, (x, *_labels(structure)))
 
 
 def _labels(structure: Structure) -> tuple[torch.Tensor, ...]:
@@ -128,7 +137,7 @@ def _check_independence(critic: nn.Module, structure: Structure) -> None:
     one, other = (torch.randn(shape, generator=noise, dtype=structure.torch_dtype) for _ in range(2))
     other[0] = one[0]
     with torch.no_grad():
-        beside_one, beside_other = (critic(each, *_labels(structure))[0] for each in (one, other))
+        beside_one, beside_other = (_outputs(critic, each, structure)[0] for each in (one, other))
     if not torch.allclose(beside_one, beside_other, rtol=1e-4, atol=1e-5):
         raise UserError(
             f"a critic must score each sample by itself; that of {structure.networks!r} gives one sample another score "

@@ -19,6 +19,7 @@ from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure
 from wgan_core.networks.batch_norm import over_ranks
 from wgan_core.networks.network import Network, Tensors, build
+from wgan_core.networks.spectral import has_spectral_norm
 from wgan_core.rules import losses
 from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import Rates, StepTensors, average_, beside
@@ -54,7 +55,7 @@ class Step:
         # Only the networks' arithmetic is used. On the meta device building draws nothing from torch's generator.
         with torch.device("meta"):
             critic, generator = build(structure)
-        self._critic = Network(critic, structure.precision)
+        self._critic, self._iterates = Network(critic, structure.precision), has_spectral_norm(critic)
         self._generator = Network(over_ranks(generator, ranks), structure.precision)
         self._loss = LOSSES[structure.loss]
 
@@ -70,17 +71,20 @@ class Step:
             fake, buffers = self._generator(state.generator.parameters, state.generator.buffers, batch.z, batch.labels)
             _put(state.generator.buffers, buffers)
 
-        # Critics do not mix samples, so real and fake go through in one pass.
-        both, labels = torch.cat([batch.real, fake], dim=1), batch.labels
-        twice = None if labels is None else torch.cat([labels, labels], dim=1)
-        scores, carried = self._critic(parameters, state.critic.buffers, both, twice)
+        carried, labels = state.critic.buffers, batch.labels
 
-        def score(points: Tensor) -> Tensor:
+        def score(points: Tensor, labels: Tensor | None = labels) -> Tensor:
             nonlocal carried
-            scores, carried = self._critic(parameters, carried, points, batch.labels)
+            scores, carried = self._critic(parameters, carried, points, labels)
             return scores
 
-        real_scores, fake_scores = scores.chunk(2, dim=1)
+        if self._iterates:
+            # Each pass takes a step of the power iteration. Published loops have one pass for real and one for fake.
+            real_scores, fake_scores = score(batch.real), score(fake)
+        else:
+            # Critics do not mix samples, so real and fake go through in one pass.
+            twice = None if labels is None else torch.cat([labels, labels], dim=1)
+            real_scores, fake_scores = score(torch.cat([batch.real, fake], dim=1), twice).chunk(2, dim=1)
         loss = self._loss.critic_loss(real_scores, fake_scores)
         quantities = {"wasserstein_estimate": losses.wasserstein_estimate(real_scores, fake_scores)}
         if (penalty := self._loss.penalty) is not None:

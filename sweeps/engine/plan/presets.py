@@ -109,6 +109,14 @@ SN_GAN = replace(
     ),
 )
 
+# Spectral normalisation takes the place of the penalty, so there is no lambda.
+SPECTRAL = replace(
+    PLAIN,
+    presets=tuple({name: value for name, value in point.items() if name != "lambda_gp"} for point in SN_GAN.presets),
+)
+# Miyato and Koyama 2018, the authors' settings for CIFAR-10.
+PROJECTION = replace(PLAIN, presets=({"lr": 2e-4, "n_critic": 5, "beta1": 0.0, "one_minus_beta2": 0.1},))
+
 _ARJOVSKY = "Arjovsky et al. 2017, Algorithm 1, on the MLP pair"
 _RADFORD = "with Adam as in Radford et al. 2016, on the MLP pair"
 _MESCHEDER = "with the authors' RMSProp, rate and weight, on the MLP pair"
@@ -119,6 +127,14 @@ CONDITIONAL: Mapping[str, Preset] = {
         "Mirza and Osindero 2014, with Adam as in Radford et al. 2016, on the MLP pair", PLAIN, {"loss": "gan"}
     ),
     "embedded": Preset("wgan-gp, told a learnt code of 16 numbers a label", WGAN_GP, {"label_embedding": 16}),
+    # The authors' settings for CIFAR-10 are 50,000 generator updates of 5 critic updates each.
+    "projection": Preset(
+        "Miyato and Koyama 2018, hinge loss, on their ResNet for CIFAR-10 with 32 channels; the rates do not decay "
+        "unless --decay is given",
+        PROJECTION,
+        {"networks": "projection", "loss": "hinge", "spectral_norm": True, "latent_dim": 128},
+        250_000,
+    ),
 }
 
 MNIST: Mapping[str, Preset] = {
@@ -149,6 +165,11 @@ MNIST: Mapping[str, Preset] = {
         500_000,
     ),
     "sn-gan": Preset("the six settings of Miyato et al. 2018, table 1, with a penalty, on the MLP pair", SN_GAN),
+    "spectral": Preset(
+        "Miyato et al. 2018, table 1, hinge loss, spectrally normalised, on the DCGAN pair in place of their CNN",
+        SPECTRAL,
+        {"networks": "dcgan", "loss": "hinge", "spectral_norm": True, "latent_dim": 128},
+    ),
     "wgan-lp": Preset("Petzka et al. 2018, on the MLP pair", WGAN_GP, {"loss": "wgan-lp"}),
     "wgan-clip": Preset(_ARJOVSKY, CLIPPED, {"loss": "wgan-clip", "optimiser": "rmsprop"}),
     "gan": Preset(f"Goodfellow et al. 2014, non-saturating, {_RADFORD}", PLAIN, {"loss": "gan"}),

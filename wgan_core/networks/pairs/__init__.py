@@ -26,11 +26,14 @@ class Pair:
         critic: Takes a `Structure`, and its own options as keyword arguments.
         generator: Takes a `Structure`, and its own options as keyword arguments.
         flat: Whether the critic sees a sample as one vector. A label's code is then appended to the vector.
+        labelled: Whether both networks take labels (N,) as a second input where there are classes. Otherwise a label's
+            code is appended to their input.
     """
 
     critic: Callable[..., nn.Module]
     generator: Callable[..., nn.Module]
     flat: bool = False
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,15 @@ class _Shipped:
         return cast("Callable[..., nn.Module]", made)
 
 
-def _shipped(name: str, flat: bool = False) -> Pair:
-    return Pair(_Shipped(name, "critic"), _Shipped(name, "generator"), flat)
+def _shipped(name: str, flat: bool = False, labelled: bool = False) -> Pair:
+    return Pair(_Shipped(name, "critic"), _Shipped(name, "generator"), flat, labelled)
 
 
 PAIRS = {
     "mlp": _shipped("mlp", flat=True),
     "ffpred": _shipped("ffpred", flat=True),
     **{name: _shipped(name) for name in ("conv", "dcgan", "residual", "sequence")},
+    "projection": _shipped("projection", labelled=True),
 }
 SHIPPED = frozenset(PAIRS)
 

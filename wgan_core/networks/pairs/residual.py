@@ -8,6 +8,7 @@ All blocks have the same width. 1x1 convolutions commute with resampling, so the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,10 +37,10 @@ class CriticBlock(nn.Module):
         middle = after if first else before
         self.down = down
         self.before = nn.Identity() if first else _activated(before, normalised)
-        self.first = _weighted(nn.Conv2d(before, middle, 3, padding=1), math.sqrt(2))
+        self.first = weighted(nn.Conv2d(before, middle, 3, padding=1), math.sqrt(2))
         self.between = _activated(middle, normalised and not first)
-        self.second = _weighted(nn.Conv2d(middle, after, 3, padding=1), math.sqrt(2))
-        self.shortcut = _weighted(nn.Conv2d(before, after, 1)) if down or before != after else nn.Identity()
+        self.second = weighted(nn.Conv2d(middle, after, 3, padding=1), math.sqrt(2))
+        self.shortcut = weighted(nn.Conv2d(before, after, 1)) if down or before != after else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.second(self.between(self.first(self.before(x))))
@@ -51,21 +52,23 @@ class CriticBlock(nn.Module):
 class GeneratorBlock(nn.Module):
     """A residual block of two 3x3 convolutions, each after batch normalisation and ReLU, and a shortcut.
 
-    Both paths double the side. The convolutions have no bias, because each later normalisation would remove it again.
-    The gradient of such a bias would be only rounding noise, which Adam would amplify.
+    `norm` makes the normalisations. Both paths double the side. The convolutions have no bias, because each later
+    normalisation would remove it again. The gradient of such a bias would be only rounding noise, which Adam would
+    amplify.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
         super().__init__()
-        self.first_norm = nn.BatchNorm2d(width)
-        self.first = _weighted(nn.Conv2d(width, width, 3, padding=1, bias=False), math.sqrt(2))
-        self.second_norm = nn.BatchNorm2d(width)
-        self.second = _weighted(nn.Conv2d(width, width, 3, padding=1, bias=False), math.sqrt(2))
-        self.shortcut = _weighted(nn.Conv2d(width, width, 1, bias=False))
+        self.first_norm = norm(width)
+        self.first = weighted(nn.Conv2d(width, width, 3, padding=1, bias=False), math.sqrt(2))
+        self.second_norm = norm(width)
+        self.second = weighted(nn.Conv2d(width, width, 3, padding=1, bias=False), math.sqrt(2))
+        self.shortcut = weighted(nn.Conv2d(width, width, 1, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.first(_doubled(F.relu(self.first_norm(x))))
-        residual = self.second(F.relu(self.second_norm(residual)))
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """Map (N, width, H, W) to (N, width, 2 H, 2 W). The normalisations get the labels (N,), if there are any."""
+        residual = self.first(_doubled(F.relu(self.first_norm(x, *labels))))
+        residual = self.second(F.relu(self.second_norm(residual, *labels)))
         return _doubled(self.shortcut(x)) + residual
 
 
@@ -84,7 +87,7 @@ def residual_critic(structure: Structure, width: int = WIDTH, layer_norm: bool =
     """
     channels, side = checks.square_image(structure, "residual")
     width, normalised = checks.width(width, WIDTH), checks.flag("layer_norm", layer_norm)
-    halvings = _doublings(side, CRITIC_BASE)
+    halvings = count_doublings(side, CRITIC_BASE)
     return nn.Sequential(
         CriticBlock(channels, width, down=True, normalised=normalised, first=True),
         *(CriticBlock(width, width, down=True, normalised=normalised) for _ in range(halvings - 1)),
@@ -92,7 +95,7 @@ def residual_critic(structure: Structure, width: int = WIDTH, layer_norm: bool =
         ACTIVATIONS["relu"](),
         nn.AdaptiveAvgPool2d(1),
         Reshape(width),
-        _weighted(nn.Linear(width, 1)),
+        weighted(nn.Linear(width, 1)),
         Reshape(),
     )
 
@@ -110,22 +113,22 @@ def residual_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
     """
     channels, side = checks.square_image(structure, "residual")
     width = checks.width(width, WIDTH)
-    doublings = _doublings(side, GENERATOR_BASE)
+    doublings = count_doublings(side, GENERATOR_BASE)
     base = side >> doublings
     return nn.Sequential(
-        _weighted(nn.Linear(structure.latent_dim, width * base * base)),
+        weighted(nn.Linear(structure.latent_dim, width * base * base)),
         Reshape(width, base, base),
         *(GeneratorBlock(width) for _ in range(doublings)),
         nn.BatchNorm2d(width),
         nn.ReLU(),
-        _weighted(nn.Conv2d(width, channels, 3, padding=1)),
+        weighted(nn.Conv2d(width, channels, 3, padding=1)),
         nn.Tanh(),
     )
 
 
-def _doublings(side: int, base: int) -> int:
+def count_doublings(side: int, base: int) -> int:
     """Count how often a side can be halved until it is odd or at most `base`."""
-    return 0 if side % 2 or side <= base else 1 + _doublings(side // 2, base)
+    return 0 if side % 2 or side <= base else 1 + count_doublings(side // 2, base)
 
 
 def _activated(width: int, normalised: bool) -> nn.Module:
@@ -138,9 +141,9 @@ def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _weighted(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
+def weighted(layer: nn.Conv2d | nn.Linear | nn.Embedding, gain: float = 1.0) -> nn.Module:
     """Set the published initial weights (Glorot and Bengio 2010, times a gain) and zero biases; return the layer."""
     nn.init.xavier_uniform_(layer.weight, gain)
-    if layer.bias is not None:
+    if not isinstance(layer, nn.Embedding) and layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
