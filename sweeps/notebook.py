@@ -100,6 +100,7 @@ class Best:
     Attributes:
         trial: Label of the trial.
         score: The trial's lowest value of the objective on the validation split.
+        error: Standard error of the score, due to the choice of generated samples; NaN if not known.
         floor: Value of the objective for real samples against real samples.
         test: Mean test score of the best confirmed setting, with its 95 % interval; None if nothing is confirmed.
     """
@@ -108,6 +109,7 @@ class Best:
     hyper: Hyper
     objective: str
     score: float
+    error: float
     floor: float
     checkpoint: Folder
     test: Interval | None
@@ -154,6 +156,7 @@ class Finished:
             hyper=plan.space.hyper(row.params),
             objective=plan.objective,
             score=row.value,
+            error=row.error,
             floor=plan.floor,
             checkpoint=checkpoint_of(self.found.folder, row),
             test=None if winner is None else winner.test,

@@ -7,6 +7,7 @@ import json
 
 from sweeps.engine.results.leaderboard import checkpoint_of, standings
 from sweeps.engine.results.results import open_results
+from sweeps.engine.study.rows import score_text
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,5 +21,5 @@ def run(given: argparse.Namespace) -> None:
         print(json.dumps(results.best_as_json(), indent=1))
         return
     print(standings(results.plan, results.rows, results.confirmation))
-    print(f"\nreal against real {results.plan.floor:.4g} ({results.plan.objective})")
+    print(f"\nreal against real {score_text(results.plan.floor, results.plan.floor_error)} ({results.plan.objective})")
     print(f"best checkpoint   {checkpoint_of(results.folder, results.best)}")

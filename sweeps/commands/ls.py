@@ -8,9 +8,11 @@ import time
 from dataclasses import asdict, dataclass
 
 from sweeps.engine.plan.arguments import storage_of
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import Results, known_sweeps, open_results
 from sweeps.engine.results.status import ago, read_status
+from sweeps.engine.study.rows import score_text
 from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, shortened
 
@@ -24,6 +26,7 @@ class ListedSweep:
     Attributes:
         ended, asked: Trials that have ended, and trials in all.
         best: Lowest score so far.
+        error, floor_error: Standard errors of `best` and of `floor`; None if not known.
         driver: "runs", "lost" if the driver stopped without giving up its lease, or empty if there is none.
         last_sign: Time of the last record of any trial, in seconds since 1970.
         problem: Why the sweep cannot be read; empty if it can.
@@ -34,6 +37,8 @@ class ListedSweep:
     asked: int = 0
     best: float | None = None
     floor: float | None = None
+    error: float | None = None
+    floor_error: float | None = None
     objective: str = ""
     driver: str = ""
     last_sign: float | None = None
@@ -81,6 +86,8 @@ def _read(name: str, results: Results) -> ListedSweep:
         asked=status.asked,
         best=None if best is None else best.value,
         floor=results.plan.floor,
+        error=None if best is None else finite(best.error),
+        floor_error=finite(results.plan.floor_error),
         objective=results.plan.objective.removeprefix("eval/"),
         driver=driver,
         last_sign=max((trial.last_sign for trial in status.trials if trial.last_sign), default=None),
@@ -94,8 +101,8 @@ def _cells(each: ListedSweep) -> tuple[str, ...]:
         each.name,
         str(each.ended),
         str(each.asked),
-        "-" if each.best is None else f"{each.best:.4g}",
-        f"{each.floor:.4g}",
+        score_text(each.best, each.error),
+        score_text(each.floor, each.floor_error),
         each.objective,
         each.driver or "-",
         "-" if each.last_sign is None else ago(time.time() - each.last_sign),

@@ -36,7 +36,8 @@ def run(given: argparse.Namespace) -> None:
     stored = open_stored(tracking_uri_of(results.folder, given.tracking_uri), results.plan)
     done = promote(stored, Candidate(checkpoint, results.as_json(row), versions), name, given.alias)
     print(_moved(done, name, given.alias))
-    score = f"{results.plan.objective} {score_text(row.value, row.error)}, real against real {results.plan.floor:.4g}"
+    floor = score_text(results.plan.floor, results.plan.floor_error)
+    score = f"{results.plan.objective} {score_text(row.value, row.error)}, real against real {floor}"
     print(f"trial {row.label} after {checkpoint.critic_updates} critic updates: {score}\n")
     print(f"with MLFLOW_TRACKING_URI={shown(stored.uri)}, torch and mlflow alone:\n")
     print(usage(checkpoint, f"models:/{name}@{given.alias}"))

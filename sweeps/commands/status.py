@@ -9,6 +9,7 @@ import time
 from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import open_results
 from sweeps.engine.results.status import Status, TrialStatus, ago, read_status
+from sweeps.engine.study.rows import score_text
 
 TITLES = ("trial", "state", "does", "updates", "done", "last score", "best", "last sign")
 AGAIN = "the same command again continues the sweep"
@@ -66,6 +67,6 @@ def _cells(trial: TrialStatus, status: Status) -> tuple[str, ...]:
         str(trial.critic_updates),
         f"{trial.critic_updates / status.budget:.0%}",
         "-" if trial.score is None else f"{trial.score:.4g}",
-        "-" if trial.best is None else f"{trial.best:.4g}",
+        score_text(trial.best, trial.error),
         "-" if trial.last_sign is None else ago(status.now - trial.last_sign),
     )

@@ -15,7 +15,7 @@ from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
-from wgan_core.metrics.copied import COPIED_NAME, MOST_COPIED, Copied, quotients
+from wgan_core.metrics.copied import Copied, nearest
 from wgan_core.metrics.distances import (
     Estimate,
     Projections,
@@ -26,7 +26,7 @@ from wgan_core.metrics.distances import (
 )
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.manifold import FOR_COVERAGE, FOR_PRECISION, Coverage, Manifold, Overlap
-from wgan_core.metrics.names import error_name
+from wgan_core.metrics.names import COPIED_NAME, MOST_COPIED, error_name
 from wgan_core.metrics.on_features import Fid
 from wgan_core.metrics.own import OwnMetric
 
@@ -105,8 +105,10 @@ def test_samples_of_the_law_itself_are_no_copies_on_fifty_thousand_close_points(
 
 def test_a_quotient_is_that_of_the_two_nearest_distances() -> None:
     values, training = normal(70, 20, 0), normal(300, 20, 1)
-    distances, _ = NearestNeighbors(n_neighbors=2).fit(training).kneighbors(values)
-    np.testing.assert_allclose(quotients(values, training).numpy(), distances[:, 0] / distances[:, 1], rtol=1e-4)
+    distances, indices = NearestNeighbors(n_neighbors=2).fit(training).kneighbors(values)
+    found, at = nearest(values, training)
+    np.testing.assert_allclose(found.numpy(), distances[:, 0] / distances[:, 1], rtol=1e-4)
+    np.testing.assert_array_equal(at.numpy(), indices[:, 0])
 
 
 def test_equal_training_rows_count_once() -> None:
@@ -115,6 +117,21 @@ def test_equal_training_rows_count_once() -> None:
     evaluator = Evaluator.build(Dataset.of("rows", *(Split(part.numpy(), None) for part in parts)))
     assert evaluator.protocol["metrics"][COPIED_NAME]["training_samples"] == 400
     assert evaluator.scores(rows[: evaluator.sample_size])[COPIED_NAME] == 1.0
+
+
+def test_copies_of_rows_far_from_zero_are_seen_and_near_twins_give_no_nan() -> None:
+    parts = [1e3 + 0.1 * normal(count, 40, seed) for seed, count in enumerate((1000, 500, 500))]
+    evaluator = Evaluator.build(Dataset.of("far", *(Split(part.numpy(), None) for part in parts)))
+    assert evaluator.scores(parts[0][: evaluator.sample_size])[COPIED_NAME] > 0.95
+    rows = normal(200, 40, 0)
+    found, _ = nearest(rows, torch.cat([rows, rows + 1e-6]))
+    assert not found.isnan().any()
+
+
+def test_a_generator_collapsed_to_a_few_training_points_does_not_copy(evaluator: Evaluator, mnist: Dataset) -> None:
+    scores = evaluator.scores(images(mnist.train, slice(4)).repeat(250, 1, 1, 1))
+    assert scores[COPIED_NAME] < MOST_COPIED
+    assert scores[stem(evaluator, "coverage")] < 0.1
 
 
 def test_where_rows_are_equal_by_chance_copies_are_not_measured() -> None:
@@ -230,6 +247,15 @@ def test_an_own_metric_has_the_error_of_its_parts() -> None:
     assert own.distance(normal(4000, 1, 1), fake).error == pytest.approx(1 / math.sqrt(4000), rel=1)
     assert math.isnan(own.distance(fake[:4], fake[:4]).error)
 
+    def picky(real: Tensor, fake: Tensor) -> float:
+        if len(fake) < 500:
+            raise ValueError("needs 500")
+        return 1.0
+
+    found = OwnMetric("picky", picky, "nothing").distance(fake[:600], fake[:600])
+    assert found.value == 1.0
+    assert math.isnan(found.error)
+
 
 def test_the_mean_over_draws_has_a_smaller_error() -> None:
     parts = [normal(count, 2, seed) for seed, count in enumerate((300, 100, 100))]
@@ -244,14 +270,20 @@ def test_the_mean_over_draws_has_a_smaller_error() -> None:
 
 
 def test_fid_at_infinity_has_not_the_bias_of_few_samples(mnist: Dataset) -> None:
-    evaluator = Evaluator.build(mnist, sample_size=2000)
+    evaluator = Evaluator.build(mnist, sample_size=2048)
     biased, unbiased = (stem(evaluator, name) for name in ("fid", "fid_infinity"))
-    real = evaluator.scores(images(mnist.train, slice(10_000, 12_000)))
+    real = evaluator.scores(images(mnist.train, slice(10_000, 12_048)))
     assert real[biased] > 1
     assert abs(real[unbiased]) < real[biased] / 2
-    noisy = (images(mnist.train, slice(2000)) + 0.3 * normal(2000, 784, 0).reshape(2000, 1, 28, 28)).clamp(-1, 1)
+    noisy = (images(mnist.train, slice(2048)) + 0.3 * normal(2048, 784, 0).reshape(2048, 1, 28, 28)).clamp(-1, 1)
     scores = evaluator.scores(noisy)
     assert scores[unbiased] < scores[biased]
+
+
+def test_fid_at_infinity_is_not_measured_on_few_samples_for_its_features(mnist: Dataset, evaluator: Evaluator) -> None:
+    assert "eval/fid_infinity" not in {spec.stem for spec in evaluator.specs}
+    few = Dataset.of("mnist", *(Split(part.values[:3], None) for part in (mnist.train, mnist.validation, mnist.test)))
+    assert Evaluator.build(few).objective_default == Fid().spec.name
 
 
 def test_copies_are_not_measured_on_few_rows() -> None:

@@ -20,8 +20,9 @@ from sweeps.engine.storage.spool import ReportRecord
 from sweeps.engine.study.rows import Row, best_row, scored_rows, sort_rows
 from tests.sweeps.processes import Surroundings
 from tests.sweeps.test_leaderboard import cells, row
+from wgan_core.metrics.names import MOST_COPIED
 
-# Each trial's generator draws from its seed whether it replays training points or returns one point alone.
+# Each trial's generator draws from its seed whether it replays training points, or returns z and later one point.
 SCRIPT = """
 import sys
 
@@ -43,10 +44,14 @@ class Fooling(nn.Module):
         self.layer = nn.Linear(2, 2)
         self.register_buffer("replays", torch.rand(1))
         self.register_buffer("points", POINTS.clone())
+        self.register_buffer("calls", torch.zeros(1, dtype=torch.int64))
 
     def forward(self, z):
         at = (torch.special.ndtr(z[:, 0]) * len(POINTS)).long().clamp(0, len(POINTS) - 1)
-        return torch.where(self.replays < 0.5, self.points[at], torch.ones(2)) + 0 * self.layer(z)
+        if self.training:
+            self.calls += 1
+        later = torch.where(self.calls > 5, torch.ones(2), z)
+        return torch.where(self.replays < 0.5, self.points[at], later) + 0 * self.layer(z)
 
 
 class Critic(nn.Module):
@@ -81,15 +86,15 @@ def test_a_sweep_ends_trials_that_copy_or_collapse_and_says_why(joined: Surround
     assert collapsed
     for each in copying:
         assert (each.state, each.step) == ("FAIL", 0)
-        assert f"trial {each.label} failed: copies: 100 % of its samples" in ran.out
+        assert f"trial {each.label} failed: copies: " in ran.out
     for each in collapsed:
-        assert (each.state, each.step) == ("PRUNED", 4)
-    # A trial of one point may also be stopped at a rung, before its second report.
+        assert (each.state, each.step > 4) == ("PRUNED", True)
+    # A trial may also be stopped at a rung before it has collapsed.
     assert len(copying) + sum(each.state == "PRUNED" for each in rows) == len(rows)
     kept = joined.run(script, tmp_path, "--max-concurrent", 1, "--allow-copies", "--no-pruning").succeeded()
     allowed = open_results(str(tmp_path), "fooling-unpruned-copies").rows
     assert {each.state for each in allowed} == {"COMPLETE"}
-    assert {each.beside["copied"] for each in allowed} == {0.0, 1.0}
+    assert {each.beside["copied"] > MOST_COPIED for each in allowed} == {False, True}
     assert "best checkpoint" in kept.out
 
 

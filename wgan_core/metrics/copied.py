@@ -8,22 +8,23 @@ nearest distances takes the place of both, so that samples in dense places and i
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from wgan_core.data.copies import first_equal
 from wgan_core.data.dataset import Split, to_model
 from wgan_core.metrics.metric import HeldOut, Metric, MetricSpec, SampleDraw
+from wgan_core.metrics.names import COPIED_NAME
 from wgan_core.metrics.wasserstein import Compact
 
-COPIED_NAME = "eval/copied"
-# A trial with a larger share copies its training data. Of real samples that were not trained on, about .005 copy.
-MOST_COPIED = 0.05
 # Share of the held-out samples that count as copies, by the choice of the threshold.
 CHANCE = 0.005
 # Samples in a score, held-out samples for the threshold, and training samples that may be copied.
@@ -32,47 +33,71 @@ LEAST_HELD_OUT = 200
 TRAINING_SEED = 4
 # Samples that are compared at once, to bound memory.
 BLOCK = 64
+# Training samples that are decoded at once, to bound memory.
+AT_ONCE = 1_000
 # On fewer axes, distances are taken by differences, because products lose the distances between close samples.
 FEW_AXES = 16
 
 
-def quotients(values: Tensor, training: Tensor) -> Tensor:
-    """Return the distance of each sample to its nearest training sample over that to the next one: (N,), 0 to 1.
+def nearest(values: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance of each sample to its nearest training sample over that to the next one, and the nearest.
 
     Args:
         values: Samples (N, D).
         training: Different training samples (M, D), at least two.
+
+    Returns:
+        The quotients (N,), 0 to 1, and the indices of the nearest training samples, int64 (N,).
     """
     squares = training.square().sum(1)
-    found = []
+    quotients, indices = [], []
     for part in values.split(BLOCK):
         if training.shape[1] <= FEW_AXES:
             squared = torch.cdist(part, training, compute_mode="donot_use_mm_for_euclid_dist").square_()
         else:
             squared = torch.addmm(squares, part, training.T, alpha=-2) + part.square().sum(1, keepdim=True)
-        first, nearest = squared.min(1)
-        second = squared.scatter_(1, nearest[:, None], math.inf).amin(1)
-        found.append(first.clamp(min=0) / second)
-    return torch.cat(found).sqrt()
+        first, index = squared.min(1)
+        second = squared.scatter_(1, index[:, None], math.inf).amin(1)
+        # Rounding may lift or lower a distance of 0.
+        quotients.append(first.clamp(min=0) / second.clamp(min=torch.finfo(squared.dtype).tiny))
+        indices.append(index)
+    return torch.cat(quotients).clamp(max=1).sqrt(), torch.cat(indices)
 
 
 @dataclass(frozen=True)
 class TrainingSide:
-    """The training samples (M, D) in a view, and the quotient below which a sample copies one of them."""
+    """The training samples in a view, and the quotient below which a sample copies one of them.
+
+    Attributes:
+        view: The view of samples.
+        centre: Mean (D,) of the training samples in the view. It is subtracted, because products of large numbers lose
+            small distances.
+        training: The training samples (M, D), centred.
+        threshold: The quotient.
+    """
 
     view: Compact
+    centre: Tensor
     training: Tensor
     threshold: float
 
+    def nearest(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Call `nearest` for samples (N, ...)."""
+        return nearest(self.view.of(values) - self.centre, self.training)
+
 
 class Copied(Metric[TrainingSide]):
-    """The share of the first 256 samples that copy one of at most 50,000 training samples."""
+    """The number of training samples that the first 256 samples copy, over 256.
+
+    Each training sample counts once. So a generator that returns a few points near training samples has collapsed, and
+    does not copy. At most 50,000 training samples are compared.
+    """
 
     specs = (
         MetricSpec(
             COPIED_NAME,
-            "share of the samples that copy a training sample: those much nearer to one than to the next; 0 to 1, "
-            f"{CHANCE} for samples that were not trained on",
+            "how many training samples the samples copy, over the number of samples; a copy is much nearer to one "
+            f"training sample than to the next; 0 to 1, {CHANCE} for samples that were not trained on",
             "minimize",
             frozenset({"train split", "held-out split", "sample size"}),
             "after Meehan et al. 2020 and Alaa et al. 2022",
@@ -81,26 +106,29 @@ class Copied(Metric[TrainingSide]):
     )
 
     def suits(self, data: HeldOut) -> bool:
-        # If a held-out row equals a training row by chance, as in tables of categories, copies say nothing.
-        held_out = data.real.values[:MOST_HELD_OUT]
-        if len(held_out) < LEAST_HELD_OUT or len(data.dataset.train) < LEAST_HELD_OUT:
+        # If held-out rows equal training rows by chance, as in tables of categories, copies say nothing.
+        train, held_out = data.dataset.train, data.real.values[:MOST_HELD_OUT]
+        if min(len(held_out), len(train)) < LEAST_HELD_OUT:
             return False
-        equal = np.isin(_rows(held_out.numpy()), _rows(_drawn(data.dataset.train).numpy()))
-        return int(equal.sum()) < _rank(len(held_out))
+        known = {_digest(to_model(torch.from_numpy(part), torch.float32)) for part in train.values[_rows(train)]}
+        return sum(_digest(row) in known for row in held_out) < _rank(len(held_out))
 
     def fit(self, data: HeldOut) -> TrainingSide:
-        view = Compact.of_size(data.real.values)
+        train, view = data.dataset.train, Compact.of_size(data.real.values)
+        rows = _rows(train)
         # Equal training samples would have a quotient of 0 / 0.
-        training = _drawn(data.dataset.train)
-        _, kept = np.unique(_rows(training.numpy()), return_index=True)
-        training = view.of(training[np.sort(kept)])
-        found = quotients(view.of(data.real.values[:MOST_HELD_OUT]), training)
-        return TrainingSide(view, training, float(found.kthvalue(_rank(len(found))).values))
+        rows = rows[np.unique(first_equal(train.values[rows]))]
+        blocks = np.array_split(rows, math.ceil(len(rows) / AT_ONCE))
+        training = torch.cat([view.of(to_model(torch.from_numpy(train.values[at]), torch.float32)) for at in blocks])
+        centre = training.mean(0)
+        side = TrainingSide(view, centre, training - centre, 0.0)
+        quotients, _ = side.nearest(data.real.values[:MOST_HELD_OUT])
+        return replace(side, threshold=float(quotients.kthvalue(_rank(len(quotients))).values))
 
     def scores(self, real: TrainingSide, draws: Sequence[SampleDraw]) -> dict[str, float]:
-        values = torch.cat([drawn.values for drawn in draws])[:SAMPLES]
-        copies = quotients(real.view.of(values), real.training) < real.threshold
-        return {COPIED_NAME: float(copies.double().mean())}
+        quotients, indices = real.nearest(torch.cat([drawn.values for drawn in draws])[:SAMPLES])
+        copied = indices[quotients < real.threshold].unique()
+        return {COPIED_NAME: len(copied) / len(quotients)}
 
     def entry(self, real: TrainingSide) -> dict[str, Any]:
         return {**real.view.protocol(), "samples": SAMPLES, "training_samples": len(real.training), "chance": CHANCE}
@@ -111,13 +139,10 @@ def _rank(count: int) -> int:
     return max(1, round(CHANCE * count))
 
 
-def _drawn(train: Split) -> Tensor:
-    """Return at most 50,000 training samples, as a network sees them."""
-    rows = np.random.Generator(np.random.PCG64(TRAINING_SEED)).permutation(len(train))[:MOST_TRAINING]
-    return to_model(torch.from_numpy(train.values[rows]), torch.float32)
+def _rows(train: Split) -> NDArray[np.int64]:
+    """Return the indices of at most 50,000 training samples."""
+    return np.random.Generator(np.random.PCG64(TRAINING_SEED)).permutation(len(train))[:MOST_TRAINING]
 
 
-def _rows(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return each row of values (N, ...) as one object of bytes, (N,), to compare whole rows."""
-    flat = np.ascontiguousarray(values.reshape(len(values), -1))
-    return flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1])))[:, 0]
+def _digest(sample: Tensor) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(sample.numpy()).data).digest()

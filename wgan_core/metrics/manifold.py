@@ -185,7 +185,7 @@ class Coverage(Metric[RealSide]):
         view = data.extractors[self.label] if self.label else Compact.of_size(data.real.values)
         labels = data.real.labels
         if labels is not None:
-            labels = labels[:SAMPLES] if int(labels.max()) < MOST_CLASSES else None
+            labels = labels[:SAMPLES] if len(labels.unique()) <= MOST_CLASSES and int(labels.min()) >= 0 else None
         return RealSide(view, Manifold.of(_values(view, data.real)), labels)
 
     def scores(self, real: RealSide, draws: Sequence[SampleDraw]) -> dict[str, float]:

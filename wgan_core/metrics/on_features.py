@@ -24,6 +24,9 @@ from wgan_core.metrics.distances import (
 from wgan_core.metrics.features import Extractor, require_finite
 from wgan_core.metrics.metric import EXACT_SAMPLES, Distance, HeldOut, MetricSpec, SampleDraw, Side
 
+# Samples that FID without bias needs for each feature.
+SAMPLES_PER_FEATURE = 16
+
 
 @dataclass(frozen=True)
 class OnFeatures(Distance):
@@ -111,7 +114,9 @@ class UnbiasedFid(Fid):
     """Fréchet distance between features, extrapolated to infinitely many samples.
 
     FID has a bias that falls as one over the number of samples. So FID of whole and of half sets, on both sides, give
-    the value of infinitely many: 2 FID(N) - FID(N / 2). The latter is the mean over two halves.
+    the value of infinitely many: 2 FID(N) - FID(N / 2). The latter is the mean over two halves. The line in 1 / N holds
+    only for many more samples than features, so the metric is measured from 16 samples a feature on. Its standard error
+    is that of FID. Near the floor it is too small, as it leaves out the noise of the halves.
     """
 
     @property
@@ -121,10 +126,16 @@ class UnbiasedFid(Fid):
             f"eval/fid_infinity_{self.label}",
             f"Fréchet distance of {features}, without the bias of few samples; squared feature units, may be below 0",
             "minimize",
-            frozenset({"held-out split", extractor}),
+            frozenset({"held-out split", "sample size", extractor}),
             "Chong and Forsyth 2020, section 4: a line in 1/N, here through two sizes of both sides",
             features=self.label,
         )
+
+    def suits(self, data: HeldOut) -> bool:
+        if not super().suits(data):
+            return False
+        features = data.real.features(data.extractors[self.label])
+        return len(features) >= SAMPLES_PER_FEATURE * features.shape[1]
 
     def fit(self, data: HeldOut) -> HalvedSide:
         side = super().fit(data)

@@ -58,13 +58,18 @@ class OwnMetric(Distance):
     def distance(self, real: Tensor, fake: Tensor) -> Estimate:
         """Call the user's function. Raises `UserError` if the function fails or returns no number.
 
-        The standard error is that of the mean of the scores of four equal parts. It is NaN for fewer than 8 samples.
+        The standard error is that of the mean of the scores of four equal parts. It is NaN for fewer than 8 samples, or
+        if the function fails for a part.
         """
         size = len(fake) // PARTS
         if size < LEAST_SAMPLES:
             return Estimate(self._measured(real, fake), math.nan)
-        parts = [self._measured(real[:size], part) for part in fake[: size * PARTS].split(size)]
-        return Estimate(self._measured(real, fake), standard_error(torch.tensor(parts)))
+        value = self._measured(real, fake)
+        try:
+            parts = [self._measured(real[:size], part) for part in fake[: size * PARTS].split(size)]
+        except UserError:  # a metric may need more samples than a part has
+            return Estimate(value, math.nan)
+        return Estimate(value, standard_error(torch.tensor(parts)))
 
     def _measured(self, real: Tensor, fake: Tensor) -> float:
         try:

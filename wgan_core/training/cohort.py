@@ -21,7 +21,7 @@ from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure, Trial
 from wgan_core.training.data import TrainingData
 from wgan_core.training.means import Sums
-from wgan_core.training.samples import draw_samples
+from wgan_core.training.samples import SAMPLE_BATCH, draw_samples
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 from wgan_core.training.ticks import Ticks
@@ -177,9 +177,13 @@ class Cohort:
 
     def critic_values(self, number: int, samples: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the values (N,), on the CPU, of a trial's critic for samples (N, ...) and labels (N,)."""
-        told = None if labels is None else labels[None].to(self.device)
-        given = samples[None].to(self.device, self.structure.torch_dtype)
-        return self._step.critic_values(self.state_of(number), given, told)[0].reshape(-1).cpu()
+        state, found = self.state_of(number), []
+        for start in range(0, len(samples), SAMPLE_BATCH):
+            at = slice(start, start + SAMPLE_BATCH)
+            told = None if labels is None else labels[None, at].to(self.device)
+            given = samples[None, at].to(self.device, self.structure.torch_dtype)
+            found.append(self._step.critic_values(state, given, told)[0].reshape(-1).cpu())
+        return torch.cat(found)
 
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:
         """Train all lanes until at least one reaches its next report step, and return the reports of those lanes.

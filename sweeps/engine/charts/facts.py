@@ -49,8 +49,12 @@ class Facts:
 
     @cached_property
     def curves(self) -> dict[int, dict[int, float]]:
-        """The scores by trial number and critic updates."""
-        return {number: history.curve(self.plan.objective) for number, history in self.histories.items()}
+        """The scores by trial number and critic updates. Those of trials that copy training data do not count."""
+        copying = {row.number for row in self.rows if row.copies}
+        return {
+            number: {} if number in copying else history.curve(self.plan.objective)
+            for number, history in self.histories.items()
+        }
 
     @cached_property
     def is_log(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,12 +11,12 @@ from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.quality import class_coverage
 from sweeps.engine.plan.space import label_of
 from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
-from sweeps.engine.results.leaderboard import ties
+from sweeps.engine.results.leaderboard import Z_95, ties
 from sweeps.engine.study.rows import ENDED, Row
 
 # Two scores with a smaller relative difference are a tie until fresh seeds tell them apart.
 TIE = 0.05
-# A class is lost if its coverage is less than this share of that of a usual class.
+# A class is lost if its coverage is less than this share of the best covered one.
 LOST = 0.5
 # A value within this share of its range's length lies at the end of the range.
 EDGE = 0.05
@@ -118,7 +117,8 @@ def _runner_up(facts: Facts, best: Row) -> Iterator[Finding]:
 
 
 def _floor(facts: Facts, best: Row) -> Iterator[Finding]:
-    if best.value <= facts.plan.floor:
+    error = 0.0 if math.isnan(facts.plan.floor_error) else facts.plan.floor_error
+    if best.value <= facts.plan.floor + Z_95 * error:
         yield Finding(
             f"Trial {best.label} scores no worse than real samples do: the objective tells them apart no further, so "
             "take a stricter one.",
@@ -129,8 +129,8 @@ def _floor(facts: Facts, best: Row) -> Iterator[Finding]:
 def _missing(facts: Facts) -> Iterator[Finding]:
     """Name the classes that the best trial of the search has lost."""
     by_class = class_coverage(facts)
-    usual = statistics.median(by_class.values()) if by_class else 0.0
-    lost = [str(label) for label, share in by_class.items() if share < LOST * usual]
+    most = max(by_class.values(), default=0.0)
+    lost = [str(label) for label, share in by_class.items() if share < LOST * most]
     if lost and facts.best is not None:
         named = f"class {lost[0]}" if len(lost) == 1 else f"classes {', '.join(lost)}"
         yield Finding(f"The samples of trial {facts.best.label} lack {named}: see their coverage.", True)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.plan.plan import Plan
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import GENERATOR_UPDATES, History, read_histories
@@ -20,7 +21,8 @@ from wgan_core.config import PARAMETERS
 _TIME = pa.timestamp("ms", tz="UTC")
 _FIRST = (("trial", pa.string()), ("state", pa.string()), ("confirms", pa.string()))
 _RESULTS = (
-    *(("best_score", pa.float64()), ("best_step", pa.int64()), ("floor", pa.float64()), ("last_step", pa.int64())),
+    *(("best_score", pa.float64()), ("best_error", pa.float64()), ("best_step", pa.int64())),
+    *(("floor", pa.float64()), ("floor_error", pa.float64()), ("last_step", pa.int64())),
     *(("generator_updates", pa.int64()), ("seconds", pa.float64()), ("reason", pa.string())),
     *(("checkpoint", pa.string()), ("machine", pa.string()), ("started", _TIME), ("last_sign", _TIME)),
 )
@@ -75,7 +77,9 @@ def _row(results: Results, facts: Facts, row: Row, history: History) -> dict[str
         **hyper,
         "best_score": row.value if known else None,
         "best_step": row.best_step if known else None,
+        "best_error": finite(row.error),
         "floor": facts.plan.floor,
+        "floor_error": finite(facts.plan.floor_error),
         "last_step": row.step,
         "generator_updates": int(generator_updates) if abs(generator_updates) < 2**63 else None,
         "seconds": row.seconds,

@@ -13,6 +13,7 @@ from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, is_name, read_plan, read
 from sweeps.engine.plan.plan import FILE as PLAN_FILE
 from sweeps.engine.plan.uri import MLFLOW_FILE, NOT_RECORDED, database, own_tracking_uri, sqlite_uri
 from sweeps.engine.results.confirmation import Confirmation, check_leaders
+from sweeps.engine.results.finite import finite
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.study.rows import Row, best_row, read_rows
@@ -91,6 +92,7 @@ class Results:
             "objective": self.plan.objective,
             "value": row.value,
             "floor": self.plan.floor,
+            "floor_error": finite(self.plan.floor_error),
             **row.beside,
             "checkpoint": str(checkpoint_of(self.folder, row)),
             "run_id": tracked.run_id,

@@ -30,6 +30,7 @@ class TrialStatus:
         critic_updates: Critic updates at the last report.
         score: Score of the last report; None before the first report or if it is not finite.
         best: Best score; None before the first.
+        error: Its standard error; None if not known.
         last_sign: Time of the last record (start, report or end), in seconds since 1970, UTC.
     """
 
@@ -39,6 +40,7 @@ class TrialStatus:
     critic_updates: int
     score: float | None
     best: float | None
+    error: float | None
     last_sign: float | None
     reason: str
 
@@ -98,6 +100,7 @@ def _trial(folder: Folder, plan: Plan, row: Row, driver: Driver | None) -> Trial
         critic_updates=row.step,
         score=score,
         best=finite(row.value),
+        error=finite(row.error),
         last_sign=last_sign,
         reason=row.reason,
     )

@@ -17,9 +17,11 @@ from sweeps.engine.storage.spool import (
     TrialState,
     step_name,
 )
+from sweeps.engine.study.attributes import copied
 from sweeps.engine.study.claims import Claim
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
+from wgan_core.metrics.names import copies
 from wgan_core.sampling.generator import write_generator
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint, DamagedCheckpoint
@@ -35,8 +37,9 @@ class TrialStore:
     replaced, the weights may differ in their last bits.
     """
 
-    def __init__(self, folder: Folder, objective: str) -> None:
-        self._folder, self._objective = folder, objective
+    def __init__(self, folder: Folder, objective: str, allow_copies: bool = False) -> None:
+        """Take `allow_copies`, which says whether a checkpoint may be the best though it copies training samples."""
+        self._folder, self._objective, self._allow_copies = folder, objective, allow_copies
         self._checkpoints, self._spool = folder / CHECKPOINTS, Spool(folder)
         self._best = self._recall_best()
 
@@ -104,7 +107,7 @@ class TrialStore:
             checkpoints.write(self._checkpoints, checkpoint)
         values = {name: float(metric) for name, metric in metrics.items()}
         self._spool.write(ReportRecord(step, _now_ms(), values, sample_name(step)))
-        if math.isfinite(value) and (self._best is None or value < self._best.value):
+        if self._counts(checkpoint.scores) and (self._best is None or value < self._best.value):
             self._best = BestCheckpoint(step, value, checkpoints.folder_name(step))
         return checkpoint.scores
 
@@ -128,10 +131,13 @@ class TrialStore:
     def end(self, state: TrialState, reason: str, critic_updates: int, test: Mapping[str, float] | None = None) -> None:
         """Write the best generator and the end record. Call it before the study ends the trial, so no end is lost.
 
-        `test` holds the scores of the best checkpoint on the test split, if it was scored.
+        `test` holds the scores of the best checkpoint on the test split, if it was scored. A trial that copies its
+        training data has no best checkpoint.
         """
         if self._best is not None and self._best.critic_updates > critic_updates:  # the study never got that report
             self._best = self._recall_best(critic_updates)
+        if copied(state, reason):
+            self._best = None
         model, tested = self._write_model(), dict(test or {})
         self._spool.write(EndRecord(state, reason, _now_ms(), critic_updates, self._best, model, tested))
 
@@ -159,10 +165,14 @@ class TrialStore:
                 scores, step = checkpoints.read_scores(self._checkpoints / name)
             except DamagedCheckpoint:
                 continue
-            value = scores.get(self._objective)  # None: a checkpoint between two reports
-            if value is not None and step <= until and (best is None or value < best.value):
+            value = scores.get(self._objective, math.nan)  # NaN: a checkpoint between two reports
+            if self._counts(scores) and step <= until and (best is None or value < best.value):
                 best = BestCheckpoint(step, value, name)
         return best
+
+    def _counts(self, scores: Mapping[str, float]) -> bool:
+        """Return whether a checkpoint with these scores may be the best."""
+        return math.isfinite(scores.get(self._objective, math.nan)) and (self._allow_copies or not copies(scores))
 
 
 def _now_ms() -> int:

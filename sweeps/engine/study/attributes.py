@@ -9,5 +9,14 @@ HOLDER, DEATH, REASON, SECONDS, VERDICTS, TEST = "holder", "death", "reason", "s
 BESIDE = "beside"
 # First word of the reason of a trial that failed because it copies its training data.
 COPIES = "copies"
+# Short names of the scores that are shown beside that of the objective: its standard error, and metrics.
+SHOWN = ("error", "precision", "recall", "coverage", "spread", "copied")
+
+
+def copied(state: str, reason: str) -> bool:
+    """Return whether a trial ended because it copies its training data. Its scores then count for nothing."""
+    return state == "FAIL" and reason.startswith(COPIES)
+
+
 # Attribute of the study: the cohorts that got fewer lanes after they ran out of memory.
 NARROWED = "narrowed"

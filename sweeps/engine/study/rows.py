@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from sweeps.engine.plan.metric_values import check_count, checked_metrics
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.study.attributes import BESIDE, COPIES, HOLDER, REASON, SECONDS, TEST
+from sweeps.engine.study.attributes import BESIDE, HOLDER, REASON, SECONDS, SHOWN, TEST, copied
 from sweeps.engine.study.storage import read_trials
 from wgan_core.errors import MOST, UserError, one_line, quoted, shortened
 
@@ -49,7 +49,7 @@ class Row:
     @property
     def copies(self) -> bool:
         """Return whether the trial failed because it copies its training data. Its scores then count for nothing."""
-        return self.state == "FAIL" and self.reason.startswith(COPIES)
+        return copied(self.state, self.reason)
 
     @property
     def error(self) -> float:
@@ -57,9 +57,11 @@ class Row:
         return self.beside.get("error", math.nan)
 
 
-def score_text(value: float, error: float) -> str:
-    """Format a score, with its standard error if that is known: "10.26 ± 0.12"."""
-    return f"{value:.4g}" if math.isnan(error) else f"{value:.4g} ± {error:.2g}"
+def score_text(value: float | None, error: float | None) -> str:
+    """Format a score, with its standard error if that is known: "10.26 ± 0.12". No score is a dash."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if error is None or math.isnan(error) else f"{value:.4g} ± {error:.2g}"
 
 
 def read_rows(plan: Plan, storage_url: str) -> list[Row]:
@@ -101,7 +103,7 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
 def _beside(frozen: FrozenTrial, best_step: int) -> Mapping[str, float]:
     """Return the scores beside the best value. A trial that was killed during a report may have those of another."""
     found = checked_metrics(dict(frozen.user_attrs.get(BESIDE, {})))
-    return {name: value for name, value in found.items() if name != "step"} if found.get("step") == best_step else {}
+    return {name: found[name] for name in SHOWN if name in found} if found.get("step") == best_step else {}
 
 
 def _number(value: object) -> float:

@@ -127,9 +127,10 @@ def usage(checkpoint: Checkpoint, uri: str) -> str:
 def _description(plan: Plan, candidate: Candidate, uri: str) -> str:
     """Return the description in Markdown of the model version at a URI."""
     described, checkpoint = candidate.described, candidate.checkpoint
+    error = f" ± {described['error']:.2g}" if "error" in described else ""
     settings = ", ".join(f"{key} {value:.4g}" for key, value in checkpoint.trial.hyper.as_json().items())
     return (
-        f"**{described['objective']} {described['value']:.4g}** on held-out data of {as_text(plan.data)} "
+        f"**{described['objective']} {described['value']:.4g}**{error} on held-out data of {as_text(plan.data)} "
         f"(real against real: {described['floor']:.4g})\n\n"
         f"Trial {described['trial']} of the sweep {plan.name}, after {checkpoint.critic_updates} critic "
         f"updates: {settings}\n\n{_confirmed(described)}"

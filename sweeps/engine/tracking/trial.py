@@ -24,12 +24,14 @@ from sweeps.engine.storage.spool import (
     StartRecord,
     step_name,
 )
+from sweeps.engine.study.attributes import copied
 from sweeps.engine.tracking.cursor import INTERRUPTED, UploadCursor, read_cursor, write_cursor
 from sweeps.engine.tracking.files import END, Sample, log_generator, log_samples
 from sweeps.engine.tracking.film import chosen, film, tiles
 from sweeps.engine.tracking.store import Point, StoredSweep, is_deleted
 from sweeps.engine.tracking.texts import best_key, end_text, log_key, role_of, run_name, run_params, trial_name
 from wgan_core.data.folder import Folder
+from wgan_core.metrics.names import copies
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,7 +60,7 @@ class TrialUpload:
     def __init__(self, folder: Folder, label: str, plan: Plan) -> None:
         self.folder, self.label = folder, label
         self._objective, self._floor, self._grid = plan.objective, plan.floor, tiles(plan.structure)
-        self._spool = Spool(folder)
+        self._spool, self._allow_copies = Spool(folder), plan.allow_copies
         self.cursor = read_cursor(folder)
 
     def upload(self, stored: StoredSweep) -> None:
@@ -216,7 +218,7 @@ class TrialUpload:
                 cursor.dropped[key] = cursor.dropped.get(key, 0) + 1
             else:
                 values[key] = value
-        if self._objective in values:
+        if self._objective in values and (self._allow_copies or not copies(values)):
             cursor.best = min(values[self._objective], math.inf if cursor.best is None else cursor.best)
             values[best_key(self._objective)] = cursor.best
             if self._floor > 0:  # Without a positive floor, a score may be 0 or less.
@@ -259,6 +261,13 @@ class TrialUpload:
         for key, value in tested.items():
             cursor.counts[key], cursor.latest[key] = 1, repr(value)
         stored.log(run_id, [(key, value, started_ms, step) for key, value in tested.items()])
+        if copied(end.state, end.reason):
+            cursor.best = None
+            # MLflow sorts NaN last.
+            keys = (best_key(self._objective), log_key(self._objective))
+            stored.log(
+                run_id, [(key, math.nan, end.ended_ms, end.critic_updates) for key in keys if key in cursor.counts]
+            )
         self._close(stored, run_id, end)
         cursor.end = end.mark
         cursor.uploaded.append(END_NAME)

@@ -13,11 +13,11 @@ from sweeps.engine.study.claims import Claim
 from sweeps.engine.worker.holder import Holder
 from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.scorer import Scorer
-from wgan_core.metrics.copied import MOST_COPIED
+from wgan_core.metrics.names import MOST_COPIED, copies
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 
-# A trial has collapsed if the spread of its samples is a smaller share of the data's at two reports in a row.
+# A trial has collapsed if the spread of its samples falls below this share of the data's at two reports in a row.
 LEAST_SPREAD = 0.05
 # Seconds that a process waits for the study before it saves its trials because its node leaves.
 SAVES_S = 5.0
@@ -32,8 +32,9 @@ class HeldTrials:
         # Both by the trial's number. The seconds are the training time so far.
         self._stores: dict[int, TrialStore] = {}
         self._seconds: dict[int, float] = {}
-        # Trials whose samples hardly varied at their last report.
-        self._narrow: frozenset[int] = frozenset()
+        # By the trial's number: whether its samples ever varied, and the step of a last report at which they did not.
+        self._varied: set[int] = set()
+        self._narrow: dict[int, int] = {}
 
     def __contains__(self, number: int) -> bool:
         return number in self._stores
@@ -57,6 +58,8 @@ class HeldTrials:
     def forget(self) -> None:
         """Let go of all trials. Another process may continue them, or this one from their last checkpoints."""
         self._stores.clear()
+        self._varied.clear()
+        self._narrow.clear()
 
     def report(self, cohort: Cohort, reports: Sequence[Report]) -> dict[int, tuple[int, float]]:
         """Score and save the trials that reached a report step. End the trials that are stopped, done or failed.
@@ -91,7 +94,7 @@ class HeldTrials:
 
     def _open(self, claim: Claim) -> Checkpoint | None:
         number, plan = claim.trial.number, self._job.plan
-        store = TrialStore(trial_folder(self._job.folder, plan.label(number)), plan.objective)
+        store = TrialStore(trial_folder(self._job.folder, plan.label(number)), plan.objective, plan.allow_copies)
         found = store.start(claim, self._machine, shares_process=self._job.lanes > 1)
         self._stores[number], self._seconds[number] = store, found.seconds if found else 0.0
         return found
@@ -118,23 +121,34 @@ class HeldTrials:
                 values[number], beside[number] = (step, value), shown
         verdicts = self._holder.report(values, seconds, beside) if values else {}
         for number, (step, _) in values.items():
-            is_narrow = beside[number].get("spread", 1.0) < LEAST_SPREAD
+            collapsed = self._has_collapsed(number, step, beside[number].get("spread", 1.0))
             if step >= plan.budget:
                 self._end(number, step, "COMPLETE", "trained for the whole budget")
             elif verdicts[number]:
                 self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
-            elif plan.pruning and is_narrow and number in self._narrow:
+            elif plan.pruning and collapsed:
                 spread = f"the spread of its samples is {beside[number]['spread']:.2g} of the data's"
                 self._end(number, step, "PRUNED", f"collapsed: at critic update {step} and before, {spread}")
-            self._narrow = self._narrow | {number} if is_narrow else self._narrow - {number}
         return values
+
+    def _has_collapsed(self, number: int, step: int, spread: float) -> bool:
+        """Return whether a trial's samples varied before, and hardly vary at this report and at the last one.
+
+        A generator that has hardly begun does not vary either. That is no collapse.
+        """
+        if spread >= LEAST_SPREAD:
+            self._varied.add(number)
+            self._narrow.pop(number, None)
+            return False
+        before = self._narrow.setdefault(number, step)
+        return before < step and number in self._varied
 
     def _problem(self, value: float, beside: Mapping[str, float]) -> str:
         """Return why a trial with this value of the objective fails; empty if it does not."""
         if not math.isfinite(value):
             return f"its score is {value}"
         copied = beside.get("copied", 0.0)
-        if copied <= MOST_COPIED or self._job.plan.allow_copies:
+        if self._job.plan.allow_copies or not copies(beside):
             return ""
         return (
             f"{COPIES}: {100 * copied:.3g} % of its samples copy training samples, where {100 * MOST_COPIED:g} % are "

@@ -11,6 +11,7 @@ from torch import Tensor
 from sweeps.engine.plan.plan import on_test_split
 from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS
 from sweeps.engine.storage.trial_store import TrialStore
+from sweeps.engine.study.attributes import SHOWN
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.process import spread
 from wgan_core.config import Trial
@@ -25,8 +26,6 @@ from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_label
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
-# Short names of the scores that are shown beside that of the objective.
-SHOWN = ("error", "precision", "recall", "coverage", "spread", "copied")
 # Columns of a picture that has one row per class.
 COLUMNS = 8
 
