@@ -97,12 +97,12 @@ class Finished:
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
 
-def finish(storage: Path, plan: Plan, uri: str = "") -> Finished:
-    """A sweep of three trials with `SCORES`, in the storage's mlflow.db unless there is another URI."""
+def finish(storage: Path, plan: Plan, uri: str = "", trials: Sequence[Made] = SCORES) -> Finished:
+    """A sweep of these trials, in the storage's mlflow.db unless there is another URI."""
     if not uri:
         copy_tables(storage)
     sweep = Finished(storage, plan, uri or f"sqlite:///{storage}/mlflow.db")
-    _store(sweep, plan, SCORES)
+    _store(sweep, plan, trials)
     return sweep
 
 

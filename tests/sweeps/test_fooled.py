@@ -18,6 +18,9 @@ from sweeps.engine.results.results import open_results
 from sweeps.engine.storage.history import History
 from sweeps.engine.storage.spool import ReportRecord
 from sweeps.engine.study.rows import Row, best_row, scored_rows, sort_rows
+from sweeps.engine.study.study import Study
+from sweeps.engine.worker.held_trials import HeldTrials
+from tests.sweeps.made import Made, finish
 from tests.sweeps.processes import Surroundings
 from tests.sweeps.test_leaderboard import cells, row
 from wgan_core.metrics.names import MOST_COPIED
@@ -65,9 +68,10 @@ class Critic(nn.Module):
 
 def main():
     options = parse("fooling", "", trials=4, budget=18, data=None)
-    register("fooling", Pair(lambda structure: Critic(), lambda structure: Fooling()))
+    networks = f"fooling{len(sys.argv)}"
+    register(networks, Pair(lambda structure: Critic(), lambda structure: Fooling()))
     dataset = load_toy("8gaussians")
-    run_sweep(options, dataset, Structure("fooling", (2,), latent_dim=2), WGAN_GP)
+    run_sweep(options, dataset, Structure(networks, (2,), latent_dim=2), WGAN_GP)
 
 
 sys.exit(run_script(main))
@@ -166,3 +170,46 @@ def test_a_sweep_of_an_earlier_version_has_neither_errors_nor_a_panel(make_plan:
     header = cells(leaderboard(make_plan(), [row(0, 1.0)]).splitlines()[0])
     assert not {"±", "precision", "recall", "copied"}.intersection(header)
     assert not quality(facts(make_plan(), [row(0, 1.0)], {})).data
+
+
+def test_mlflow_shows_a_trial_that_copies_last_and_without_a_model(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    copies = Made({10: 0.9, 20: 0.5}, "FAIL", "copies: 40 % of its samples")
+    sweep = finish(tmp_path, make_plan(trials=2, budget=20), trials=(copies, Made({10: 4.0, 20: 1.0})))
+    client, objective = sweep.client(), sweep.plan.objective.removeprefix("eval/")
+    (experiment,) = [each for each in client.search_experiments() if each.name == sweep.plan.name]
+    order = [f"metrics.`best/{objective}` ASC"]
+    runs = client.search_runs([experiment.experiment_id], "tags.`sweep.role` = 'trial'", order_by=order)
+    assert [run.data.tags["trial.number"] for run in runs] == ["1", "0"]
+    assert "best.checkpoint" in runs[0].data.tags
+    assert "best.checkpoint" not in runs[1].data.tags
+    assert "No score" in runs[1].data.tags["mlflow.note.content"]
+    assert open_results(str(tmp_path), sweep.plan.name).best.label == "1"
+
+
+def test_the_pruner_does_not_count_trials_that_copy(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    study = Study(make_plan(trials=4, budget=90), f"sqlite:///{tmp_path}/study.db", "s")
+    claims = study.claim("a", 4)
+    numbers = [claim.trial.number for claim in claims]
+    for number in numbers[:3]:
+        study.report("a", {number: (10, 0.1)}, {}, {number: {"error": 0.01, "score": 9.0}})
+        study.finish("a", number, "FAIL", "copies: 40 % of its samples")
+    assert not study.report("a", {numbers[3]: (10, 5.0)}, {})[numbers[3]]
+    assert [dict(each.beside) for each in study.rows()] == [{"error": 0.01}] * 3 + [{}]
+
+
+@pytest.mark.parametrize(
+    ("spreads", "ends_at"),
+    [([0.5, 0.01, 0.01], 30), ([0.01, 0.02, 0.03], None), ([0.5, 0.01, 0.5, 0.01], None), ([0.01, 0.5, 0.01], None)],
+)
+def test_a_collapse_is_a_spread_that_was_there_and_fell_at_two_reports(
+    spreads: list[float], ends_at: int | None
+) -> None:
+    held = HeldTrials(None, None, None, "")  # type: ignore[arg-type]
+    reports = zip((10, 20, 30, 40), spreads, strict=False)
+    found = [step for step, spread in reports if held._has_collapsed(0, step, spread)]
+    assert found == ([] if ends_at is None else [ends_at])
+    # The same report again, after the lanes were halved, is no second report.
+    held.forget()
+    assert not held._has_collapsed(0, 50, 0.01)

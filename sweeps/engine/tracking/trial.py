@@ -264,10 +264,10 @@ class TrialUpload:
         if copied(end.state, end.reason):
             cursor.best = None
             # MLflow sorts NaN last.
-            keys = (best_key(self._objective), log_key(self._objective))
-            stored.log(
-                run_id, [(key, math.nan, end.ended_ms, end.critic_updates) for key in keys if key in cursor.counts]
-            )
+            keys = [key for key in (best_key(self._objective), log_key(self._objective)) if key in cursor.counts]
+            stored.log(run_id, [(key, math.nan, end.ended_ms, end.critic_updates) for key in keys])
+            for key in keys:
+                cursor.count(key, math.nan)
         self._close(stored, run_id, end)
         cursor.end = end.mark
         cursor.uploaded.append(END_NAME)
