@@ -28,7 +28,7 @@ _WORD = re.compile(rf"(\b\w{{0,40}}(?:{_NAMED})\w{{0,40}}\s?=\s?){_VALUE}", re.I
 # The header of a request that a server refused, as errors quote it.
 _HEADER = re.compile(r"\b(Bearer|Basic)\s+[^\s'\"]{1,2000}", re.IGNORECASE)
 # Variables of the environment that hold a secret of the user's.
-_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN")
+_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN", "PGPASSWORD")
 # Shorter secrets are not replaced, because they also occur inside ordinary words.
 _LEAST_SECRET = 4
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import sweeps
-from sweeps.engine.plan.arguments import add_tracking_uri, storage_of, study_storage_of, without_places
+from sweeps.engine.plan.arguments import add_tracking_uri, storage_of, study_storage_of, without_amounts, without_places
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
@@ -31,8 +31,9 @@ def run(given: argparse.Namespace) -> int:
     asked = ConfirmationSize.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
     started = read_started(results.folder)
-    # Other people may be able to write to the storage. So options that name other places are dropped.
-    options = without_places(started.arguments)
+    # Other people may be able to write to the storage. So options that name other places, or how much of the nodes to
+    # use, are dropped.
+    options = [*without_amounts(without_places(started.arguments)), "--trials", str(results.plan.trials)]
     command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
     print(printable(shlex.join(command)), flush=True)
     with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
@@ -56,6 +58,32 @@ def metadata(port: int = 0) -> Iterator[tuple[str, Event, Event]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"hello\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xfe",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 50_000_000,
+    ],
+    ids=["no HTTP", "no text", "cut", "endless"],
+)
+def test_an_answer_in_another_form_is_no_notice(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError), server.accept()[0] as connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        Thread(target=serve, daemon=True).start()
+        tracemalloc.start()
+        assert not preemption._is_announced(CLOUDS["gcp"], f"http://127.0.0.1:{server.getsockname()[1]}")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

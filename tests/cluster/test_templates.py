@@ -234,7 +234,7 @@ def test_a_prepared_folder_of_ssh_connections_is_refused(
     assert said.endswith(f": {'sudo ' if planted == 'owner' else ''}rm -rf {folder}\n")
 
 
-@pytest.mark.parametrize("text", ["", "- a", "a: [", "a: 1\n---\n- b"])
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "a: 1\n---\n- b", "a: " + "[" * 100_000])
 def test_what_is_no_cluster_file(text: str, checked: Callable[[str], tuple[int, str]]) -> None:
     status, said = checked(text)
     assert (status, said.startswith("error: cluster.yaml must be ")) == (2, True)

@@ -16,7 +16,9 @@ import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,12 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 from PIL.PngImagePlugin import PngInfo
+from torch import nn
 
 from tests.core.hostile import ATTACKS, EPS, HF_IMAGE, count, encoded, groups, images, png
 from tests.core.refusal import refused
@@ -44,8 +48,10 @@ from wgan_core.data.sequences import load_sequences
 from wgan_core.data.splits import allot
 from wgan_core.data.tables import load_table
 from wgan_core.errors import UserError, listed, quoted, shortened
-from wgan_core.networks.pairs import SHIPPED
+from wgan_core.networks.pairs import PAIRS, SHIPPED, Pair
+from wgan_core.training.footprint import output_bytes, state_bytes
 from wgan_core.training.preflight import check_fit
+from wgan_core.training.state import TrainingState
 
 MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.
@@ -192,6 +198,51 @@ def test_networks_for_huge_samples_are_checked_without_memory(networks: str) -> 
             check_fit(Structure(sample_shape=(1, 2048, 2048), networks=networks), 1)
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (before, most))
+
+
+def test_a_small_file_with_samples_for_huge_networks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 rows of 300,000 zeros are a file of 1 kB, and the networks for them have gigabytes of weights."""
+    steps, rows = 300_000, 20
+    values = np.zeros((rows, steps), np.int8)
+    values[range(rows), range(rows)] = [1 + row % 3 for row in range(rows)]
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1) * steps, pa.int32()), pa.array(values.ravel()))
+    path = tmp_path / "small.parquet"
+    pq.write_table(pa.table({"s": lists}), path, compression="zstd")
+    assert path.stat().st_size < 1024
+    structure = Structure("sequence", load_sequences(path).sample_shape)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=16 << 30))
+    refused(
+        lambda: check_fit(structure, 1),
+        "into half of the memory that is available, 8 GiB",
+        "'sequence' for samples of shape (1, 300000) take ",
+        "other --networks",
+    )
+
+
+def test_own_networks_are_counted_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    width = 2**40
+    wide = lambda structure: nn.Sequential(nn.Flatten(), nn.Linear(4, width), nn.Linear(width, 4))  # noqa: E731
+    monkeypatch.setitem(PAIRS, "wide", Pair(wide, wide))
+    refused(lambda: check_fit(Structure("wide", (4,), latent_dim=4), 1), "those of 'wide'", "smaller samples")
+
+
+@pytest.mark.parametrize("networks", ["mlp", "dcgan"])
+def test_the_networks_of_a_trial_take_what_is_counted(networks: str) -> None:
+    structure = Structure(networks, (1, 28, 28), latent_dim=7, classes=3, label_embedding=2)
+    state = TrainingState.initial(structure, 0, torch.device("cpu"))
+    gradients = [*state.critic.parameters.values(), *state.generator.parameters.values()]
+    held = sum(tensor.numel() * 4 for tensor in [*state.tensors().values(), *gradients])
+    assert state_bytes(structure) == held
+
+
+def test_the_outputs_of_all_layers_are_counted() -> None:
+    options = {"critic": {"widths": [10]}, "generator": {"widths": [20]}}
+    structure = Structure("mlp", (6,), latent_dim=7, batch_size=5, network_options=options)
+    # Linear, activation and linear of both; the critic also flattens its samples.
+    assert output_bytes(structure) >= 5 * 4 * (10 + 10 + 1 + 20 + 20 + 6)
+    assert output_bytes(replace(structure, batch_size=10)) == 2 * output_bytes(structure)
 
 
 # Images

@@ -7,14 +7,17 @@ import math
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import ot
+import psutil
 import pytest
 import scipy.linalg
 import scipy.optimize
 import torch
+from ot.sliced import get_random_projections
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -200,6 +203,20 @@ def test_directions_are_unit_vectors_fixed_by_the_seed() -> None:
     torch.testing.assert_close(first.norm(dim=0), torch.ones(30))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (784, 128), (30_001, 128)])
+def test_directions_have_the_bits_of_pots(size: tuple[int, int]) -> None:
+    """They are drawn in blocks of 10,000 rows, and a continued sweep must measure as before."""
+    theirs = torch.from_numpy(get_random_projections(*size, seed=5)).float()
+    assert torch.equal(Projections.draw(*size, seed=5).directions, theirs)
+
+
+def test_directions_take_at_most_half_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * 4 * 12 * 40))
+    Projections.draw(12, 40, seed=3)
+    with pytest.raises(UserError, match="for samples of 13 entries they take 2,080 bytes: give smaller samples"):
+        Projections.draw(13, 40, seed=3)
 
 
 def test_wasserstein_of_a_shift_is_its_length() -> None:

@@ -270,7 +270,7 @@ def test_leaders_of_a_real_sweep_are_confirmed(joined: Surroundings, tmp_path: P
     program = Path(sys.executable).parent / "sweeps"
     again = joined.start(program, "confirm", name, "1x3", "--storage", tmp_path, cwd=planted).succeeded()
     interpreter = Path(program.read_text().splitlines()[0].removeprefix("#!"))
-    assert again.out.startswith(f"{interpreter} -P {GAUSSIANS} --smoke --trials 2 --confirm 1x2 --name {name}")
+    assert again.out.startswith(f"{interpreter} -P {GAUSSIANS} --smoke --confirm 1x2 --trials 2 --name {name}")
     assert sorted(path.name for path in planted.iterdir()) == ["optuna.py", "ray.py", "torch.py"]
     results = open_results(str(tmp_path), name, None)
     assert results.confirmation is not None

@@ -10,6 +10,7 @@ import shutil
 import socketserver
 import sqlite3
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import psutil
@@ -475,8 +477,10 @@ def test_passwords_are_hidden(text: str, hidden: str) -> None:
     assert without_secrets(text) == hidden
 
 
-def test_a_token_of_the_environment_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "sekrit-token\n")
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_TOKEN", "PGPASSWORD"])
+def test_a_secret_of_the_environment_is_hidden(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may repeat what it was sent."""
+    monkeypatch.setenv(variable, "sekrit-token\n")
     assert without_secrets("no header may be sekrit-token or 'sekrit-token\\n'") == "no header may be *** or '***\\n'"
 
 
@@ -521,6 +525,18 @@ def test_places_among_noted_arguments_are_left_out() -> None:
     assert without_places([*noted, "--seed=1", "--tracking-uri", "http://y"]) == ("--trials", "3", "--seed=1")
     with pytest.raises(BadArguments):
         without_places(["--st", "/x"])
+
+
+def test_a_folder_does_not_choose_the_load_of_a_confirmation(
+    sweep: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """20 processes would share a core, and the search would go on to 5,000 trials."""
+    noted = ["--seed", "1", "--trials", "5000", "--cpus-per-trial", "0.05", "--max=99", "--gpus", "0.01", "--lanes=64"]
+    script = Path(main.__code__.co_filename).with_name("mnist.py")
+    rewrite(sweep.storage / "sweep" / FILE, script=str(script), arguments=noted)
+    monkeypatch.setattr(subprocess, "Popen", stopped := Mock(side_effect=UserError("stopped")))
+    assert main(["confirm", "sweep", "--storage", str(sweep.storage)]) == 2
+    assert stopped.call_args.args[0][3:] == ["--seed", "1", "--trials", "3", "--name", "sweep", "--confirm", "3x3"]
 
 
 def test_the_data_of_a_sweep_is_noted_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -849,15 +865,25 @@ def test_a_planted_model_is_not_promoted(sweep: Finished, capsys: pytest.Capture
     assert after["code/served_generator.py"] == before["code/served_generator.py"]
 
 
+@pytest.mark.parametrize("column", ["source", "storage_location"])
 def test_a_version_that_lies_elsewhere_is_not_promoted(
-    sweep: Finished, secrets: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Finished, secrets: Path, column: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """MLflow loads from `storage_location`, and shows `source`."""
     command = ["promote", "sweep", "--as", "champion", "--storage", str(sweep.storage)]
     assert main(command) == 0
-    moved = "UPDATE model_versions SET source = ?, storage_location = ?"
-    execute(sweep.storage / "mlflow.db", moved, secrets.as_uri(), secrets.as_uri())
+    execute(sweep.storage / "mlflow.db", f"UPDATE model_versions SET {column} = ?", secrets.as_uri())
     assert main(command) == 0
     assert "moved from version 1 to version 2, a new version" in capsys.readouterr().out
+
+
+def test_a_store_that_puts_a_new_version_elsewhere_gets_no_alias(
+    sweep: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Client, "get_model_version_download_uri", lambda *_: "file:///elsewhere")
+    line = refused(capsys, "promote", "sweep", "--as", "champion", "--storage", sweep.storage)
+    assert "version 1 of sweep has others: give another --tracking-uri" in line
+    assert sweep.client().get_registered_model("sweep").aliases == {}
 
 
 # Sizes

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from sweeps.engine.cluster.growth import Growth, NodeType
 from sweeps.engine.cluster.placement import Placement
 from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.lanes import GAIN, SIZES, choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.driver.memory import check_memory
 from sweeps.engine.plan.options import chosen, parse
 from sweeps.engine.plan.plan import RANDOM_TRIALS, Plan, SweepStart, read_started, write_plan
 from sweeps.engine.plan.presets import WGAN_GP
@@ -234,6 +236,33 @@ def test_networks_that_cannot_be_trained_side_by_side_are_trained_alone(monkeypa
     assert settle_lanes(job, None, train, 10, [{"CPU": 1.0, "GPU": 1.0}], said.append) == 1
     (line,) = said
     assert line.startswith("lanes: 1 a process, as an update of two trials side by side fails: RuntimeError: ")
+
+
+@pytest.mark.parametrize(
+    ("lanes", "trials", "places", "fits"),
+    [
+        (1, 500, CPU, True),
+        (250, 500, CPU, False),  # as a folder from a stranger says
+        (250, 8, CPU, True),  # no more than these train at once
+        (1, 500, Placement(0.05, 0.0), False),
+        (1, 500, Placement(0.05, 0.0, max_concurrent=2), True),
+        (250, 500, GPU, True),  # the GPU's own memory decides
+        (1, 500, Placement(0.1, 0.025), False),
+        (1, 500, Placement(1.0, 0.0, growth=Growth((NodeType({"CPU": 64.0, "memory": 2.0 * GIB}, 1),))), False),
+    ],
+)
+def test_what_trains_at_once_fits_into_half_of_the_memory(
+    lanes: int, trials: int, places: Placement, fits: bool
+) -> None:
+    """An MLP for 28 x 28 has 37 MiB of weights, gradients and moments, and 2 MiB of outputs: 26 trials fit."""
+    plan = Plan("1d", "a", trials, 90, 0, "a", Structure("mlp", (1, 28, 28)), WGAN_GP, "", "", {}, {"a": 1.0})
+    job = Job(plan, Folder.at("/nowhere"), places, {}, lanes=lanes)
+    nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0, "memory": 2.0 * GIB}]
+    if fits:
+        check_memory(job, nodes)
+        return
+    with pytest.raises(UserError, match=r"half of its memory for processes, 1 GiB; .* take at least .*give --lanes 1"):
+        check_memory(job, nodes)
 
 
 @pytest.mark.parametrize("gpus", [1.0, 0.25])

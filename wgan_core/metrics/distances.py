@@ -8,18 +8,26 @@ Functions import POT where they use it, because the import takes a second. A pro
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from wgan_core.data.limits import size_text
+from wgan_core.errors import UserError
 
 # Rows of a kernel matrix computed at once. Blocks of 64 x 5,000 numbers stay in the cache of one CPU core. They are 1.6
 # times as fast as blocks of 250 rows (docs/log.md).
 KERNEL_ROWS = 64
 # Roots of eigenvalues below this share of the largest are rounding.
 RANK_TOLERANCE = 1e-6
+# Rows of random directions drawn at once.
+DRAWN_ROWS = 10_000
 # Limit on the network simplex's pivots. Sets of a few thousand samples take only thousands of pivots.
 MOST_PIVOTS = 10_000_000
 
@@ -166,10 +174,36 @@ class Projections:
 
     @classmethod
     def draw(cls, dimension: int, count: int, seed: int) -> Projections:
-        from ot.sliced import get_random_projections
+        """Return the directions that POT draws, with the same bits.
 
-        drawn = get_random_projections(dimension, count, seed=seed)
-        return cls(torch.from_numpy(drawn).to(torch.float32))
+        Blocks of rows are drawn twice, for the norms and for the directions. All rows together would take three times
+        the memory of the directions in float64.
+
+        Raises:
+            UserError: The directions do not fit into half of the available memory.
+        """
+        size, half = 4 * dimension * count, psutil.virtual_memory().available // 2
+        if size > half:
+            raise UserError(
+                f"the {count} directions of a sliced distance must fit into half of the memory that is available, "
+                f"{size_text(half)}; for samples of {dimension:,} entries they take {size_text(size)}: give smaller "
+                "samples, or a machine with more memory"
+            )
+
+        def blocks() -> Iterator[tuple[int, NDArray[np.float64]]]:
+            normal = np.random.RandomState(seed)
+            for start in range(0, dimension, DRAWN_ROWS):
+                yield start, normal.randn(min(DRAWN_ROWS, dimension - start), count)
+
+        squares = np.zeros(count)
+        for _, block in blocks():
+            squared = block**2
+            squared[0] += squares  # adds the rows one after another, as over all rows at once
+            squares = squared.sum(0)
+        directions = torch.empty(dimension, count)
+        for start, block in blocks():
+            directions[start : start + len(block)] = torch.from_numpy(block / np.sqrt(squares))
+        return cls(directions)
 
     def of(self, samples: Tensor) -> Tensor:
         """Project samples of any shape (N, ...) on each direction: (N, P)."""

@@ -7,16 +7,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.limits import size_text
 from wgan_core.errors import UserError, one_line
 from wgan_core.networks.batch_norm import check_over_ranks
 from wgan_core.networks.network import build, initialise
 from wgan_core.networks.pairs import SHIPPED
+from wgan_core.training.footprint import state_bytes
 from wgan_core.training.lanes import Lanes
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import CriticBatch, Step
@@ -28,8 +31,9 @@ HYPER = Hyper(lambda_gp=1.0, lr_critic=1e-4, lr_generator=1e-4, n_critic=1, beta
 def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     """Check that the networks fit the samples and can be trained.
 
-    A user's own networks are tried on the CPU, through all derivatives that the loss takes. The trial update has
-    two lanes if `lanes` is above 1. Shipped networks are only built, because they have checks of their own.
+    A small file can hold samples for which layers take gigabytes. So networks are first counted without memory. A
+    user's own networks are then tried on the CPU, through all derivatives that the loss takes. The trial update has two
+    lanes if `lanes` is above 1. Shipped networks are not tried, because they have checks of their own.
 
     Args:
         structure: The structure to check.
@@ -37,19 +41,23 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
         ranks: Number of GPUs per trial. Each takes an equal part of a batch.
 
     Raises:
-        UserError: The batch does not divide over the GPUs, or has one sample under batch normalisation, or the
-            networks do not fit or cannot be trained.
+        UserError: The batch does not divide over the GPUs, or has one sample under batch normalisation. The networks do
+            not fit the samples, or one trial of them does not fit into half of the available memory. Or they cannot be
+            trained.
     """
     if structure.batch_size % ranks:
         raise UserError(
             f"a batch must divide evenly over the GPUs of a trial; {structure.batch_size} samples, {ranks} GPUs: give "
             f"--gpus-per-trial {_divisor(structure.batch_size, ranks)}, for example"
         )
+    what = f"networks must be made from a structure and their options; {structure.networks!r} fails"
+    with _told(what, "mend them"):
+        _check_memory(structure)
     if structure.networks in SHIPPED:
-        with torch.device("meta"):  # without memory: a small file can hold images for which layers take gigabytes
+        with torch.device("meta"):
             _check_batch(structure, build(structure)[1])
         return
-    with _told(f"networks must be made from a structure and their options; {structure.networks!r} fails", "mend them"):
+    with _told(what, "mend them"):
         critic, generator = initialise(structure, 0)
     _check_batch(structure, generator)
     if ranks > 1:
@@ -74,6 +82,16 @@ def _check_batch(structure: Structure, generator: nn.Module) -> None:
                 f"spread; given 1, and {type(module).__name__} at {name!r} of the generator: take a larger batch, or "
                 "networks without batch normalisation"
             )
+
+
+def _check_memory(structure: Structure) -> None:
+    size, half = state_bytes(structure), psutil.virtual_memory().available // 2
+    if size > half:
+        raise UserError(
+            "the networks of a trial, with gradients and moments, must fit into half of the memory that is available, "
+            f"{size_text(half)}; those of {structure.networks!r} for samples of shape {structure.sample_shape} take "
+            f"{size_text(size)}: give smaller samples, other --networks, or a machine with more memory"
+        )
 
 
 def _divisor(batch: int, ranks: int) -> int:

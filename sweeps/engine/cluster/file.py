@@ -89,6 +89,8 @@ def _fields(path: Path) -> Iterator[Field]:
         raise UserError(
             f"a cluster's file must be there to be read; {path}: {error.strerror}: make cluster.yaml FROM=ssh"
         ) from error
+    except RecursionError:
+        raise UserError(f"{path} must be YAML of a few levels; it is nested too deep: correct it") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} must be YAML; {one_line(error)}: correct it") from error
     if not documents or not all(isinstance(document, yaml.MappingNode) for document in documents):

@@ -6,9 +6,11 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 
 POLL_S = 2.0
 ANSWER_S = 5.0
+MOST_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def _is_announced(cloud: Cloud, metadata: str) -> bool:
             lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
             headers[cloud.token_header] = _ask(metadata + cloud.token_path, "PUT", lifetime)
         answer = _ask(metadata + cloud.path, "GET", headers)
-    except OSError:  # Usually the path does not exist, as there is no notice. Or the server did not answer this time.
+    # Usually the path does not exist, as there is no notice. Or the server gave no answer this time, or not in HTTP.
+    except (OSError, HTTPException, ValueError):
         return False
     return not cloud.says or answer.strip().upper() == cloud.says
 
@@ -80,4 +83,4 @@ def _ask(url: str, method: str, headers: dict[str, str]) -> str:
     asked = urllib.request.Request(url, method=method, headers=headers)
     # Use no proxy: it would reach a server that knows nothing of this machine.
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=ANSWER_S) as answer:
-        return answer.read().decode()
+        return answer.read(MOST_BYTES).decode()

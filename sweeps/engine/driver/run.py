@@ -16,6 +16,7 @@ from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
 from sweeps.engine.driver.lane_probe import settle_lanes
+from sweeps.engine.driver.memory import check_memory
 from sweeps.engine.driver.outcome import NoScore
 from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.driver.training import Stage, Training
@@ -96,6 +97,7 @@ def run(
                 kept = None if first else read_started(folder).lanes
                 lanes = settle_lanes(job, kept, dataset.train, evaluator.sample_size, nodes, reporter.say)
                 job = replace(job, lanes=lanes)
+            check_memory(job, nodes)
             search = Training(job, url, session, dataset.train, evaluator, reporter).begin(plan)
             opened.result()
             write_plan(folder, plan, _started(options, job, recorder))

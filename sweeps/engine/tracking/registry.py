@@ -24,7 +24,7 @@ from sweeps.engine.plan.uri import shown
 from sweeps.engine.tracking.package import write_package
 from sweeps.engine.tracking.store import Point, StoredSweep, pages, said_in_one_line
 from sweeps.engine.tracking.texts import as_text, trial_name
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, printable
 from wgan_core.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -97,10 +97,16 @@ def promote(stored: StoredSweep, candidate: Candidate, name: str, alias: str) ->
         run_id, tags = _run_id(stored, candidate.described["trial"]), _tags(stored.plan, candidate)
         aliases = _aliases(stored, name)
         model, versions = _logged_model(stored, candidate, run_id, tags), _versions(stored, name)
-        same = (each for each in versions if _is_same(each.tags, tags) and each.source == model.artifact_location)
+        same = (each for each in versions if _is_same(each.tags, tags) and _is_of(stored, each, model))
         found = next(same, None)
         version = found or _new_version(stored, name, run_id, tags, model)
         number = str(version.version)
+        if found is None and not _is_of(stored, version, model):
+            raise UserError(
+                f"a new version on {shown(stored.uri)} must have the files of its model, at "
+                f"{shown(model.artifact_location)}; version {printable(number)} of {name} has others: give another "
+                "--tracking-uri"
+            )
         if not version.description:  # The version is new, or an earlier attempt was interrupted.
             said = _description(stored.plan, candidate, f"models:/{name}/{number}")
             stored.client.update_model_version(name, number, said)
@@ -172,6 +178,15 @@ def _tags(plan: Plan, candidate: Candidate) -> dict[str, str]:
 
 def _is_same(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(tags.get(key) == wanted[key] for key in _IDENTITY)
+
+
+def _is_of(stored: StoredSweep, version: ModelVersion, model: LoggedModel) -> bool:
+    """Return whether a version has the model's files, and MLflow loads those files for it.
+
+    A store records the place to load from apart from the source.
+    """
+    loaded = stored.client.get_model_version_download_uri(version.name, str(version.version))
+    return str(version.source) == loaded == str(model.artifact_location)
 
 
 def _run_id(stored: StoredSweep, label: str) -> str:

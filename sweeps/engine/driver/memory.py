@@ -1,0 +1,43 @@
+"""Check that the trials that train at once on a node fit into its memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sweeps.engine.cluster.placement import Resources
+from sweeps.engine.worker.job import Job
+from wgan_core.data.limits import size_text
+from wgan_core.errors import UserError
+from wgan_core.training.footprint import output_bytes, state_bytes
+
+
+def check_memory(job: Job, nodes: Sequence[Resources]) -> None:
+    """Check that all trials that train at once on a node fit into half of the memory that Ray counts for processes.
+
+    Somebody else may have written the data and the sweep's file. They decide the sizes of networks and batches, and the
+    number of lanes of a continued sweep. If trials train on GPUs, each process needs its node's memory for one trial
+    alone, and finds itself how many lanes fit on its GPU.
+
+    Args:
+        job: The job, with its number of lanes.
+        nodes: Resources of each node that the cluster has now. A node without "memory" is not checked.
+
+    Raises:
+        UserError: The trials do not fit on a node, now or when it joins.
+    """
+    structure, places = job.plan.structure, job.places
+    lanes, size = (1 if places.gpus_per_trial else job.lanes), state_bytes(structure)
+    if not places.gpus_per_trial:
+        size += output_bytes(structure)
+    for node in (*nodes, *(kind.resources for kind in places.growth.kinds)):
+        processes = min(places.fitting([node]), places.max_concurrent or math.inf)
+        trials = min(processes * lanes, job.plan.trials)
+        half = node.get("memory", math.inf) / 2
+        if trials * size > half:
+            raise UserError(
+                f"the trials that train at once on a node must fit into half of its memory for processes, "
+                f"{size_text(int(half))}; {trials:,} trials, {lanes:,} a process, of networks {structure.networks!r} "
+                f"take at least {size_text(int(trials * size))}: give --lanes 1 or --max-concurrent 1, smaller samples "
+                "or batches, or other --networks"
+            )
