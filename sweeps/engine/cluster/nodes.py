@@ -26,7 +26,6 @@ PACKAGES = (
     "numpy",
     "scipy",
     "scikit-learn",
-    "torchmetrics",
     "POT",
     "pyarrow",
     "safetensors",
