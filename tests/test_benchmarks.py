@@ -16,8 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+from wgan_core.data.toy import load_toy
+from wgan_core.metrics.metric import Direction, MetricSpec
 from wgan_core.metrics.modes import MODES_NAME
-from wgan_core.metrics.wasserstein import W1_NAME
+from wgan_core.metrics.two_sample import ACCURACY_REAL_NAME
+from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +39,7 @@ def figures_of(script: str, *options: str, out: Path) -> dict[str, Any]:
 def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the scripts import from beside them."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused", "sweep", "convolutions")
+    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused", "sweep", "convolutions", "metrics", "damages")
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
 
@@ -178,6 +181,37 @@ def test_fused_modules_are_k_textbook_loops(modules: SimpleNamespace, pair: str)
             torch.testing.assert_close(
                 tensor, wanted[key], rtol=0, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}"
             )
+
+
+def test_ordered_pairs_are_counted(modules: SimpleNamespace) -> None:
+    """By hand: of eight pairs of different levels, five are in order, two are not, and one is a tie."""
+    ordered_share = modules.metrics.ordered_share
+    assert ordered_share([[0, 3], [1], [2, 3]]) == pytest.approx(5.5 / 8)
+    assert ordered_share([[1, 2], [3, 4]]) == 1
+    assert ordered_share([[3, 4], [1, 2]]) == 0
+    assert ordered_share([[1, 1], [1, 1]]) == 0.5
+
+
+def test_a_score_is_bad_by_its_direction(modules: SimpleNamespace) -> None:
+    def badness(direction: Direction, score: float, name: str = "eval/x") -> float:
+        found: float = modules.metrics.badness(MetricSpec(name, "", direction, frozenset(), ""), score)
+        return found
+
+    assert badness("minimize", 1) < badness("minimize", 2)
+    assert badness("maximize", 2) < badness("maximize", 1)
+    # Such metrics have a best value in the middle.
+    assert badness("none", 1) < badness("none", 1.5) < badness("none", 0.4)
+    assert badness("none", 0.5, ACCURACY_REAL_NAME) < badness("none", 0.9, ACCURACY_REAL_NAME)
+
+
+def test_lost_modes_of_points_are_ordered(modules: SimpleNamespace) -> None:
+    evaluator, fresh = modules.metrics.prepare(load_toy("8gaussians"))
+    ladder = {modules.damages.lost_modes: (0, 2, 6)}
+    shares = modules.metrics.climb(evaluator, fresh, ladder, draws=1)
+    for name in (W1_NAME, SLICED_NAME, MODES_NAME, "eval/coverage"):
+        assert shares[name] == {"lost_modes": 1}
+    seconds = dict.fromkeys(shares, 0.5)
+    assert "| w1, default | 1.00 | 1.00 | 0.50 |" in modules.metrics.table(evaluator, shares, seconds)
 
 
 def test_the_comparison_of_games_is_whole(tmp_path: Path) -> None:

@@ -90,11 +90,30 @@ def test_few_rows_are_scored_with_several_draws_by_the_test(evaluator: Evaluator
     assert evaluator.floors[C2ST_NAME] < 0.15
 
 
-def test_many_rows_are_scored_by_sliced_wasserstein() -> None:
-    parts = [Split(normal(500, seed).numpy(), None) for seed in range(3)]
-    evaluator = Evaluator.build(Dataset.of("t", *parts, coding=Coding((Column("a"), Column("b"), Column("c")))))
-    assert evaluator.objective_default == SLICED_NAME
+@pytest.mark.parametrize(("shape", "default"), [((3,), C2ST_NAME), ((1, 3), SLICED_NAME)])
+def test_many_rows_are_scored_by_the_test_and_many_sequences_by_sliced_wasserstein(
+    shape: tuple[int, ...], default: str
+) -> None:
+    parts = [Split(normal(500, seed).reshape(500, *shape).numpy(), None) for seed in range(3)]
+    columns = tuple(Column(name) for name in "abc"[: shape[0]])
+    evaluator = Evaluator.build(Dataset.of("t", *parts, coding=Coding(columns)))
+    assert set(objectives(evaluator)) == {C2ST_NAME, SLICED_NAME}
+    assert evaluator.objective_default == default
     assert (evaluator.draws, evaluator.sample_size) == (2, 1000)
+
+
+def test_the_test_sees_a_broken_relation_of_columns_that_sliced_wasserstein_does_not() -> None:
+    """The third column is the mean of the others. Its noise is small beside its spread, as in tables of measures."""
+    parts = [normal(count, seed, 2) for seed, count in enumerate((4000, 2000, 2000))]
+    rows = [torch.cat([part, part.mean(1, keepdim=True)], dim=1) for part in parts]
+    columns = tuple(Column(name) for name in "abc")
+    splits = [Split(part.numpy(), None) for part in rows]
+    evaluator = Evaluator.build(Dataset.of("t", *splits, coding=Coding(columns)))
+    noisy = rows[2].clone()
+    noisy[:, 2] += 0.1 * normal(2000, 9, 1)[:, 0]
+    whole, broken = evaluator.scores(rows[2]), evaluator.scores(noisy)
+    assert broken[C2ST_NAME] > 0.1 > 3 * whole[C2ST_NAME]
+    assert broken[SLICED_NAME] == pytest.approx(whole[SLICED_NAME], rel=0.1)
 
 
 def test_of_few_rows_a_generator_that_varies_too_little_is_nearest_by_sliced_wasserstein() -> None:
