@@ -255,14 +255,14 @@ def test_what_trains_at_once_fits_into_half_of_the_memory(
     lanes: int, trials: int, places: Placement, fits: bool
 ) -> None:
     """An MLP for 28 x 28 has 37 MiB of weights, gradients and moments, and 2 MiB of outputs: 26 trials fit."""
-    plan = Plan("1d", "a", trials, 90, 0, "a", Structure("mlp", (1, 28, 28)), WGAN_GP, "", "", {}, {"a": 1.0})
+    plan = Plan("1d", "a", 1, 90, 0, "a", Structure("mlp", (1, 28, 28)), WGAN_GP, "", "", {}, {"a": 1.0})
     job = Job(plan, Folder.at("/nowhere"), places, {}, lanes=lanes)
     nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0, "memory": 2.0 * GIB}]
     if fits:
-        check_memory(job, nodes)
+        check_memory(job, trials, nodes)
         return
     with pytest.raises(UserError, match=r"half of its memory for processes, 1 GiB; .* take at least .*give --lanes 1"):
-        check_memory(job, nodes)
+        check_memory(job, trials, nodes)
 
 
 @pytest.mark.parametrize("gpus", [1.0, 0.25])

@@ -12,7 +12,7 @@ from wgan_core.errors import UserError
 from wgan_core.training.footprint import output_bytes, state_bytes
 
 
-def check_memory(job: Job, nodes: Sequence[Resources]) -> None:
+def check_memory(job: Job, most: int, nodes: Sequence[Resources]) -> None:
     """Check that all trials that train at once on a node fit into half of the memory that Ray counts for processes.
 
     Somebody else may have written the data and the sweep's file. They decide the sizes of networks and batches, and the
@@ -21,6 +21,7 @@ def check_memory(job: Job, nodes: Sequence[Resources]) -> None:
 
     Args:
         job: The job, with its number of lanes.
+        most: Number of trials of the search or of the confirmation, whichever is more.
         nodes: Resources of each node that the cluster has now. A node without "memory" is not checked.
 
     Raises:
@@ -32,7 +33,7 @@ def check_memory(job: Job, nodes: Sequence[Resources]) -> None:
         size += output_bytes(structure)
     for node in (*nodes, *(kind.resources for kind in places.growth.kinds)):
         processes = min(places.fitting([node]), places.max_concurrent or math.inf)
-        trials = min(processes * lanes, job.plan.trials)
+        trials = min(processes * lanes, most)
         half = node.get("memory", math.inf) / 2
         if trials * size > half:
             raise UserError(

@@ -97,7 +97,8 @@ def run(
                 kept = None if first else read_started(folder).lanes
                 lanes = settle_lanes(job, kept, dataset.train, evaluator.sample_size, nodes, reporter.say)
                 job = replace(job, lanes=lanes)
-            check_memory(job, nodes)
+            confirms = 0 if options.confirm is None else options.confirm.leaders * options.confirm.seeds
+            check_memory(job, max(plan.trials, confirms), nodes)
             search = Training(job, url, session, dataset.train, evaluator, reporter).begin(plan)
             opened.result()
             write_plan(folder, plan, _started(options, job, recorder))
