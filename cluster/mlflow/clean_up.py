@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from mlflow import MlflowException
 from mlflow.entities import Experiment, LoggedModel, Run, ViewType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.entities.paged_list import PagedList
@@ -83,12 +84,10 @@ class Removal:
 
     def run(self, run: Run) -> bool:
         """Remove a run. Return whether its record is gone."""
-        what = f"run {run.info.run_id}"
-        return self._remove(what, run.info.artifact_uri, lambda: self._store._hard_delete_run(run.info.run_id))
+        return self._remove("run", run.info.run_id, run.info.artifact_uri, self._store._hard_delete_run)
 
     def model(self, model: LoggedModel) -> None:
-        forget = self._store._hard_delete_logged_model
-        self._remove(f"model {model.model_id}", model.artifact_location, lambda: forget(model.model_id))
+        self._remove("model", model.model_id, model.artifact_location, self._store._hard_delete_logged_model)
 
     def experiment(self, experiment: Experiment) -> None:
         """Remove an experiment with its runs, unless one of them cannot be removed."""
@@ -98,23 +97,34 @@ class Removal:
             self._store._hard_delete_experiment(key)
             print(f"experiment {key} is removed")
 
-    def _remove(self, what: str, location: str, forget: Callable[[], None]) -> bool:
+    def _remove(self, kind: str, key: str, location: str, forget: Callable[[str], None]) -> bool:
         """Delete artifacts, then the record. Artifacts at a place that an account named are left there.
 
         Without their record, they cannot stop the next clean-up too.
         """
-        parts = urlsplit(location)
+        what = f"{kind} {key}"
+        path = _path(location)
         try:
-            if parts.scheme == "mlflow-artifacts" and not parts.netloc:
-                self._artifacts.delete_artifacts(validate_path_is_safe(parts.path.lstrip("/")))
+            # An account must not name the folder of another's.
+            if key in path.split("/"):
+                self._artifacts.delete_artifacts(path)
             else:
                 self.problems[what] = f"has artifacts at {ascii(location)[:200]}"
-            forget()
+            forget(key)
         except Exception as error:
             self.problems[what] = f"gives {ascii(str(error))[:200]}"
             return False
         print(f"{what} is removed")
         return True
+
+
+def _path(location: str) -> str:
+    """Return the path of a location below the server's artifacts; an empty one if it is elsewhere."""
+    with suppress(MlflowException, ValueError):
+        parts = urlsplit(location)
+        if parts.scheme == "mlflow-artifacts" and not parts.netloc:
+            return str(validate_path_is_safe(parts.path.lstrip("/")))
+    return ""
 
 
 def _all(search: Callable[..., PagedList[Any]], *what: object, **how: object) -> list[Any]:
