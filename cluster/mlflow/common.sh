@@ -45,7 +45,7 @@ check_parents() {
 # Runs the script again as the owner of the server's folder, if root runs it, and ends with its status. Root must follow
 # no link, setting or module of a folder that somebody else may write to. The folder `lent` is the owner's meanwhile.
 run_as_owner() {
-    local owner group status=0
+    local owner group status=0 lenders mode
     # One call, as the folder may be another one at the next.
     read -r owner group <<<"$(stat --format='%u %g' "$folder")"
     if [ "$(id -u)" != 0 ]; then return; fi
@@ -54,15 +54,26 @@ run_as_owner() {
         check_parents "$folder"
         return
     fi
-    if [ -n "${lent:-}" ]; then chown --no-dereference "$owner:$group" "$lent"; fi
+    if [ -n "${lent:-}" ]; then
+        [ ! -L "$lent" ] || fail "root gives no link away; $lent is one: name the folder that it leads to"
+        read -r lenders mode <<<"$(stat --format='%u:%g %a' "$lent")"
+        # The mode comes last: its owner may change it.
+        # shellcheck disable=SC2064
+        trap "chown --no-dereference $lenders $(printf %q "$lent"); chmod $mode $(printf %q "$lent")" EXIT
+        chown --no-dereference "$owner:$group" "$lent"
+    fi
     # Without root's other variables, and without root's terminal, which the owner's process could read and type into:
-    # a session of its own has none, and `cat` alone writes there, also after Ctrl-C.
+    # a session of its own has none, and `printable` alone writes there, also after Ctrl-C.
     {
-        { as_owner "$@" 2>&3 3>&- 4>&- </dev/null | (trap '' INT && exec cat >&4 3>&-); } 3>&1 |
-            (trap '' INT && exec cat >&2 4>&-)
+        { as_owner "$@" 2>&3 3>&- 4>&- </dev/null | (trap '' INT && printable >&4 3>&-); } 3>&1 |
+            (trap '' INT && printable >&2 4>&-)
     } 4>&1 || status=$?
-    if [ -n "${lent:-}" ]; then chown --no-dereference 0:0 "$lent"; fi
     exit "$status"
+}
+
+# Copies its input, with ? for each byte that is no printable ASCII, newline or tab. A terminal obeys control characters.
+printable() {
+    LC_ALL=C stdbuf --output=0 tr --complement '\n\t -~' '?'
 }
 
 # The arguments are those of the script; the variables `owner` and `group` say as whom.
@@ -92,6 +103,9 @@ open_folder() {
 read_settings() {
     read_env "$folder/server.env"
     read_env "$folder/settings.env"
+    # While PostgreSQL is down, any user of its host can take its port. psycopg then refuses to send the password in the
+    # clear or as MD5. With SCRAM the password is never sent, and the server proves that it knows it.
+    export PGREQUIREAUTH=scram-sha-256
 }
 
 # Lines of NAME=VALUE, as systemd reads them too. What stands in the environment already, stays.
@@ -130,15 +144,26 @@ sqlalchemy_uri() {
     echo "postgresql+psycopg://$1@$DATABASE_SERVER/$1?passfile=$folder/pgpass"
 }
 
-# A program of PostgreSQL, with the passwords of the roles alone. PGPASSWORD would have precedence over the file, and
-# would go to whatever server the folder names.
+# A program with the passwords of the roles alone. PGPASSWORD would have precedence over the file, and would go to
+# whatever server the folder names.
 with_pgpass() {
     env --unset=PGPASSWORD --unset=PGPASSFILE --unset=PGUSER "$@"
 }
 
 query() {
-    with_pgpass psql --no-psqlrc --no-password --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 \
-        --dbname "$(uri "$1")" --command "$2"
+    with_pgpass "$PYTHON" "$here/query.py" "$(uri "$1")" "$2"
+}
+
+# Ends the script unless the server of a database answers, and proves that it knows the role's password.
+reach() {
+    query "$1" 'SELECT 1' >/dev/null || fail "PostgreSQL must be up at $DATABASE_SERVER: the reason is above"
+}
+
+# A program of PostgreSQL on a database: on_database NAME PROGRAM [ARGUMENT...]. Before version 16 these programs do not
+# know PGREQUIREAUTH.
+on_database() {
+    reach "$1"
+    with_pgpass "${@:2}" --no-password --dbname="$(uri "$1")"
 }
 
 # Backup, restore and clean-up exclude each other: what one reads, another deletes.
@@ -171,6 +196,8 @@ password() {
 
 # Makes an account, or gives one a new password, which is in ACCOUNT_PASSWORD.
 set_account() {
+    # MLflow itself would try for an hour.
+    reach mlflow_auth
     # What MLflow says while it starts is of no use here.
     MLFLOW_AUTH_CONFIG_PATH=$folder/basic_auth.ini PYTHONWARNINGS=ignore MLFLOW_LOGGING_LEVEL=WARNING \
         "$PYTHON" "$here/account.py" "$@"

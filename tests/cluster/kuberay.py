@@ -17,6 +17,7 @@ TEMPLATE = {
     "metadata": {"labels": STRINGS, "annotations": STRINGS},
     "spec!": {
         "serviceAccountName": str,
+        "automountServiceAccountToken": bool,
         "terminationGracePeriodSeconds": int,
         "nodeSelector": STRINGS,
         "tolerations": [{"key": str, "operator": str, "value": str, "effect": str}],
@@ -25,7 +26,7 @@ TEMPLATE = {
                 "name!": str,
                 "image!": str,
                 "env": [{"name!": str, "value": str}],
-                "envFrom": [{"secretRef": {"name!": str}}],
+                "envFrom": [{"secretRef": {"name!": str, "optional": bool}}],
                 "lifecycle": {"preStop": {"exec": {"command": [str]}}},
                 "resources": {"requests": STRINGS, "limits": STRINGS},
             }

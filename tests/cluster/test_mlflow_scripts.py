@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pty
 import pwd
@@ -12,10 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.trap import Trap, trap
 from tests.sweeps.processes import ROOT
 
 SCRIPTS = ROOT / "cluster" / "mlflow"
@@ -23,13 +26,18 @@ MODULES = ("csv", "email", "json", "mlflow", "typing")
 # Starts MLflow as the script does, but neither needs a server nor stays.
 PYTHON = f"""#!/bin/sh
 case "$*" in
-    *clean_up.py) exit 0 ;;
+    *clean_up.py*) exec {sys.executable} -m mlflow --version ;;
     *account.py*) exit 0 ;;
+    *query.py*) echo "${{ANSWER:-100000}}"; exit 0 ;;
     "-m mlflow "*) exec {sys.executable} -m mlflow --version ;;
 esac
 exec {sys.executable} "$@"
 """
+STUB = """#!/bin/sh
+exit 0
+"""
 NOBODY = 65534
+ROLES = ("mlflow_auth", "sweeps", "mlflow")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -51,7 +59,8 @@ def run(tmp_path: Path, planted: Path) -> Run:
         each.mkdir(parents=True)
     (folder / "server.env").write_text("MLFLOW_AUTH_ADMIN_PASSWORD=secret-secret\nDATABASE_SERVER=127.0.0.1:1\n")
     (folder / "settings.env").write_text((SCRIPTS / "settings.env").read_text().replace("@FOLDER@", str(folder)))
-    for name, text in (("psql", "#!/bin/sh\necho 100000\n"), ("pg_dump", "#!/bin/sh\n"), ("python", PYTHON)):
+    stand_ins = {"psql": STUB, "pg_dump": STUB, "pg_restore": STUB, "python": PYTHON}
+    for name, text in stand_ins.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     env = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": str(programs / "python"), "HOME": str(tmp_path)}
@@ -90,9 +99,6 @@ def test_an_older_python_is_refused(run: Run, tmp_path: Path) -> None:
 
 # A user's own links and terminal are nobody else's; only root becomes another user.
 ATTACKS = ("setting", "variable", "server", *(("link", "terminal") if os.geteuid() == 0 else ()))
-STUB = """#!/bin/sh
-exit 0
-"""
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -174,6 +180,7 @@ def test_root_gives_no_folder_away_that_another_user_could_exchange(script: str,
         place.mkdir()
         (place / "copy").mkdir()
         os.chown(place / "copy", NOBODY, NOBODY)
+    (place / "copy" / "MANIFEST").touch()
     if attack == "shared":
         place.chmod(0o1777)
     else:
@@ -236,7 +243,6 @@ SETUPS = {
 
 def laid_out(attack: str, server: Path, private: Path) -> Path:
     """Prepare the server's folder of another user for an attack. Return the folder to set up."""
-    roles = ("mlflow_auth", "sweeps", "mlflow")
     port = 6666 if attack == "another server" else 6432
     (server / "server.env").write_text(f"DATABASE_SERVER=127.0.0.1:{port}\n")
     if attack == "hard link":
@@ -244,7 +250,7 @@ def laid_out(attack: str, server: Path, private: Path) -> Path:
     elif attack == "pipe":
         os.mkfifo(server / "pgpass")
     else:
-        (server / "pgpass").write_text("".join(f"127.0.0.1:6432:{role}:{role}:twelve-letters\n" for role in roles))
+        (server / "pgpass").write_text("".join(f"127.0.0.1:6432:{role}:{role}:twelve-letters\n" for role in ROLES))
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         for path in (server, server / "artifacts"):
@@ -267,11 +273,11 @@ def test_setup_gives_the_superusers_password_and_files_to_nobody(attack: str) ->
         for each in (server / "artifacts", programs, private):
             each.mkdir(parents=True)
         (private / "file").write_text("root's")
-        (programs / "python").write_text(STUB)
-        # Asked with a role's password, psql must not have the superuser's.
-        (programs / "psql").write_text(
-            f'#!/bin/sh\ncase "$*" in *passfile=*) env >>{seen}; echo "$@" >>{seen} ;; esac\n'
-        )
+        # Asked with a role's password, neither must have the superuser's.
+        for name in ("python", "psql"):
+            (programs / name).write_text(
+                f'#!/bin/sh\ncase "$*" in *passfile=*) env >>{seen}; echo "$@" >>{seen} ;; esac\n'
+            )
         for each in programs.iterdir():
             each.chmod(0o755)
         target = laid_out(attack, server, private)
@@ -302,3 +308,167 @@ def test_a_password_is_checked_before_it_is_used(run: Run, tmp_path: Path, secre
     assert said.returncode == 2
     assert "the password of 'sweeps'" in said.stderr
     assert not (tmp_path / "server" / "accounts").exists()
+
+
+NEEDS_CLIENTS = pytest.mark.skipif(
+    shutil.which("psql") is None or find_spec("psycopg") is None, reason="needs_server: PostgreSQL's clients"
+)
+
+
+@pytest.fixture
+def down(tmp_path: Path) -> Iterator[tuple[Path, Trap]]:
+    """A server's folder, and who listens at the port of its PostgreSQL, which is down."""
+    folder = tmp_path / "server"
+    (folder / "artifacts").mkdir(parents=True)
+    with trap("postgres") as listener:
+        at = f"127.0.0.1:{listener.port}"
+        (folder / "server.env").write_text(f"MLFLOW_AUTH_ADMIN_PASSWORD=secret-secret\nDATABASE_SERVER={at}\n")
+        (folder / "settings.env").write_text((SCRIPTS / "settings.env").read_text().replace("@FOLDER@", str(folder)))
+        uri = f"postgresql+psycopg://mlflow_auth@{at}/mlflow_auth?passfile={folder}/pgpass"
+        (folder / "basic_auth.ini").write_text((SCRIPTS / "basic_auth.ini").read_text().replace("@DATABASE@", uri))
+        (folder / "pgpass").write_text("".join(f"{at}:{role}:{role}:secret-secret\n" for role in ROLES))
+        (folder / "pgpass").chmod(0o600)
+        yield folder, listener
+
+
+@NEEDS_CLIENTS
+@pytest.mark.parametrize("script", ["serve", "backup", "account", "clean-up", "restore"])
+def test_no_password_goes_to_who_listens_in_the_place_of_postgresql(
+    script: str, down: tuple[Path, Trap], tmp_path: Path
+) -> None:
+    """While it restarts, any user can take its port, and ask for the password in the clear."""
+    folder, listener = down
+    backup = tmp_path / "backup"
+    arguments = {"account": ["alice"], "backup": [backup], "restore": [backup]}.get(script, [])
+    if script == "restore":
+        backed_up(backup)
+    env = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "HOME": str(tmp_path)}
+    done = subprocess.run([SCRIPTS / script, folder, *arguments], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert 'authentication method requirement "scram-sha-256" failed' in done.stderr
+    assert len(listener.received) >= 1
+    assert not [message for message in listener.received if b"secret" in message]
+
+
+@NEEDS_CLIENTS
+@pytest.mark.parametrize("name", ["psql", "pg_dump"])
+def test_older_programs_of_postgresql_are_not_started_before_the_server_has_proved_itself(
+    name: str, down: tuple[Path, Trap], tmp_path: Path
+) -> None:
+    """They would send a password in the clear."""
+    folder, listener = down
+    (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (tmp_path / name).chmod(0o755)
+    script = f". {SCRIPTS}/common.sh; folder={folder}; read_settings; on_database sweeps {name}"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, (tmp_path / "ran").exists()) == (2, False), done.stderr
+    assert not [message for message in listener.received if b"secret" in message]
+
+
+@NEEDS_CLIENTS
+def test_setup_gives_the_superusers_password_to_no_other_listener(down: tuple[Path, Trap], tmp_path: Path) -> None:
+    folder, listener = down
+    (folder / "pgpass").unlink()
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHON": sys.executable,
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(listener.port),
+        "PGUSER": "postgres",
+        "PGPASSWORD": "superusers-secret",
+    }
+    done = subprocess.run([SCRIPTS / "setup", folder], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert not [message for message in listener.received if b"secret" in message]
+
+
+CONTROLS = "\033]0;title\007\033[31m\r\x9b2J"
+
+
+def backed_up(folder: Path, versions: str = "", stray: str | None = None) -> None:
+    """Write a backup, whole but for a file that its MANIFEST may name."""
+    (folder / "artifacts").mkdir(parents=True)
+    for name, text in {**{f"{role}.dump": "" for role in ROLES}, "versions": versions}.items():
+        (folder / name).write_text(text)
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  ./{path.name}\n"
+        for path in folder.iterdir()
+        if path.is_file()
+    ]
+    if stray is not None:
+        lines.append(f"{'0' * 64}  ./{stray}\n")
+    (folder / "MANIFEST").write_text("".join(lines))
+
+
+def controls_in(text: str) -> set[str]:
+    return {each for each in text if not each.isprintable() and each not in "\n\t"}
+
+
+def test_a_backup_sends_no_control_characters_to_the_terminal(run: Run, tmp_path: Path) -> None:
+    """It may come from another machine."""
+    backed_up(tmp_path / "damaged", stray=CONTROLS.replace("\r", ""))
+    said = run("restore", tmp_path / "damaged")
+    assert (said.returncode, "must be whole" in said.stderr) == (2, True), said.stderr
+    assert controls_in(said.stdout + said.stderr) == set()
+    backed_up(tmp_path / "backup", versions=f"made {CONTROLS}now\tthen\n")
+    said = run("restore", tmp_path / "backup", ANSWER="0")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.endswith("now\tthen\n")
+    assert controls_in(said.stdout + said.stderr) == set()
+
+
+def test_the_owners_process_sends_no_control_characters_to_roots_terminal(foreign: Path) -> None:
+    said = f"echo '{CONTROLS}é said\tall'\n"
+    (foreign / "programs" / "pg_dump").write_text(f"#!/bin/sh\n{said}({said}) >&2\nexit 7\n")
+    done = subprocess.run(
+        [foreign / "scripts" / "backup", foreign / "server", foreign / "copy"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 7
+    for stream in (done.stdout, done.stderr):
+        assert stream.endswith("said\tall\n")
+        assert controls_in(stream) == set()
+
+
+@pytest.mark.parametrize("attack", ["no manifest", "link"])
+def test_root_does_not_give_away_a_folder_that_is_no_backup(attack: str, foreign: Path) -> None:
+    """Its name may be a slip of root's."""
+    other = foreign / "other"
+    other.mkdir()
+    if attack == "link":
+        (other / "MANIFEST").symlink_to(foreign / "scripts" / "restore")
+    os.chown(other, 12345, 12345)
+    before = other.stat()
+    command = [foreign / "scripts" / "restore", foreign / "server", other]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "must have a MANIFEST" in done.stderr) == (2, True), done.stderr
+    # A change of the owner there and back would show.
+    assert other.stat().st_ctime_ns == before.st_ctime_ns
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_root_gives_a_backup_back_as_it_was(ends: str, foreign: Path) -> None:
+    """Its owner, its group and its mode, though the owner of the server's folder changes what it can."""
+    copy = foreign / "copy"
+    backed_up(copy)
+    for path in copy.rglob("*"):
+        os.chown(path, NOBODY, NOBODY)
+    os.chown(copy, 12345, 12346)
+    copy.chmod(0o750)
+    (foreign / "programs" / "sha256sum").write_text(
+        f"#!/bin/sh\nchmod 777 {copy}; stat --format=%u {copy} >{foreign}/server/owner\nexit {int(ends == 'badly')}\n"
+    )
+    (foreign / "programs" / "pg_restore").write_text(STUB)
+    (foreign / "programs" / "python").write_text('#!/bin/sh\ncase "$*" in *query.py*) echo 0 ;; esac\n')
+    for path in (foreign / "programs").iterdir():
+        path.chmod(0o755)
+    command = [foreign / "scripts" / "restore", foreign / "server", copy]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60)
+    assert done.returncode == (0 if ends == "well" else 2), done.stderr
+    assert (foreign / "server" / "owner").read_text() == f"{NOBODY}\n"
+    found = copy.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (12345, 12346, 0o750)

@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from tests.cluster.postgres import Postgres, free_port, missing, postgres
+from tests.cluster.trap import trap
 from tests.sweeps.processes import MNIST, ROOT, Running, Surroundings, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_server]
@@ -250,14 +251,53 @@ def test_clean_up_takes_what_hangs_on_a_deleted_run(
     for model in models:
         alice.log_model_artifacts(model.model_id, str(artifact.parent))
     alice.delete_run(gone)
-    server.script("clean-up", "1h").succeeded(with_tracebacks=True)
+    server.script("clean-up", "1h").succeeded()
     assert len(alice.search_runs([experiment], run_view_type=ViewType.ALL)) == 4
-    server.script("clean-up").succeeded(with_tracebacks=True)
+    server.script("clean-up").succeeded()
     left = alice.search_runs([experiment], run_view_type=ViewType.ALL)
     assert {run.info.run_id for run in left} == {stays, trials[1].info.run_id}
     assert [model.model_id for model in alice.search_logged_models([experiment])] == [models[1].model_id]
     below = server.folder / "artifacts" / experiment / "models"
     assert [file.parts[-3] for file in below.rglob(artifact.name)] == [models[1].model_id]
+
+
+def test_clean_up_asks_no_server_and_leaves_files_elsewhere(
+    server: Server, client: Callable[[Server, str], MlflowClient], artifact: Path, tmp_path: Path
+) -> None:
+    """Any account chooses where artifacts are, and any user listens at the port of a server that is down.
+
+    MLflow's own `gc` sends that listener the admin's password, and ends at the first place that it cannot reach.
+    """
+    alice = client(server, "alice")
+    places = ("dbfs:/x", tmp_path.as_uri())
+    elsewhere = [alice.create_experiment(f"at {place}", artifact_location=place) for place in places]
+    removed, beside = (alice.create_experiment(name) for name in ("to be removed", "beside them"))
+    runs = [alice.create_run(experiment).info.run_id for experiment in (*elsewhere, removed, beside)]
+    own = dict(zip((removed, beside), runs[2:], strict=True))
+    stored = [server.folder / "artifacts" / key / run / "artifacts" for key, run in own.items()]
+    for run, folder in zip(own.values(), stored, strict=True):
+        alice.log_artifact(run, str(artifact))
+        assert (folder / artifact.name).exists()
+    kept = tmp_path / runs[1] / "artifacts" / "kept"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch()
+    for run in runs:
+        alice.delete_run(run)
+    for experiment in (elsewhere[0], removed):
+        alice.delete_experiment(experiment)
+    with trap("http") as listener:
+        env = {"PYTHON": sys.executable, "MLFLOW_PORT": str(listener.port), **server.database.env}
+        done = server.around.start(SCRIPTS / "clean-up", server.folder, **env).wait()
+        assert (done.returncode, listener.received) == (1, [])
+    assert len(done.err.splitlines()) == 1
+    for run, place in zip(runs[:2], places, strict=True):
+        assert f"run {run} has artifacts at '{place}" in done.err
+    assert kept.exists()
+    assert not any(folder.exists() for folder in stored)
+    assert alice.search_runs([*elsewhere[1:], beside], run_view_type=ViewType.ALL) == []
+    gone = {experiment.name for experiment in alice.search_experiments(ViewType.DELETED_ONLY)}
+    assert not gone & {"at dbfs:/x", "to be removed"}
+    server.script("clean-up").succeeded()
 
 
 @dataclass

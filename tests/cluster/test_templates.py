@@ -37,6 +37,7 @@ from tests.sweeps.processes import wait_for
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 NOBODY = 65534
+STUDIES = "postgresql+psycopg://sweeps@db.example.org/sweeps?require_auth=scram-sha-256&sslmode=verify-full"
 # What a person may fill in, in the order of the file.
 FILLED: Mapping[str, tuple[str, ...]] = {
     "ssh": ("10.0.0.1", "[10.0.0.2, 10.0.0.3]", "me", "~/.ssh/id_ed25519", "/mnt/sweeps"),
@@ -47,7 +48,7 @@ FILLED: Mapping[str, tuple[str, ...]] = {
         "sg-0123456789abcdef0",
         "bucket",
         "https://mlflow.example.org",
-        "postgresql+psycopg://sweeps@db.example.org/sweeps",
+        STUDIES,
     ),
     "gcp": (
         "8",
@@ -59,7 +60,7 @@ FILLED: Mapping[str, tuple[str, ...]] = {
         "worker@project.iam.gserviceaccount.com",
         "bucket",
         "https://mlflow.example.org",
-        "postgresql+psycopg://sweeps@db.example.org/sweeps",
+        STUDIES,
     ),
     "kuberay-cluster": ("registry/image:1", "8", "8", '{gpu: "true"}', "kuberay-system"),
     "kuberay-job": ("python -m sweeps.mnist", "registry/image:1", "8", "8", '{gpu: "true"}', "kuberay-system"),
@@ -339,7 +340,7 @@ def test_the_environment_of_a_node(template: str, tmp_path: Path) -> None:
     assert found["PATH"].count("wgan-cluster") == 1
     if template != "ssh":
         assert found["MLFLOW_TRACKING_URI"] == "https://mlflow.example.org"
-        assert found["WGAN_STUDY_STORAGE"] == "postgresql+psycopg://sweeps@db.example.org/sweeps"
+        assert found["WGAN_STUDY_STORAGE"] == STUDIES
 
 
 @pytest.mark.parametrize("template", LAUNCHED)
@@ -432,9 +433,22 @@ def test_kubernetes_is_closed_and_scales_to_nothing(template: str) -> None:
     for template_ in (head["template"], worker["template"]):
         assert template_["metadata"]["labels"].items() >= policy["spec"]["podSelector"]["matchLabels"].items()
         (container,) = template_["spec"]["containers"]
-        assert container["envFrom"] == [{"secretRef": {"name": "wgan-sweeps"}}]
         images.add(container["image"])
     assert len(images) == 1
+
+
+@pytest.mark.parametrize("template", KUBERAY)
+def test_kubernetes_gives_workers_no_rights_and_no_passwords_of_servers(template: str) -> None:
+    """The operator lets the head's service account change the cluster, so no other pod may have the same one."""
+    first, _ = yaml.safe_load_all(filled(template))
+    spec = first["spec"].get("rayClusterSpec", first["spec"])
+    head, worker = (group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]))
+    assert "serviceAccountName" not in head
+    assert "serviceAccountName" not in worker
+    assert worker["automountServiceAccountToken"] is False
+    bucket = {"secretRef": {"name": "wgan-sweeps-bucket", "optional": True}}
+    assert worker["containers"][0]["envFrom"] == [bucket]
+    assert head["containers"][0]["envFrom"] == [{"secretRef": {"name": "wgan-sweeps"}}, bucket]
 
 
 @pytest.mark.parametrize("template", KUBERAY)
