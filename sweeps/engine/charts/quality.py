@@ -23,7 +23,7 @@ def quality(facts: Facts) -> go.Figure:
     if not shares:
         return blank("no trial has these scores: the metrics of the sweep were chosen without them, or it is older")
     by_class = class_coverage(facts)
-    figure = make_subplots(rows=2 if by_class else 1, cols=1, vertical_spacing=0.22)
+    figure = make_subplots(rows=2 if by_class else 1, cols=1, vertical_spacing=0.16)
     names = [f"trial {row.label}" for row in leaders]
     for place, share in enumerate(shares):
         values = [row.beside.get(share) for row in leaders]
