@@ -173,7 +173,7 @@ class Reached:
 
     def report(self, step: int, score: float) -> float:
         assert self.kept is not None
-        return self.kept.report(self.at(step, {"eval/a": score}), {"eval/a": score}, str(score).encode())
+        return self.kept.report(self.at(step, {"eval/a": score}), {"eval/a": score}, str(score).encode())["eval/a"]
 
     def at(self, step: int, scores: dict[str, float]) -> Checkpoint:
         state = TrainingState.initial(self._plan.structure, step, torch.device("cpu"))
