@@ -141,7 +141,11 @@ def test_a_sweep_in_json_lines(begun: tuple[Path, Ended]) -> None:
     (row,) = finished["leaderboard"]
     assert (row["trial"], row["updates"], row["params"]) == ("0", 9, first.params)
     last = [each for each in found if each["event"] == "progress"][-1]
-    assert (last["ended"], last["running"], last["best"]) == (1, [], {"trial": "0", "score": first.value})
+    assert (last["ended"], last["running"], last["best"]) == (
+        1,
+        [],
+        {"trial": "0", "score": first.value, "error": first.error},
+    )
 
 
 @pytest.mark.slow

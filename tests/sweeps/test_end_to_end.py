@@ -27,6 +27,7 @@ from PIL import Image
 
 from sweeps.engine.plan.plan import read_plan
 from sweeps.engine.storage.spool import EndRecord, ReportRecord, Spool, StartRecord
+from sweeps.engine.study.attributes import SHOWN
 from sweeps.engine.tracking import best_key
 from tests.sweeps.processes import Running, Surroundings
 from wgan_core.config import Trial, report_grid, trial_seed
@@ -332,10 +333,11 @@ def test_leaderboard(sweep: Finished, report: dict[str, Any]) -> None:
 
 
 def test_best_as_json(sweep: Finished, report: dict[str, Any]) -> None:
-    """The eight keys, equal to what Optuna and MLflow have of the trial with the lowest value."""
+    """The nine keys, equal to what Optuna and MLflow have of the trial with the lowest value, and the scores beside it."""
     number, value = best(sweep)
-    keys = {"trial", "params", "objective", "value", "floor", "checkpoint", "run_id", "model_uri"}
-    assert set(report) == keys
+    keys = {"trial", "params", "objective", "value", "floor", "floor_error", "checkpoint", "run_id", "model_uri"}
+    assert set(report) == {*keys, *SHOWN}
+    assert 0 < report["error"] < report["value"]
     assert (report["trial"], report["value"], report["objective"]) == (str(number), value, OBJECTIVE)
     assert report["params"].items() >= sweep.optuna[number].params.items()
     assert 0 < report["floor"] < value

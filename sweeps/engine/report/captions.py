@@ -137,8 +137,9 @@ def _quality(facts: Facts) -> Chart:
     caption = (
         "What one score does not tell, for the ten best trials at their best report. Precision: the share of samples "
         "among real ones. Recall: the share of real samples among generated ones. Coverage: the share of real samples "
-        "with a sample near them. Copied: the training samples that are copied, over the number of samples. If the data "
-        "has classes, the lower chart shows the best trial's coverage of each: a class that the generator lost stands out."
+        "with a sample near them. Copied: the training samples that are copied, over the number of samples. If the "
+        "data has classes, the lower chart shows the best trial's coverage of each: a class that the generator lost "
+        "stands out."
     )
     return Chart("quality", "Precision, recall, coverage and copies", caption, quality.quality(facts))
 
