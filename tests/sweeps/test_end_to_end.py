@@ -333,7 +333,7 @@ def test_leaderboard(sweep: Finished, report: dict[str, Any]) -> None:
 
 
 def test_best_as_json(sweep: Finished, report: dict[str, Any]) -> None:
-    """The nine keys, equal to what Optuna and MLflow have of the trial with the lowest value, and the scores beside it."""
+    """What Optuna and MLflow have of the trial with the lowest value, and the scores beside it."""
     number, value = best(sweep)
     keys = {"trial", "params", "objective", "value", "floor", "floor_error", "checkpoint", "run_id", "model_uri"}
     assert set(report) == {*keys, *SHOWN}
