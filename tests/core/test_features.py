@@ -107,7 +107,7 @@ def tiny() -> nn.Module:
 def test_the_metrics_are_named_after_the_network_and_its_digest_and_fid_is_the_objective(evaluator: Evaluator) -> None:
     label = f"mine_{network_digest(tiny(), Tiny)[:8]}"
     assert objectives(evaluator) == (
-        *(f"eval/{short}_{label}" for short in ("fid", "kid")),
+        *(f"eval/{short}_{label}" for short in ("fid", "kid", "fid_infinity")),
         SLICED_NAME,
     )
     assert evaluator.objective_default == f"eval/fid_{label}"
@@ -158,7 +158,7 @@ def test_on_digits_they_stand_beside_the_digit_features_which_keep_their_names_a
     with registered(lambda: Tiny(1)) as name:
         both = Evaluator.build(mnist, sample_size=250, features=name)
         named = Evaluator.build(mnist, metrics=["kid", FID], sample_size=250, features=name)
-    assert objectives(both)[2:] == objectives(alone)
+    assert objectives(both)[3:] == objectives(alone)
     assert objectives(alone)[:2] == (FID, KID)
     assert both.objective_default == both.names[0] == both.resolve("fid") != FID
     assert both.resolve(FID) == FID

@@ -245,6 +245,9 @@ def _split(
         _check_label(source[label].type, label)
         strata = _classes(source[label], label)
     is_category = {name: name in categorical or _is_category(table.kind(name)) for name in left}
+    if label is None:  # with a label, only the rows of one class may be used, which have fewer categories
+        for name in filter(is_category.__getitem__, left):
+            distinct(source[name], name, "")  # refuses too many before memory is taken for each row
     numbers = [name for name in left if not is_category[name] and name != label and _is_numeric(table.kind(name))]
     codes = (first_equal_row(source.select([name])) for name in left if is_category[name] and name != label)
     counts, first = {part: len(rows) for part, rows in parts.items()}, _copies(parts, numbers)
