@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wgan_core.config import Structure, Trial
+from wgan_core.data.folder import Folder
+from wgan_core.sampling.generator import averaged_generator, program, read_generator, write_generator
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 
@@ -52,3 +58,19 @@ def distance_from_alone(
         ours, theirs = (cohort.state_of(trial.number).tensors() for cohort in (together, alone))
         found.append(largest_difference(ours, theirs))
     return float(torch.tensor(found, dtype=torch.float64).max())
+
+
+def check_program(structure: Structure, trial: Trial, data: TrainingData, folder: Path) -> None:
+    """A generator of three classes gives the same samples from its checkpoint, its files and its exported program."""
+    cohort = cohort_of(structure, [trial], [3], data=data)
+    cohort.advance()
+    kept = Checkpoint(trial, structure, 3, cohort.state_of(0), {"eval/a": 1.0})
+    found = checkpoints.read(checkpoints.write(Folder.at(folder), kept))
+    assert found.structure == structure
+    z, labels = torch.randn(7, structure.latent_dim), torch.arange(7) % 3
+    expected = averaged_generator(found)(z, labels)
+    torch.testing.assert_close(cohort.samples(0, z, labels), expected)
+    write_generator(Folder.at(folder / "model"), found)
+    torch.testing.assert_close(read_generator(Folder.at(folder / "model"))(z, labels), expected)
+    loaded = torch.export.load(io.BytesIO(program(found))).module()
+    torch.testing.assert_close(loaded(z, labels), expected)

@@ -10,7 +10,6 @@ from torch import Tensor
 from tests.core.scored import objectives, values
 from wgan_core.data import Dataset, Split, to_model
 from wgan_core.data.dataset import count_classes
-from wgan_core.data.mnist import load_mnist
 from wgan_core.errors import UserError
 from wgan_core.metrics.by_class import AS_ASKED_NAME, ByClass
 from wgan_core.metrics.digits import classify
@@ -26,11 +25,6 @@ from wgan_core.metrics.wasserstein import SLICED_NAME, SlicedWasserstein
 SIZE = 1000
 FID, KID, INTRA_FID = Fid().spec.name, Kid().spec.name, ByClass(Fid()).specs[0].name
 INTRA_SLICED_NAME = "eval/intra_sliced_wasserstein"
-
-
-@pytest.fixture(scope="module")
-def mnist() -> Dataset:
-    return load_mnist()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
+from tests.core.cohorts import check_program, cohort_of, distance_from_alone, largest_difference, pixels
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.dataset import Dataset, Split, count_classes
-from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.metrics.by_class import ByClass
 from wgan_core.metrics.objective import resolve_objective
@@ -22,9 +20,6 @@ from wgan_core.metrics.on_features import Fid, Kid
 from wgan_core.metrics.wasserstein import SlicedWasserstein
 from wgan_core.networks.conditioning import Conditional
 from wgan_core.networks.network import build, initialise
-from wgan_core.sampling.generator import averaged_generator, program, read_generator, write_generator
-from wgan_core.training import checkpoint as checkpoints
-from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_labels, grid_labels
@@ -104,19 +99,7 @@ def test_the_code_is_one_hot_beside_vectors_and_constant_planes_beside_images() 
 
 
 def test_from_the_checkpoint_to_the_program(tmp_path: Path) -> None:
-    structure = replace(STRUCTURES["mlp-4"], dtype="float32")
-    cohort = cohort_of(structure, TRIALS[:1], [3], data=DATA)
-    cohort.advance()
-    kept = Checkpoint(TRIALS[0], structure, 3, cohort.state_of(0), {"eval/a": 1.0})
-    found = checkpoints.read(checkpoints.write(Folder.at(tmp_path), kept))
-    assert found.structure == structure
-    z, labels = torch.randn(7, 6), torch.arange(7) % 3
-    expected = averaged_generator(found)(z, labels)
-    torch.testing.assert_close(cohort.samples(0, z, labels), expected)
-    write_generator(Folder.at(tmp_path / "model"), found)
-    torch.testing.assert_close(read_generator(Folder.at(tmp_path / "model"))(z, labels), expected)
-    loaded = torch.export.load(io.BytesIO(program(found))).module()
-    torch.testing.assert_close(loaded(z, labels), expected)
+    check_program(replace(STRUCTURES["mlp-4"], dtype="float32"), TRIALS[0], DATA, tmp_path)
 
 
 def test_labels_of_scores_and_of_grids() -> None:

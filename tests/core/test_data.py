@@ -37,11 +37,6 @@ RNG = np.random.default_rng(5)
 
 
 @pytest.fixture(scope="module")
-def mnist() -> Dataset:
-    return load_mnist()
-
-
-@pytest.fixture(scope="module")
 def idx_files(mnist: Dataset) -> dict[str, bytes]:
     """The four official files, put together again from the cache."""
     images, labels = cached_arrays(cache_folder(), ())

@@ -12,7 +12,6 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from wgan_core.data.dataset import Dataset, Split, to_model
-from wgan_core.data.mnist import load_mnist
 from wgan_core.data.toy import load_toy
 from wgan_core.errors import UserError
 from wgan_core.metrics.copied import Copied, nearest
@@ -31,11 +30,6 @@ from wgan_core.metrics.on_features import Fid
 from wgan_core.metrics.own import OwnMetric
 
 SIZE = 1000
-
-
-@pytest.fixture(scope="module")
-def mnist() -> Dataset:
-    return load_mnist()
 
 
 @pytest.fixture(scope="module")

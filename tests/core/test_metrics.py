@@ -24,7 +24,6 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from tests.core.scored import objectives, values
 from wgan_core.data.dataset import Dataset, Split, to_model
-from wgan_core.data.mnist import load_mnist
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.errors import UserError
 from wgan_core.metrics import evaluator as evaluator_module
@@ -70,11 +69,6 @@ from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME, SlicedWasserstei
 
 SIZE = 1000
 FID, KID = Fid().spec.name, Kid().spec.name
-
-
-@pytest.fixture(scope="module")
-def mnist() -> Dataset:
-    return load_mnist()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
+from tests.core.cohorts import check_program, cohort_of, distance_from_alone, largest_difference, pixels
 from tests.core.test_spectral import our_name, plain_torch
 from tests.reference import Drawn
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.networks.network import initialise
 from wgan_core.networks.pairs import PAIRS, Pair
 from wgan_core.networks.pairs.projection import ConditionalBatchNorm, ProjectionCritic
-from wgan_core.sampling.generator import averaged_generator, program, read_generator, write_generator
-from wgan_core.training import checkpoint as checkpoints
-from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
 
@@ -96,19 +91,7 @@ def test_each_side_with_and_without_classes(side: int, classes: int) -> None:
 
 
 def test_from_the_checkpoint_to_the_program(tmp_path: Path) -> None:
-    structure = replace(STRUCTURE, dtype="float32")
-    cohort = cohort_of(structure, TRIALS[:1], [3], data=DATA)
-    cohort.advance()
-    kept = Checkpoint(TRIALS[0], structure, 3, cohort.state_of(0), {"eval/a": 1.0})
-    found = checkpoints.read(checkpoints.write(Folder.at(tmp_path), kept))
-    assert found.structure == structure
-    z, labels = torch.randn(7, 6), torch.arange(7) % 3
-    expected = averaged_generator(found)(z, labels)
-    torch.testing.assert_close(cohort.samples(0, z, labels), expected)
-    write_generator(Folder.at(tmp_path / "model"), found)
-    torch.testing.assert_close(read_generator(Folder.at(tmp_path / "model"))(z, labels), expected)
-    loaded = torch.export.load(io.BytesIO(program(found))).module()
-    torch.testing.assert_close(loaded(z, labels), expected)
+    check_program(replace(STRUCTURE, dtype="float32"), TRIALS[0], DATA, tmp_path)
 
 
 class Told(nn.Module):

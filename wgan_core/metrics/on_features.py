@@ -6,7 +6,7 @@ The full names end with the extractor's label, because scores on different featu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -121,14 +121,12 @@ class UnbiasedFid(Fid):
 
     @property
     def spec(self) -> MetricSpec:
-        features, extractor = self.described
-        return MetricSpec(
-            f"eval/fid_infinity_{self.label}",
-            f"Fréchet distance of {features}, without the bias of few samples; squared feature units, may be below 0",
-            "minimize",
-            frozenset({"held-out split", "sample size", extractor}),
-            "Chong and Forsyth 2020, section 4: a line in 1/N, here through two sizes of both sides",
-            features=self.label,
+        biased = super().spec
+        return replace(
+            biased,
+            name=biased.name.replace("fid", "fid_infinity", 1),
+            meaning=f"{biased.meaning}; without the bias of few samples, so it may be below 0",
+            source="Chong and Forsyth 2020, section 4: a line in 1/N, here through two sizes of both sides",
         )
 
     def suits(self, data: HeldOut) -> bool:
