@@ -22,6 +22,7 @@ from wgan_core.data.membrane import load_membrane
 from wgan_core.data.sequences import load_sequences, shift_of_windows
 from wgan_core.data.splits import SPLITS, allot
 from wgan_core.data.tables import load_table
+from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.two_sample import C2ST_NAME
 
@@ -256,3 +257,13 @@ def test_the_nearest_neighbour_test_is_not_for_windows_that_overlap() -> None:
     evaluator = Evaluator.build(dataset)
     assert evaluator.objective_default == "eval/sliced_wasserstein"
     assert C2ST_NAME not in evaluator.names
+
+
+def test_images_that_are_all_equal_are_refused_with_the_reason(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "same.parquet", {"image": [{"bytes": encoded(np.zeros((8, 8), np.uint8)), "path": None}] * 20}
+    )
+    with pytest.raises(
+        UserError, match=r"has 0 of 20 rows; 19 of 20 images are copies of others; .*; give at least 20"
+    ):
+        load_images(path)

@@ -47,10 +47,10 @@ def load_images(path: str | Path) -> Dataset:
     counts = {name: len(split) for name, split in found.items()}
     first = first_equal(row for split in found.values() for row in split.values)
     chosen = allot(counts, strata, first)
-    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images")
+    notice = copies_notice(counts, chosen, first, "images")
+    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images", notice)
     train, validation, test = (taken(found[part], rows) for part, rows in chosen.values())
     # The prefix distinguishes a file named mnist.parquet from MNIST itself, which has metrics of its own.
-    notice = copies_notice(counts, chosen, first, "images")
     return Dataset.of(f"images:{given.stem}", train, validation, test, notice=notice)
 
 

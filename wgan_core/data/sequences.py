@@ -63,7 +63,7 @@ def load_sequences(path: str | Path, columns: Sequence[str] | None = None) -> Da
     together = {name: np.concatenate([part.values for part in parts]) for name, parts in found.items()}
     counts = {name: len(rows) for name, rows in together.items()}
     chosen, notice, overlapping = _allotted(counts, np.concatenate([*together.values()]))
-    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences")
+    check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "sequences", notice)
     splits = {name: together[part][rows] for name, (part, rows) in chosen.items()}
     files = [part for parts in found.values() for part in parts]
     whole = [all(flags) for flags in zip(*(part.whole for part in files), strict=True)]

@@ -334,18 +334,20 @@ def _held_out(order: Rows, strata: Rows, first: Rows, splits: int) -> Rows:
     return found
 
 
-def check_rows(rows: Mapping[str, int], given: Path | str, what: str = "rows") -> None:
+def check_rows(rows: Mapping[str, int], given: Path | str, what: str = "rows", notice: str = "") -> None:
     """Raise `UserError` unless each split has at least `LEAST_ROWS` rows.
 
     Args:
         rows: The number of rows by split.
         given: The path or name of the data, for the error message.
         what: The noun for the rows, for the error message.
+        notice: The notice about copies, which may be why a split has no rows.
     """
     for name, count in rows.items():
         if count < LEAST_ROWS:
+            why = f"; {notice}" if notice else ""
             raise UserError(
                 f"each split must have at least {LEAST_ROWS} {what}; {name} of {given} has {count} of "
-                f"{sum(rows.values())} rows; give at least {LEAST_ROWS * HELD_OUT_SHARE} rows, in classes of "
+                f"{sum(rows.values())} rows{why}; give at least {LEAST_ROWS * HELD_OUT_SHARE} rows, in classes of "
                 f"{HELD_OUT_SHARE} or more if they have a label, or files for each split"
             )

@@ -115,7 +115,7 @@ def _loaded(
         copied = sum(part.nbytes + 128 * len(part) for part in table.parts.values())
         table.memory.take(copied, f"the splits of {table.origin}")
     splits, notice = _split(table, label, drop, named)
-    check_rows({name: len(rows) for name, rows in splits.items()}, table.origin)
+    check_rows({name: len(rows) for name, rows in splits.items()}, table.origin, notice=notice)
     value = None if label is None or positive is None else _value(splits["train"][label], label, positive)
     coding = fit(splits["train"], named, label or "")
     _check_width(table, coding)
