@@ -17,6 +17,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import Self
+from unittest import mock
 
 import psutil
 import pytest
@@ -25,6 +26,8 @@ from mlflow import MlflowClient
 from sweeps.cli import main
 from sweeps.engine.cluster.local import read_anew
 from wgan_core.cache import cache_folder
+from wgan_core.metrics.register import FACTORIES
+from wgan_core.networks.pairs import PAIRS
 
 ROOT = Path(__file__).parents[2]
 MNIST = ROOT / "sweeps" / "mnist.py"
@@ -220,7 +223,13 @@ class Surroundings:
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", command)
             read_anew()
-            with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            # What a script registers ends with it, as it does with a process.
+            with (
+                mock.patch.dict(PAIRS),
+                mock.patch.dict(FACTORIES),
+                redirect_stdout(io.StringIO()) as out,
+                redirect_stderr(io.StringIO()) as err,
+            ):
                 try:
                     call()
                     status = 0

@@ -68,10 +68,9 @@ class Critic(nn.Module):
 
 def main():
     options = parse("fooling", "", trials=4, budget=18, data=None)
-    networks = f"fooling{len(sys.argv)}"
-    register(networks, Pair(lambda structure: Critic(), lambda structure: Fooling()))
+    register("fooling", Pair(lambda structure: Critic(), lambda structure: Fooling()))
     dataset = load_toy("8gaussians")
-    run_sweep(options, dataset, Structure(networks, (2,), latent_dim=2), WGAN_GP)
+    run_sweep(options, dataset, Structure("fooling", (2,), latent_dim=2), WGAN_GP)
 
 
 sys.exit(run_script(main))
