@@ -25,7 +25,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-metrics bench-step bench-fused bench-sweep clean
+.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-metrics bench-fooled bench-step bench-fused bench-sweep clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -128,6 +128,9 @@ cluster.yaml: ## a cluster's file from cluster/FROM.yaml, with what is to be fil
 
 bench-fused: $(STAMP) ## time many trials on one device, against the textbook loop, processes and fused modules
 	$(BIN)/python benchmarks/fused_trials.py $(ARGS)
+
+bench-fooled: $(STAMP) ## score real images that fool FID, and compare standard errors with repeated draws
+	$(BIN)/python benchmarks/fooled.py $(ARGS)
 
 bench-metrics: $(STAMP) ## count how often each metric orders damaged samples rightly, and time it
 	$(BIN)/python benchmarks/metrics.py $(ARGS)
