@@ -41,6 +41,7 @@ from wgan_core.data.tables import load_table
 from wgan_core.data.toy import load_toy
 from wgan_core.kinds import kind_of
 from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.independent_critic import CRITIC_NAME
 from wgan_core.metrics.metric import MetricSpec, SampleDraw
 from wgan_core.metrics.two_sample import ACCURACY_NAMES
 from wgan_core.training.cohort import Cohort
@@ -77,7 +78,7 @@ def set_aside(dataset: Dataset) -> tuple[Dataset, Split]:
 def prepare(dataset: Dataset) -> tuple[Evaluator, Fresh]:
     """Return an evaluator and fresh samples that it has not seen."""
     dataset, split = set_aside(dataset)
-    evaluator = Evaluator.build(dataset)
+    evaluator = Evaluator.build(dataset, objective=CRITIC_NAME)
     values, train = (to_model(torch.from_numpy(each.values), torch.float32) for each in (split, dataset.train))
     if split.labels is None:
         found = KMeans(CLUSTERS, n_init=1, random_state=CLUSTER_SEED).fit_predict(values.flatten(1).numpy())

@@ -39,7 +39,17 @@ def figures_of(script: str, *options: str, out: Path) -> dict[str, Any]:
 def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the scripts import from beside them."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = ("wgan_gp", "fused.hfta", "fused.picture", "mnist_fused", "sweep", "convolutions", "metrics", "damages", "fooled")
+    names = (
+        "wgan_gp",
+        "fused.hfta",
+        "fused.picture",
+        "mnist_fused",
+        "sweep",
+        "convolutions",
+        "metrics",
+        "damages",
+        "fooled",
+    )
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
 

@@ -47,6 +47,7 @@ from wgan_core.metrics.distances import (
     wasserstein,
 )
 from wgan_core.metrics.evaluator import Evaluator
+from wgan_core.metrics.independent_critic import CRITIC_NAME
 from wgan_core.metrics.manifold import Coverage
 from wgan_core.metrics.metric import Distance, HeldOut, MetricSpec, Side
 from wgan_core.metrics.modes import (
@@ -552,7 +553,7 @@ def test_every_metric_is_declared_and_only_held_out_ones_are_comparable() -> Non
     within = {f"eval/intra_{name.removeprefix('eval/')}" for name in (FID, SLICED_NAME)}
     shares = [spec.name for label in ("", digits_label()) for spec in Coverage(label).specs]
     diagnoses = {AS_ASKED_NAME, *ACCURACY_NAMES, *MODE_NAMES, *shares, COPIED_NAME}
-    objectives = {*within, FID, KID, FID.replace("fid", "fid_infinity"), W1_NAME, SLICED_NAME, C2ST_NAME}
+    objectives = {*within, FID, KID, FID.replace("fid", "fid_infinity"), W1_NAME, SLICED_NAME, C2ST_NAME, CRITIC_NAME}
     assert set(known) == {*objectives, *diagnoses, *(spec.name for spec in TRAINING)}
     for name, spec in known.items():
         assert spec.name == name

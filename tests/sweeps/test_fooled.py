@@ -198,17 +198,24 @@ def test_the_pruner_does_not_count_trials_that_copy(make_plan: Callable[..., Pla
     assert [dict(each.beside) for each in study.rows()] == [{"error": 0.01}] * 3 + [{}]
 
 
+@pytest.mark.parametrize("name", ["spread", "coverage"])
 @pytest.mark.parametrize(
-    ("spreads", "ends_at"),
+    ("values", "ends_at"),
     [([0.5, 0.01, 0.01], 30), ([0.01, 0.02, 0.03], None), ([0.5, 0.01, 0.5, 0.01], None), ([0.01, 0.5, 0.01], None)],
 )
-def test_a_collapse_is_a_spread_that_was_there_and_fell_at_two_reports(
-    spreads: list[float], ends_at: int | None
+def test_a_collapse_is_a_spread_or_a_coverage_that_was_there_and_fell_at_two_reports(
+    name: str, values: list[float], ends_at: int | None
 ) -> None:
     held = HeldTrials(None, None, None, "")  # type: ignore[arg-type]
-    reports = zip((10, 20, 30, 40), spreads, strict=False)
-    found = [step for step, spread in reports if held._has_collapsed(0, step, spread)]
+    others = {"spread": 1.0, "coverage": 0.9}
+    reports = zip((10, 20, 30, 40), values, strict=False)
+    found = [step for step, value in reports if held._collapsed(0, step, others | {name: value})]
     assert found == ([] if ends_at is None else [ends_at])
     # The same report again, after the lanes were halved, is no second report.
     held.forget()
-    assert not held._has_collapsed(0, 50, 0.01)
+    assert not held._collapsed(0, 50, {name: 0.01})
+
+
+def test_a_coverage_that_was_never_high_is_no_collapse() -> None:
+    held = HeldTrials(None, None, None, "")  # type: ignore[arg-type]
+    assert not any(held._collapsed(0, step, {"coverage": 0.1 / step}) for step in range(1, 20))

@@ -80,6 +80,7 @@ class Evaluator:
         sample_size: int = 5000,
         features: str | None = None,
         classes: int = 0,
+        objective: str | None = None,
     ) -> Evaluator:
         """Return an evaluator against a held-out split.
 
@@ -96,6 +97,8 @@ class Evaluator:
                 features is then preferred, and `fid` and `kid` mean the distances on these features.
             classes: Number of classes of a conditional GAN; 0 without labels. With classes, distances within
                 classes are preferred: a distance between all samples does not show whether a generator heeds the class.
+            objective: Full or short name of the objective, if it is known. A metric that takes seconds is measured only
+                if it is named here or among the metrics.
 
         Raises:
             UserError: A metric is unknown or does not suit the data. Samples are too few. A feature extractor cannot be
@@ -104,7 +107,7 @@ class Evaluator:
         data = hold_out(dataset, split, sample_size, features, classes)
         size = len(data.real.values)
         draws = 1 if size == sample_size else max(1, min(MOST_DRAWS, ENOUGH // size))
-        suited, specs = choose(metrics, data)
+        suited, specs = choose(metrics, data, objective)
         fitted = tuple((each, each.fit(data)) for each in suited if not {*specs}.isdisjoint(each.specs))
         floors = measure(fitted, [draw(dataset.train, size, FLOOR_SEED + part) for part in range(draws)])
         for metric, _ in fitted:
@@ -234,14 +237,24 @@ def part(split: Split) -> Split:
     return Split(split.values[rows], None if split.labels is None else split.labels[rows])
 
 
-def choose(metrics: Sequence[str | OwnMetric], data: HeldOut) -> tuple[Sequence[Metric[Any]], tuple[MetricSpec, ...]]:
-    """Return all metrics that suit the data, and the declarations of those to measure.
+def choose(
+    metrics: Sequence[str | OwnMetric], data: HeldOut, objective: str | None
+) -> tuple[Sequence[Metric[Any]], tuple[MetricSpec, ...]]:
+    """Return the metrics that suit the data, and the declarations of those to measure.
 
-    Objectives come first, in the order of preference. Metrics for diagnosis follow. The first argument is that of
+    Objectives come first, in the order of preference. Metrics for diagnosis follow. The arguments are those of
     `Evaluator.build`.
     """
     own = [each for each in metrics if not isinstance(each, str)]
-    suited = [*own, *(each for each in shipped(data.extractors) if each.suits(data))]
+    asked = {full_name(each) for each in (*metrics, objective) if isinstance(each, str)}
+    suited = [
+        *own,
+        *(
+            each
+            for each in shipped(data.extractors)
+            if each.suits(data) and (not each.on_request or any(spec.name in asked for spec in each.specs))
+        ),
+    ]
     ranks = {spec: (not spec.can_be_objective, not each.trusted(data)) for each in suited for spec in each.specs}
     specs = sorted(ranks, key=ranks.__getitem__)
     wanted = {each.spec.name for each in own}

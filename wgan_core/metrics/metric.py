@@ -7,7 +7,7 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import Tensor
 
@@ -104,7 +104,12 @@ class Metric(ABC, Generic[Real]):
 
     A metric holds no samples. `fit` prepares the held-out samples once. A score then prepares only the generated
     samples. The metric and its held-out side are pickled to the workers. Several threads may use them at once.
+
+    Attributes:
+        on_request: Whether the metric is measured only if it is named, because a score takes seconds.
     """
+
+    on_request: ClassVar[bool] = False
 
     @property
     @abstractmethod

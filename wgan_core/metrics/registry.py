@@ -8,6 +8,7 @@ from typing import Any
 from wgan_core.metrics.by_class import AsAsked, ByClass
 from wgan_core.metrics.copied import Copied
 from wgan_core.metrics.digits import digits_label
+from wgan_core.metrics.independent_critic import IndependentCritic
 from wgan_core.metrics.manifold import Coverage
 from wgan_core.metrics.metric import Metric, MetricSpec
 from wgan_core.metrics.modes import Modes
@@ -30,6 +31,7 @@ def shipped(labels: Collection[str]) -> tuple[Metric[Any], ...]:
         ExactWasserstein(),
         SlicedWasserstein(),
         TwoSample(),
+        IndependentCritic(),
         AsAsked(),
         Modes(),
         *(Coverage(label) for label in (*labels, "")),

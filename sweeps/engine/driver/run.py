@@ -210,8 +210,15 @@ def _evaluator(
     options: Options, dataset: Dataset, structure: Structure, metrics: Sequence[OwnMetric], split: SplitName
 ) -> Evaluator:
     size = SMOKE_SAMPLES if options.smoke else SAMPLES
-    features, classes = options.features, structure.classes
-    return Evaluator.build(dataset, split, sample_size=size, features=features, classes=classes, metrics=metrics)
+    return Evaluator.build(
+        dataset,
+        split,
+        sample_size=size,
+        features=options.features,
+        classes=structure.classes,
+        metrics=metrics,
+        objective=options.objective,
+    )
 
 
 @contextmanager

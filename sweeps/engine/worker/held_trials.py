@@ -17,8 +17,9 @@ from wgan_core.metrics.names import MOST_COPIED, copies
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 
-# A trial has collapsed if the spread of its samples falls below this share of the data's at two reports in a row.
-LEAST_SPREAD = 0.05
+# A trial has collapsed if one of these quantities was at least the first value at a report, and then is below the
+# second at two reports in a row.
+COLLAPSE = {"spread": (0.05, 0.05), "coverage": (0.2, 0.05)}
 # Seconds that a process waits for the study before it saves its trials because its node leaves.
 SAVES_S = 5.0
 
@@ -32,9 +33,9 @@ class HeldTrials:
         # Both by the trial's number. The seconds are the training time so far.
         self._stores: dict[int, TrialStore] = {}
         self._seconds: dict[int, float] = {}
-        # By the trial's number: whether its samples ever varied, and the step of a last report at which they did not.
-        self._varied: set[int] = set()
-        self._narrow: dict[int, int] = {}
+        # By the trial's number and the quantity: whether it was ever high enough, and the step since which it is low.
+        self._reached: set[tuple[int, str]] = set()
+        self._low: dict[tuple[int, str], int] = {}
 
     def __contains__(self, number: int) -> bool:
         return number in self._stores
@@ -58,8 +59,8 @@ class HeldTrials:
     def forget(self) -> None:
         """Let go of all trials. Another process may continue them, or this one from their last checkpoints."""
         self._stores.clear()
-        self._varied.clear()
-        self._narrow.clear()
+        self._reached.clear()
+        self._low.clear()
 
     def report(self, cohort: Cohort, reports: Sequence[Report]) -> dict[int, tuple[int, float]]:
         """Score and save the trials that reached a report step. End the trials that are stopped, done or failed.
@@ -121,27 +122,31 @@ class HeldTrials:
                 values[number], beside[number] = (step, value), shown
         verdicts = self._holder.report(values, seconds, beside) if values else {}
         for number, (step, _) in values.items():
-            collapsed = self._has_collapsed(number, step, beside[number].get("spread", 1.0))
+            collapsed = self._collapsed(number, step, beside[number])
             if step >= plan.budget:
                 self._end(number, step, "COMPLETE", "trained for the whole budget")
             elif verdicts[number]:
                 self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
             elif plan.pruning and collapsed:
-                spread = f"the spread of its samples is {beside[number]['spread']:.2g} of the data's"
-                self._end(number, step, "PRUNED", f"collapsed: at critic update {step} and before, {spread}")
+                self._end(number, step, "PRUNED", f"collapsed: at critic update {step} and before, {collapsed}")
         return values
 
-    def _has_collapsed(self, number: int, step: int, spread: float) -> bool:
-        """Return whether a trial's samples varied before, and hardly vary at this report and at the last one.
+    def _collapsed(self, number: int, step: int, beside: Mapping[str, float]) -> str:
+        """Return what shows that a trial's samples varied before, and hardly vary any more; empty if nothing does.
 
         A generator that has hardly begun does not vary either. That is no collapse.
         """
-        if spread >= LEAST_SPREAD:
-            self._varied.add(number)
-            self._narrow.pop(number, None)
-            return False
-        before = self._narrow.setdefault(number, step)
-        return before < step and number in self._varied
+        found = ""
+        for name, (once, least) in COLLAPSE.items():
+            if name not in beside:
+                continue
+            if beside[name] >= once:
+                self._reached.add((number, name))
+            if beside[name] >= least:
+                self._low.pop((number, name), None)
+            elif self._low.setdefault((number, name), step) < step and (number, name) in self._reached:
+                found = found or f"the {name} of its samples is {beside[name]:.2g}, below {least}"
+        return found
 
     def _problem(self, value: float, beside: Mapping[str, float]) -> str:
         """Return why a trial with this value of the objective fails; empty if it does not."""
