@@ -653,3 +653,9 @@ def test_a_footer_of_very_many_row_groups_is_refused(tmp_path: Path) -> None:
     footer = b"\x49\xfc" + count(1_000_000) + bytes(1_000_001)
     path.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
     refused(lambda: load_table(path), "must be a whole Parquet file")
+
+
+def test_a_path_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_text("a,b\n" + "1,2\n" * 50)
+    refused(lambda: load_table(path), "must be UTF-8")

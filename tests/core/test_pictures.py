@@ -145,9 +145,15 @@ def test_any_sequences_have_a_picture_of_whole_rows(shape: tuple[int, int]) -> N
     values = torch.rand(count, *shape)
     picture = pixels(picture_of(values, values[:1]))
     assert picture.shape[1] == 1060
-    assert picture.shape[0] >= 20 + 30 * shape[0]
+    assert picture.shape[0] >= 20 + 30 * min(shape[0], 16)
     one = pixels(picture_of(torch.ones(2, *shape), torch.ones(3, *shape)))  # a real range of no width
     assert halves(one)[0].any()
+
+
+def test_sequences_of_very_many_channels_have_a_small_picture() -> None:
+    values = torch.rand(4, 60_000, 4)
+    assert kind_of((60_000, 4)).in_picture == kind_of((16, 4)).in_picture
+    assert pixels(picture_of(values, values)).shape == pixels(picture_of(values[:, :16], values[:, :16])).shape
 
 
 def test_a_row_of_a_picture_of_sequences_may_be_a_class() -> None:
@@ -207,6 +213,14 @@ def test_a_table_of_any_width_has_a_picture(count: int) -> None:
     real[:, 0] = 3.0
     picture = pixels(picture_of(torch.full((20, count), torch.nan), real, coding=coding))
     assert picture.shape == (29 + 124 * -(-min(count, 16) // 4), 870, 3)
+
+
+def test_names_of_any_length_and_with_line_breaks_are_drawn_in_one_line() -> None:
+    long = "n\n" * 500_000
+    coding = Coding((Column(long), Column("a\r\n(mm)", values=(long, "b\n")), *(Column(str(n)) for n in range(50))))
+    real = torch.cat([torch.randn(30, 1), torch.eye(2)[torch.arange(30) % 2], torch.randn(30, 50)], dim=1)
+    picture = pixels(picture_of(real, real, coding=coding))
+    assert picture.shape == (29 + 124 * 4, 870, 3)
 
 
 def test_a_grid_is_of_images() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -124,6 +126,40 @@ def test_a_confirmation_has_a_leader_for_each_trial(storage: Path) -> None:
         refused(lambda: opened(storage), said)
     confirm(storage, confirms=[1] * 10_001)
     refused(lambda: opened(storage), "at most 10,000 trials")
+
+
+def test_a_study_has_no_more_text_than_its_plan_may_give(storage: Path) -> None:
+    """A value of 9 MB that is a list of empty lists took 20 s and 1 GiB."""
+    with database(storage) as study:
+        study.execute(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'x', ?)", ("1" * 2**24,)
+        )
+    refused(lambda: opened(storage), "must have at most", "characters in its table trial_user_attributes")
+
+
+@pytest.mark.parametrize("changed", ["'__class__'", "'lr2'", "''"])
+def test_a_study_has_the_hyper_parameters_of_its_space_alone(storage: Path, changed: str) -> None:
+    with database(storage) as study:
+        study.execute(f"UPDATE trial_params SET param_name = {changed} WHERE trial_id = 1 AND param_name = 'lr'")
+    refused(lambda: opened(storage), "other hyper-parameters than the sweep's space")
+
+
+def test_what_libraries_log_reaches_no_terminal_raw(storage: Path) -> None:
+    """Optuna warns with the value, on the stream that it found when it was imported."""
+    raw = b"\xff\x1b]0;owned\x07\x1b]52;c;ZWNobw==\x07"
+    with database(storage) as study:
+        study.execute("UPDATE trial_user_attributes SET value_json = CAST(? AS TEXT)", (raw,))
+    for command in (["ls"], ["best", "sweep"], ["status", "sweep"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "sweeps.cli", *command, "--storage", storage], capture_output=True, check=False
+        )
+        assert b"owned" in ran.stderr, ran
+        assert b"\x1b" not in ran.stderr + ran.stdout
+    script = "import optuna; optuna.logging.get_logger('optuna').warning('\\x1b]0;owned')"
+    code = f"from sweeps import run_script; run_script(lambda: exec({script!r}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert b"owned" in ran.stderr
+    assert b"\x1b" not in ran.stderr
 
 
 @pytest.mark.parametrize(

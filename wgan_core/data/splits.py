@@ -172,6 +172,8 @@ def _read_csv(file: Path, memory: Memory) -> pa.Table:
         block = max(CSV_BLOCK, min(size * columns // CSV_ARRAYS, LARGEST_BLOCK))
         table = csv.read_csv(file, csv.ReadOptions(block_size=block), convert_options=options)
         _ = table.column_names  # pyarrow decodes the names here
+    except UnicodeEncodeError as error:
+        raise UserError(f"the path of a data file must be UTF-8; {file} is not: rename it") from error
     except UnicodeDecodeError as error:
         raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:

@@ -24,6 +24,7 @@ WIDTH, ALONE, STACKED = 120, 64, 30
 # In pixels: the space between panels, between the two halves, and above the panels.
 SPACE, APART, HEAD = 8, 28, 20
 COLUMNS, HEIGHT = 4, 480
+SHOWN = 16  # channels at most
 FINE = 3  # lines are drawn this many times larger, and then averaged
 REAL, EDGE = (90, 90, 90), (225, 225, 225)
 
@@ -46,9 +47,9 @@ class Sequences(Kind):
 def lines(samples: Tensor, real: Tensor, columns: int | None = None) -> Pixels:
     """Draw generated sequences (N, C, L) on the left and as many real ones (M, C, L) on the right.
 
-    A panel shows one sequence, with its channels below each other. A channel's axis is the range of all real values
-    with a margin; the first panel states it. A step outside the axis is drawn on its edge. A step that is not finite
-    is not drawn.
+    A panel shows one sequence, with its first 16 channels below each other. A channel's axis is the range of all real
+    values with a margin; the first panel states it. A step outside the axis is drawn on its edge. A step that is not
+    finite is not drawn.
 
     Args:
         samples: Generated sequences.
@@ -58,7 +59,9 @@ def lines(samples: Tensor, real: Tensor, columns: int | None = None) -> Pixels:
     Returns:
         Pixels (H, W, 3).
     """
-    known, made = real.cpu().double().numpy(), samples.detach().cpu().double().numpy()
+    channels = real.shape[1]
+    real = real[:, :SHOWN]
+    known, made = real.cpu().double().numpy(), samples.detach()[:, :SHOWN].cpu().double().numpy()
     columns = min(columns or COLUMNS, len(made))
     low, high = known.min(axis=(0, 2)), known.max(axis=(0, 2))
     margin = MARGIN * np.where(high > low, high - low, 1.0)
@@ -75,12 +78,13 @@ def lines(samples: Tensor, real: Tensor, columns: int | None = None) -> Pixels:
             at = left + index % columns * (WIDTH + SPACE), HEAD + index // columns * (tall + SPACE)
             _panel(drawing, at, tall, (sequence - low[:, None]) / (high - low)[:, None], colour)
     picture = fine.resize(size, Image.Resampling.BOX)
-    _words(ImageDraw.Draw(picture), half, tall, low, high)
+    title = "generated" if channels <= SHOWN else f"generated, {SHOWN} of {channels} channels"
+    _words(ImageDraw.Draw(picture), title, half, tall, (low, high))
     return np.asarray(picture)
 
 
 def _panel_height(channels: int) -> int:
-    return max(ALONE, STACKED * channels)
+    return max(ALONE, STACKED * min(channels, SHOWN))
 
 
 def _panel(
@@ -109,9 +113,10 @@ def _finite_runs(values: Numbers) -> Iterator[slice]:
             yield slice(start, end)
 
 
-def _words(drawing: ImageDraw.ImageDraw, half: int, tall: int, low: Numbers, high: Numbers) -> None:
+def _words(drawing: ImageDraw.ImageDraw, title: str, half: int, tall: int, ranges: tuple[Numbers, Numbers]) -> None:
     """Write the title of each half, and the range of each channel's axis in the first panel."""
-    drawing.text((SPACE, 4), "generated", fill=BLUE)
+    low, high = ranges
+    drawing.text((SPACE, 4), title, fill=BLUE)
     drawing.text((SPACE + half + APART, 4), "real", fill=REAL)
     for channel, (least, most) in enumerate(zip(low, high, strict=True)):
         top, bottom = (round(tall * place / len(low)) + HEAD for place in (channel, channel + 1))

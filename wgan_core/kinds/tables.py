@@ -20,6 +20,7 @@ SHOWN, ACROSS = 16, 4
 # In pixels: width and height of a panel, height of the words above and below it, and space between panels.
 WIDTH, HEIGHT, WORDS, SPACE = 200, 80, 15, 14
 BINS = 25
+LETTERS = 200  # of a name, before it is cut to the width of a panel
 ROOM = 1.4  # height of a panel, divided by the height of its highest real bar
 
 Numbers = NDArray[np.float64]
@@ -46,7 +47,9 @@ def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:
     counts in the bin at the edge. Generated rows with a value that is not finite are left out.
     """
     columns = coding.columns[:SHOWN]
-    known, made = coding.decode(real), coding.decode(samples[samples.isfinite().all(dim=1)])
+    drawn = Coding(columns)
+    axes = sum(column.width for column in columns)
+    known, made = drawn.decode(real[:, :axes]), drawn.decode(samples[samples.isfinite().all(dim=1), :axes])
     down = math.ceil(len(columns) / ACROSS)
     cell = HEIGHT + 2 * WORDS + SPACE
     size = (ACROSS * (WIDTH + SPACE) + SPACE, WORDS + SPACE + down * cell)
@@ -99,8 +102,8 @@ def _panel(drawing: ImageDraw.ImageDraw, left: int, top: int, real: Numbers, mad
 
 
 def _fitting(drawing: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """Return the text in ASCII, which any font has, cut to a width in pixels."""
-    text = text.encode("ascii", "replace").decode()
+    """Return the text in one line and in ASCII, which any font has, cut to a width in pixels."""
+    text = " ".join(text[:LETTERS].split()).encode("ascii", "replace").decode()
     while drawing.textlength(text) > width:
         text = f"{text.removesuffix('...')[:-1]}..."
     return text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.engine.driver.outcome import NoScore, outcome
 from sweeps.engine.terminal.choose import reporter_for
+from sweeps.engine.terminal.text import escaped_errors
 from wgan_core.errors import one_line
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ def run_script(main: Callable[[], None]) -> int:
         The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted.
     """
     asked = sys.argv[1:]
-    reporter = reporter_for("--quiet" in asked, "--json" in asked)
-    return outcome(main, asked, f": {AGAIN}", _foreseen, reporter.failed)
+    with escaped_errors():
+        reporter = reporter_for("--quiet" in asked, "--json" in asked)
+        return outcome(main, asked, f": {AGAIN}", _foreseen, reporter.failed)
 
 
 def run_sweep(

@@ -84,6 +84,10 @@ def row(frozen: FrozenTrial, plan: Plan) -> Row:
     step, value = best(frozen)
     for each in frozen.params.values():
         _number(each)
+    searched = plan.space.ranges.keys()
+    # A trial that has just been claimed may have some of its parameters only.
+    if frozen.params.keys() - searched or (frozen.intermediate_values and frozen.params.keys() != searched):
+        raise ValueError(f"trial {frozen.number} has other hyper-parameters than the sweep's space")
     return Row(
         number=frozen.number,
         label=plan.label(frozen.number),

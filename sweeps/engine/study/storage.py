@@ -18,6 +18,9 @@ from wgan_core.errors import UserError, without_secrets
 TABLES = ("trials", *(f"trial_{of}" for of in ("params", "values", "user_attributes", "system_attributes")))
 TABLES += ("trial_intermediate_values",)
 SPARE_ROWS, ROWS_PER_TRIAL = 1_000, 100
+# Attributes are kept as JSON. A trial's longest one has the scores of at most 1,000 metrics.
+ATTRIBUTES = ("user_attributes", "system_attributes")
+SPARE_LENGTH, LENGTH_PER_TRIAL = 1 << 20, 1 << 17
 
 
 def open_study(
@@ -48,11 +51,11 @@ def read_trials(name: str, storage_url: str, trials: int) -> list[optuna.trial.F
     with _opening(storage_url):
         storage = _storage(storage_url)
         _check_size(storage, name, trials)
-        return optuna.load_study(study_name=name, storage=storage).get_trials()
+        return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
 
 
 def _check_size(storage: optuna.storages.RDBStorage, name: str, trials: int) -> None:
-    """Raise `UserError` if a study has far more rows than its plan allows. Optuna would read them all."""
+    """Raise `UserError` if a study has far more rows or text than its plan allows. Optuna would read them all."""
     of_study = "SELECT study_id FROM studies WHERE study_name = :name"
     of_trials = f"SELECT trial_id FROM trials WHERE study_id IN ({of_study})"
     with storage.engine.connect() as connection:
@@ -65,6 +68,16 @@ def _check_size(storage: optuna.storages.RDBStorage, name: str, trials: int) -> 
                 raise UserError(
                     f"the study of a sweep of {trials:,} trials must have at most {most:,} rows in its table {table}; "
                     f"it has {count:,}: use a backup of its database"
+                )
+        most = SPARE_LENGTH + trials * LENGTH_PER_TRIAL
+        for table in (f"{of}_{attributes}" for of in ("study", "trial") for attributes in ATTRIBUTES):
+            where = f"study_id IN ({of_study})" if table.startswith("study") else f"trial_id IN ({of_trials})"
+            length = sqlalchemy.text(f"SELECT COALESCE(SUM(LENGTH(value_json)), 0) FROM {table} WHERE {where}")
+            count = connection.execute(length, {"name": name}).scalar_one()
+            if count > most:
+                raise UserError(
+                    f"the study of a sweep of {trials:,} trials must have at most {most:,} characters in its table "
+                    f"{table}; it has {count:,}: use a backup of its database"
                 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 import sys
 import threading
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -24,7 +23,7 @@ from sweeps.engine.plan.plan import Plan
 from sweeps.engine.results.leaderboard import BESIDE, COLUMNS, ERROR, cells, header
 from sweeps.engine.study.rows import Row, score_text
 from sweeps.engine.terminal.reporters import Plain
-from sweeps.engine.terminal.text import KEPT
+from sweeps.engine.terminal.text import KEPT, escaped_errors
 from sweeps.engine.terminal.view import View, clock, left
 from wgan_core.errors import printable
 
@@ -215,7 +214,7 @@ class LiveView(Plain):
             vertical_overflow="crop",
         )
         self._stack.enter_context(_started(drawn, console))
-        self._stack.enter_context(_handlers_to(told, sys.stderr))
+        self._stack.enter_context(escaped_errors(told))
         self._console = console
 
     def shows(self, view: View) -> None:
@@ -281,25 +280,3 @@ def _started(drawn: Live, console: Console) -> Iterator[None]:
         with suppress(OSError), console:
             drawn.stop()
         thread.join()
-
-
-@contextmanager
-def _handlers_to(before: TextIO, stream: TextIO) -> Iterator[None]:
-    """Redirect all logging handlers from one stream to another while the block runs.
-
-    A handler keeps the stream that it was created with, so replacing `sys.stderr` alone does not redirect it.
-    """
-    loggers = [logging.getLogger(), *map(logging.getLogger, tuple(logging.root.manager.loggerDict))]
-    moved = [
-        handler
-        for logger in loggers
-        for handler in logger.handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is before
-    ]
-    for handler in moved:
-        handler.setStream(stream)
-    try:
-        yield
-    finally:
-        for handler in moved:
-            handler.setStream(before)

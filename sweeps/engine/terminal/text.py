@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -28,8 +29,35 @@ def replace_unencodable() -> None:
 @contextmanager
 def escaped() -> Iterator[None]:
     """Make stdout and stderr escape control characters, such as `\\x1b`, which a name or a reason may hold."""
-    with redirect_stdout(cast("TextIO", _Escaped(sys.stdout))), redirect_stderr(cast("TextIO", _Escaped(sys.stderr))):
+    with redirect_stdout(cast("TextIO", _Escaped(sys.stdout))), escaped_errors():
         yield
+
+
+@contextmanager
+def escaped_errors(before: TextIO | None = None) -> Iterator[None]:
+    """Make stderr escape control characters, and with it the logging handlers of all libraries.
+
+    A handler keeps the stream that it was created with, so replacing `sys.stderr` alone does not redirect it.
+
+    Args:
+        before: The stream of these handlers; None for stderr.
+    """
+    stream, before = cast("TextIO", _Escaped(sys.stderr)), before or sys.stderr
+    loggers = [logging.getLogger(), *map(logging.getLogger, tuple(logging.root.manager.loggerDict))]
+    moved = [
+        handler
+        for logger in loggers
+        for handler in logger.handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before
+    ]
+    for handler in moved:
+        handler.setStream(stream)
+    try:
+        with redirect_stderr(stream):
+            yield
+    finally:
+        for handler in moved:
+            handler.setStream(before)
 
 
 class _Escaped:

@@ -26,8 +26,8 @@ from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_label
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
-# Columns of a picture that has one row per class.
-COLUMNS = 8
+# Columns of a picture that has one row per class, and the most rows.
+COLUMNS, ROWS = 8, 32
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,9 @@ class Scorer:
         return None if self._labels is None else evaluation_labels(self._structure, self._labels, count, *seed)
 
     def _shown(self, cohort: Cohort, trial: Trial) -> Tensor:
-        """Generate the samples of a picture from the trial's fixed z; with classes, one row per class."""
+        """Generate the samples of a picture from the trial's fixed z; with classes, one row for each of the first."""
         structure = self._structure
         told = grid_labels(structure, COLUMNS)
+        told = None if told is None else told[: ROWS * COLUMNS]
         count = self._kind.in_picture if told is None else len(told)
         return cohort.samples(trial.number, grid_z(structure, trial, count), told)
