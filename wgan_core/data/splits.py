@@ -17,7 +17,7 @@ from pyarrow import csv
 from wgan_core.data.copies import Rows, part_slices
 from wgan_core.data.limits import COLUMNS, Memory
 from wgan_core.data.parquet_file import BadParquet, parquet_schema, read_parquet
-from wgan_core.errors import UserError, one_line, shortened
+from wgan_core.errors import UserError, one_line, quoted, shortened
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20_171_107
@@ -173,7 +173,7 @@ def _read_csv(file: Path, memory: Memory) -> pa.Table:
         table = csv.read_csv(file, csv.ReadOptions(block_size=block), convert_options=options)
         _ = table.column_names  # pyarrow decodes the names here
     except UnicodeEncodeError as error:
-        raise UserError(f"the path of a data file must be UTF-8; {file} is not: rename it") from error
+        raise UserError(f"the path of a data file must be UTF-8; {quoted(str(file))} is not: rename it") from error
     except UnicodeDecodeError as error:
         raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
     except (pa.ArrowException, OSError) as error:
