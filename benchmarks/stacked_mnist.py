@@ -153,7 +153,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings other than those of this file")
     add("--threads", type=int, default=cores(), help="of torch (default: all cores, %(default)s)")
     add("--keep", type=Path, metavar="FOLDER", help="keep the last state here, and continue from it")
-    add("--smoke", action="store_true", help="two updates; the figures mean nothing")
+    add("--smoke", action="store_true", help="one update; the figures mean nothing")
     add("--json", type=Path, metavar="OUT", help="write the figures to this file as JSON")
     return parser.parse_args(arguments)
 
@@ -161,12 +161,12 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     given = options_of(arguments)
     process.configure(given.threads)
-    updates = 2 if given.smoke else given.updates
+    updates = 1 if given.smoke else given.updates
     structure, hyper = changed(given.set, updates)
     mnist, day = load_mnist(), datetime.now(UTC).date()
     law = law_of(mnist.train)
     print(
-        f"{day}, {processor()}, {given.threads} threads, Python {platform.python_version()}, torch {torch.__version__}"
+        f"{day}, {processor()}, threads: {given.threads}, Python {platform.python_version()}, torch {torch.__version__}"
     )
     print(f"{structure}\n{hyper}\nseed {given.seed}, {updates} critic updates, {digits_label()}", flush=True)
     images, labels = stacked(mnist.test, COUNTED, HELD_OUT_SEED)

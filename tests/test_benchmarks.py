@@ -254,8 +254,9 @@ def test_stacked_mnist(tmp_path: Path) -> None:
         assert found["rows"][name]["modes"] == 1000
         assert found["rows"][name]["kl_data"] == pytest.approx(999 / 52_000, abs=0.003)
     (ours,) = (row for name, row in found["rows"].items() if name.startswith("ours"))
+    # After one update, all samples may be of one mode, at the largest KL that there is.
     assert 1 <= ours["modes"] < 1000
-    assert 0 < ours["kl_uniform"] < math.log(1000)
+    assert 1 < ours["kl_uniform"] < math.log(1001)
     assert figures_of("stacked_mnist.py", *options, out=tmp_path / "again.json") == found
 
 
