@@ -10,9 +10,9 @@ the KL of the data from the generated modes, which is infinite if a mode is miss
 itself, the first KL would be .019 on average, because each mode has 26 samples only.
 
 The networks are the pair `conv`. The generator that is counted is the average of the trial at its last update, as a
-sweep would export it. The settings at the top of this file are the defaults; --set changes them, by the names of
-`Structure` and `Hyper`. Both learning rates fall to zero over the run. With --keep, an interrupted run continues from
-its last report.
+sweep would export it. The settings at the top of this file were found by hand (docs/log.md); --set changes them, by
+the names of `Structure` and `Hyper`. Both learning rates fall to zero over the run. With --keep, an interrupted run
+continues from its last report.
 """
 
 from __future__ import annotations
