@@ -25,7 +25,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-metrics bench-fooled bench-step bench-fused bench-sweep clean
+.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-metrics bench-fooled bench-step bench-fused bench-sweep bench-stacked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -134,6 +134,9 @@ bench-fooled: $(STAMP) ## score real images that fool FID, and compare standard 
 
 bench-metrics: $(STAMP) ## count how often each metric orders damaged samples rightly, and time it
 	$(BIN)/python benchmarks/metrics.py $(ARGS)
+
+bench-stacked: $(STAMP) ## train on StackedMNIST, and count modes and KL beside published figures
+	$(BIN)/python benchmarks/stacked_mnist.py $(ARGS)
 
 bench-step: $(STAMP) ## time one training step, lanes against the textbook loop
 	$(BIN)/python benchmarks/step.py $(ARGS)

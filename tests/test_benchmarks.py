@@ -49,6 +49,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         "metrics",
         "damages",
         "fooled",
+        "stacked_mnist",
     )
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
@@ -243,3 +244,37 @@ def test_the_comparison_of_games_is_whole(tmp_path: Path) -> None:
             assert half == pytest.approx(4.303 * np.std(values, ddof=1) / math.sqrt(3), rel=1e-3)
     assert np.asarray(Image.open(tmp_path / "a.png")).ndim == 3
     assert found["real against real"][MODES_NAME] == 8
+
+
+def test_stacked_mnist(tmp_path: Path) -> None:
+    """A short run is whole, and continued it has the same figures. Real images have the KL of so few samples."""
+    options = ("--smoke", "--threads", "1", "--keep", str(tmp_path / "kept"))
+    found = figures_of("stacked_mnist.py", *options, out=tmp_path / "stacked.json")
+    assert found["accuracy"]["all three"] > 0.97
+    for name in ("held-out images, by label", "held-out images, by classifier"):
+        assert found["rows"][name]["modes"] == 1000
+        assert found["rows"][name]["kl_data"] == pytest.approx(999 / 52_000, abs=0.003)
+    (ours,) = (row for name, row in found["rows"].items() if name.startswith("ours"))
+    # After one update, all samples may be of one mode, at the largest KL that there is.
+    assert 1 <= ours["modes"] < 1000
+    assert 1 < ours["kl_uniform"] < math.log(1001)
+    assert figures_of("stacked_mnist.py", *options, out=tmp_path / "again.json") == found
+
+
+def test_stacked_modes_are_counted(modules: SimpleNamespace) -> None:
+    """By hand: two modes of three samples each have KL log 500 from uniform ones, and miss what the data has."""
+    law = torch.full((1000,), 1e-3, dtype=torch.float64)
+    digits = torch.tensor([[0, 1, 2], [9, 9, 9]]).repeat(3, 1)
+    found = modules.stacked_mnist.figures(digits, law)
+    assert found["modes"] == 2
+    assert found["kl_uniform"] == found["kl_data"] == pytest.approx(math.log(500))
+    assert found["kl_of_data"] == math.inf
+    every = torch.cartesian_prod(*[torch.arange(10)] * 3)
+    assert modules.stacked_mnist.figures(every, law) == pytest.approx(
+        {"modes": 1000, "kl_uniform": 0, "kl_data": 0, "kl_of_data": 0}
+    )
+
+
+def test_settings_of_stacked_mnist_are_changed_by_name(modules: SimpleNamespace) -> None:
+    structure, hyper = modules.stacked_mnist.changed(["loss=wgan-lp", "ema_decay=0.9", "n_critic=3"], 50)
+    assert (structure.loss, structure.ema_decay, hyper.n_critic, hyper.decay_updates) == ("wgan-lp", 0.9, 3, 50)
