@@ -216,13 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dataset, started = load(), time.process_time()
         evaluator, fresh = prepare(dataset)
         shares = climb(evaluator, fresh, ladder, options.draws)
-        whole = Evaluator.build(dataset)
-        seconds = costs(whole, fresh.values[fresh.rows(np.random.default_rng(0))])
+        timed = Evaluator.build(dataset, objective=CRITIC_NAME)
+        seconds = costs(timed, fresh.values[fresh.rows(np.random.default_rng(0))])
         levels = "; ".join(f"{damage.__name__.replace('_', ' ')} {levels}" for damage, levels in ladder.items())
         print(f"\n## {name}: {dataset.name}\n\n{evaluator.sample_size} samples in a score. Levels: {levels}")
         print(f"\n{table(evaluator, shares, seconds)}\n")
         if name == "images":
-            print(scoring_share(dataset, whole))
+            print(scoring_share(dataset, Evaluator.build(dataset)))
         print(f"({time.process_time() - started:.0f} s)", flush=True)
 
 
