@@ -60,6 +60,12 @@ def grid_labels(structure: Structure, columns: int) -> Tensor | None:
     return torch.arange(structure.classes).repeat_interleave(columns) if structure.classes else None
 
 
+def grid_conditions(conditions: Tensor, count: int) -> Tensor:
+    """Return conditions (count, C) of the data's (M, C): evenly spaced in the order of the first condition."""
+    order = conditions[:, 0].argsort(stable=True)
+    return conditions[order[torch.arange(count) * len(order) // count]]
+
+
 def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:
     """Return z (count, Z) of a trial's sample grids, the same at every step."""
     return _z(structure, trial.seed, Stream.GRID_Z, count)
