@@ -1,27 +1,42 @@
-"""Networks that are told numbers: against the textbook, lane by lane, and their code."""
+"""Networks that are told numbers: against the textbook, lane by lane, their data, and their exports."""
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.core.cohorts import cohort_of, distance_from_alone, largest_difference, pixels
+from tests.core.hostile import encoded
 from tests.core.test_spectral import our_name, plain_torch
 from tests.reference import Drawn, textbook
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.coding import Coding, Column
+from wgan_core.data.folder import Folder
+from wgan_core.data.images import has_images, load_images
+from wgan_core.data.tables import load_table
 from wgan_core.errors import UserError
 from wgan_core.networks.conditioning import Conditional
 from wgan_core.networks.network import build, initialise
 from wgan_core.networks.pairs.projection import ConditionalBatchNorm, ProjectionCritic
+from wgan_core.sampling.generator import InUnits, averaged_generator, program, read_generator, write_generator
+from wgan_core.training import checkpoint as checkpoints
+from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
-from wgan_core.training.samples import evaluation_labels
+from wgan_core.training.samples import evaluation_labels, grid_conditions
 
 CONDITIONS = Coding((Column("mass", 70.0, 12.0), Column("count", 3.0, 2.0, whole=True)))
 TRIALS = [Trial(n, 40 + n, Hyper(10.0 ** (1 - n), 1e-3, 5e-4, 1 + n, 0.5, 0.9)) for n in range(3)]
@@ -167,3 +182,150 @@ def test_data_without_the_conditions_is_refused() -> None:
         with pytest.raises(ValueError, match=r"2 conditions need those of the data, \(200, 2\): given"):
             Cohort(MLP, TrainingData(pixels(), given), [1])
     check_fit(PROJECTION, 1)
+
+
+# Data
+
+
+def test_the_conditions_of_a_table_are_columns_of_its_own_and_the_rest_is_as_without() -> None:
+    with_conditions, whole = load_table("diabetes", condition=["bp", "bmi", "bp"]), load_table("diabetes")
+    coding, conditions = with_conditions.coding, with_conditions.conditions
+    assert whole.coding is not None
+    assert coding is not None
+    assert conditions is not None
+    assert [column.name for column in conditions.columns] == ["bp", "bmi"]
+    places = {column.name: at.start for column, at in whole.coding.placed()}
+    assert [column.name for column in coding.columns] == [name for name in places if name not in ("bp", "bmi")]
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(with_conditions, name), getattr(whole, name)
+        np.testing.assert_array_equal(ours.labels, theirs.values[:, [places["bp"], places["bmi"]]])
+        np.testing.assert_array_equal(ours.values[:, 0], theirs.values[:, places["age"]])
+        assert ours.labels.dtype == np.float32
+    assert with_conditions.digest not in (whole.digest, load_table("diabetes", condition=["bmi", "bp"]).digest)
+    assert whole.conditions is None
+
+
+def table_of(path: Path, **columns: Any) -> Path:
+    rows = {"a": np.arange(40.0), "b": np.arange(40) % 7, "c": ["x", "y"] * 20, **columns}
+    pq.write_table(pa.table(rows), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "said"),
+    [
+        ({"condition": ["d"]}, {}, "--condition must name columns of .*, which has a, b, c; given 'd': check the name"),
+        ({"condition": ["c"]}, {}, "--condition must name columns of numbers; 'c' is string: number its values"),
+        (
+            {"condition": ["b"], "categorical": ["b", "c"]},
+            {},
+            "must name columns of numbers; 'b' is one of categories: number its values, or leave it out",
+        ),
+        ({"condition": ["a"], "drop": ["a"]}, {}, "a condition must stay in the table; --drop has 'a' too"),
+        ({"condition": ["a", "b"], "drop": ["c"]}, {}, "--condition must leave a column to generate"),
+        (
+            {"condition": ["a"], "drop": ["c"]},
+            {"a": [None, 1.0] * 20},
+            "'a' must have a finite value in each row; row 0",
+        ),
+        ({"condition": ["a"], "drop": ["c"]}, {"a": [1.0] * 40}, "must have more than one value"),
+    ],
+)
+def test_columns_that_cannot_be_conditions_are_refused_in_one_line(
+    tmp_path: Path, options: dict[str, Any], columns: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as info:
+        load_table(table_of(tmp_path / "t.parquet", **columns), **options)
+    assert "\n" not in str(info.value)
+
+
+def images_of(path: Path, **columns: Any) -> Path:
+    """50 images of 4 x 6 pixels, with these columns beside them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 6), np.uint8)
+    column = [{"bytes": encoded(Image.fromarray(image), "PNG"), "path": None} for image in pixels]
+    pq.write_table(pa.table({"image": column, **columns}), path)
+    return path
+
+
+def test_the_conditions_of_images_are_standardised_columns(tmp_path: Path) -> None:
+    energy, angle = np.linspace(5, 9, 50), np.arange(50)
+    path = images_of(tmp_path / "i.parquet", energy=energy, angle=angle, label=np.arange(50) % 5)
+    assert has_images(path)
+    dataset = load_images(path, ["angle", "energy"])
+    assert dataset.conditions is not None
+    parts = [dataset.train, dataset.validation, dataset.test]
+    found = np.concatenate([part.labels for part in parts])  # type: ignore[misc]
+    columns = dataset.conditions.columns
+    assert [column.name for column in columns] == ["angle", "energy"]
+    for at, (column, given) in enumerate(zip(columns, (angle, energy), strict=True)):
+        assert found[:40, at].mean() == pytest.approx(0, abs=1e-6)
+        assert found[:40, at].std() == pytest.approx(1, rel=1e-6)
+        np.testing.assert_allclose(
+            np.sort(found[:, at] * column.sd + column.mean), np.sort(given), rtol=1e-5, atol=1e-4
+        )
+    assert load_images(path).conditions is None
+    assert load_images(path, ["energy"]).digest != dataset.digest
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"b": np.arange(50)}, "--condition must name columns of .*, which has image, b; given 'a': check the name"),
+        ({"a": ["x"] * 50}, "--condition must name columns of numbers; 'a' is string"),
+        ({"a": [None, 1.0] * 25}, "must have a finite number in each row; row 0 of .* has none in 'a'"),
+        (
+            {"a": [2.0] * 50},
+            "a condition must vary in the training split; 'a' is 2 there, with a spread of 0: leave it",
+        ),
+        ({"a": [0.0, 1e300] * 25}, "a condition must vary in the training split; 'a' is .*, with a spread of inf"),
+    ],
+)
+def test_columns_beside_images_that_cannot_be_conditions_are_refused(
+    tmp_path: Path, columns: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as info:
+        load_images(images_of(tmp_path / "i.parquet", **columns), ["a"])
+    assert "\n" not in str(info.value)
+
+
+def test_a_table_has_no_images(tmp_path: Path) -> None:
+    assert not has_images(table_of(tmp_path / "t.parquet", image=np.arange(40.0)))
+    (tmp_path / "t.csv").write_text("image\n1\n")
+    assert not has_images(tmp_path / "t.csv")
+    with pytest.raises(UserError, match=r"must be a Parquet or CSV file or a folder of them, or one of wine; "):
+        has_images(tmp_path / "nothing", ("wine",))
+
+
+# Exports
+
+
+def test_from_the_checkpoint_to_the_program_in_the_datas_units(tmp_path: Path) -> None:
+    structure, trial = replace(MLP, dtype="float32"), TRIALS[0]
+    cohort = cohort_of(structure, [trial], [3], data=data_of(structure))
+    cohort.advance()
+    kept = Checkpoint(trial, structure, 3, cohort.state_of(0), {"eval/a": 1.0})
+    found = checkpoints.read(checkpoints.write(Folder.at(tmp_path), kept))
+    assert found.structure == structure
+    z, given = torch.randn(7, 6), torch.randn(7, 2)
+    in_units = given * torch.tensor([12.0, 2.0]) + torch.tensor([70.0, 3.0])
+    expected = cohort.samples(0, z, given)
+    torch.testing.assert_close(averaged_generator(found)(z, in_units), expected)
+    write_generator(Folder.at(tmp_path / "model"), found)
+    torch.testing.assert_close(read_generator(Folder.at(tmp_path / "model"))(z, in_units), expected)
+    said = json.loads((tmp_path / "model" / "generator.json").read_text())["input"]
+    assert said.endswith("; conditions: float32 (N, 2), in the data's own units: mass, count")
+    loaded = torch.export.load(io.BytesIO(program(found))).module()
+    torch.testing.assert_close(loaded(z, in_units), expected)
+
+
+def test_conditions_beside_a_large_mean_keep_their_digits() -> None:
+    conditions = Coding((Column("time", 1.7e9, 60.0),))
+    module = InUnits(Conditional(nn.Identity(), 0, 0, flat=True), conditions, torch.float32)
+    late = torch.tensor([[1.7e9 + 90]], dtype=torch.float64)
+    assert module(torch.zeros(1, 1), late).tolist() == [[0, 1.5]]
+
+
+def test_a_picture_shows_conditions_in_order() -> None:
+    given = torch.tensor([[3.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 3.0]])
+    assert grid_conditions(given, 2).tolist() == [[0, 3], [2, 2]]
+    assert grid_conditions(given, 6)[:, 0].tolist() == [0, 0, 1, 2, 2, 3]
