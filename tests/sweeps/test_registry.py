@@ -287,7 +287,7 @@ def test_a_version_is_loaded_and_served_without_this_package_and_without_pickles
     storage: Path, make_plan: Callable[..., Plan], promoted: Callable[..., str]
 ) -> None:
     """Some that are told classes or numbers, and one of a table, too: what `averaged_generator` gives, as arrays."""
-    structures = {"plain": PLAIN, "told": TOLD, "table": TABLE, "numbers": NUMBERS}
+    structures = {"plain": PLAIN, "told": TOLD, "numbers": NUMBERS, "table": TABLE}
     wanted = {}
     for number, (name, structure) in enumerate(structures.items()):
         plan = make_plan(name=name, id=str(number), trials=3, structure=structure, protocol={"long": "x" * 5000})
