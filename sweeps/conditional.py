@@ -1,22 +1,84 @@
-"""Search the hyper-parameters of a class-conditional GAN, on MNIST or on labelled images of your own.
+"""Search the hyper-parameters of a conditional GAN, on MNIST, on labelled images of your own, or given numbers.
 
-Both networks get the class of each image as an input.
+Both networks get the class of each image as an input. With --condition A,B, they get the numbers in these columns of
+a table or of images instead, standardised. The GAN of a table then generates the other columns. After the sweep,
+`sweeps sample NAME --where A=1.5,B=2` draws samples for the values that you name.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+from typing import Any
 
-from sweeps import CONDITIONAL, parse, run_script, run_sweep
-from wgan_core import count_classes, load_images, load_mnist
+from sweeps import CONDITIONAL, TABULAR, names, parse, run_script, run_sweep
+from wgan_core import Dataset, Structure, UserError, count_classes, load_images, load_mnist, load_table
+from wgan_core.data.images import has_images
+from wgan_core.data.tables import BUNDLED
+
+DATA = (
+    "Parquet file or folder of images, Hugging Face layout (default: MNIST, fetched once into $WGAN_DATA, else "
+    "wgan-sweeps in $XDG_CACHE_HOME or ~/.cache); with --condition also a table: a Parquet or CSV file or folder, or a "
+    f"table of scikit-learn: {', '.join(BUNDLED)}"
+)
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that describe the conditions and a table."""
+    group.add_argument(
+        "--condition",
+        type=names,
+        metavar="A,B",
+        help="columns of numbers that both networks are told, in place of the class of an image",
+    )
+    group.add_argument("--categorical", type=names, metavar="A,B", help="a table's columns of categories")
+    group.add_argument("--drop", type=names, metavar="A,B", help="a table's columns to leave out")
+
+
+def load(data: str | None, condition: list[str], categorical: list[str], drop: list[str]) -> Dataset:
+    """Load MNIST, images, or, with conditions, a table or images."""
+    if condition and data is not None and (data in BUNDLED or not has_images(data, tuple(BUNDLED))):
+        return load_table(data, None, None, categorical, drop, condition)
+    if categorical or drop:
+        raise UserError(
+            "--categorical and --drop are for tables, whose conditions --condition names; given "
+            f"{','.join([*categorical, *drop])}: leave them out, or name a table and --condition"
+        )
+    if condition and data is None:
+        raise UserError(
+            f"--condition needs data with columns of numbers, and MNIST has none; given {','.join(condition)}: name a "
+            "table or images by --data, or leave --condition out"
+        )
+    return load_mnist() if data is None else load_images(data, condition)
 
 
 def main() -> None:
-    options = parse("conditional", __doc__ or "", trials=8, budget=10_000, presets=CONDITIONAL)
+    options = parse(
+        "conditional",
+        __doc__ or "",
+        trials=8,
+        budget=10_000,
+        presets=CONDITIONAL,
+        data=DATA,
+        own=add_options,
+        named=("", *BUNDLED),
+    )
     preset = CONDITIONAL[options.preset]
-    dataset = load_images(options.data) if options.data is not None else load_mnist()
-    structure = preset.structure_for(dataset.sample_shape, options.networks, classes=count_classes(dataset))
-    run_sweep(options, dataset, structure, preset.space)
+    dataset = load(options.data, *(options.own[name] or [] for name in ("condition", "categorical", "drop")))
+    of_data: dict[str, Any] = {"conditions": dataset.conditions}
+    if dataset.conditions is None:
+        of_data["classes"] = count_classes(dataset)
+    elif preset.structure.get("label_embedding"):
+        raise UserError(
+            f"--preset {options.preset} learns codes of labels, and --condition gives numbers; given both: take "
+            f"--preset {next(iter(CONDITIONAL))}"
+        )
+    if dataset.coding is not None:
+        # A table is small, and its networks are those of tabular.py.
+        of_data |= {"coding": dataset.coding, "batch_size": min(Structure.batch_size, len(dataset.train))}
+        if "networks" not in preset.structure:
+            of_data |= TABULAR["wgan-gp"].structure
+    run_sweep(options, dataset, preset.structure_for(dataset.sample_shape, options.networks, **of_data), preset.space)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ class Sweep:
         """
         self._options = chosen(name, trials, budget, options)
         self._dataset, self._space, self._metrics = dataset, preset.space, tuple(metrics)
-        self._structure = structure or preset.structure_for(dataset.sample_shape, None, coding=dataset.coding)
+        of_data = {"coding": dataset.coding, "conditions": dataset.conditions}
+        self._structure = structure or preset.structure_for(dataset.sample_shape, None, **of_data)
 
     @staticmethod
     def open(name: str, storage: str | None = None, study_storage: str | None = None) -> Finished:
@@ -117,7 +118,7 @@ class Best:
     def load(self) -> nn.Module:
         """Return the generator with averaged weights, on the CPU and in evaluation mode.
 
-        The module maps z (N, Z), and labels (N,) if it is conditional, to samples (N, ...).
+        The module maps z (N, Z), and labels (N,) or conditions (N, C) if it is conditional, to samples (N, ...).
         """
         return averaged_generator(checkpoints.read(self.checkpoint))
 
@@ -125,7 +126,8 @@ class Best:
         """Draw samples (count, ...) in the scale of the training data. The same seed gives the same samples.
 
         Args:
-            labels: Classes (count,) for a conditional generator; else None.
+            labels: Classes (count,), or conditions (count, C) in the data's units, for a conditional generator; else
+                None.
         """
         return sampler(checkpoints.read(self.checkpoint))(count, seed, labels)
 

@@ -162,6 +162,8 @@ class Structure:
         precision: How training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
             "float32" only.
         spectral_norm: Whether the critic's weights are divided by their largest singular values (Miyato et al. 2018).
+        conditions: The numeric columns on which both networks are conditioned, with their standardisation; None without
+            them. Both networks then get their standardised values in place of labels.
 
     Raises:
         UserError: A value is out of its range.
@@ -182,6 +184,7 @@ class Structure:
     coding: Coding | None = None
     precision: str = _parameter(_one_of(PRECISIONS, FLOAT32), default=FLOAT32)
     spectral_norm: bool = _parameter(_YES_OR_NO, default=False)
+    conditions: Coding | None = None
 
     def __post_init__(self) -> None:
         shape, usual = self.sample_shape, (1, 28, 28)
@@ -198,7 +201,29 @@ class Structure:
         require(told, "label_embedding", "0 where there are no classes", self.label_embedding, 0)
         if self.coding is not None:
             self.coding.check(shape)
+        if self.conditions is not None:
+            self._check_conditions(self.conditions)
         object.__setattr__(self, "network_options", _checked_options(self.network_options))
+
+    def _check_conditions(self, conditions: Coding) -> None:
+        if self.classes or conditions.blocks or conditions.positive is not None:
+            raise UserError(
+                f"conditions must be numeric columns, of networks without classes; given {self.classes} classes and "
+                f"{len(conditions.blocks)} columns of categories: leave those out"
+            )
+        count = len(conditions.columns)
+        require(0 < count <= _MOST_CLASSES, "conditions", f"1 to {_MOST_CLASSES:,} columns", count, None)
+        conditions.check((count,))
+
+    @property
+    def is_conditional(self) -> bool:
+        """Return whether both networks get labels, or conditions in place of labels, as a second input."""
+        return self.classes > 0 or self.conditions is not None
+
+    @property
+    def code_length(self) -> int:
+        """Return the length of the code of a label or of conditions, which a network's input gets; 0 without them."""
+        return len(self.conditions.columns) if self.conditions else self.label_embedding or self.classes
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -211,8 +236,9 @@ class Structure:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        coding = values.get("coding")
-        read = {"sample_shape": tuple(values["sample_shape"]), "coding": coding and Coding.from_json(coding)}
+        codings = {name: values.get(name) for name in ("coding", "conditions")}
+        read = {name: coding and Coding.from_json(coding) for name, coding in codings.items()}
+        read["sample_shape"] = tuple(values["sample_shape"])
         # Checkpoints up to format 3 and sweeps of format 1 have the loss under its name of that time.
         renamed = {_FORMER.get(name, name): value for name, value in values.items()}
         return cls(**{**renamed, **read})
@@ -261,7 +287,7 @@ def _table(owner: type[Structure | Hyper]) -> Mapping[str, Parameter]:
 
 
 STRUCTURAL = _table(Structure)
-"""The settings that all trials of a sweep share, by name. Networks, shape, options and coding are checked apart."""
+"""The settings that all trials of a sweep share, by name. Networks, shape, options and codings are checked apart."""
 PARAMETERS = _table(Hyper)
 """The hyper-parameters with one value per lane, by name, in the order of `Hyper`."""
 

@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> None:
     results = open_results(given.storage, given.name, given.study_storage)
     structure = results.plan.structure
     kind = kinds.kind_of(structure.sample_shape, structure.coding)
-    if not isinstance(kind, kinds.Table) or structure.classes:
+    if not isinstance(kind, kinds.Table) or structure.is_conditional:
         raise UserError(
             f"sweeps downstream is for rows of a table; {given.name!r} is a sweep on {results.plan.data}: "
             "name one of sweeps/tabular.py"

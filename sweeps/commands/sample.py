@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint
-from sweeps.engine.plan.arguments import whole_number
+from sweeps.engine.plan.arguments import number, whole_number
 from wgan_core.config import Structure
-from wgan_core.errors import UserError
+from wgan_core.data.coding import Coding
+from wgan_core.errors import UserError, listed, printable, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
 COUNT = 64
 # Most classes that a picture shows if neither `--label` nor `--n` is given.
 MOST = 1_000
+# Standard deviations of the training data from which on a condition is far away. Few values of a normal distribution
+# are farther, and no value of a uniform one.
+FAR = 4.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +40,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label", type=whole_number, help="class, for a conditional generator (default: all classes)")
     parser.add_argument(
+        "--where",
+        type=assignments,
+        action="append",
+        metavar="A=1.5,B=2",
+        help="values of the conditions that the sweep was given by --condition, in the data's units; label=3 for a "
+        "class; may be given several times",
+    )
+    parser.add_argument(
         "--out",
         help="file to write: PNG of images, .parquet or .csv of rows (default: samples.png, or rows.parquet)",
     )
@@ -46,20 +61,105 @@ def run(given: argparse.Namespace) -> None:
     if given.n is not None:
         check_count(given.n)
     check_seed(given.seed)
+    where = _named(given.where)
     found = named_checkpoint(given)
     structure = found.structure
     if given.label is not None and not structure.classes:
         raise UserError(
             f"--label needs a generator that is told classes; this one is not; given {given.label}: leave it out"
         )
-    told = _told(structure, given.label, given.n)
+    if where and not structure.is_conditional:
+        raise UserError(
+            f"--where needs a generator that is told conditions or classes; this one is not; given {listed(where)}: "
+            "leave it out"
+        )
+    values = {} if structure.conditions is None else _conditions(structure.conditions, where)
+    label = _label(given.label, where) if structure.classes else None
+    told = _repeated(values, given.n or COUNT) if values else _told(structure, label, given.n)
     count = len(told) if told is not None else given.n or COUNT
     kind = kind_of(structure.sample_shape, structure.coding)
     out = kind.export_path(given.out)
     # Each row of a picture shows one class.
-    columns = count // structure.classes if structure.classes and given.label is None else None
-    kind.export(sampler(found)(count, given.seed, told), out, columns)
+    columns = count // structure.classes if structure.classes and label is None else None
+    rows = {name: [value] * count for name, value in values.items()}
+    kind.export(sampler(found)(count, given.seed, told), out, columns, rows)
     print(f"{count} {kind.exported} in {out}")
+
+
+def assignments(text: str) -> list[tuple[str, float]]:
+    """Parse an argument that gives names their numbers, such as a=1.5,b=2."""
+    found = []
+    for part in text.split(","):
+        name, equals, value = part.rpartition("=")
+        if not (name.strip() and equals):
+            raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, several with commas between; given {text!r}")
+        found.append((name.strip(), number(value)))
+    return found
+
+
+def _named(given: Sequence[list[tuple[str, float]]] | None) -> dict[str, float]:
+    """Return the numbers of all `--where` by name. Raise `UserError` for a name given twice, or no finite number."""
+    found: dict[str, float] = {}
+    for name, value in (each for several in given or () for each in several):
+        if name in found or not math.isfinite(value):
+            raise UserError(
+                f"--where must give each name one finite number; given {name}={value:g}"
+                f"{f' beside {name}={found[name]:g}' if name in found else ''}: give --where {name}=0, for example"
+            )
+        found[name] = value
+    return found
+
+
+def _label(label: int | None, where: Mapping[str, float]) -> int | None:
+    """Return the class that `--label` or `--where label=...` names, or None if neither does."""
+    if not where:
+        return label
+    if label is not None or list(where) != ["label"] or not where["label"].is_integer():
+        shown = ",".join(f"{name}={value:g}" for name, value in where.items())
+        raise UserError(
+            f"--where must name the class of a generator that is told classes, as label=3, and --label then be left "
+            f"out; given {shown}{'' if label is None else f' and --label {label}'}: give --where label=0, for example"
+        )
+    return int(where["label"])
+
+
+def _conditions(conditions: Coding, where: Mapping[str, float]) -> dict[str, float]:
+    """Return the value of each condition, in order. Print a warning if one is far from the training data.
+
+    Raises:
+        UserError: A name is no condition, or a condition has no value.
+    """
+    known = {column.name: column for column in conditions.columns}
+    if where.keys() != known.keys():
+        odd = next((name for name in where if name not in known), None)
+        lacking = [name for name in known if name not in where]
+        example = ",".join(f"{column.name}={column.mean:.4g}" for column in conditions.columns)
+        said = f"{odd!r}, which is none" if odd is not None else f"none for {listed(lacking)}"
+        raise UserError(
+            f"--where must give a value for each condition of this generator, {listed(known)}; given {said}: give "
+            f"--where {quoted(example)}, for example, the means of the training data"
+        )
+    for column in conditions.columns:
+        away = abs(where[column.name] - column.mean) / column.sd
+        if away > FAR:
+            given = f"{printable(column.name)}={where[column.name]:g}"
+            print(
+                f"warning: {given} is {away:.3g} standard deviations from the mean of the training data, "
+                f"{column.mean:.4g}: samples for it are extrapolated",
+                file=sys.stderr,
+            )
+    # A column of whole numbers stays one in the rows, if the values are whole.
+    return {
+        name: int(where[name]) if column.whole and where[name].is_integer() else where[name]
+        for name, column in known.items()
+    }
+
+
+def _repeated(values: Mapping[str, float], count: int) -> Tensor:
+    """Return conditions (count, C), the same for all samples."""
+    import torch
+
+    return torch.tensor([*values.values()], dtype=torch.float64).expand(count, -1)
 
 
 def _told(structure: Structure, label: int | None, count: int | None) -> Tensor | None:

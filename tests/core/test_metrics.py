@@ -29,6 +29,7 @@ from wgan_core.errors import UserError
 from wgan_core.metrics import evaluator as evaluator_module
 from wgan_core.metrics import registry
 from wgan_core.metrics.by_class import AS_ASKED_NAME, ByClass
+from wgan_core.metrics.by_condition import ByCondition
 from wgan_core.metrics.digits import (
     WEIGHTS,
     classify,
@@ -553,6 +554,7 @@ def test_every_metric_is_declared_and_only_held_out_ones_are_comparable() -> Non
     within = {f"eval/intra_{name.removeprefix('eval/')}" for name in (FID, SLICED_NAME)}
     shares = [spec.name for label in ("", digits_label()) for spec in Coverage(label).specs]
     diagnoses = {AS_ASKED_NAME, *ACCURACY_NAMES, *MODE_NAMES, *shares, COPIED_NAME}
+    within |= {spec.name for label in ("", digits_label()) for spec in ByCondition(label).specs}
     objectives = {*within, FID, KID, FID.replace("fid", "fid_infinity"), W1_NAME, SLICED_NAME, C2ST_NAME, CRITIC_NAME}
     assert set(known) == {*objectives, *diagnoses, *(spec.name for spec in TRAINING)}
     for name, spec in known.items():

@@ -24,6 +24,7 @@ from tests.core.cohorts import pixels
 from wgan_core.backend import ranks
 from wgan_core.backend.ranks import ALONE, Group, LostRank, Ranks, joined
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.coding import Coding, Column
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.networks.batch_norm import check_over_ranks, over_ranks
@@ -47,6 +48,7 @@ CASES = {
     "mlp": PLAIN,
     "conv": CONV,
     "told classes": replace(CONV, classes=CLASSES, label_embedding=2),
+    "told numbers": replace(CONV, conditions=Coding((Column("a"),))),
     "gan-r1": replace(PLAIN, loss="gan-r1", network_options={"generator": {"widths": [8, 8], "batch_norm": True}}),
     "wgan-clip, rmsprop": replace(PLAIN, loss="wgan-clip", optimiser="rmsprop"),
     "spectral": replace(CONV, loss="hinge", spectral_norm=True),
@@ -55,7 +57,9 @@ CASES = {
 
 
 def cohort_of(structure: Structure, together: Ranks = ALONE, grid: tuple[int, ...] = GRID) -> Cohort:
-    labels = torch.arange(200) % CLASSES if structure.classes else None
+    labels = torch.arange(200) % CLASSES if structure.is_conditional else None
+    if structure.conditions is not None:
+        labels = torch.linspace(-1, 1, 200)[:, None]
     return Cohort(structure, TrainingData(pixels(), labels), grid, ranks=together)
 
 

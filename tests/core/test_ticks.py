@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wgan_core.backend import graph, kernels
 from wgan_core.backend.graph import ProgramRecorder
 from wgan_core.config import Hyper, Structure, Trial
+from wgan_core.data.coding import Coding, Column
+from wgan_core.networks.conditioning import blank_labels
 from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules.losses import LOSSES
 from wgan_core.rules.optim import OPTIMISERS, StepTensors
@@ -43,14 +45,20 @@ STRUCTURES = {
     "one-hot labels": replace(MLP, classes=3),
     "spectral": replace(MLP, loss="hinge", spectral_norm=True),
     "learnt labels": replace(OTHER, networks="conv", classes=3, label_embedding=4),
+    "conditions": replace(MLP, conditions=Coding((Column("a"), Column("b")))),
 }
 
 
 def ticks_of(structure: Structure, width: int, device: torch.device) -> Ticks:
     data = torch.zeros(50, *structure.sample_shape, device=device)
-    labels = torch.zeros(50, dtype=torch.int64, device=device) if structure.classes else None
+    labels = blank_labels(structure, 50)
     start = TrainingState.initial(structure, 0, device)
-    ticks = Ticks(Step(structure), TrainingData(data, labels), start.lanes([0] * width), True)
+    ticks = Ticks(
+        Step(structure),
+        TrainingData(data, labels if labels is None else labels.to(device)),
+        start.lanes([0] * width),
+        True,
+    )
     for lane in range(width):
         ticks.put(lane, Trial(lane, lane, HYPER), start, 0)
     return ticks

@@ -38,6 +38,7 @@ from wgan_core.training import checkpoint as checkpoints
 
 PLAIN = Structure("mlp", (1, 4, 4), latent_dim=3)
 TOLD = Structure("mlp", (1, 4, 4), latent_dim=5, classes=3)
+NUMBERS = Structure("mlp", (1, 4, 4), latent_dim=5, conditions=Coding((Column("a", 5.0, 2.0), Column("b"))))
 CODING = Coding((Column("a", 100.0, 2.0), Column("b", 7.0)))
 TABLE = Structure("mlp", (2,), latent_dim=4, dtype="float64", coding=CODING)
 
@@ -258,17 +259,17 @@ import mlflow, numpy as np, requests, uvicorn
 from mlflow.pyfunc import scoring_server
 
 folder = sys.argv[1]
-for name in ("plain", "told", "table"):
+for name in ("plain", "told", "table", "numbers"):
     given = dict(np.load(f"{folder}/{name}.npz"))
     model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
-    direct = model.predict(given if "labels" in given else given["z"])
+    direct = model.predict(given if len(given) > 1 else given["z"])
     server = uvicorn.Server(uvicorn.Config(scoring_server.init(model), port=0, log_level="error"))
     threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     inputs = {key: value.tolist() for key, value in given.items()}
-    body = {"inputs": inputs if "labels" in given else inputs["z"]}
+    body = {"inputs": inputs if len(given) > 1 else inputs["z"]}
     answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
     answer.raise_for_status()
     files = mlflow.artifacts.download_artifacts(f"models:/{name}@champion")
@@ -285,8 +286,8 @@ for name in ("plain", "told", "table"):
 def test_a_version_is_loaded_and_served_without_this_package_and_without_pickles(
     storage: Path, make_plan: Callable[..., Plan], promoted: Callable[..., str]
 ) -> None:
-    """One whose generator is told classes, and one of a table, too: what `averaged_generator` gives, as arrays."""
-    structures = {"plain": PLAIN, "told": TOLD, "table": TABLE}
+    """Some that are told classes or numbers, and one of a table, too: what `averaged_generator` gives, as arrays."""
+    structures = {"plain": PLAIN, "told": TOLD, "numbers": NUMBERS, "table": TABLE}
     wanted = {}
     for number, (name, structure) in enumerate(structures.items()):
         plan = make_plan(name=name, id=str(number), trials=3, structure=structure, protocol={"long": "x" * 5000})
@@ -294,6 +295,8 @@ def test_a_version_is_loaded_and_served_without_this_package_and_without_pickles
         promoted(sweep, "--as", "champion")
         z = np.random.default_rng(number).standard_normal((7, structure.latent_dim)).astype(structure.dtype)
         inputs = {"z": z, **({"labels": np.arange(7) % structure.classes} if structure.classes else {})}
+        if structure.conditions is not None:
+            inputs["conditions"] = np.linspace(0, 9, 14).reshape(7, 2).astype(structure.dtype)
         np.savez(storage / f"{name}.npz", **inputs)
         checkpoint = checkpoints.read(sweep.folder / "trials" / "1" / "checkpoints" / "000000020")
         wanted[name] = averaged_generator(checkpoint)(*map(torch.from_numpy, inputs.values())).numpy()

@@ -27,11 +27,11 @@ class Split:
     Attributes:
         values: Images, uint8 (N, C, H, W) in [0, 255]; points or table rows, float32 (N, D); or sequences, float32
             (N, C, L). Loaders standardise numeric columns and sequences. The array is C-contiguous.
-        labels: The class of each sample, int64 (N,), or None if the data has no classes.
+        labels: The class of each sample, int64 (N,); its standardised conditions, float32 (N, K); or None without both.
     """
 
     values: NDArray[Any]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
 
     def __post_init__(self) -> None:
         if not self.values.flags.c_contiguous:
@@ -46,7 +46,7 @@ class Split:
             raise UserError(
                 f"the values of a split must be finite; sample {where[0]} has {self.values[where]}: fill or drop it"
             )
-        if self.labels is not None and self.labels.shape != self.values.shape[:1]:
+        if self.labels is not None and self.labels.shape[:1] != self.values.shape[:1]:
             raise ValueError(f"a split of {len(self.values)} samples has labels of shape {self.labels.shape}")
 
     def __len__(self) -> int:
@@ -66,6 +66,8 @@ class Dataset:
         notice: What a sweep says of the data when it starts, such as the number of copies; "" for nothing.
         overlapping: Whether samples of a split are windows that share steps. A test of independent samples is then
             invalid.
+        conditions: The numeric columns that the labels of the splits code; None if they are classes, or if there are
+            none.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Dataset:
     coding: Coding | None = None
     notice: str = ""
     overlapping: bool = False
+    conditions: Coding | None = None
 
     @classmethod
     def of(

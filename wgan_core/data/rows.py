@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -20,11 +21,11 @@ WRITERS: Mapping[str, Callable[[pa.Table, pa.BufferOutputStream], None]] = {
 }
 
 
-def rows_of(samples: Tensor, coding: Coding) -> pa.Table:
+def rows_of(samples: Tensor, coding: Coding, given: Mapping[str, Sequence[Any]] | None = None) -> pa.Table:
     """Convert samples (N, ...) to a table of N rows, with columns in the coding's order and the data's own units.
 
     Whole numbers are int64, other numbers double, and categories have the type of their values. Sequences are lists.
-    If all rows are of one class, their label is the last column.
+    If all rows are of one class, their label is the last column. The columns `given`, such as conditions, follow.
 
     Raises:
         UserError: A sample is not finite, or the coding's names and categories are those of no table.
@@ -32,7 +33,7 @@ def rows_of(samples: Tensor, coding: Coding) -> pa.Table:
     if not bool(torch.isfinite(samples).all()):
         raise UserError("samples must be finite numbers to be rows; these are not: take another checkpoint")
     try:
-        return pa.table(coding.decode(samples))
+        return pa.table({**coding.decode(samples), **(given or {})})
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise UserError(
             f"the columns of rows must be as a table has them; {one_line(error)}: take another checkpoint"

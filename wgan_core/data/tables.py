@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def load_table(
     positive: str | None = None,
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
+    condition: Sequence[str] = (),
 ) -> Dataset:
     """Load a table, with its rows as samples, float32 (N, D).
 
@@ -78,6 +79,8 @@ def load_table(
             after the splits are made.
         categorical: Columns to treat as categorical whatever their type.
         drop: Columns to leave out.
+        condition: Numeric columns that are conditions, float32 (N, K), and no part of the samples. They are
+            standardised as the others are.
 
     Raises:
         UserError: The files cannot be read, lack a named column or value, or exceed `wgan_core.data.limits`. A column
@@ -90,7 +93,45 @@ def load_table(
             "column by --label too, or leave both out to learn all rows"
         )
     with sound(path_or_name):
-        return _loaded(read(path_or_name), label, positive, categorical, drop)
+        table = read(path_or_name)
+        if condition:
+            _check_condition(table, condition, {*categorical, *([label] if label is not None else [])}, drop)
+        whole = _loaded(table, label, positive, categorical, drop)
+    return _conditioned(whole, condition) if condition else whole
+
+
+def _check_condition(table: Table, condition: Sequence[str], named: Collection[str], drop: Collection[str]) -> None:
+    """Raise `UserError` unless all conditions are numeric columns of the table, and another column is left."""
+    _check_names(table, {"--condition": condition})
+    for name in condition:
+        if name in drop:
+            raise UserError(f"a condition must stay in the table; --drop has {name!r} too: name it in one of the two")
+        kind = table.kind(name)
+        if name in named or not _is_numeric(kind):
+            said = "one of categories" if name in named or _is_category(kind) else shortened(str(kind))
+            raise UserError(
+                f"--condition must name columns of numbers; {name!r} is {said}: number its values, or leave it out of "
+                "--condition"
+            )
+    if {*condition} >= {*table.columns} - {*drop}:
+        raise UserError(
+            f"--condition must leave a column to generate; of {table.origin} it leaves none: name fewer, or drop fewer"
+        )
+
+
+def _conditioned(whole: Dataset, condition: Sequence[str]) -> Dataset:
+    """Move columns of numbers from the samples of a table to their conditions, in the order of the names."""
+    assert whole.coding is not None
+    placed = {column.name: (column, at.start) for column, at in whole.coding.placed()}
+    columns, places = zip(*(placed[name] for name in dict.fromkeys(condition)), strict=True)
+    others = np.setdiff1d(np.arange(whole.coding.width), places)
+    train, validation, test = (
+        Split(*(np.ascontiguousarray(split.values[:, at]) for at in (others, places)))
+        for split in (whole.train, whole.validation, whole.test)
+    )
+    left = tuple(column for column in whole.coding.columns if column not in columns)
+    coding = replace(whole.coding, columns=left)
+    return replace(Dataset.of(whole.name, train, validation, test, coding, whole.notice), conditions=Coding(columns))
 
 
 def _loaded(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -38,7 +40,13 @@ class Images(Kind):
             raise UserError(f"--out must be a PNG file, as these samples are images; given {path}: give --out {FILE}")
         return path
 
-    def export(self, samples: Tensor, path: Path, columns: int | None = None) -> None:
+    def export(
+        self,
+        samples: Tensor,
+        path: Path,
+        columns: int | None = None,
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         write_file(path, grid_png(samples, columns))
 
 

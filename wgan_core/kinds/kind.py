@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -78,11 +79,24 @@ class Kind(ABC):
         check_rows_file(path)
         return path
 
-    def export(self, samples: Tensor, path: Path, columns: int | None = None) -> None:
+    def export(
+        self,
+        samples: Tensor,
+        path: Path,
+        columns: int | None = None,
+        given: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         """Write samples (N, ...) to a file that `export_path` returned.
+
+        Args:
+            samples: The samples.
+            path: The file.
+            columns: Images beside each other in a picture; None chooses.
+            given: Further columns of rows, N values each, such as the conditions that the samples were generated for. A
+                picture does not show them.
 
         Raises:
             UserError: A sample is not finite, the file format cannot hold the samples, or the file cannot be written.
         """
         assert self.coding is not None
-        write_rows(rows_of(samples, self.coding), path)
+        write_rows(rows_of(samples, self.coding, given), path)

@@ -58,6 +58,8 @@ class Evaluator:
         protocol: All that a score depends on besides the samples, as values that JSON has.
         for_critic: At most 1,000 training and 1,000 held-out samples. On them, a trial's critic shows whether it
             overfits.
+        conditions: Conditions (sample_size, C) for which samples are generated: those of the held-out samples, once for
+            each draw. None if the data has no conditions.
     """
 
     specs: tuple[MetricSpec, ...]
@@ -70,6 +72,7 @@ class Evaluator:
     floors: dict[str, float]
     protocol: dict[str, Any]
     for_critic: tuple[Split, Split] = field(repr=False)
+    conditions: Tensor | None = field(default=None, repr=False)
 
     @classmethod
     def build(
@@ -97,6 +100,7 @@ class Evaluator:
                 features is then preferred, and `fid` and `kid` mean the distances on these features.
             classes: Number of classes of a conditional GAN; 0 without labels. With classes, distances within
                 classes are preferred: a distance between all samples does not show whether a generator heeds the class.
+                If the data has conditions, a distance within neighbourhoods of them is preferred.
             objective: Full or short name of the objective, if it is known. A metric that takes seconds is measured only
                 if it is named here or among the metrics.
 
@@ -138,6 +142,7 @@ class Evaluator:
                 },
             },
             for_critic=(part(dataset.train), part({"validation": dataset.validation, "test": dataset.test}[split])),
+            conditions=_repeated(data.real.labels, draws) if dataset.conditions is not None else None,
         )
 
     @property
@@ -167,8 +172,8 @@ class Evaluator:
 
         Args:
             samples: `sample_size` samples as a network returns them; images in [-1, 1].
-            labels: The class (sample_size,) that each sample was generated for. Scores of single classes are then added
-                under `class/<class>/...`, in the order of the classes.
+            labels: The class (sample_size,), or conditions (sample_size, C), that each sample was generated for. With
+                classes, scores of single classes are added under `class/<class>/...`, in the order of the classes.
 
         Returns:
             The scores. If any value of the samples is not finite, every metric is NaN.
@@ -199,6 +204,11 @@ class Evaluator:
         if self.pixels:
             return to_model(to_pixels(values), torch.float32)
         return values if self.coding is None else self.coding.as_stored(values)
+
+
+def _repeated(conditions: Tensor | None, draws: int) -> Tensor:
+    assert conditions is not None
+    return conditions.repeat(draws, 1)
 
 
 def hold_out(dataset: Dataset, split: SplitName, sample_size: int, features: str | None, classes: int) -> HeldOut:

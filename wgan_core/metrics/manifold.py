@@ -184,6 +184,8 @@ class Coverage(Metric[RealSide]):
     def fit(self, data: HeldOut) -> RealSide:
         view = data.extractors[self.label] if self.label else Compact.of_size(data.real.values)
         labels = data.real.labels
+        if data.dataset.conditions is not None:
+            labels = None
         if labels is not None:
             labels = labels[:SAMPLES] if len(labels.unique()) <= MOST_CLASSES and int(labels.min()) >= 0 else None
         return RealSide(view, Manifold.of(_values(view, data.real)), labels)

@@ -69,7 +69,7 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """One draw of samples (N, ...), with their classes, int64 (N,), if the data has classes."""
+    """One draw of samples (N, ...), with their classes, int64 (N,), or conditions (N, C), if the data has some."""
 
     values: Tensor
     labels: Tensor | None = None

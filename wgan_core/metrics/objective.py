@@ -15,7 +15,7 @@ ESTIMATE_REASON = (
     "picks the largest lambda and the weakest critic"
 )
 # The names that an error suggests first.
-SHORT_NAMES = ("fid", "kid", "intra_fid", "sliced_wasserstein", "w1")
+SHORT_NAMES = ("fid", "kid", "intra_fid", "sliced_wasserstein", "w1", "intra_energy")
 
 
 def full_name(name: str, measured: Sequence[MetricSpec] = ()) -> str:
@@ -25,7 +25,8 @@ def full_name(name: str, measured: Sequence[MetricSpec] = ()) -> str:
     `--features` names are measured, the first two mean `eval/fid_<name>_<hash>`.
     """
     given = f"eval/{name.removeprefix('eval/')}"
-    known = known_metrics(measured).values()
+    # A metric that is measured precedes one of the same short name on other features.
+    known = (*measured, *known_metrics(measured).values())
     return next((spec.name for spec in known if given in (spec.name, spec.stem)), name)
 
 
@@ -66,6 +67,8 @@ def hint(spec: MetricSpec, measured: Sequence[MetricSpec]) -> str:
     """Say what an unmeasured metric needs: networks with labels, or `--features` for images other than MNIST."""
     if "classes" in spec.depends_on and not any("classes" in each.depends_on for each in measured):
         return "; it is for scripts whose networks are told classes, such as conditional.py"
+    if "conditions" in spec.depends_on:
+        return "; it is for networks that are told numbers, as by conditional.py --condition"
     wanting = "digit classifier" in spec.depends_on and all(each.features in ("", digits_label()) for each in measured)
     return "; for FID and KID of other images name a feature extractor with --features" if wanting else ""
 

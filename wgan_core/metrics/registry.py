@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from wgan_core.metrics.by_class import AsAsked, ByClass
+from wgan_core.metrics.by_condition import ByCondition
 from wgan_core.metrics.copied import Copied
 from wgan_core.metrics.digits import digits_label
 from wgan_core.metrics.independent_critic import IndependentCritic
@@ -27,6 +28,7 @@ def shipped(labels: Collection[str]) -> tuple[Metric[Any], ...]:
     return (
         *(ByClass(Fid(label)) for label in labels),
         ByClass(SlicedWasserstein()),
+        *(ByCondition(label) for label in (*labels, "")),
         *(metric for label in labels for metric in (Fid(label), Kid(label), UnbiasedFid(label))),
         ExactWasserstein(),
         SlicedWasserstein(),

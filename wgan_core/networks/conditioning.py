@@ -1,4 +1,4 @@
-"""Networks with labels (Mirza and Osindero 2014): a label's code is appended to the sample or to the noise."""
+"""Networks with labels or conditions (Mirza and Osindero 2014): their code is appended to the sample or the noise."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from wgan_core.config import Structure
 class Conditional(nn.Module):
     """A network that takes x (N, ...) and labels (N,) in [0, classes), around an inner network of wider input.
 
-    If `embedding` is above 0, a label's code is a learnt embedding of that length; otherwise it is one-hot. The code is
-    appended to vectors as further entries. It is appended to images and sequences as further channels, constant over
-    all positions. If `flat` is set, samples are flattened first.
+    If `embedding` is above 0, a label's code is a learnt embedding of that length; otherwise it is one-hot. If
+    `classes` is 0, the second input is conditions (N, K), which are their own code. The code is appended to vectors as
+    further entries. It is appended to images and sequences as further channels, constant over all positions. If `flat`
+    is set, samples are flattened first.
     """
 
     def __init__(self, inner: nn.Module, classes: int, embedding: int, flat: bool) -> None:
@@ -34,13 +35,21 @@ class Conditional(nn.Module):
     def _code(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
         if self.codes is not None:
             return self.codes(labels)
+        if not self.classes:
+            return labels.to(dtype)
         return (labels[:, None] == torch.arange(self.classes, device=labels.device)).to(dtype)
+
+
+def blank_labels(structure: Structure, *shape: int) -> Tensor | None:
+    """Return labels of zero, int64 (*shape), or mean conditions (*shape, K), or None if the networks take neither."""
+    if structure.conditions is not None:
+        return torch.zeros(*shape, structure.code_length, dtype=structure.torch_dtype)
+    return torch.zeros(shape, dtype=torch.int64) if structure.classes else None
 
 
 def widened(structure: Structure, flat: bool) -> tuple[Structure, Structure]:
     """Return the structures of the critic and the generator inside a `Conditional`, with input sizes plus the code."""
-    length = structure.label_embedding or structure.classes
-    shape = structure.sample_shape
+    length, shape = structure.code_length, structure.sample_shape
     seen = (math.prod(shape) + length,) if flat else (shape[0] + length, *shape[1:])
     for_critic = replace(structure, sample_shape=seen, coding=None)
     return for_critic, replace(structure, latent_dim=structure.latent_dim + length)

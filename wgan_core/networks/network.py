@@ -93,11 +93,12 @@ class Network:
             parameters: The parameters of all lanes by name, each (K, ...).
             buffers: The buffers of all lanes by name, each (K, ...).
             x: Inputs (K, N, ...).
-            labels: Classes (K, N), if the module takes labels.
+            labels: Classes (K, N) or conditions (K, N, C), if the module takes labels.
             training: Whether the module is in training mode.
         """
         self._module.train(training)
-        inputs = (x,) if labels is None else (x, labels)
+        # Conditions are stored in float32, whatever the dtype of the networks.
+        inputs = (x,) if labels is None else (x, labels.to(x.dtype) if labels.is_floating_point() else labels)
         by_lane = self._is_by_lane(*inputs)
         with self._products(x, training, by_lane):
             if not by_lane:
@@ -175,7 +176,7 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
             f"networks must be one of {', '.join(sorted(PAIRS))}; given {structure.networks!r}: name one of "
             "these; for networks of your own, give the script that registers them with --script FILE"
         )
-    coded = structure.classes > 0 and not pair.labelled
+    coded = structure.is_conditional and not pair.labelled
     if coded:
         with torch.device("meta"):  # without label codes, so that an error names the shape of the user's samples
             _part(structure, pair.critic, "critic")

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from wgan_core.cache import keep_compiled_code_private
 from wgan_core.config import Structure
+from wgan_core.data.coding import Coding
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
 from wgan_core.kinds import kind_of
+from wgan_core.networks.conditioning import blank_labels
 from wgan_core.networks.network import build
 from wgan_core.training.checkpoint import Checkpoint
 
@@ -31,7 +33,8 @@ AT_ONCE = 5_000
 def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
     """Return the averaged generator in evaluation mode, on the CPU, from z (N, Z) to samples (N, ...).
 
-    If the generator takes classes, it takes labels, int64 (N,), after z.
+    If the generator takes classes, it takes labels, int64 (N,), after z. If it takes conditions, it takes them after z
+    in the data's own units, (N, C).
     """
     return _module(checkpoint.structure, {name: tensor[0] for name, tensor in checkpoint.state.average.items()})
 
@@ -39,7 +42,8 @@ def averaged_generator(checkpoint: Checkpoint) -> nn.Module:
 def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
     """Return a function (count, seed, labels=None) that draws samples (count, ...) of the averaged generator.
 
-    If the generator takes classes, the function needs labels (count,).
+    If the generator takes classes, the function needs labels (count,). If it takes conditions, the function needs them
+    in the data's own units, (count, C).
     """
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
 
@@ -73,14 +77,13 @@ def _fitting(structure: Structure, count: int) -> int:
         shapes = build(structure)[1].eval()
         for module in shapes.modules():
             module.register_forward_hook(note)
-        labels = (torch.zeros(1, dtype=torch.int64),) if structure.classes else ()
+        labels = blank_labels(structure, 1)
         with suppress(Exception):  # A generator of a user's may read values, which the meta device lacks.
-            shapes(torch.zeros(1, structure.latent_dim, dtype=structure.torch_dtype), *labels)
+            z = torch.zeros(1, structure.latent_dim, dtype=structure.torch_dtype)
+            shapes(*([z] if labels is None else [z, labels]))
     half, size = psutil.virtual_memory().available // 2, structure.torch_dtype.itemsize
     # Beside a layer's output, its input and as much again while it is computed: the noise with the code of a label.
-    each = size * (
-        4 * max(1, largest) + 2 * structure.latent_dim + 3 * (structure.label_embedding or structure.classes)
-    )
+    each = size * (4 * max(1, largest) + 2 * structure.latent_dim + 3 * structure.code_length)
     at_once = min(AT_ONCE, count, half // each)
     # All of the noise, all samples, and what is made of them.
     together = count * (size * structure.latent_dim + kind_of(structure.sample_shape, structure.coding).row_bytes(size))
@@ -110,7 +113,28 @@ def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
             f"a checkpoint's weights must be of the dtype of its structure, {structure.dtype}; its generator's are "
             "not: take another checkpoint"
         )
+    if structure.conditions is not None:
+        generator = InUnits(generator, structure.conditions, structure.torch_dtype)
     return generator.eval().requires_grad_(False)
+
+
+class InUnits(nn.Module):
+    """A generator that takes conditions (N, C) in the data's own units, around one that takes standardised ones."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, inner: nn.Module, conditions: Coding, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner, self.dtype = inner, dtype
+        for name in ("mean", "sd"):
+            values = [getattr(column, name) for column in conditions.columns]
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
+
+    def forward(self, z: Tensor, conditions: Tensor) -> Tensor:
+        # Float32 would lose the digits of conditions beside a large mean.
+        samples: Tensor = self.inner(z, ((conditions.double() - self.mean) / self.sd).to(self.dtype))
+        return samples
 
 
 def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
@@ -118,6 +142,9 @@ def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
     tensors = {name: tensor[0].contiguous().cpu() for name, tensor in checkpoint.state.average.items()}
     structure = checkpoint.structure
     told = f"; labels: int64 (N,) in [0, {structure.classes})" if structure.classes else ""
+    if structure.conditions is not None:
+        names = ", ".join(column.name for column in structure.conditions.columns)
+        told = f"; conditions: {structure.dtype} (N, {structure.code_length}), in the data's own units: {names}"
     description = {
         "structure": structure.as_json(),
         "trial": checkpoint.trial.as_json(),
@@ -143,13 +170,14 @@ def read_generator(folder: Folder) -> nn.Module:
 def program(checkpoint: Checkpoint) -> bytes:
     """Return the generator as a `torch.export` program for any batch size.
 
-    Call it as `torch.export.load(...).module()(z)`, or with `(z, labels)` if the generator takes classes.
+    Call it as `torch.export.load(...).module()(z)`, or with `(z, labels)` if the generator takes classes, or with
+    `(z, conditions)` in the data's own units if it takes conditions.
     """
     keep_compiled_code_private()
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
     example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]
-    if structure.classes:
-        example.append(torch.zeros(2, dtype=torch.int64))
+    if (labels := blank_labels(structure, 2)) is not None:
+        example.append(labels)
     batch = torch.export.Dim("batch", min=1)
     exported = torch.export.export(generator, tuple(example), dynamic_shapes=tuple({0: batch} for _ in example))
     buffer = io.BytesIO()

@@ -68,7 +68,8 @@ class Batches:
 
     Real samples are drawn with replacement (Gulrajani et al. 2017, Algorithm 1, line 4). A full batch is all of the
     data in its order. If the networks take labels, a critic's fakes have the labels of its real samples. A generator's
-    fakes have the labels of newly drawn rows. Each rank draws whole batches and keeps its own part.
+    fakes have the labels of newly drawn rows. Conditions are drawn as labels are. Each rank draws whole batches and
+    keeps its own part.
 
     Args:
         structure: The structure of all K trials.
@@ -82,7 +83,7 @@ class Batches:
 
     def __init__(self, structure: Structure, data: TrainingData, seeds: Tensor, ranks: Ranks = ALONE) -> None:
         self._structure, self._data, self._seeds = structure, data.samples, seeds
-        self._labels = data.labels if structure.classes else None
+        self._labels = data.labels if structure.is_conditional else None
         if structure.full_batch and structure.batch_size != len(self._data):
             raise ValueError(f"a full batch of {len(self._data)} samples is no batch of {structure.batch_size}")
         self.for_critic = Blocks(self._draw_critic, data.device, ranks)
@@ -95,7 +96,7 @@ class Batches:
         return CriticBatch(to_model(self._data[index], self._structure.torch_dtype), z, weight, labels)
 
     def generator(self, updates: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return z (K, N, Z) and labels (K, N) of each lane's next generator update.
+        """Return z (K, N, Z) and labels (K, N), or conditions (K, N, C), of each lane's next generator update.
 
         The labels are None if the networks take none. `updates` (K,) are the lanes' counts of generator updates.
         """

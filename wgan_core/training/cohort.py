@@ -65,7 +65,7 @@ class Cohort:
 
     Args:
         structure: The structure of all trials.
-        data: The training data, on the device that trains. It needs labels if the structure has classes.
+        data: The training data, on the device that trains. It needs labels if the structure has classes or conditions.
         grid: The report steps, ascending.
         width: Number of lanes.
         execution: How a GPU carries out updates, one of `EXECUTIONS`. Several ranks always run operation by operation.
@@ -87,8 +87,7 @@ class Cohort:
     ) -> None:
         if execution not in EXECUTIONS:
             raise ValueError(f"execution must be one of {', '.join(EXECUTIONS)}; given {execution!r}")
-        if structure.classes and data.labels is None:
-            raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
+        _check_labels(structure, data)
         self.structure, self.grid, self.device = structure, tuple(grid), data.device
         self._data, self._ranks = data, ranks
         # Torch watches the communication of ranks from a thread, which must not query a GPU while a graph is recorded.
@@ -260,3 +259,15 @@ class Cohort:
         if self._made is None:
             raise ValueError("the cohort holds no trial: add one")
         return self._made
+
+
+def _check_labels(structure: Structure, data: TrainingData) -> None:
+    """Raise `ValueError` if the data lacks the labels or conditions that the networks take."""
+    if structure.classes and data.labels is None:
+        raise ValueError(f"networks of {structure.classes} classes need the labels of the data")
+    given = None if data.labels is None else tuple(data.labels.shape)
+    wanted = (len(data.samples), structure.code_length)
+    if structure.conditions is not None and given != wanted:
+        raise ValueError(
+            f"networks of {structure.code_length} conditions need those of the data, {wanted}: given {given}"
+        )

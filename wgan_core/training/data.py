@@ -14,7 +14,7 @@ class TrainingData:
 
     Attributes:
         samples: All real samples (M, ...), uint8 pixels or floats.
-        labels: Their class labels, int64 (M,), or None if the data has no classes.
+        labels: Their class labels, int64 (M,), or their conditions, float32 (M, C); None without both.
     """
 
     samples: Tensor

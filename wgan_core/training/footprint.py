@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan_core.config import Structure
+from wgan_core.networks.conditioning import blank_labels
 from wgan_core.networks.network import build
 
 
@@ -32,9 +33,9 @@ def output_bytes(structure: Structure) -> int:
             for module in network.modules():
                 if not any(module.children()):
                     module.register_forward_hook(lambda _, __, output: counts.append(output.numel()))
-            labels = [torch.zeros(structure.batch_size, dtype=torch.int64)] if structure.classes else []
+            labels = blank_labels(structure, structure.batch_size)
             with suppress(Exception):
-                network(torch.empty(structure.batch_size, *shape), *labels)
+                network(torch.empty(structure.batch_size, *shape), *([] if labels is None else [labels]))
     return sum(counts) * structure.torch_dtype.itemsize
 
 

@@ -17,6 +17,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.limits import size_text
 from wgan_core.errors import UserError, one_line
 from wgan_core.networks.batch_norm import check_over_ranks
+from wgan_core.networks.conditioning import blank_labels
 from wgan_core.networks.network import build, initialise
 from wgan_core.networks.pairs import SHIPPED
 from wgan_core.training.footprint import state_bytes
@@ -137,13 +138,10 @@ def _check_network(
 
 
 def _outputs(network: nn.Module, x: Tensor, structure: Structure) -> Any:
-    """Return what the network gives for x and labels of zero, and leave its buffers as they were."""
+    """Return what the network gives for x and blank labels, and leave its buffers as they were."""
     buffers = {name: tensor.clone() for name, tensor in network.named_buffers()}
-    return functional_call(network, buffers, (x, *_labels(structure)))
-
-
-def _labels(structure: Structure) -> tuple[torch.Tensor, ...]:
-    return (torch.zeros(SAMPLES, dtype=torch.int64),) if structure.classes else ()
+    labels = blank_labels(structure, SAMPLES)
+    return functional_call(network, buffers, (x,) if labels is None else (x, labels))
 
 
 def _check_independence(critic: nn.Module, structure: Structure) -> None:
@@ -170,6 +168,6 @@ def _update(structure: Structure, lanes: int) -> None:
     real = torch.zeros(lanes, SAMPLES, *structure.sample_shape, dtype=structure.torch_dtype)
     z = torch.zeros(lanes, SAMPLES, structure.latent_dim, dtype=structure.torch_dtype)
     weight = torch.full((lanes, SAMPLES), 0.5, dtype=structure.torch_dtype)
-    labels = torch.zeros(lanes, SAMPLES, dtype=torch.int64) if structure.classes else None
+    labels = blank_labels(structure, lanes, SAMPLES)
     step.update_critic(state, told, CriticBatch(real, z, weight, labels))
     step.update_generator(state, told, z, labels)

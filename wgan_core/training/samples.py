@@ -30,7 +30,7 @@ def draw_samples(
         step: The structure's step.
         state: State of a single lane, on `device`.
         z: Inputs (N, Z).
-        labels: Labels (N,), if the generator takes any.
+        labels: Labels (N,) or conditions (N, C), if the generator takes any.
         device: Device that computes the samples.
     """
     parts = []
@@ -47,8 +47,8 @@ def evaluation_z(structure: Structure, count: int, seed: int = EVALUATION_SEED) 
 
 
 def evaluation_labels(structure: Structure, labels: Tensor, count: int, seed: int = EVALUATION_SEED) -> Tensor | None:
-    """Draw the labels (count,) for `evaluation_z` from the data's labels (M,), or return None without classes."""
-    if not structure.classes:
+    """Draw the labels (count, ...) for `evaluation_z` from the data's (M, ...), or return None if there are none."""
+    if not structure.is_conditional:
         return None
     at = torch.zeros(1, 1, dtype=torch.int64)
     rows = draws.indices(torch.tensor([seed]), Stream.EVALUATION_LABEL, at, count, len(labels))
@@ -58,6 +58,12 @@ def evaluation_labels(structure: Structure, labels: Tensor, count: int, seed: in
 def grid_labels(structure: Structure, columns: int) -> Tensor | None:
     """Return the labels of a sample grid, with one row of `columns` samples per class, or None without classes."""
     return torch.arange(structure.classes).repeat_interleave(columns) if structure.classes else None
+
+
+def grid_conditions(conditions: Tensor, count: int) -> Tensor:
+    """Return conditions (count, C) of the data's (M, C): evenly spaced in the order of the first condition."""
+    order = conditions[:, 0].argsort(stable=True)
+    return conditions[order[torch.arange(count) * len(order) // count]]
 
 
 def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:

@@ -35,7 +35,7 @@ class CriticBatch:
         real: Real samples (K, N, ...).
         z: Latent inputs (K, N, Z) of the fakes.
         weight: Interpolation weights (K, N).
-        labels: Labels (K, N) of the real samples and of their fakes; None if the networks take none.
+        labels: Labels (K, N), or conditions (K, N, C), of the real samples and of their fakes; None without both.
     """
 
     real: Tensor

@@ -51,6 +51,9 @@ class Results:
         inputs = f"torch.randn(64, {structure.latent_dim})"
         if structure.classes:
             inputs += f", torch.randint({structure.classes}, (64,))"
+        if structure.conditions is not None:
+            means = ", ".join(f"{column.mean:.4g}" for column in structure.conditions.columns)
+            inputs += f", torch.tensor([[{means}]] * 64)"
         return inputs, f"({', '.join(map(str, (64, *structure.sample_shape)))})"
 
     @property

@@ -79,15 +79,20 @@ def _signature(structure: Structure) -> ModelSignature:
     floats = np.dtype(structure.dtype)
     noise, samples = (-1, structure.latent_dim), (-1, *structure.sample_shape)
     # Callers pass a single unnamed input as an array, and several named inputs as a dict.
-    inputs: list[ColSpec | TensorSpec] = [TensorSpec(floats, noise, "z" if structure.classes else None)]
+    inputs: list[ColSpec | TensorSpec] = [TensorSpec(floats, noise, "z" if structure.is_conditional else None)]
     if structure.classes:
         inputs.append(TensorSpec(np.dtype("int64"), (-1,), "labels"))
+    if structure.conditions is not None:
+        inputs.append(TensorSpec(floats, (-1, structure.code_length), "conditions"))
     return ModelSignature(Schema(inputs), Schema([TensorSpec(floats, samples)]))
 
 
 def _example(structure: Structure) -> np.ndarray | dict[str, np.ndarray]:
     """Return inputs for two samples."""
     z = np.random.default_rng(0).standard_normal((2, structure.latent_dim)).astype(structure.dtype)
+    if structure.conditions is not None:
+        means = [column.mean for column in structure.conditions.columns]
+        return {"z": z, "conditions": np.array([means] * 2, dtype=structure.dtype)}
     return {"z": z, "labels": np.arange(2) % structure.classes} if structure.classes else z
 
 

@@ -120,7 +120,12 @@ def usage(checkpoint: Checkpoint, uri: str) -> str:
     """Return Python code that loads the model at the URI `models:/...` and draws 64 samples."""
     structure = checkpoint.structure
     z = f'rng.standard_normal((64, {structure.latent_dim}), dtype="{structure.dtype}")'
-    inputs = f'{{"z": {z}, "labels": rng.integers({structure.classes}, size=64)}}' if structure.classes else z
+    inputs = z
+    if structure.classes:
+        inputs = f'{{"z": {z}, "labels": rng.integers({structure.classes}, size=64)}}'
+    elif structure.conditions is not None:
+        means = ", ".join(f"{column.mean:.4g}" for column in structure.conditions.columns)
+        inputs = f'{{"z": {z}, "conditions": np.array([[{means}]] * 64, dtype="{structure.dtype}")}}'
     shape = ", ".join(map(str, (64, *structure.sample_shape)))
     return (
         "import mlflow, numpy as np\n"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Generator:
-    """A generator as `mlflow.pyfunc` calls it. It turns noise, and labels if it has classes, into samples."""
+    """A generator as `mlflow.pyfunc` calls it. It turns noise, and labels or conditions, into samples."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -24,7 +24,8 @@ class Generator:
 
         Args:
             data: Noise z from N(0, 1), shape (N, latent_dim). If the generator has classes, a mapping of `z` to the
-                noise and of `labels` to int64 classes, shape (N,).
+                noise and of `labels` to int64 classes, shape (N,). If it has conditions, `conditions` hold their values
+                in the data's own units, shape (N, C).
             params: Unused; MLflow passes it.
 
         Returns:
@@ -33,7 +34,9 @@ class Generator:
         import numpy as np
         import torch
 
-        inputs = [data["z"], data["labels"]] if isinstance(data, Mapping) else [data]
+        inputs = [data]
+        if isinstance(data, Mapping):
+            inputs = [data["z"], data["labels" if "labels" in data else "conditions"]]
         with torch.no_grad():
             return self._module(*(torch.from_numpy(np.array(each)) for each in inputs)).numpy()
 

@@ -22,7 +22,15 @@ from wgan_core.metrics.names import error_name
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 from wgan_core.training.data import TrainingData
-from wgan_core.training.samples import TEST_SEED, draw_samples, evaluation_labels, evaluation_z, grid_labels, grid_z
+from wgan_core.training.samples import (
+    TEST_SEED,
+    draw_samples,
+    evaluation_labels,
+    evaluation_z,
+    grid_conditions,
+    grid_labels,
+    grid_z,
+)
 from wgan_core.training.state import TrainingState
 from wgan_core.training.step import Step
 
@@ -34,8 +42,8 @@ COLUMNS, ROWS = 8, 32
 class _Drawn:
     """One trial at a report step.
 
-    `samples` (N, ...) of classes `labels` (N,) are to be scored, and `shown` are to be pictured. `critic` holds metrics
-    of the trial's critic.
+    `samples` (N, ...) are to be scored, and `shown` are to be pictured. `labels` are the classes (N,) or conditions
+    (N, C) of the samples. `critic` holds metrics of the trial's critic.
     """
 
     report: Report
@@ -90,7 +98,7 @@ class Scorer:
         if self._test is None or best is None:
             return {}
         structure, count, device = self._structure, self._test.sample_size, self._data.device
-        told = self._told(count, TEST_SEED)
+        told = self._told(self._test, TEST_SEED)
         z = evaluation_z(structure, count, TEST_SEED)
         samples = draw_samples(Step(structure), best.state.to(device), z, told, device)
         return {on_test_split(name): value for name, value in self._test.scores(samples, told).items()}
@@ -103,7 +111,7 @@ class Scorer:
 
     def _draw(self, cohort: Cohort, report: Report, seconds: float, kept: TrialStore) -> _Drawn:
         number, structure, count = report.trial.number, self._structure, self._evaluator.sample_size
-        told = self._told(count)
+        told = self._told(self._evaluator)
         samples = cohort.samples(number, evaluation_z(structure, count), told)
         shown, critic = self._shown(cohort, report.trial), self._critic_metrics(cohort, number, samples, told)
         return _Drawn(report, seconds, kept, cohort.state_of(number), samples, told, shown, critic)
@@ -114,11 +122,11 @@ class Scorer:
         def mean(samples: Tensor, labels: Tensor | None) -> float:
             return float(cohort.critic_values(number, samples, labels).double().mean())
 
-        with_classes = self._structure.classes > 0
+        with_labels = self._structure.is_conditional
         on_training, on_held_out = (
             mean(
                 to_model(torch.from_numpy(split.values), torch.float32),
-                torch.from_numpy(split.labels) if with_classes and split.labels is not None else None,
+                torch.from_numpy(split.labels) if with_labels and split.labels is not None else None,
             )
             for split in self._evaluator.for_critic
         )
@@ -141,14 +149,21 @@ class Scorer:
         checkpoint = Checkpoint(report.trial, structure, report.critic_updates, drawn.state, scores, drawn.seconds)
         return drawn.kept.report(checkpoint, metrics, picture)
 
-    def _told(self, count: int, *seed: int) -> Tensor | None:
-        """Return the class labels for a number of samples, or None without classes."""
-        return None if self._labels is None else evaluation_labels(self._structure, self._labels, count, *seed)
+    def _told(self, evaluator: Evaluator, *seed: int) -> Tensor | None:
+        """Return the class labels or the conditions for the samples of a score, or None without both."""
+        if evaluator.conditions is not None or self._labels is None:
+            return evaluator.conditions
+        return evaluation_labels(self._structure, self._labels, evaluator.sample_size, *seed)
 
     def _shown(self, cohort: Cohort, trial: Trial) -> Tensor:
-        """Generate the samples of a picture from the trial's fixed z; with classes, one row for each of the first."""
+        """Generate the samples of a picture from the trial's fixed z; with classes, one row for each of the first.
+
+        With conditions, the picture shows samples for those of training samples, in the order of the first condition.
+        """
         structure = self._structure
         told = grid_labels(structure, COLUMNS)
         told = None if told is None else told[: ROWS * COLUMNS]
         count = self._kind.in_picture if told is None else len(told)
+        if structure.conditions is not None and self._labels is not None:
+            told = grid_conditions(self._labels, count)
         return cohort.samples(trial.number, grid_z(structure, trial, count), told)

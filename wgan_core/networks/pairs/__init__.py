@@ -26,8 +26,8 @@ class Pair:
         critic: Takes a `Structure`, and its own options as keyword arguments.
         generator: Takes a `Structure`, and its own options as keyword arguments.
         flat: Whether the critic sees a sample as one vector. A label's code is then appended to the vector.
-        labelled: Whether both networks take labels (N,) as a second input where there are classes. Otherwise a label's
-            code is appended to their input.
+        labelled: Whether both networks take labels (N,), or conditions (N, K), as a second input where there are some.
+            Otherwise a label's code is appended to their input.
     """
 
     critic: Callable[..., nn.Module]

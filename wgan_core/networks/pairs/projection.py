@@ -2,6 +2,7 @@
 
 The critic adds a projection of the image's features on an embedding of the label, and the generator's batch
 normalisation has a scale and a shift for each label. Without classes, it is the residual pair of Miyato et al. 2018.
+With conditions, linear maps of their values take the place of the embeddings.
 
 The source is the authors' code for CIFAR-10; "published" below means that code. The pair differs from it in four
 points:
@@ -39,14 +40,19 @@ WIDTH = 32
 class ProjectionCritic(nn.Module):
     """A critic psi(phi) + <embedding of the label, phi> of features phi (Miyato and Koyama 2018, section 3).
 
-    The features (N, width) are the sum over pixels of what `blocks` return, (N, width, H, W).
+    The features (N, width) are the sum over pixels of what `blocks` return, (N, width, H, W). Of conditions (N, K), the
+    embedding is a linear map.
     """
 
-    def __init__(self, blocks: nn.Module, width: int, classes: int) -> None:
+    def __init__(self, blocks: nn.Module, width: int, classes: int, conditions: int = 0) -> None:
         super().__init__()
         self.blocks = blocks
         self.score = weighted(nn.Linear(width, 1, bias=False))
-        self.embedding = weighted(nn.Embedding(classes, width)) if classes else None
+        self.embedding: nn.Module | None = None
+        if classes:
+            self.embedding = weighted(nn.Embedding(classes, width))
+        elif conditions:
+            self.embedding = weighted(nn.Linear(conditions, width, bias=False))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.blocks(x).sum(dim=(2, 3))
@@ -57,14 +63,15 @@ class ProjectionCritic(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """A batch normalisation with a learnt scale and shift for each label (Dumoulin et al. 2017)."""
+    """A batch normalisation with a learnt scale and shift for each label (Dumoulin et al. 2017).
 
-    def __init__(self, channels: int, classes: int) -> None:
+    Of conditions (N, K), scale and shift are linear functions. They start as 1 and 0, whatever the label or conditions.
+    """
+
+    def __init__(self, channels: int, classes: int, conditions: int = 0) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.scale, self.shift = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
-        nn.init.ones_(self.scale.weight)
-        nn.init.zeros_(self.shift.weight)
+        self.scale, self.shift = (_constant_map(classes, conditions, channels, start) for start in (1.0, 0.0))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         scale, shift = (each(labels)[:, :, None, None] for each in (self.scale, self.shift))
@@ -72,8 +79,20 @@ class ConditionalBatchNorm(nn.Module):
         return normalised * scale + shift
 
 
+def _constant_map(classes: int, conditions: int, outputs: int, start: float) -> nn.Embedding | nn.Linear:
+    """Make a map of labels or, if there are any, of conditions, whose outputs are `start` before training."""
+    if not conditions:
+        embedding = nn.Embedding(classes, outputs)
+        nn.init.constant_(embedding.weight, start)
+        return embedding
+    layer = nn.Linear(conditions, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, start)
+    return layer
+
+
 class ProjectionGenerator(nn.Module):
-    """A generator whose blocks get the labels, if there are classes. The layers before and after do not."""
+    """A generator whose blocks get the labels or conditions, if there are any. The layers before and after do not."""
 
     def __init__(self, before: nn.Module, blocks: list[GeneratorBlock], after: nn.Module) -> None:
         super().__init__()
@@ -106,7 +125,7 @@ def projection_critic(structure: Structure, width: int = WIDTH) -> nn.Module:
         ),
         ACTIVATIONS["relu"](),
     )
-    return ProjectionCritic(blocks, width, structure.classes)
+    return ProjectionCritic(blocks, width, structure.classes, _count(structure))
 
 
 def projection_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
@@ -124,7 +143,8 @@ def projection_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
     width = checks.width(width, WIDTH)
     count = count_doublings(side, GENERATOR_BASE)
     base = side >> count
-    norm = partial(ConditionalBatchNorm, classes=structure.classes) if structure.classes else nn.BatchNorm2d
+    told = partial(ConditionalBatchNorm, classes=structure.classes, conditions=_count(structure))
+    norm = told if structure.is_conditional else nn.BatchNorm2d
     return ProjectionGenerator(
         nn.Sequential(
             weighted(nn.Linear(structure.latent_dim, width * base * base)),
@@ -138,3 +158,8 @@ def projection_generator(structure: Structure, width: int = WIDTH) -> nn.Module:
             nn.Tanh(),
         ),
     )
+
+
+def _count(structure: Structure) -> int:
+    """Return the number of conditions."""
+    return structure.code_length if structure.conditions is not None else 0
