@@ -78,7 +78,9 @@ def main() -> None:
         of_data |= {"coding": dataset.coding, "batch_size": min(Structure.batch_size, len(dataset.train))}
         if "networks" not in preset.structure:
             of_data |= TABULAR["wgan-gp"].structure
-    run_sweep(options, dataset, preset.structure_for(dataset.sample_shape, options.networks, **of_data), preset.space)
+    # Rows need a smaller λ than images.
+    space = TABULAR["wgan-gp"].space if dataset.coding is not None and options.preset == "wgan-gp" else preset.space
+    run_sweep(options, dataset, preset.structure_for(dataset.sample_shape, options.networks, **of_data), space)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def _conditions(conditions: Coding, where: Mapping[str, float]) -> dict[str, flo
     if where.keys() != known.keys():
         odd = next((name for name in where if name not in known), None)
         lacking = [name for name in known if name not in where]
-        example = ",".join(f"{column.name}={column.mean:.4g}" for column in conditions.columns)
+        example = ",".join(f"{column.name}={column.typical}" for column in conditions.columns)
         said = f"{odd!r}, which is none" if odd is not None else f"none for {listed(lacking)}"
         raise UserError(
             f"--where must give a value for each condition of this generator, {listed(known)}; given {said}: give "

@@ -74,6 +74,29 @@ def test_less_and_more_noise_than_the_datas_are_both_seen(real: tuple[Neighbourh
         assert found.value > 10 * found.error
 
 
+@pytest.mark.parametrize(("axes", "count"), [(1, 44), (3, 150), (6, 500)])
+def test_the_score_is_unbiased_and_rises_with_each_fault(axes: int, count: int) -> None:
+    """Over many held-out sets. A generator with half the noise must not be better than the right one."""
+
+    def sample(given: Tensor, seed: int, noise: float = NOISE, shift: float = 0.0) -> SampleDraw:
+        mean = given.sum(1, keepdim=True) / math.sqrt(axes)
+        return SampleDraw(linear(mean, seed, noise, shift), given)
+
+    right, less, shifted, floor = [], [], [], []
+    for seed in range(0, 200, 5):
+        given, others = (torch.randn(count, axes, generator=numbers(seed + at)) for at in (0, 1))
+        side = Neighbourhoods.of(RAW, sample(given, seed + 2))
+        right.append(energy_within(side, sample(given, seed + 3)).value)
+        less.append(energy_within(side, sample(given, seed + 3, 0.5 * NOISE)).value)
+        shifted.append(energy_within(side, sample(given, seed + 3, shift=0.5)).value)
+        floor.append(energy_within(side, sample(others, seed + 4)).value)
+    error = float(np.std(right)) / math.sqrt(len(right))
+    assert abs(np.mean(right)) < 4 * error
+    assert abs(np.mean(floor)) < 4 * float(np.std(floor)) / math.sqrt(len(floor))
+    assert np.mean(less) - np.mean(right) > 2 * float(np.std(np.subtract(less, right))) / math.sqrt(len(right))
+    assert np.mean(shifted) > np.mean(right) + 10 * error
+
+
 @pytest.mark.parametrize("wrong", [0.0, 0.5])
 def test_the_error_is_the_spread_over_draws(wrong: float) -> None:
     conditions = torch.randn(500, 1, generator=numbers(0))
@@ -91,8 +114,9 @@ def test_the_distance_is_that_of_plain_loops() -> None:
         x, y = (
             side[(at - anchor).norm(dim=1).argsort()[:5]].double() for side, at in ((known, conditions), (made, given))
         )
-        total += 2 * float(torch.cdist(x, y).mean())
-        total -= sum(float(torch.cdist(side, side).sum()) / (5 * 4) for side in (x, y))
+        pairs = [(at, other) for at in range(5) for other in range(5) if at != other]
+        for sign, (one, two) in ((2, (x, y)), (-1, (x, x)), (-1, (y, y))):
+            total += sign * sum(float((one[at] - two[other]).norm()) for at, other in pairs) / len(pairs)
     side = Neighbourhoods.of(RAW, SampleDraw(known, conditions))
     assert side.near.shape == (30, 5, 3)
     assert energy_within(side, SampleDraw(made, given)).value == pytest.approx(total / 30, rel=1e-5)
@@ -118,7 +142,7 @@ def dataset(count: int = 100) -> Dataset:
 def test_it_is_the_default_objective_of_data_with_conditions() -> None:
     evaluator = Evaluator.build(dataset())
     assert objectives(evaluator)[0] == evaluator.objective_default == evaluator.resolve("intra_energy") == NAME
-    assert evaluator.protocol["metrics"][NAME] == {"anchors": 100, "neighbours": 10, "conditions": "held-out"}
+    assert evaluator.protocol["metrics"][NAME] == {"anchors": 100, "neighbours": 10, "pairs": "of other samples"}
     assert {NAME, error_name(NAME)} <= evaluator.floors.keys()
     assert values(evaluator.floors) == set(evaluator.names)
     without = Evaluator.build(replace(dataset(), conditions=None), classes=0)

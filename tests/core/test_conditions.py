@@ -299,21 +299,23 @@ def test_a_table_has_no_images(tmp_path: Path) -> None:
 # Exports
 
 
-def test_from_the_checkpoint_to_the_program_in_the_datas_units(tmp_path: Path) -> None:
-    structure, trial = replace(MLP, dtype="float32"), TRIALS[0]
+@pytest.mark.parametrize(("mean", "sd"), [(70.0, 12.0), (1.7e9, 60.0)])
+def test_from_the_checkpoint_to_the_program_in_the_datas_units(tmp_path: Path, mean: float, sd: float) -> None:
+    conditions = Coding((Column("mass", mean, sd), Column("count", 3.0, 2.0)))
+    structure, trial = replace(MLP, dtype="float32", conditions=conditions), TRIALS[0]
     cohort = cohort_of(structure, [trial], [3], data=data_of(structure))
     cohort.advance()
     kept = Checkpoint(trial, structure, 3, cohort.state_of(0), {"eval/a": 1.0})
     found = checkpoints.read(checkpoints.write(Folder.at(tmp_path), kept))
     assert found.structure == structure
     z, given = torch.randn(7, 6), torch.randn(7, 2)
-    in_units = given * torch.tensor([12.0, 2.0]) + torch.tensor([70.0, 3.0])
+    in_units = given.double() * torch.tensor([sd, 2.0]) + torch.tensor([mean, 3.0], dtype=torch.float64)
     expected = cohort.samples(0, z, given)
     torch.testing.assert_close(averaged_generator(found)(z, in_units), expected)
     write_generator(Folder.at(tmp_path / "model"), found)
     torch.testing.assert_close(read_generator(Folder.at(tmp_path / "model"))(z, in_units), expected)
     said = json.loads((tmp_path / "model" / "generator.json").read_text())["input"]
-    assert said.endswith("; conditions: float32 (N, 2), in the data's own units: mass, count")
+    assert said.endswith("; conditions: float64 (N, 2), in the data's own units: mass, count")
     loaded = torch.export.load(io.BytesIO(program(found))).module()
     torch.testing.assert_close(loaded(z, in_units), expected)
 

@@ -47,10 +47,10 @@ def test_a_lost_dependence_is_worse_than_a_smaller_shift_where_sliced_wasserstei
 def test_it_is_what_a_textbook_loop_on_each_half_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     updates, half = 20, 300
     monkeypatch.setattr(independent_critic, "UPDATES", updates)
-    real, fake = (side.double() for side in (paired(2 * half + 1, 3), paired(2 * half + 1, 4, dependent=False) + 0.5))
+    real, fake = paired(2 * half + 1, 3).double(), paired(4 * half, 4, dependent=False).double() + 0.5
     found = critic_distance(real, fake)
     mean, scale = real.mean(0), real.var(0).sum().sqrt()
-    sides = [((side[: 2 * half] - mean) / scale).split(half) for side in (real, fake)]
+    sides = [((side - mean) / scale).split(len(side) // 2) for side in (real, fake)]
     values = []
     for own, other in ((0, 1), (1, 0)):
         random = torch.Generator().manual_seed(SEED)
@@ -64,7 +64,7 @@ def test_it_is_what_a_textbook_loop_on_each_half_gives(monkeypatch: pytest.Monke
         for update in range(updates):
             for group in optimiser.param_groups:
                 group["lr"] = RATE * (1 - update / updates)
-            x, y = (side[own][torch.randint(half, (BATCH,), generator=random)] for side in sides)
+            x, y = (side[own][torch.randint(len(side[own]), (BATCH,), generator=random)] for side in sides)
             share = torch.rand(BATCH, 1, generator=random, dtype=torch.float64)
             between = (share * x + (1 - share) * y).requires_grad_()
             (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

@@ -210,8 +210,9 @@ def test_a_sweep_of_a_table_with_conditions_its_samples_and_its_export(joined: S
     results = open_results(str(tmp_path), "told")
     assert len(results.rows) == 3
     assert all(np.isfinite(row.value) for row in results.rows)
-    for picture in tmp_path.glob("told/trials/*/samples/*.png"):
-        assert picture.stat().st_size > 0
+    pictures = [*tmp_path.glob("told/trials/*/samples/*.png")]
+    assert pictures
+    assert all(picture.stat().st_size > 0 for picture in pictures)
     other = ("--data", "diabetes", "--condition", "bmi", "--smoke", "--lanes", 2, "--name", "told")
     joined.run(SCRIPT, tmp_path, *other).refused("a sweep continues only as it began")
     out = tmp_path / "rows.csv"
@@ -222,7 +223,8 @@ def test_a_sweep_of_a_table_with_conditions_its_samples_and_its_export(joined: S
     assert rows["bmi"].to_pylist() == [30] * 9
     model = tmp_path / "model"
     said = joined.command("export", "told", "--storage", tmp_path, "--out", model).succeeded().out
-    assert "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.39]] * 64))  # (64, 9)" in said
-    samples = torch.export.load(model / "generator.pt2").module()(torch.zeros(2, 100), torch.tensor([[30.0, 100]] * 2))
-    expected = read_generator(Folder.at(model))(torch.zeros(2, 100), torch.tensor([[30.0, 100]] * 2))
+    assert "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 9)" in said
+    inputs = torch.zeros(2, 100), torch.tensor([[30.0, 100]] * 2, dtype=torch.float64)
+    samples = torch.export.load(model / "generator.pt2").module()(*inputs)
+    expected = read_generator(Folder.at(model))(*inputs)
     torch.testing.assert_close(samples, expected)

@@ -296,7 +296,7 @@ def test_a_version_is_loaded_and_served_without_this_package_and_without_pickles
         z = np.random.default_rng(number).standard_normal((7, structure.latent_dim)).astype(structure.dtype)
         inputs = {"z": z, **({"labels": np.arange(7) % structure.classes} if structure.classes else {})}
         if structure.conditions is not None:
-            inputs["conditions"] = np.linspace(0, 9, 14).reshape(7, 2).astype(structure.dtype)
+            inputs["conditions"] = np.linspace(0, 9, 14).reshape(7, 2)
         np.savez(storage / f"{name}.npz", **inputs)
         checkpoint = checkpoints.read(sweep.folder / "trials" / "1" / "checkpoints" / "000000020")
         wanted[name] = averaged_generator(checkpoint)(*map(torch.from_numpy, inputs.values())).numpy()

@@ -46,6 +46,11 @@ class Column:
     values: tuple[Value, ...] = ()
 
     @property
+    def typical(self) -> str:
+        """The mean, to a hundredth of the standard deviation: a value to show as an example."""
+        return f"{self.mean:.{max(0, -math.floor(math.log10(self.sd / 100)))}f}"
+
+    @property
     def width(self) -> int:
         """Number of entries that the column takes in a sample."""
         return max(1, len(self.values))

@@ -97,7 +97,8 @@ def standardised(splits: list[Split], names: Sequence[str]) -> Coding:
         assert split.labels is not None
         entries = np.empty(split.labels.shape, np.float32)
         for at, column in enumerate(columns):
-            entries[:, at] = (split.labels[:, at] - column.mean) / column.sd
+            with np.errstate(over="ignore"):
+                entries[:, at] = (split.labels[:, at] - column.mean) / column.sd
             column.check_kept(split.labels[:, at], entries[:, at], REMEDY)
         splits[index] = Split(split.values, entries)
     return Coding(columns)

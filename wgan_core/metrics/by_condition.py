@@ -50,28 +50,36 @@ class Neighbourhoods:
         anchors = conditions[:MOST_ANCHORS]
         size = max(LEAST_SAMPLES, math.isqrt(len(values)))
         near = values[nearest(anchors, conditions, size)]
-        return cls(view, anchors, near, float(mean_distances(near, near).mean()) * size / (size - 1))
+        return cls(view, anchors, near, float(mean_distances(near, near).mean()))
 
 
 def nearest(anchors: Tensor, conditions: Tensor, count: int) -> Tensor:
     """Return the indices (A, count) of the conditions (N, C) that are nearest to each anchor (A, C)."""
-    return torch.cdist(anchors, conditions).topk(count, dim=1, largest=False).indices
+    # Exact differences, so that equal conditions are equally near on any processor.
+    distances = torch.cdist(anchors, conditions, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.topk(count, dim=1, largest=False).indices
 
 
 def mean_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return the mean Euclidean distance (A, k) of each sample of x (A, k, D) from all of y (A, k, D)."""
+    """Return the mean Euclidean distance (A, k) of each sample of x (A, k, D) from those of y (A, k, D).
+
+    The sample of y in the same place is left out: it is the sample itself, or has the same conditions.
+    """
     mode = "donot_use_mm_for_euclid_dist"  # equal samples then have a distance of exactly 0
     both = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
-    return torch.cat([torch.cdist(*each, compute_mode=mode).double().mean(2) for each in both])
+    found = [torch.cdist(*each, compute_mode=mode).double() for each in both]
+    others = x.shape[1] - 1
+    return torch.cat([(each.sum(2) - each.diagonal(dim1=1, dim2=2)) / others for each in found])
 
 
 def energy_within(real: Neighbourhoods, drawn: SampleDraw) -> Estimate:
     """Return the mean over neighbourhoods of the energy distance of generated samples (N, ...) from real ones.
 
     In each, it is 2 E|X - Y| - E|X - X'| - E|Y - Y'| (Székely and Rizzo 2013) of the k real samples and the k generated
-    samples whose conditions are nearest to the anchor. The estimate has no bias by the number of samples, so it may be
-    below 0. Its error is that of the generated samples for given conditions: it comes from the influence of each
-    generated sample on its neighbourhoods, less the mean influence there.
+    samples whose conditions are nearest to the anchor. A generated and a real sample of the same conditions are no
+    pair: such pairs lie nearer together than two real samples, whose conditions differ. So the estimate is unbiased,
+    and may be below 0. Its error is that of the generated samples for given conditions: it comes from the influence of
+    each generated sample on its neighbourhoods, less the mean influence there.
     """
     values, conditions = _values(real.view, drawn), _conditions(drawn)
     if not is_finite(values):
@@ -79,7 +87,7 @@ def energy_within(real: Neighbourhoods, drawn: SampleDraw) -> Estimate:
     size = real.near.shape[1]
     places = nearest(real.anchors, conditions, size)
     fake = values[places]
-    across, own = mean_distances(fake, real.near), mean_distances(fake, fake) * size / (size - 1)
+    across, own = mean_distances(fake, real.near), mean_distances(fake, fake)
     each = 2 * (across - own) / size
     influences = torch.zeros(len(values), dtype=torch.float64)
     influences.index_add_(0, places.flatten(), (each - each.mean(1, keepdim=True)).flatten())
@@ -128,7 +136,7 @@ class ByCondition(Metric[Neighbourhoods]):
 
     def entry(self, real: Neighbourhoods) -> dict[str, Any]:
         anchors, neighbours = real.near.shape[:2]
-        return {**real.view.protocol(), "anchors": anchors, "neighbours": neighbours, "conditions": "held-out"}
+        return {**real.view.protocol(), "anchors": anchors, "neighbours": neighbours, "pairs": "of other samples"}
 
 
 def _values(view: Extractor | Compact, drawn: SampleDraw) -> Tensor:

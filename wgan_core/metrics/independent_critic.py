@@ -58,6 +58,10 @@ class IndependentCritic(Distance):
     def represent(self, view: Compact, drawn: SampleDraw) -> Tensor:
         return view.of(drawn.values)
 
+    def scores(self, real: Side, draws: Sequence[SampleDraw]) -> dict[str, float]:
+        """Train on the samples of all draws at once, as each training takes seconds."""
+        return super().scores(real, [SampleDraw(torch.cat([drawn.values for drawn in draws]))])
+
     def distance(self, real: Tensor, fake: Tensor) -> Estimate:
         return critic_distance(real, fake)
 
@@ -84,12 +88,11 @@ def critic_distance(real: Tensor, fake: Tensor) -> Estimate:
     is read on the other. The standard error takes the trained critics as given.
 
     Args:
-        real: Real samples. They are cut to an even number, and to as many as there are generated ones.
-        fake: Generated samples, cut in the same way.
+        real: Real samples. Of an odd number, the last is left out.
+        fake: Generated samples, of any number. Of an odd number, the last is left out.
     """
-    half = min(len(real), len(fake)) // FOLDS
     mean, scale = real.mean(0), float(real.double().var(0).sum().sqrt()) or 1.0
-    reals, fakes = (((side[: FOLDS * half] - mean) / scale).reshape(FOLDS, half, -1) for side in (real, fake))
+    reals, fakes = (torch.stack(((side - mean) / scale).split(len(side) // FOLDS)[:FOLDS]) for side in (real, fake))
     with torch.enable_grad():
         weights = _train(reals, fakes)
     with torch.no_grad():
@@ -99,7 +102,7 @@ def critic_distance(real: Tensor, fake: Tensor) -> Estimate:
 
 
 def _train(reals: Tensor, fakes: Tensor) -> list[Tensor]:
-    """Return the weights of one critic for each half (halves, N, D) after all updates."""
+    """Return the weights of one critic for each half, (halves, N, D) and (halves, M, D), after all updates."""
     random, dtype = torch.Generator().manual_seed(SEED), reals.dtype
     weights = []
     sizes = (reals.shape[2], WIDTH, WIDTH, 1)
@@ -109,10 +112,9 @@ def _train(reals: Tensor, fakes: Tensor) -> list[Tensor]:
         weights += [start.repeat(FOLDS, 1, 1).requires_grad_(), biases]
     optimiser = torch.optim.Adam(weights, lr=RATE, betas=BETAS)
     to_zero = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, UPDATES)
-    count = reals.shape[1]
-    batch = min(BATCH, count)
+    batch = min(BATCH, reals.shape[1], fakes.shape[1])
     for _ in range(UPDATES):
-        real, fake = (side[:, torch.randint(count, (batch,), generator=random)] for side in (reals, fakes))
+        real, fake = (side[:, torch.randint(side.shape[1], (batch,), generator=random)] for side in (reals, fakes))
         share = torch.rand(batch, 1, generator=random, dtype=dtype)
         between = (share * real + (1 - share) * fake).requires_grad_()
         on_real, on_fake, on_between = _values(weights, torch.cat([real, fake, between], 1)).split(batch, 1)

@@ -69,6 +69,8 @@ def hint(spec: MetricSpec, measured: Sequence[MetricSpec]) -> str:
         return "; it is for scripts whose networks are told classes, such as conditional.py"
     if "conditions" in spec.depends_on:
         return "; it is for networks that are told numbers, as by conditional.py --condition"
+    if spec.name == "eval/independent_critic":
+        return "; it needs 200 held-out samples, and no windows that overlap"
     wanting = "digit classifier" in spec.depends_on and all(each.features in ("", digits_label()) for each in measured)
     return "; for FID and KID of other images name a feature extractor with --features" if wanting else ""
 

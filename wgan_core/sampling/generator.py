@@ -144,7 +144,7 @@ def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
     told = f"; labels: int64 (N,) in [0, {structure.classes})" if structure.classes else ""
     if structure.conditions is not None:
         names = ", ".join(column.name for column in structure.conditions.columns)
-        told = f"; conditions: {structure.dtype} (N, {structure.code_length}), in the data's own units: {names}"
+        told = f"; conditions: float64 (N, {structure.code_length}), in the data's own units: {names}"
     description = {
         "structure": structure.as_json(),
         "trial": checkpoint.trial.as_json(),
@@ -171,13 +171,14 @@ def program(checkpoint: Checkpoint) -> bytes:
     """Return the generator as a `torch.export` program for any batch size.
 
     Call it as `torch.export.load(...).module()(z)`, or with `(z, labels)` if the generator takes classes, or with
-    `(z, conditions)` in the data's own units if it takes conditions.
+    `(z, conditions)` in the data's own units, float64, if it takes conditions.
     """
     keep_compiled_code_private()
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
     example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]
     if (labels := blank_labels(structure, 2)) is not None:
-        example.append(labels)
+        # Float32 would lose the digits of conditions beside a large mean.
+        example.append(labels if structure.conditions is None else labels.double())
     batch = torch.export.Dim("batch", min=1)
     exported = torch.export.export(generator, tuple(example), dynamic_shapes=tuple({0: batch} for _ in example))
     buffer = io.BytesIO()

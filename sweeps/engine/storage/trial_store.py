@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sweeps.engine.storage.layout import CHECKPOINTS, MODEL, SAMPLES, sample_name
@@ -118,6 +118,13 @@ class TrialStore:
             return None
         assert isinstance(found, ReportRecord)
         return found.metrics
+
+    def recorded_before(self, step: int) -> Iterator[ReportRecord]:
+        """Yield the reports of the trial that are recorded for fewer critic updates, in order."""
+        for name in self._spool.segments():
+            found = self._spool.read(name)
+            if isinstance(found, ReportRecord) and found.critic_updates < step:
+                yield found
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint between two reports, to continue from."""

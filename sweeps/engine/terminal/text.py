@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
@@ -52,6 +52,9 @@ def escaped_errors(before: TextIO | None = None) -> Iterator[None]:
     ]
     for handler in moved:
         handler.setStream(stream)
+        # The codes of colours would be written out too.
+        if type(handler.formatter).__module__.startswith("colorlog"):
+            handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
     try:
         with redirect_stderr(stream):
             yield
@@ -61,14 +64,22 @@ def escaped_errors(before: TextIO | None = None) -> Iterator[None]:
 
 
 class _Escaped:
-    """A stream that escapes control characters and writes to another stream."""
+    """A stream that escapes control characters and writes to another stream.
+
+    A progress bar writes a carriage return and no line break. Such a text keeps it, and can replace the bar alone.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(printable(text, KEPT))
+        bar = "\r" if text.startswith("\r") and "\n" not in text else ""
+        self._stream.write(bar + printable(text[len(bar) :], KEPT))
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -83,7 +83,7 @@ def _signature(structure: Structure) -> ModelSignature:
     if structure.classes:
         inputs.append(TensorSpec(np.dtype("int64"), (-1,), "labels"))
     if structure.conditions is not None:
-        inputs.append(TensorSpec(floats, (-1, structure.code_length), "conditions"))
+        inputs.append(TensorSpec(np.dtype("float64"), (-1, structure.code_length), "conditions"))
     return ModelSignature(Schema(inputs), Schema([TensorSpec(floats, samples)]))
 
 
@@ -92,7 +92,7 @@ def _example(structure: Structure) -> np.ndarray | dict[str, np.ndarray]:
     z = np.random.default_rng(0).standard_normal((2, structure.latent_dim)).astype(structure.dtype)
     if structure.conditions is not None:
         means = [column.mean for column in structure.conditions.columns]
-        return {"z": z, "conditions": np.array([means] * 2, dtype=structure.dtype)}
+        return {"z": z, "conditions": np.array([means] * 2, dtype="float64")}
     return {"z": z, "labels": np.arange(2) % structure.classes} if structure.classes else z
 
 

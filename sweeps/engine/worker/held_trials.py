@@ -17,8 +17,8 @@ from wgan_core.metrics.names import MOST_COPIED, copies
 from wgan_core.training.checkpoint import Checkpoint
 from wgan_core.training.cohort import Cohort, Report
 
-# A trial has collapsed if one of these quantities was at least the first value at a report, and then is below the
-# second at two reports in a row.
+# A trial has collapsed if its spread, or its coverage, was at least the first value at a report, and then is below the
+# second value at two reports in a row.
 COLLAPSE = {"spread": (0.05, 0.05), "coverage": (0.2, 0.05)}
 # Seconds that a process waits for the study before it saves its trials because its node leaves.
 SAVES_S = 5.0
@@ -98,6 +98,8 @@ class HeldTrials:
         store = TrialStore(trial_folder(self._job.folder, plan.label(number)), plan.objective, plan.allow_copies)
         found = store.start(claim, self._machine, shares_process=self._job.lanes > 1)
         self._stores[number], self._seconds[number] = store, found.seconds if found else 0.0
+        for record in store.recorded_before(found.critic_updates) if found else ():
+            self._collapsed(number, record.critic_updates, self._scorer.beside(record.metrics))
         return found
 
     def _judge(
