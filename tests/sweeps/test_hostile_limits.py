@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import colorlog
 import pytest
 
 from sweeps.cli import main
@@ -28,6 +30,7 @@ from sweeps.engine.results.confirmation import plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.attributes import TEST
 from sweeps.engine.study.study import Study
+from sweeps.engine.terminal.text import escaped_errors
 from tests.core.refusal import refused
 from tests.sweeps.made import Made, studied
 from wgan_core.data.folder import Folder
@@ -274,3 +277,16 @@ def test_the_page_writes_control_characters_out(storage: Path) -> None:
     assert "\x1b" not in page
     assert "\u202e" not in page
     assert r"\x1b[31m\u202e&lt;b&gt;" in page
+
+
+def test_progress_bars_and_coloured_logs_stay_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    logger, handler = logging.getLogger("coloured"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(colorlog.ColoredFormatter())
+    logger.addHandler(handler)
+    try:
+        with escaped_errors():
+            print("\r10 %", end="", file=sys.stderr)
+            logger.warning("done\rtrial 0 is best")
+    finally:
+        logger.removeHandler(handler)
+    assert capsys.readouterr().err == "\r10 %[WARNING] done\\rtrial 0 is best\n"
