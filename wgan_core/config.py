@@ -193,6 +193,7 @@ class Structure:
         few = len(shape) <= _MOST_AXES and math.prod(shape) <= _MOST_ENTRIES
         must = f"of at most {_MOST_AXES} axes and {_MOST_ENTRIES:,} entries"
         require(few, "sample_shape", must, shape, usual)
+        require(isinstance(self.networks, str), "networks", "the name of a pair", self.networks, "mlp")
         for name, about in STRUCTURAL.items():
             about.values.check(name, getattr(self, name))
         exact = self.dtype == "float32" or self.precision == FLOAT32

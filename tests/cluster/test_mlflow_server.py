@@ -445,6 +445,12 @@ def test_what_was_backed_up_is_what_is_restored(
         (damaged / "artifacts" / "link").unlink()
         (damaged / "MANIFEST").unlink()
         other.script("restore", damaged).refused("must have a MANIFEST")
+        # An older pg_restore does not keep psql from commands in a dump.
+        (tmp_path / "old").mkdir()
+        old, restrict = tmp_path / "old" / "pg_restore", r"^\\\(un\)\?restrict"
+        old.write_text(f"#!/bin/sh\n{shutil.which('pg_restore')} \"$@\" | grep -v '{restrict}'\n")
+        old.chmod(0o755)
+        other.script("restore", backup, PATH=f"{old.parent}:{os.environ['PATH']}").refused("of August 2025 or later")
         other.script("restore", backup).succeeded()
         other.script("restore", backup).refused("holds something")
         # A dump that pg_restore cannot read, though it is what the MANIFEST says: nothing is lost by it.

@@ -659,3 +659,11 @@ def test_a_path_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff.csv")
     path.write_text("a,b\n" + "1,2\n" * 50)
     refused(lambda: load_table(path), "must be UTF-8")
+
+
+def test_categories_that_no_sweep_could_keep_are_refused(tmp_path: Path) -> None:
+    """A small file may hold them; sweep.json and each checkpoint would have 18 MB, and could not be read again."""
+    texts = [f"{number}" + "é" * 30_000 for number in range(100)]
+    columns = {"text": texts * 10, "number": list(range(1000))}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    refused(lambda: load_table(tmp_path / "t.parquet", categorical=["text"]), "as JSON", "most of them in 'text'")

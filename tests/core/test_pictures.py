@@ -215,6 +215,13 @@ def test_a_table_of_any_width_has_a_picture(count: int) -> None:
     assert picture.shape == (29 + 124 * -(-min(count, 16) // 4), 870, 3)
 
 
+@pytest.mark.parametrize("count", [200, 201, 1000])
+def test_a_column_may_have_more_categories_than_its_panel_has_pixels(count: int) -> None:
+    coding = Coding((Column("city", values=tuple(map(str, range(count)))), Column("size")))
+    real = torch.cat([torch.eye(count), torch.randn(count, 1)], dim=1)
+    assert pixels(picture_of(real, real, coding=coding)).shape == (29 + 124, 870, 3)
+
+
 def test_names_of_any_length_and_with_line_breaks_are_drawn_in_one_line() -> None:
     long = "n\n" * 500_000
     coding = Coding((Column(long), Column("a\r\n(mm)", values=(long, "b\n")), *(Column(str(n)) for n in range(50))))

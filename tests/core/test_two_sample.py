@@ -16,7 +16,7 @@ from wgan_core.data import Dataset, Split
 from wgan_core.data.coding import Coding, Column
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.metrics.metric import SampleDraw
+from wgan_core.metrics.metric import HeldOut, SampleDraw
 from wgan_core.metrics.objective import resolve_objective
 from wgan_core.metrics.two_sample import (
     ACCURACY_FAKE_NAME,
@@ -189,3 +189,9 @@ def test_samples_are_scored_as_rows_that_are_written_out() -> None:
     blurred = exact * 0.7 + 0.1
     blurred[:, 0] = exact[:, 0] + 0.2  # less than half a count
     assert evaluator.scores(blurred) == pytest.approx(evaluator.scores(exact), abs=1e-6)
+
+
+@pytest.mark.parametrize(("axes", "count"), [(256, 2048), (1024, 1024), (20_000, 231)])
+def test_wide_samples_are_compared_in_smaller_numbers(axes: int, count: int) -> None:
+    real = SampleDraw(torch.zeros(2048, axes))
+    assert len(TwoSample().fit(HeldOut(None, real, {}, 0))) == count  # type: ignore[arg-type]

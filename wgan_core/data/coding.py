@@ -8,6 +8,7 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ Value = str | int | float | bool
 
 # From 2^53 on, float64 does not distinguish all whole numbers.
 MOST_WHOLE = 2.0**53
+# Most bytes of a coding as JSON. It is part of sweep.json and of each checkpoint's JSON, which have at most 16 MiB.
+MOST_TEXT = 12 << 20
 # Most runs of a generator's softmax. `torch.export` takes a tenth of a second for each.
 MOST_RUNS = 1_000
 
@@ -180,6 +183,17 @@ class Coding:
         for column in self.columns:
             yield column, slice(start, start + column.width)
             start += column.width
+
+    def check_size(self, name: str) -> None:
+        """Raise `UserError` if the names and categories of the data `name` are too long to be kept with each trial."""
+        size = len(json.dumps(self.as_json()))
+        if size > MOST_TEXT:
+            longest = max(self.columns, key=lambda column: len(json.dumps([column.name, column.values])))
+            raise UserError(
+                f"the names and categories of all columns must take at most {MOST_TEXT:,} bytes as JSON; those of "
+                f"{name} take {size:,}, most of them in {quoted(longest.name)}: leave that column out, or shorten its "
+                "values"
+            )
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -80,6 +80,10 @@ class Dataset:
     overlapping: bool = False
     conditions: Coding | None = None
 
+    def __post_init__(self) -> None:
+        if self.coding is not None:
+            self.coding.check_size(self.name)
+
     @classmethod
     def of(
         cls,

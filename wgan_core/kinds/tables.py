@@ -93,7 +93,9 @@ def _panel(drawing: ImageDraw.ImageDraw, left: int, top: int, real: Numbers, mad
     ends = [np.rint(bottom - HEIGHT * np.clip(side / (ROOM * real.max()), 0, 1)).astype(int) for side in (real, made)]
     for at, height in enumerate(ends[0]):
         if height < bottom:
-            drawing.rectangle((int(edges[at]), int(height), int(edges[at + 1]) - 1, bottom), fill=GREY)
+            # With more categories than pixels, a bar may have no width of its own.
+            right = max(int(edges[at]), int(edges[at + 1]) - 1)
+            drawing.rectangle((int(edges[at]), int(height), right, bottom), fill=GREY)
     outline = [(int(edges[0]), bottom)]
     for at, height in enumerate(ends[1]):
         outline += [(int(edges[at]), int(height)), (int(edges[at + 1]), int(height))]
