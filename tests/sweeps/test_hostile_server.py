@@ -165,3 +165,17 @@ def test_files_beside_a_models_own_are_seen(files: Path, tmp_path: Path, monkeyp
         (there / "code").mkdir()
         (there / "code" / "torch.py").touch()
         assert client.other_model_files(f"m-{RUN}", str(files)) == ["code"]
+
+
+def test_the_doctor_follows_no_redirect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one, `requests` sends a password of ~/.netrc to the host that the server names."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("machine localhost login alice password secretword\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    with server(lambda *_: b"3.0.0") as (other, asked_other):
+        elsewhere = other.replace("127.0.0.1", "localhost")
+        with server(lambda _, path: f"{elsewhere}/version" if path == "/version" else {}) as (uri, asked):
+            (check,) = _version(uri)
+        assert asked == ["GET /version None"]
+        assert asked_other == []
+    assert "its version is not told" in check.found

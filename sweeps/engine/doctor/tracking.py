@@ -78,7 +78,9 @@ def _version(uri: str) -> list[Check]:
     import urllib3
 
     try:
-        with requests.get(f"{uri.rstrip('/')}/version", timeout=ANSWER_S, stream=True) as answer:
+        # `requests` would send a password of ~/.netrc to the host that a redirect names.
+        address = f"{uri.rstrip('/')}/version"
+        with requests.get(address, timeout=ANSWER_S, stream=True, allow_redirects=False) as answer:
             there = answer.raw.read(_VERSION_BYTES).decode("ascii", "replace").strip()
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
         there = ""
