@@ -51,7 +51,7 @@ class Column:
     @property
     def typical(self) -> str:
         """The mean, to a hundredth of the standard deviation: a value to show as an example."""
-        return f"{self.mean:.{max(0, -math.floor(math.log10(self.sd / 100)))}f}"
+        return f"{round(self.mean, max(0, -math.floor(math.log10(self.sd / 100)))):.15g}"
 
     @property
     def width(self) -> int:
