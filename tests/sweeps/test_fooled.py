@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.quality import quality
@@ -16,14 +18,21 @@ from sweeps.engine.report.findings import findings
 from sweeps.engine.results.leaderboard import leaderboard, ties
 from sweeps.engine.results.results import open_results
 from sweeps.engine.storage.history import History
+from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.spool import ReportRecord
+from sweeps.engine.storage.trial_store import TrialStore
+from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.rows import Row, best_row, scored_rows, sort_rows
 from sweeps.engine.study.study import Study
 from sweeps.engine.worker.held_trials import HeldTrials
 from tests.sweeps.made import Made, finish
 from tests.sweeps.processes import Surroundings
 from tests.sweeps.test_leaderboard import cells, row
+from wgan_core.config import Trial
+from wgan_core.data.folder import Folder
 from wgan_core.metrics.names import MOST_COPIED
+from wgan_core.training.checkpoint import Checkpoint
+from wgan_core.training.state import TrainingState
 
 # Each trial's generator draws from its seed whether it replays training points, or returns z and later one point.
 SCRIPT = """
@@ -214,6 +223,26 @@ def test_a_collapse_is_a_spread_or_a_coverage_that_was_there_and_fell_at_two_rep
     # The same report again, after the lanes were halved, is no second report.
     held.forget()
     assert not held._collapsed(0, 50, {name: 0.01})
+
+
+def test_a_restarted_process_knows_that_the_samples_varied(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    plan, folder = make_plan(), Folder.at(tmp_path)
+    params = dict(plan.space.presets[0])
+    claim = Claim(Trial(0, 1, plan.space.hyper(params)), params, False, 20)
+    store = TrialStore(trial_folder(folder, plan.label(0)), plan.objective)
+    store.start(claim, "")
+    for step, spread in ((10, 0.5), (20, 0.01)):
+        scores = {plan.objective: 1.0, "eval/spread": spread}
+        state = TrainingState.initial(plan.structure, step, torch.device("cpu"))
+        store.report(Checkpoint(claim.trial, plan.structure, step, state, scores), scores, b"")
+    job = SimpleNamespace(plan=plan, folder=folder, lanes=1)
+    scorer = SimpleNamespace(beside=lambda metrics: {"spread": metrics["eval/spread"]})
+    held = HeldTrials(job, None, scorer, "")  # type: ignore[arg-type]
+    found = held._open(claim)
+    assert found is not None
+    assert found.critic_updates == 20
+    assert not held._collapsed(0, 20, {"spread": 0.01})
+    assert held._collapsed(0, 30, {"spread": 0.01})
 
 
 def test_a_coverage_that_was_never_high_is_no_collapse() -> None:

@@ -13,13 +13,12 @@ from sweeps.engine.plan.sqlite_file import check_database, limit_all
 from sweeps.engine.plan.uri import database, shown
 from wgan_core.errors import UserError, without_secrets
 
-# Tables that hold a study's trials. A lost connection can leave a few trials too many. A trial reports its objective at
-# most 81 times, and has fewer parameters and attributes.
-TABLES = ("trials", *(f"trial_{of}" for of in ("params", "values", "user_attributes", "system_attributes")))
-TABLES += ("trial_intermediate_values",)
+ATTRIBUTES = ("user_attributes", "system_attributes")
+# Tables that hold parts of a study's trials. A lost connection can leave a few trials too many. A trial reports its
+# objective at most 81 times, and has fewer parameters and attributes.
+TABLES = tuple(f"trial_{of}" for of in ("params", "values", *ATTRIBUTES, "intermediate_values"))
 SPARE_ROWS, ROWS_PER_TRIAL = 1_000, 100
 # Attributes are kept as JSON. A trial's longest one has the scores of at most 1,000 metrics.
-ATTRIBUTES = ("user_attributes", "system_attributes")
 SPARE_LENGTH, LENGTH_PER_TRIAL = 1 << 20, 1 << 17
 
 
@@ -56,27 +55,21 @@ def read_trials(name: str, storage_url: str, trials: int) -> list[optuna.trial.F
 
 def _check_size(storage: optuna.storages.RDBStorage, name: str, trials: int) -> None:
     """Raise `UserError` if a study has far more rows or text than its plan allows. Optuna would read them all."""
-    of_study = "SELECT study_id FROM studies WHERE study_name = :name"
-    of_trials = f"SELECT trial_id FROM trials WHERE study_id IN ({of_study})"
+    of_study = "study_id IN (SELECT study_id FROM studies WHERE study_name = :name)"
+    of_trials = f"trial_id IN (SELECT trial_id FROM trials WHERE {of_study})"
+    text, most_text = "COALESCE(SUM(LENGTH(value_json)), 0)", SPARE_LENGTH + trials * LENGTH_PER_TRIAL
+    checks = [(table, of_trials, "rows", "COUNT(*)", SPARE_ROWS + trials * ROWS_PER_TRIAL) for table in TABLES]
+    checks.append(("trials", of_study, "rows", "COUNT(*)", SPARE_ROWS + trials))
+    for attributes in ATTRIBUTES:
+        checks.append((f"trial_{attributes}", of_trials, "characters", text, most_text))
+        checks.append((f"study_{attributes}", of_study, "characters", text, most_text))
     with storage.engine.connect() as connection:
-        for table in TABLES:
-            most = SPARE_ROWS + trials * (1 if table == "trials" else ROWS_PER_TRIAL)
-            where = f"study_id IN ({of_study})" if table == "trials" else f"trial_id IN ({of_trials})"
-            query = sqlalchemy.text(f"SELECT COUNT(*) FROM {table} WHERE {where}")
+        for table, where, what, measure, most in checks:
+            query = sqlalchemy.text(f"SELECT {measure} FROM {table} WHERE {where}")
             count = connection.execute(query, {"name": name}).scalar_one()
             if count > most:
                 raise UserError(
-                    f"the study of a sweep of {trials:,} trials must have at most {most:,} rows in its table {table}; "
-                    f"it has {count:,}: use a backup of its database"
-                )
-        most = SPARE_LENGTH + trials * LENGTH_PER_TRIAL
-        for table in (f"{of}_{attributes}" for of in ("study", "trial") for attributes in ATTRIBUTES):
-            where = f"study_id IN ({of_study})" if table.startswith("study") else f"trial_id IN ({of_trials})"
-            length = sqlalchemy.text(f"SELECT COALESCE(SUM(LENGTH(value_json)), 0) FROM {table} WHERE {where}")
-            count = connection.execute(length, {"name": name}).scalar_one()
-            if count > most:
-                raise UserError(
-                    f"the study of a sweep of {trials:,} trials must have at most {most:,} characters in its table "
+                    f"the study of a sweep of {trials:,} trials must have at most {most:,} {what} in its table "
                     f"{table}; it has {count:,}: use a backup of its database"
                 )
 
