@@ -30,7 +30,7 @@ from sweeps.engine.results.confirmation import plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.attributes import TEST
 from sweeps.engine.study.study import Study
-from sweeps.engine.terminal.text import escaped_errors
+from sweeps.engine.terminal.text import escaped, escaped_errors
 from tests.core.refusal import refused
 from tests.sweeps.made import Made, studied
 from wgan_core.data.folder import Folder
@@ -290,3 +290,8 @@ def test_progress_bars_and_coloured_logs_stay_readable(capsys: pytest.CaptureFix
     finally:
         logger.removeHandler(handler)
     assert capsys.readouterr().err == "\r10 %[WARNING] done\\rtrial 0 is best\n"
+    with escaped():
+        print("trial 1", "\rtrial 0")
+        print("trial 1", "\rtrial 0", file=sys.stderr)
+    said = capsys.readouterr()
+    assert said.out == said.err == "trial 1 \\rtrial 0\n"

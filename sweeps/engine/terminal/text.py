@@ -29,20 +29,21 @@ def replace_unencodable() -> None:
 @contextmanager
 def escaped() -> Iterator[None]:
     """Make stdout and stderr escape control characters, such as `\\x1b`, which a name or a reason may hold."""
-    with redirect_stdout(cast("TextIO", _Escaped(sys.stdout))), escaped_errors():
+    with redirect_stdout(cast("TextIO", _Escaped(sys.stdout))), escaped_errors(bars=False):
         yield
 
 
 @contextmanager
-def escaped_errors(before: TextIO | None = None) -> Iterator[None]:
+def escaped_errors(before: TextIO | None = None, bars: bool = True) -> Iterator[None]:
     """Make stderr escape control characters, and with it the logging handlers of all libraries.
 
     A handler keeps the stream that it was created with, so replacing `sys.stderr` alone does not redirect it.
 
     Args:
         before: The stream of these handlers; None for stderr.
+        bars: Whether progress bars stay readable, such as those of a user's script.
     """
-    stream, before = cast("TextIO", _Escaped(sys.stderr)), before or sys.stderr
+    stream, before = cast("TextIO", _Escaped(sys.stderr, bars)), before or sys.stderr
     loggers = [logging.getLogger(), *map(logging.getLogger, tuple(logging.root.manager.loggerDict))]
     moved = [
         handler
@@ -66,14 +67,14 @@ def escaped_errors(before: TextIO | None = None) -> Iterator[None]:
 class _Escaped:
     """A stream that escapes control characters and writes to another stream.
 
-    A progress bar writes a carriage return and no line break. Such a text keeps it, and can replace the bar alone.
+    With `bars`, a text that begins with a carriage return and has no line break keeps it, as a progress bar needs.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, bars: bool = False) -> None:
+        self._stream, self._bars = stream, bars
 
     def write(self, text: str) -> int:
-        bar = "\r" if text.startswith("\r") and "\n" not in text else ""
+        bar = "\r" if self._bars and text.startswith("\r") and "\n" not in text else ""
         self._stream.write(bar + printable(text[len(bar) :], KEPT))
         return len(text)
 
