@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 COUNT = 64
 # Most classes that a picture shows if neither `--label` nor `--n` is given.
 MOST = 1_000
-# Standard deviations of the training data from which on a condition is far away. Few values of a normal distribution
-# are farther, and no value of a uniform one.
+# A condition is far if it is more standard deviations than this from the mean of the training data. Few values of a
+# normal distribution are farther, and no value of a uniform one.
 FAR = 4.0
 
 

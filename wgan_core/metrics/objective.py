@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from wgan_core.errors import UserError
 from wgan_core.metrics.digits import digits_label
+from wgan_core.metrics.independent_critic import CRITIC_NAME, LEAST
 from wgan_core.metrics.metric import MetricSpec
 from wgan_core.metrics.registry import known_metrics
 
@@ -69,8 +70,8 @@ def hint(spec: MetricSpec, measured: Sequence[MetricSpec]) -> str:
         return "; it is for scripts whose networks are told classes, such as conditional.py"
     if "conditions" in spec.depends_on:
         return "; it is for networks that are told numbers, as by conditional.py --condition"
-    if spec.name == "eval/independent_critic":
-        return "; it needs 200 held-out samples, and no windows that overlap"
+    if spec.name == CRITIC_NAME:
+        return f"; it needs {LEAST} held-out samples, and no windows that overlap"
     wanting = "digit classifier" in spec.depends_on and all(each.features in ("", digits_label()) for each in measured)
     return "; for FID and KID of other images name a feature extractor with --features" if wanting else ""
 

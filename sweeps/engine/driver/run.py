@@ -65,15 +65,7 @@ def run(
         space = space.decaying(options.budget)
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
-    if structure.conditions != dataset.conditions:
-        given = [
-            ", ".join(column.name for column in each.columns) if each is not None else "none"
-            for each in (structure.conditions, dataset.conditions)
-        ]
-        raise UserError(
-            f"the networks must be told the conditions of the data; they are told {given[0]}, and {dataset.name} has "
-            f"{given[1]}: give the structure `conditions=dataset.conditions`"
-        )
+    _check_conditions(structure, dataset)
     check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
     check_space(space, structure.loss)
     if not options.smoke:  # a smoke run only tries the steps of a sweep, and its scores mean nothing
@@ -213,6 +205,19 @@ def _ask(
         allow_copies=options.allow_copies,
     )
     return plan, evaluator
+
+
+def _check_conditions(structure: Structure, dataset: Dataset) -> None:
+    """Raise `UserError` unless the networks are told the numbers that the data has as conditions."""
+    if structure.conditions != dataset.conditions:
+        given = [
+            ", ".join(column.name for column in each.columns) if each is not None else "none"
+            for each in (structure.conditions, dataset.conditions)
+        ]
+        raise UserError(
+            f"the networks must be told the conditions of the data; they are told {given[0]}, and {dataset.name} has "
+            f"{given[1]}: give the structure `conditions=dataset.conditions`"
+        )
 
 
 def _evaluator(

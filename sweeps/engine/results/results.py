@@ -52,7 +52,7 @@ class Results:
         if structure.classes:
             inputs += f", torch.randint({structure.classes}, (64,))"
         if structure.conditions is not None:
-            means = ", ".join(f"{column.typical}" for column in structure.conditions.columns)
+            means = ", ".join(column.typical for column in structure.conditions.columns)
             inputs += f", torch.tensor([[{means}]] * 64, dtype=torch.float64)"
         return inputs, f"({', '.join(map(str, (64, *structure.sample_shape)))})"
 

@@ -124,7 +124,7 @@ def usage(checkpoint: Checkpoint, uri: str) -> str:
     if structure.classes:
         inputs = f'{{"z": {z}, "labels": rng.integers({structure.classes}, size=64)}}'
     elif structure.conditions is not None:
-        means = ", ".join(f"{column.typical}" for column in structure.conditions.columns)
+        means = ", ".join(column.typical for column in structure.conditions.columns)
         inputs = f'{{"z": {z}, "conditions": np.array([[{means}]] * 64, dtype="float64")}}'
     shape = ", ".join(map(str, (64, *structure.sample_shape)))
     return (
