@@ -15,7 +15,6 @@ from sweeps.engine.storage.spool import ReportRecord, Spool
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.data.folder import Folder
 from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
-from wgan_core.networks.pairs import PAIRS
 from wgan_core.training import checkpoint as checkpoints
 
 pytestmark = pytest.mark.slow
@@ -33,7 +32,6 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def storage(joined: Surroundings, script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     joined.run(script, folder, *ASKED).succeeded()
-    PAIRS.pop(OWN)
     return folder
 
 
@@ -94,6 +92,4 @@ def test_other_networks_of_the_same_name_are_refused(
     edited.write_text(script.read_text().replace("width: int = 64", "width: int = 32"))
     export = ("export", NAME, "--storage", storage, "--out", tmp_path / "out", "--script", edited)
     surroundings.command(*export).refused("weights do not fit", "give the script that trained it")
-    PAIRS.pop(OWN)
     surroundings.run(edited, storage, *ASKED).refused("networks_digest was", "give another --name")
-    PAIRS.pop(OWN)
