@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from itertools import islice
 from urllib.parse import quote, unquote
@@ -118,6 +119,15 @@ def quoted(text: str, most: int = 80) -> str:
     """Return a text in quotation marks, with at most `most` characters between them and no control characters."""
     shown = repr(text if len(text) <= most else f"{text[: most - 23]}...{text[-20:]}")
     return shown if len(shown) <= most + 2 else f"{shown[: most - 2]}...{shown[0]}"
+
+
+def as_argument(names: Iterable[str]) -> str:
+    """Return names as one argument of an option that takes names separated by commas, for a shell.
+
+    A name with a comma or a quotation mark is quoted as CSV does.
+    """
+    quoted_names = ('"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name for name in names)
+    return shlex.quote(shortened(printable(",".join(quoted_names)), MOST // 4))
 
 
 def listed(texts: Iterable[str], most: int = 10) -> str:

@@ -1,7 +1,8 @@
 """Conversion of table columns to the numbers that a network sees, and back.
 
-A table row is a sample (D,). A numeric column has one standardised entry. A categorical column has one one-hot entry
-for each of its values. A row of sequences is a sample (C, L), with one numeric column for each channel.
+A table row is a sample (D,). A numeric column has one standardised entry. A column with point masses, or with missing
+values, has one-hot entries beside it. A categorical column has one one-hot entry for each of its values. A constant
+column has no entry. A row of sequences is a sample (C, L), with one numeric column for each channel.
 
 Shapes: N rows.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wgan_core.data.forms import PLAIN, Form
 from wgan_core.errors import UserError, quoted
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ Value = str | int | float | bool
 MOST_WHOLE = 2.0**53
 # Most bytes of a coding as JSON. It is part of sweep.json and of each checkpoint's JSON, which have at most 16 MiB.
 MOST_TEXT = 12 << 20
+# Fields of a column that JSON always has.
+OLDEST = ("name", "mean", "sd", "whole", "values")
+# Most decimal places that are kept. float64 has about so many digits.
+MOST_PLACES = 15
 # Most runs of a generator's softmax. `torch.export` takes a tenth of a second for each.
 MOST_RUNS = 1_000
 
@@ -39,14 +46,28 @@ class Column:
     Attributes:
         mean, sd: Mean and standard deviation of a numeric column in the training split, in its own units; sd > 0.
         whole: Whether the numbers are whole. If so, `Coding.decode` rounds them.
-        values: All categories in order; empty for a numeric column.
+        values: All categories in order, of which one may be None for a missing value; empty for a numeric column.
+        masses: Values of a numeric column that many rows share, and None if values are missing. A one-hot code of
+            1 + M entries follows the number: the first entry stands for any other value, the rest for the M masses.
+        knots: Increasing numbers of the column, (K,), if its numbers are coded by their ranks; else empty.
+        scores: The normal score of each knot, increasing, (K,). A number between two knots is interpolated.
+        repeats: Whether only knots are decoded, because the column has few values that repeat.
+        places: Number of decimal places of the numbers, to which they are rounded; None if they have more than 15
+            digits.
+        form: The form in which the numbers are written, such as dates.
     """
 
     name: str
     mean: float = 0.0
     sd: float = 1.0
     whole: bool = False
-    values: tuple[Value, ...] = ()
+    values: tuple[Value | None, ...] = ()
+    masses: tuple[float | None, ...] = ()
+    knots: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+    repeats: bool = False
+    places: int | None = None
+    form: Form = PLAIN
 
     @property
     def typical(self) -> str:
@@ -54,9 +75,132 @@ class Column:
         return f"{round(self.mean, max(0, -math.floor(math.log10(self.sd / 100)))):.15g}"
 
     @property
+    def is_number(self) -> bool:
+        return not self.values
+
+    @property
     def width(self) -> int:
         """Number of entries that the column takes in a sample."""
-        return max(1, len(self.values))
+        if self.values:
+            return len(self.values) if len(self.values) > 1 else 0
+        return 2 + len(self.masses) if self.masses else 1
+
+    @property
+    def one_hot(self) -> slice:
+        """The one-hot entries among the column's entries; empty if there are none."""
+        return slice(0 if self.values else 1, self.width)
+
+    def entries(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the entries (N, width) of a numeric column, for its numbers (N,). NaN is a missing value."""
+        found = np.zeros((len(numbers), self.width), np.float32)
+        place = np.zeros(len(numbers), np.int64)
+        for index, mass in enumerate(self.masses):
+            place[np.isnan(numbers) if mass is None else numbers == mass] = index + 1
+        if self.masses:
+            found[np.arange(len(numbers)), 1 + place] = 1
+        with np.errstate(over="ignore", invalid="ignore"):  # `check_kept` refuses infinite entries
+            found[:, 0] = np.where(place == 0, self._scored(numbers), 0)
+        return found
+
+    def _scored(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.knots:
+            return np.interp(numbers, self.knots, self.scores)
+        return (numbers - self.mean) / self.sd
+
+    def numbers(self, entries: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the numbers (N,) that the entries (N, width) of a numeric column stand for. NaN is a missing value."""
+        found = self._read(entries[:, 0])
+        if self.whole or self.places is not None:
+            # Rounding may leave the range by half of the last place.
+            found = found.round() if self.whole else found.round(self.places or 0)
+        if self.knots:
+            found = found.clip(self.knots[0], self.knots[-1])
+        if self.masses:
+            held = np.array([math.nan, *(math.nan if mass is None else mass for mass in self.masses)])
+            place = entries[:, self.one_hot].argmax(1)
+            found = np.where(place == 0, found, held[place])
+        return found
+
+    def _read(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.knots:
+            return scores * self.sd + self.mean
+        if self.repeats:
+            between = (np.array(self.scores[1:]) + self.scores[:-1]) / 2
+            return np.array(self.knots)[np.searchsorted(between, scores)]
+        return np.interp(scores, self.scores, self.knots)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the entries of generated numbers change when the numbers are written and read again."""
+        return self.whole or self.places is not None or bool(self.knots or self.masses)
+
+    def written(self, numbers: NDArray[np.float64], as_read: bool = False) -> list[Any]:
+        """Return numbers (N,) as the values that a file has: whole, rounded, in the column's form; None if missing.
+
+        If `as_read`, dates and the like stay numbers.
+        """
+        missing = np.isnan(numbers)
+        if self.whole:  # int64 would give other numbers for those out of its range
+            kept = np.where(missing, 0, numbers).clip(-MOST_WHOLE, MOST_WHOLE)
+            found = kept.astype(np.int64).tolist()
+        else:
+            found = numbers.tolist()
+        if not as_read:
+            found = self.form.write(found, self.places or 0)
+        return [None if gap else value for gap, value in zip(missing.tolist(), found, strict=True)]
+
+    def categories_as_written(self) -> list[Any]:
+        """Return the categories of a column of dates and the like as the values that a file has."""
+        numbers = np.array([math.nan if value is None else float(value) for value in self.values])
+        return self.written(numbers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON, without fields at their defaults that older files lack."""
+        found = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name in OLDEST or getattr(self, each.name) != each.default
+        }
+        return found | ({"form": self.form.as_json()} if "form" in found else {})
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Column:
+        form = values.get("form") or {}
+        places = values.get("places")
+        return cls(
+            name=str(values["name"]),
+            mean=float(values["mean"]),
+            sd=float(values["sd"]),
+            whole=bool(values["whole"]),
+            values=tuple(values["values"]),
+            masses=tuple(None if each is None else float(each) for each in values.get("masses", ())),
+            knots=tuple(map(float, values.get("knots", ()))),
+            scores=tuple(map(float, values.get("scores", ()))),
+            repeats=bool(values.get("repeats", False)),
+            places=None if places is None else min(max(int(places), 0), MOST_PLACES),
+            form=Form(
+                str(form.get("kind", "")),
+                str(form.get("prefix", "")),
+                str(form.get("suffix", "")),
+                bool(form.get("grouped", False)),
+                str(form.get("decimal", ".")),
+            ),
+        )
+
+    def check_ranks(self) -> None:
+        """Raise `UserError` unless masses are finite, and knots and scores are finite, increasing and as many."""
+        finite = all(
+            map(math.isfinite, (*self.knots, *self.scores, *(each for each in self.masses if each is not None)))
+        )
+        rising = all(all(one < other for one, other in pairwise(each)) for each in (self.knots, self.scores))
+        if not (
+            finite and rising and len(self.knots) == len(self.scores) != 1 and len(set(self.masses)) == len(self.masses)
+        ):
+            raise UserError(
+                "ranks must have finite, increasing knots and scores, two of each at least, and masses that differ; "
+                f"those of {quoted(self.name)} have not: take the coding of a data set"
+            )
+        self.form.check(self.name)
 
     def check_kept(self, numbers: NDArray[np.float64], entries: NDArray[np.float32], remedy: str) -> None:
         """Raise `UserError` unless the entries are finite and whole numbers can be recovered from them exactly.
@@ -72,8 +216,10 @@ class Column:
                 f"a value must be within float32 once it is standardised; of {quoted(self.name)}, "
                 f"{numbers[~finite][0]:g} is not, beside a spread of {self.sd:g}: drop its row, or {remedy}"
             )
-        if not self.whole:
+        if not self.whole or self.knots:  # ranks keep order, and no last digit
             return
+        known = ~np.isnan(numbers)
+        numbers, entries = numbers[known], entries[known]
         lost = np.rint(entries.astype(np.float64) * self.sd + self.mean) != numbers
         lost |= np.abs(numbers) >= MOST_WHOLE
         if lost.any():
@@ -117,6 +263,7 @@ class Coding:
                     "a column must have a finite mean and spread, or categories of one kind: text, numbers, or true "
                     f"and false; {quoted(column.name)} has others: take the coding of a data set"
                 )
+            column.check_ranks()
         if self.positive is not None and not _alike((self.positive,)):
             raise UserError("the class of all rows must be text, a number, or true or false: take that of a data set")
         if len(self.runs) > MOST_RUNS:
@@ -127,12 +274,16 @@ class Coding:
 
     @property
     def blocks(self) -> list[slice]:
-        """Slice of each categorical column's entries in a sample."""
-        return [where for column, where in self.placed() if column.values]
+        """Slice of each one-hot code in a sample: of categories, and of point masses."""
+        return [
+            slice(where.start + column.one_hot.start, where.stop)
+            for column, where in self.placed()
+            if column.width > column.one_hot.start
+        ]
 
     @property
     def runs(self) -> list[tuple[slice, int]]:
-        """Slice of each run of neighbouring categorical columns of equal width, and that width."""
+        """Slice of each run of neighbouring one-hot codes of equal width, and that width."""
         found: list[tuple[slice, int]] = []
         for block in self.blocks:
             width = block.stop - block.start
@@ -145,34 +296,48 @@ class Coding:
     def as_stored(self, samples: Tensor) -> Tensor:
         """Return samples (N, ...) as they are after rows are written to a file and encoded again.
 
-        Categorical entries become one-hot, and whole numbers are rounded.
+        One-hot codes become exact, and numbers are rounded. The number beside a point mass or a missing value is 0.
         """
+        from torch import from_numpy
         from torch.nn.functional import one_hot
 
         stored = samples.clone()
         for column, where in self.placed():
             part = stored[:, where]
             if column.values:
-                part.copy_(one_hot(part.argmax(1), len(column.values)))
-            elif column.whole:
+                part.copy_(one_hot(part.argmax(1), len(column.values)) if column.width else part)
+            elif column.is_rounded:
                 # Round in float64: beside a large mean, float32 cannot represent single units.
-                whole = part.double().mul_(column.sd).add_(column.mean).round_()
-                part.copy_(whole.sub_(column.mean).div_(column.sd))
+                given = part.double().cpu().numpy()
+                numbers = column.numbers(given.swapaxes(1, -1).reshape(-1, column.width))
+                coded = column.entries(numbers).reshape(given.swapaxes(1, -1).shape).swapaxes(1, -1)
+                part.copy_(from_numpy(np.ascontiguousarray(coded)))
         return stored
 
-    def decode(self, samples: Tensor) -> dict[str, list[Any]]:
-        """Return the columns of samples (N, ...) by name: N values in their own units, or N lists of L numbers."""
+    def decode(self, samples: Tensor, as_read: bool = False) -> dict[str, list[Any]]:
+        """Return the columns of samples (N, ...) by name: N values in their own units, or N lists of L numbers.
+
+        Args:
+            samples: Generated or real samples.
+            as_read: Whether to leave dates and the like as the numbers that they are coded by.
+        """
         samples = samples.detach().cpu().double()
         found: dict[str, list[Any]] = {}
         for column, where in self.placed():
             part = samples[:, where]
             if column.values:
-                found[column.name] = [column.values[index] for index in part.argmax(1).tolist()]
+                chosen = part.argmax(1).tolist() if column.width else [0] * len(samples)
+                values = list(column.values) if as_read or not column.form.kind else column.categories_as_written()
+                found[column.name] = [values[index] for index in chosen]
                 continue
-            numbers = (part * column.sd + column.mean).squeeze(1)
-            if column.whole:  # int64 would give other numbers for those out of its range
-                numbers = numbers.round().clamp(-MOST_WHOLE, MOST_WHOLE).long()
-            found[column.name] = numbers.tolist()
+            given = part.numpy()
+            sequence = given.ndim == 3
+            numbers = column.numbers(given.swapaxes(1, -1).reshape(-1, column.width))
+            written = column.written(numbers, as_read)
+            length = given.shape[-1]
+            found[column.name] = (
+                [written[start : start + length] for start in range(0, len(written), length)] if sequence else written
+            )
         if self.positive is not None:
             found[self.label] = [self.positive] * len(samples)
         return found
@@ -196,23 +361,18 @@ class Coding:
             )
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "columns": [column.as_json() for column in self.columns],
+            "label": self.label,
+            "positive": self.positive,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Coding:
-        columns = tuple(
-            Column(
-                name=str(column["name"]),
-                mean=float(column["mean"]),
-                sd=float(column["sd"]),
-                whole=bool(column["whole"]),
-                values=tuple(column["values"]),
-            )
-            for column in values["columns"]
-        )
+        columns = tuple(map(Column.from_json, values["columns"]))
         return cls(columns, str(values["label"]), values["positive"])
 
 
-def _alike(values: tuple[Value, ...]) -> bool:
-    """Return whether all categories are of one type that a table has."""
-    return {type(value) for value in values} in (set(), {str}, {int}, {float}, {bool})
+def _alike(values: tuple[Value | None, ...]) -> bool:
+    """Return whether all categories are of one type that a table has, except None for a missing value."""
+    return {type(value) for value in values if value is not None} in (set(), {str}, {int}, {float}, {bool})

@@ -1,4 +1,4 @@
-"""Tables of numbers and categories, from Parquet files, CSV files or scikit-learn.
+"""Tables of numbers, dates and categories, from Parquet files, CSV files or scikit-learn.
 
 Shapes: N rows, D entries of a sample.
 """
@@ -6,8 +6,9 @@ Shapes: N rows, D entries of a sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import types
 
-from wgan_core.data.coding import Coding, Column, Value
+from wgan_core.data.coding import Coding, Value
+from wgan_core.data.columns import ColumnReading, read_column
 from wgan_core.data.copies import Rows, copies_notice, first_equal_row, without_chance
+from wgan_core.data.csv_file import is_csv, read_csv
 from wgan_core.data.dataset import Dataset, Split
-from wgan_core.data.limits import CATEGORIES, COLUMNS, Memory
+from wgan_core.data.fitting import CODINGS, CodingName, Label, distinct, encode, fit, in_order, leave_out, numbers_of
+from wgan_core.data.limits import COLUMNS, Memory
 from wgan_core.data.splits import allot, check_rows, find_files, read_table, sound
-from wgan_core.errors import UserError, listed, one_line, quoted, shortened
+from wgan_core.errors import UserError, as_argument, listed, one_line, quoted, shortened
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
 # Names for the tables of scikit-learn, and the column name of each table's target.
 BUNDLED = {"breast-cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
 # Most columns or values that an error message lists.
 SHOWN = 10
-# Types for which pyarrow lacks functions that this module needs, and types that hold the same values.
-PLAIN = {pa.string_view(): pa.string(), pa.float16(): pa.float32()}
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,101 @@ class Table:
         origin: The path or name of the source, for error messages.
         parts: The rows of each split, or of `all` if the source names no splits.
         memory: The memory account of the files; None for a table of scikit-learn.
+        typed: Whether the source tells text from numbers, as Parquet does and CSV does not.
+        decimal: The decimal sign of numbers in text.
     """
 
     name: str
     origin: str
     parts: Mapping[str, pa.Table]
     memory: Memory | None = None
+    typed: bool = True
+    decimal: str = "."
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns, in order."""
         return next(iter(self.parts.values())).column_names
 
-    def kind(self, name: str) -> pa.DataType:
-        """Return the type of a column, which is the same in all parts."""
-        return next(iter(self.parts.values())).schema.field(name).type
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asks of a table. The fields are arguments of `load_table`."""
+
+    label: str | None = None
+    positive: str | None = None
+    categorical: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    drop_text: bool = False
+    condition: Sequence[str] = ()
+    coding: CodingName = "standard"
+
+    def check(self, table: Table) -> None:
+        """Raise `UserError` unless all names are columns of the table, and the options agree with each other."""
+        label = [] if self.label is None else [self.label]
+        options = {
+            "--label": label,
+            "--categorical": self.categorical,
+            "--numeric": self.numeric,
+            "--drop": self.drop,
+            "--condition": self.condition,
+        }
+        for option, names in options.items():
+            for name in names:
+                if name not in table.columns:
+                    raise UserError(
+                        f"{option} must name columns of {table.origin}, which has {listed(table.columns, SHOWN)}; "
+                        f"given {name!r}: check the name"
+                    )
+        if self.coding not in CODINGS:
+            raise UserError(f"--coding must be {' or '.join(CODINGS)}; given {self.coding!r}: take one of those")
+        if self.label is not None and self.label in self.drop:
+            raise UserError(f"the label must stay in the table; --drop has {label[0]!r} too: name it in one of the two")
+        for name in self.condition:
+            if name in self.drop:
+                raise UserError(
+                    f"a condition must stay in the table; --drop has {name!r} too: name it in one of the two"
+                )
+        both = sorted({*self.categorical, *label} & {*self.numeric, *self.condition})
+        if both:
+            raise UserError(
+                f"a column must be one of numbers or of categories; {quoted(both[0])} is named as both: name it once"
+            )
+        if not {*table.columns} - {*self.drop}:
+            raise UserError(f"a table must have columns; --drop leaves {table.origin} none: drop fewer")
+
+    def kind(self, name: str) -> str:
+        """Return the kind of a column that the user asks for, as `read_column` takes it."""
+        if name in self.categorical or name == self.label:
+            return "categories"
+        return "numbers" if name in self.numeric or name in self.condition else ""
+
+
+@dataclass(frozen=True)
+class Interpreted:
+    """A table whose columns have been read.
+
+    Attributes:
+        table: The rows that are learnt, with columns of types that `ColumnReading.values` lists.
+        readings: The readings of all columns, in the file's order.
+    """
+
+    table: Table
+    readings: Sequence[ColumnReading]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, ColumnReading]:
+        return {each.name: each for each in self.readings}
+
+    @property
+    def notice(self) -> str:
+        """The sentence about columns that are not learnt; "" if there are none."""
+        told = [f"{quoted(each.name)} ({each.said})" for each in self.readings if each.role == "left out"]
+        constant = [quoted(each.name) for each in self.readings if each.role == "constant"]
+        said = [f"left out: {listed(told, SHOWN)}"] if told else []
+        said += [f"constant, and written back: {listed(constant, SHOWN)}"] if constant else []
+        return "; ".join(said)
 
 
 def load_table(
@@ -66,11 +147,14 @@ def load_table(
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
     condition: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    drop_text: bool = False,
+    coding: CodingName = "standard",
 ) -> Dataset:
     """Load a table, with its rows as samples, float32 (N, D).
 
-    Numeric columns are standardised by the mean and standard deviation of the training split. Boolean, dictionary,
-    `categorical` and `label` columns are one-hot, with sorted values. `split_rows` describes the splits.
+    `columns` describes how the type of a column is found, `fitting` how its values are coded, and `split_rows` the
+    splits. Missing values are coded, so that generated rows have missing values too.
 
     Args:
         path_or_name: A name of `BUNDLED`, or a Parquet or CSV file, or a folder of such files.
@@ -80,43 +164,26 @@ def load_table(
         categorical: Columns to treat as categorical whatever their type.
         drop: Columns to leave out.
         condition: Numeric columns that are conditions, float32 (N, K), and no part of the samples. They are
-            standardised as the others are.
+            standardised, and no value may be missing.
+        numeric: Columns of numbers that would be read as categories or identifiers.
+        drop_text: Whether to leave out columns of free text, which are refused otherwise.
+        coding: The coding of numbers: "standard", by mean and standard deviation, or "ranks".
 
     Raises:
         UserError: The files cannot be read, lack a named column or value, or exceed `wgan_core.data.limits`. A column
-            is nested, a date, text that is not categorical, incomplete, or constant in training. A held-out category
-            is not in training. Whole numbers are too large for float32. A split has too few rows.
+            is nested, free text, or mixes numbers with other text. The label or a condition has missing values. Whole
+            numbers are too large for float32. A split has too few rows.
     """
     if positive is not None and label is None:
         raise UserError(
             f"--positive-class needs --label, the column that it is a value of; given {positive!r} alone: name the "
             "column by --label too, or leave both out to learn all rows"
         )
+    asked = Asked(label, positive, categorical, numeric, drop, drop_text, condition, coding)
     with sound(path_or_name):
         table = read(path_or_name)
-        if condition:
-            _check_condition(table, condition, {*categorical, *([label] if label is not None else [])}, drop)
-        whole = _loaded(table, label, positive, categorical, drop)
+        whole = _loaded(interpreted(table, asked), asked)
     return _conditioned(whole, condition) if condition else whole
-
-
-def _check_condition(table: Table, condition: Sequence[str], named: Collection[str], drop: Collection[str]) -> None:
-    """Raise `UserError` unless all conditions are numeric columns of the table, and another column is left."""
-    _check_names(table, {"--condition": condition})
-    for name in condition:
-        if name in drop:
-            raise UserError(f"a condition must stay in the table; --drop has {name!r} too: name it in one of the two")
-        kind = table.kind(name)
-        if name in named or not _is_numeric(kind):
-            said = "one of categories" if name in named or _is_category(kind) else shortened(str(kind))
-            raise UserError(
-                f"--condition must name columns of numbers; {name!r} is {said}: number its values, or leave it out of "
-                "--condition"
-            )
-    if {*condition} >= {*table.columns} - {*drop}:
-        raise UserError(
-            f"--condition must leave a column to generate; of {table.origin} it leaves none: name fewer, or drop fewer"
-        )
 
 
 def _conditioned(whole: Dataset, condition: Sequence[str]) -> Dataset:
@@ -134,31 +201,22 @@ def _conditioned(whole: Dataset, condition: Sequence[str]) -> Dataset:
     return replace(Dataset.of(whole.name, train, validation, test, coding, whole.notice), conditions=Coding(columns))
 
 
-def _loaded(
-    table: Table, label: str | None, positive: str | None, categorical: Sequence[str], drop: Sequence[str]
-) -> Dataset:
-    _check_names(table, {"--label": [label] if label else [], "--categorical": categorical, "--drop": drop})
-    if label is not None and label in drop:
-        raise UserError(f"the label must stay in the table; --drop has {label!r} too: name it in one of the two")
-    left = _left(table, drop)
-    if positive is not None and left == [label]:
+def _loaded(found: Interpreted, asked: Asked) -> Dataset:
+    table, label, positive = found.table, asked.label, asked.positive
+    if positive is not None and table.columns == [label]:
         raise UserError(
             f"rows of one class must have columns besides {label!r}; {table.origin} has none left: add some, or drop "
             "fewer"
         )
-    named = {*categorical, *([label] if label is not None else [])}
-    for name in left:
-        _check_gaps(table, name, label)
-    for name in left:
-        _check_kind(table.kind(name), name, name in named, label)
     if table.memory is not None:
         # The splits are copies. Indices, classes, copies and splits take up to sixteen 8-byte numbers a row.
         copied = sum(part.nbytes + 128 * len(part) for part in table.parts.values())
         table.memory.take(copied, f"the splits of {table.origin}")
-    splits, notice = _split(table, label, drop, named)
+    splits, copies = _split(found, label)
+    notice = "; ".join(filter(None, (found.notice, copies)))
     check_rows({name: len(rows) for name, rows in splits.items()}, table.origin, notice=notice)
     value = None if label is None or positive is None else _value(splits["train"][label], label, positive)
-    coding = fit(splits["train"], named, label or "")
+    coding = fit(splits, found.by_name, Label(label or ""), asked.coding, asked.condition)
     _check_width(table, coding)
     if label is None or value is None:
         return _dataset(table.name, splits, coding, notice)
@@ -166,8 +224,93 @@ def _loaded(
     _dataset(table.name, splits, coding)
     only = {name: of_class(rows, label, value) for name, rows in splits.items()}
     check_rows({name: len(rows) for name, rows in only.items()}, table.origin, f"rows whose {label} is {positive}")
-    coding = fit(only["train"], named, label, value)
+    coding = fit(only, found.by_name, Label(label, value), asked.coding, asked.condition)
     return _dataset(f"{table.name} {label}={positive}", only, coding, notice)
+
+
+def interpreted(table: Table, asked: Asked) -> Interpreted:
+    """Find the types of a table's columns, and convert their values.
+
+    Raises:
+        UserError: A named column is missing, or columns cannot be learnt. The message names all of these columns.
+    """
+    asked.check(table)
+    whole = pa.concat_tables(table.parts.values())
+    readings = [
+        read_column(name, whole[name], asked.kind(name), table.decimal, table.typed)
+        for name in whole.column_names
+        if name not in asked.drop
+    ]
+    if asked.drop_text:
+        readings = [
+            replace(each, role="left out", remedy="") if each.role == "refused" and "text" in each.said else each
+            for each in readings
+        ]
+    _check_refused(table, [each for each in readings if each.role == "refused"], asked)
+    for each in readings:
+        _check_label(each, asked, table) if each.name == asked.label else None
+        _check_condition(each, asked, table) if each.name in asked.condition else None
+    kept = [each for each in readings if each.role != "left out"]
+    if not {each.name for each in kept} - {*asked.condition}:
+        raise UserError(
+            f"a table must have columns to learn; {table.origin} has only {listed(map(_described, readings))}: name "
+            "columns of numbers by --numeric, or drop fewer"
+        )
+    learnt = pa.table({each.name: each.values for each in kept})
+    parts, start = {}, 0
+    for part, rows in table.parts.items():
+        parts[part] = learnt.slice(start, len(rows))
+        start += len(rows)
+    return Interpreted(replace(table, parts=parts), readings)
+
+
+def _described(reading: ColumnReading) -> str:
+    return f"{quoted(reading.name)} ({reading.said})"
+
+
+def _check_refused(table: Table, refused: Sequence[ColumnReading], asked: Asked) -> None:
+    if not refused:
+        return
+    told = listed((f"{quoted(each.name)} is {each.said}, {each.remedy}" for each in refused), SHOWN)
+    if asked.label in {each.name for each in refused}:
+        remedy = leave_out(asked.label or "", asked.label)
+    else:
+        remedy = f"leave out by --drop {as_argument([*asked.drop, *(each.name for each in refused)])}"
+    raise UserError(
+        f"each column must be numbers, dates, true and false, or categories; of {table.origin}, {told}: or {remedy}"
+    )
+
+
+def _check_label(reading: ColumnReading, asked: Asked, table: Table) -> None:
+    label = reading.name
+    if reading.role == "constant":
+        raise UserError(
+            f"a label must have more than one value; {quoted(label)} is {reading.said}: {leave_out(label, label)}"
+        )
+    if reading.form.kind or pa.types.is_floating(reading.values.type):
+        raise UserError(
+            f"--label must name a column of whole numbers, text or true and false; {label!r} is {reading.said}: name "
+            "another, or number the classes"
+        )
+    _check_gaps(reading, table, leave_out(label, label))
+
+
+def _check_condition(reading: ColumnReading, asked: Asked, table: Table) -> None:
+    if reading.role != "number" or reading.form.kind:
+        raise UserError(
+            f"--condition must name columns of numbers; {quoted(reading.name)} is {reading.said}: number its values, "
+            "or leave it out of --condition"
+        )
+    _check_gaps(reading, table, "leave it out of --condition")
+
+
+def _check_gaps(reading: ColumnReading, table: Table, remedy: str) -> None:
+    row = pc.index(reading.values.is_null(), True).as_py()
+    if row >= 0:
+        raise UserError(
+            f"a label or condition must have a value in each row; row {row} of {table.origin} has none in "
+            f"{quoted(reading.name)}: fill or drop the rows, or {remedy}"
+        )
 
 
 def read(path_or_name: str | Path) -> Table:
@@ -176,7 +319,14 @@ def read(path_or_name: str | Path) -> Table:
         name = str(path_or_name)
         return Table(f"table:{name}", name, {"all": _bundled(name)})
     given, files, memory = find_files(path_or_name, SUFFIXES, list(BUNDLED))
-    found = [(part, file, _plain(read_table(file, memory))) for part, file in files]
+    typed, decimals, found = not any(is_csv(file) for _, file in files), set(), []
+    for part, file in files:
+        if is_csv(file):
+            text = read_csv(file, memory)
+            decimals.add(text.decimal)
+            found.append((part, file, text.table))
+        else:
+            found.append((part, file, read_table(file, memory)))
     _, first, header = found[0]
     twice = [name for name, count in Counter(header.column_names).items() if count > 1]
     if twice:
@@ -190,7 +340,7 @@ def read(path_or_name: str | Path) -> Table:
                 f"all files in {given} must have the same columns; {file.name} and {first.name} differ by "
                 f"{quoted(odd[0])}: add or drop it"
             )
-    try:  # concatenation gives a column one type; pyarrow may infer another for each CSV file
+    try:  # concatenation gives a column one type; another file may have another
         whole = pa.concat_tables(
             [each.select(header.column_names) for _, _, each in found], promote_options="permissive"
         )
@@ -204,15 +354,8 @@ def read(path_or_name: str | Path) -> Table:
         parts.setdefault(part, []).append(whole.slice(start, len(each)))
         start += len(each)
     together = {part: pa.concat_tables(each) for part, each in parts.items()}
-    return Table(f"table:{given.stem}", str(given), together, memory)
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Replace the column types that `PLAIN` lists."""
-    for index, field in enumerate(table.schema):
-        if field.type in PLAIN:
-            table = table.set_column(index, field.name, table.column(index).cast(PLAIN[field.type]))
-    return table
+    name = Path(given.stem).stem if given.suffix.lower() == ".gz" else given.stem
+    return Table(f"table:{name}", str(given), together, memory, typed, "," if "," in decimals else ".")
 
 
 def _bundled(name: str) -> pa.Table:
@@ -232,28 +375,8 @@ def _number_column(values: NDArray[Any]) -> pa.Array:
     return pa.array(values.astype(np.int64) if np.array_equal(values, np.rint(values)) else values)
 
 
-def _check_names(table: Table, named: Mapping[str, Sequence[str]]) -> None:
-    for option, names in named.items():
-        for name in names:
-            if name not in table.columns:
-                raise UserError(
-                    f"{option} must name columns of {table.origin}, which has {listed(table.columns, SHOWN)}; given "
-                    f"{name!r}: check the name"
-                )
-
-
-def _left(table: Table, drop: Sequence[str]) -> list[str]:
-    """Return the columns that remain without `drop`. Raise `UserError` if none does."""
-    left = [name for name in table.columns if name not in drop]
-    if not left:
-        raise UserError(f"a table must have columns; --drop leaves {table.origin} none: drop fewer")
-    return left
-
-
-def split_rows(
-    table: Table, label: str | None = None, drop: Sequence[str] = (), categorical: Collection[str] = ()
-) -> dict[str, pa.Table]:
-    """Return the rows of the three splits as they were read, without the columns `drop`.
+def split_rows(found: Interpreted, label: str | None = None) -> dict[str, pa.Table]:
+    """Return the rows of the three splits of an interpreted table.
 
     Files whose names begin with `train`, `validation` or `test` form these splits. A held-out split without files is a
     tenth of `train`. If no file name names a split, each held-out split is a tenth of all rows. Held-out rows are
@@ -261,36 +384,22 @@ def split_rows(
 
     Equal rows go to one split, unless the files divide them or chance explains that they are equal. If a category has
     two rows or more, the training split has at least one of them, unless the files decide otherwise.
-
-    Args:
-        table: A table that `load_table` accepts.
-        label: The column that holds the class of each row.
-        drop: Columns to leave out.
-        categorical: Columns to treat as categorical whatever their type.
-
-    Raises:
-        UserError: The label's type cannot hold classes, or no column remains.
     """
-    return _split(table, label, drop, categorical)[0]
+    return _split(found, label)[0]
 
 
-def _split(
-    table: Table, label: str | None, drop: Sequence[str], categorical: Collection[str]
-) -> tuple[dict[str, pa.Table], str]:
+def _split(found: Interpreted, label: str | None) -> tuple[dict[str, pa.Table], str]:
     """Return the result of `split_rows`, and the notice about copies."""
-    left = _left(table, drop)
-    parts = {part: rows.select(left) for part, rows in table.parts.items()}
+    parts = found.table.parts
     source = next(parts[part] for part in ("all", "train") if part in parts)
-    strata = None
-    if label is not None:
-        _check_label(source[label].type, label)
-        strata = _classes(source[label], label)
-    is_category = {name: name in categorical or _is_category(table.kind(name)) for name in left}
+    strata = None if label is None else _classes(source[label], label)
+    roles = {name: found.by_name[name].role for name in source.column_names}
+    categories = [name for name, role in roles.items() if role == "categories" and name != label]
     if label is None:  # with a label, only the rows of one class may be used, which have fewer categories
-        for name in filter(is_category.__getitem__, left):
-            distinct(source[name], name, "")  # refuses too many before memory is taken for each row
-    numbers = [name for name in left if not is_category[name] and name != label and _is_numeric(table.kind(name))]
-    codes = (first_equal_row(source.select([name])) for name in left if is_category[name] and name != label)
+        for name in categories:
+            distinct(source[name], name)  # refuses too many before memory is taken for each row
+    numbers = [name for name, role in roles.items() if role == "number"]
+    codes = (first_equal_row(source.select([name])) for name in categories)
     counts, first = {part: len(rows) for part, rows in parts.items()}, _copies(parts, numbers)
     chosen = allot(counts, strata, first, codes)
     notice = "" if first is None else copies_notice(counts, chosen, first, "rows")
@@ -302,83 +411,15 @@ def _copies(parts: Mapping[str, pa.Table], numbers: Sequence[str]) -> Rows | Non
     if not numbers:
         return None
     whole = pa.concat_tables(parts.values())
-    return without_chance(first_equal_row(whole), (_numbers(whole[name]) for name in numbers))
-
-
-def _leave_out(name: str, label: str | None) -> str:
-    """Return the advice on leaving out a column in an error message. The label needs more than `--drop`."""
-    if name == label:
-        return f"name another --label, or give --drop {quoted(name)} in place of --label and --positive-class"
-    return f"leave the column out by --drop {quoted(name)}"
-
-
-def _check_gaps(table: Table, name: str, label: str | None) -> None:
-    for part, rows in table.parts.items():
-        column = rows[name]
-        gaps = column.is_null(nan_is_null=True)
-        if types.is_floating(column.type):
-            gaps = pc.or_(gaps, pc.fill_null(pc.is_inf(column), False))
-        row = pc.index(gaps, True).as_py()
-        if row >= 0:
-            found, where = column[row].as_py(), "" if part == "all" else f"{part} of "
-            raise UserError(
-                f"the column {quoted(name)} must have a finite value in each row; row {row} of {where}{table.origin} "
-                f"has {'none' if found is None else found}: fill or drop the rows, or {_leave_out(name, label)}"
-            )
-
-
-def _check_label(kind: pa.DataType, label: str) -> None:
-    kind = _held(kind)
-    if not (_is_text(kind) or types.is_integer(kind) or types.is_boolean(kind)):
-        raise UserError(
-            f"--label must name a column of whole numbers, text or true and false; {label!r} is {kind}: name another, "
-            "or number the classes"
-        )
-
-
-def distinct(column: pa.ChunkedArray, name: str, label: str) -> tuple[NDArray[np.int64], list[Any]]:
-    """Number the distinct values of a column of categories.
-
-    Args:
-        column: The column.
-        name: Its name, for the error message.
-        label: The name of the column that holds the class, or "".
-
-    Returns:
-        The index of each row's value, (N,), and the distinct values in the order of their first appearance.
-
-    Raises:
-        UserError: The column has more than `CATEGORIES` values.
-    """
-    given = types.is_dictionary(column.type)
-    # Arrow makes one dictionary for all chunks, with the values in the order of their first appearance.
-    chunks = (column.unify_dictionaries() if given else column.dictionary_encode("encode")).chunks
-    entries = chunks[0].dictionary if chunks else pa.array([], pa.null())
-    codes = np.concatenate(
-        [np.empty(0, np.int64), *(chunk.indices.to_numpy(False) for chunk in chunks)], dtype=np.int64
-    )
-    if given:  # a dictionary from a file has any order, and values that no row has
-        used, first, codes = np.unique(codes, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        codes, entries = np.argsort(order)[codes], entries.take(pa.array(used[order]))
-    # One more than too many, as Arrow tells 0.0 from -0.0. A value takes ten times the memory in Python.
-    found = entries.slice(0, CATEGORIES + 2).to_pylist()
-    # Merge values that are equal in Python and not in Arrow, such as 0.0 and -0.0.
-    places: dict[Any, int] = {}
-    merged = np.array([places.setdefault(value, len(places)) for value in found], dtype=np.int64)
-    if len(places) > CATEGORIES:
-        raise UserError(
-            f"a column of categories must have at most {CATEGORIES:,} values, each of which is an input of the "
-            f"networks; {quoted(name)} has {len(entries):,}, as a column of names or numbers of rows has: "
-            f"{_leave_out(name, label)}"
-        )
-    return (codes if len(places) == len(found) else merged[codes]), list(places)
+    # A missing value is no evidence of a copy: it counts as the number that most rows share.
+    filled = (whole[name].fill_null(pc.mode(whole[name])[0]["mode"]) for name in numbers)
+    return without_chance(first_equal_row(whole), map(numbers_of, filled))
 
 
 def _classes(column: pa.ChunkedArray, label: str) -> NDArray[np.int64]:
     """Return the index of each row's value among the sorted values, (N,)."""
     codes, values = distinct(column, label, label)
-    number = {value: index for index, value in enumerate(sorted(values))}
+    number = {value: index for index, value in enumerate(in_order(values))}
     return np.array([number[value] for value in values], dtype=np.int64)[codes]
 
 
@@ -405,157 +446,6 @@ def of_class(rows: pa.Table, label: str, value: Value) -> pa.Table:
     return rows.filter(pa.array(codes == (values.index(value) if value in values else -1))).drop_columns(label)
 
 
-def _check_kind(kind: pa.DataType, name: str, categorical: bool, label: str | None) -> None:
-    """Raise `UserError` unless a column of this type can be encoded.
-
-    `categorical` tells whether the user named the column as categorical or as the label.
-    """
-    held, remedy, named = _held(kind), _leave_out(name, label), quoted(name)
-    said = shortened(str(kind))
-    if types.is_null(held):  # each row is a gap, which `_check_gaps` refuses
-        return
-    if _is_binary(held):
-        raise UserError(
-            f"text must be UTF-8; {named} is {shortened(str(held))}, as text in another encoding is read: save the "
-            f"file as UTF-8, or {remedy}"
-        )
-    if categorical or _is_category(kind):
-        if not (_is_text(held) or _is_number(held) or types.is_boolean(held)):
-            raise UserError(
-                f"categories must be text, numbers, or true and false; {named} is {shortened(str(held))}: write them "
-                f"as text, or {remedy}"
-            )
-    elif _is_text(kind):
-        raise UserError(
-            f"a column of text must be one of categories; {named} is {said}: --categorical {named} makes its values "
-            f"such, --drop {named} leaves it out"
-        )
-    elif not _is_numeric(kind):
-        raise UserError(
-            f"a column must be numbers, true and false, or categories; {named} is {said}: write it as a number, or "
-            f"{remedy}"
-        )
-
-
-def fit(train: pa.Table, categorical: set[str], label: str = "", positive: Value | None = None) -> Coding:
-    """Compute the coding of a table's columns from its training rows.
-
-    Args:
-        train: N rows, with types that `load_table` accepts.
-        categorical: Columns to treat as categorical whatever their type.
-        label: The column that holds the class, or "".
-        positive: The label's value if all rows are of one class.
-
-    Raises:
-        UserError: A column is constant, varies too much for float64, or has more than `CATEGORIES` categories.
-    """
-    where = _training(label, positive)
-    columns = tuple(_column(name, train[name], name in categorical, label, where) for name in train.column_names)
-    return Coding(columns, label, positive)
-
-
-def _training(label: str, positive: Value | None) -> str:
-    """Return the words for the training rows in an error message: the whole split, or the rows of one class."""
-    if positive is None:
-        return "the training split"
-    return f"the rows of the training split whose {label!r} is {as_text(positive)}"
-
-
-def _column(name: str, column: pa.ChunkedArray, categorical: bool, label: str, where: str) -> Column:
-    if categorical or _is_category(column.type):
-        values = tuple(sorted(distinct(column, name, label)[1]))
-        if len(values) == 1:
-            raise _constant(name, values[0], label, where)
-        return Column(name, values=values)
-    lowest, highest = pc.min_max(column).as_py().values()
-    if lowest == highest:
-        raise _constant(name, lowest, label, where)
-    numbers = _numbers(column)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        mean, sd = float(numbers.mean()), float(numbers.std())
-    if not (np.isfinite(mean) and 0 < sd < np.inf):
-        raise UserError(
-            f"the spread of a column must be a number of double precision; that of {quoted(name)}, {lowest} to "
-            f"{highest}, is not: change its unit, or leave it out by --drop {quoted(name)}"
-        )
-    return Column(name, mean, sd, whole=types.is_integer(column.type))
-
-
-def _constant(name: str, value: object, label: str, where: str) -> UserError:
-    return UserError(
-        f"a column must have more than one value in {where}; {quoted(name)} is always {shortened(str(value))} there: "
-        f"{_leave_out(name, label)}"
-    )
-
-
-def _held(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column's values, also inside a dictionary type."""
-    return kind.value_type if types.is_dictionary(kind) else kind
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return types.is_integer(kind) or types.is_floating(kind)
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    """Return whether a column of this type is numeric unless the user names it as categorical."""
-    return _is_number(kind) or types.is_decimal(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return types.is_string(kind) or types.is_large_string(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-
-
-def _is_category(kind: pa.DataType) -> bool:
-    """Return whether a column of this type is categorical even if the user did not name it."""
-    return types.is_boolean(kind) or types.is_dictionary(kind)
-
-
-def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    # The unsafe cast rounds whole numbers above 2^53; `Column.check_kept` refuses them.
-    return column.cast(pa.float64(), safe=False).to_numpy()
-
-
-def encode(rows: pa.Table, coding: Coding, where: str) -> NDArray[np.float32]:
-    """Encode rows as samples (N, D).
-
-    Args:
-        rows: A table with the coding's columns, in any order.
-        coding: The coding of the columns.
-        where: The words for the rows in an error message.
-
-    Raises:
-        UserError: A category is not in the coding.
-    """
-    samples = np.zeros((len(rows), coding.width), np.float32)
-    with np.errstate(over="ignore"):  # `Column.check_kept` refuses infinite entries
-        for column, at in coding.placed():
-            if column.values:
-                places = _places(rows[column.name], column, coding, where)
-                samples[np.arange(len(rows)), at.start + places] = 1
-            else:
-                samples[:, at.start] = (_numbers(rows[column.name]) - column.mean) / column.sd
-    return samples
-
-
-def _places(column: pa.ChunkedArray, known: Column, coding: Coding, where: str) -> NDArray[np.int64]:
-    """Return the index of each row's category among the known ones, (N,). Raise `UserError` for an unknown one."""
-    index = {value: position for position, value in enumerate(known.values)}
-    codes, values = distinct(column, known.name, coding.label)
-    unseen = next((value for value in values if value not in index), None)
-    if unseen is not None:
-        raise UserError(
-            f"each category must be in {_training(coding.label, coding.positive)}; of {quoted(known.name)}, "
-            f"{where} has {quoted(unseen) if isinstance(unseen, str) else repr(unseen)}, which is not: drop those rows "
-            f"or put some into training, or {_leave_out(known.name, coding.label)}"
-        )
-    return np.array([index[value] for value in values], dtype=np.int64)[codes]
-
-
 def _check_width(table: Table, coding: Coding) -> None:
     """Take memory for the samples. Raise `UserError` for too many entries of a row, or for too much memory."""
     widest = max(coding.columns, key=lambda column: column.width)
@@ -563,14 +453,14 @@ def _check_width(table: Table, coding: Coding) -> None:
         raise UserError(
             f"a row must have at most {COLUMNS:,} entries, one for each number and each value of a column of "
             f"categories; of {table.origin} it has {coding.width:,}, {widest.width:,} of them of "
-            f"{quoted(widest.name)}: {_leave_out(widest.name, coding.label)}"
+            f"{quoted(widest.name)}: {leave_out(widest.name, coding.label)}"
         )
     if table.memory is not None:
         rows = sum(len(part) for part in table.parts.values())
         what = f"{rows:,} rows of {coding.width:,} entries each, {widest.width:,} of them of {quoted(widest.name)}"
         # Beside float32 entries, 32 bytes a row: numeric columns are converted in float64, one at a time.
         count = rows * (4 * coding.width + 32)
-        table.memory.take(count, what, _leave_out(widest.name, coding.label) if widest.width > 1 else "")
+        table.memory.take(count, what, leave_out(widest.name, coding.label) if widest.width > 1 else "")
 
 
 def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding, notice: str = "") -> Dataset:
@@ -578,8 +468,8 @@ def _dataset(name: str, splits: Mapping[str, pa.Table], coding: Coding, notice: 
     for split, rows in splits.items():
         samples = encode(rows, coding, f"the {split} split")
         for column, at in coding.placed():
-            if not column.values:
-                remedy = _leave_out(column.name, coding.label)
-                column.check_kept(_numbers(rows[column.name]), samples[:, at.start], remedy)
+            if column.is_number:
+                remedy = leave_out(column.name, coding.label)
+                column.check_kept(numbers_of(rows[column.name]), samples[:, at.start], remedy)
         coded[split] = Split(samples, None)
     return Dataset.of(name, coded["train"], coded["validation"], coded["test"], coding, notice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
 from collections.abc import Sequence
@@ -61,8 +62,12 @@ def number(text: str) -> float:
 
 
 def names(text: str) -> list[str]:
-    """Parse an argument that is a list of names, separated by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Parse an argument that is a list of names, separated by commas. `"a, b",c` are two names, as in CSV."""
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise argparse.ArgumentTypeError(f"must be names separated by commas; {error}") from error
+    return [name.strip() for row in rows for name in row if name.strip()]
 
 
 # The next functions read the environment after parsing. As defaults of arguments, its URIs and their passwords would

@@ -1,0 +1,111 @@
+"""Forms in which files write numbers: dates, times, money and percentages. Each is read to numbers, and written back.
+
+A date is the number of days since 1970-01-01. A time stamp is the number of seconds since then, and a time of day the
+number of seconds since midnight.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wgan_core.errors import UserError, quoted
+
+DAY_S = 86_400
+# Patterns of dates and time stamps as text, in the order in which they are tried. A day that could be a month is one.
+DATES = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d-%b-%Y",
+    "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%b %Y",
+)  # fmt: skip
+STAMPS = tuple(
+    f"{date}{between}{time}"
+    for date in ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
+    for between in (" ", "T")
+    for time in ("%H:%M:%S", "%H:%M")
+)
+TIMES = ("%H:%M:%S", "%H:%M")
+# Kinds of values of a typed file, beside text by a pattern.
+TYPED = ("date", "stamp", "instant", "time", "duration")
+# Days and seconds that Python's dates can hold, with a day to spare at each end.
+LEAST_DAY, MOST_DAY = -719_161, 2_932_895
+# Most characters before or after an amount, such as a currency.
+MOST_AFFIX = 8
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a column's numbers in a file. The default is a plain number.
+
+    Attributes:
+        kind: One of `TYPED`, one of the patterns `DATES`, `STAMPS` or `TIMES`, "text" for amounts, or "".
+        prefix, suffix: Text before and after an amount, such as `$` or ` %`.
+        grouped: Whether an amount separates its thousands.
+        decimal: The decimal sign of an amount. The other one of `.` and `,` separates thousands.
+    """
+
+    kind: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    grouped: bool = False
+    decimal: str = "."
+
+    @property
+    def said(self) -> str:
+        """Word for the values, for people."""
+        if self.kind in ("date", *DATES):
+            return "date"
+        if self.kind in ("stamp", "instant", *STAMPS):
+            return "time stamp"
+        if self.kind in ("time", *TIMES):
+            return "time of day"
+        return {"duration": "duration", "text": "amount"}.get(self.kind, "")
+
+    def check(self, name: str) -> None:
+        """Raise `UserError` unless this is a form that the package has. `name` is the column."""
+        known = ("", "text", *TYPED, *DATES, *STAMPS, *TIMES)
+        if self.kind not in known or max(len(self.prefix), len(self.suffix)) > MOST_AFFIX or self.decimal not in ".,":
+            raise UserError(
+                f"the values of a column must have a form that this package writes; {quoted(name)} has another: take "
+                "the coding of a data set"
+            )
+
+    def write(self, numbers: Sequence[float], places: int) -> list[Any]:
+        """Return numbers in this form. Amounts have so many decimal places."""
+        if not self.kind:
+            return list(numbers)
+        return [self._written(number, places) for number in numbers]
+
+    def _written(self, number: float, places: int) -> Any:
+        if self.kind == "text":
+            text = f"{number:,.{places}f}" if self.grouped else f"{number:.{places}f}"
+            if self.decimal == ",":
+                text = text.translate({ord(","): ".", ord("."): ","})
+            sign = "-" if text.startswith("-") else ""
+            return f"{sign}{self.prefix}{text.removeprefix('-')}{self.suffix}"
+        if self.kind == "duration":
+            return datetime.timedelta(seconds=min(max(number, -1e13), 1e13))
+        if self.kind in ("time", *TIMES):
+            time = _midnight(number % DAY_S).time()
+            return time if self.kind == "time" else time.strftime(self.kind)
+        days = self.kind in ("date", *DATES)
+        seconds = (round(number) * DAY_S) if days else number
+        stamp = _midnight(min(max(seconds, LEAST_DAY * DAY_S), MOST_DAY * DAY_S))
+        if self.kind == "date":
+            return stamp.date()
+        if self.kind == "instant":
+            return stamp.replace(tzinfo=datetime.UTC)
+        return stamp if self.kind == "stamp" else stamp.strftime(self.kind)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+PLAIN = Form()
+"""A number as it is."""
+
+
+def _midnight(seconds: float) -> datetime.datetime:
+    """Return the time that is so many seconds after the midnight that began 1970."""
+    return datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
