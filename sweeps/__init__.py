@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sweeps.engine.plan.presets_tabular import TABULAR as TABULAR
     from sweeps.engine.plan.space import Range as Range
     from sweeps.engine.plan.space import Space as Space
+    from sweeps.engine.plan.table_options import add_table_options as add_table_options
+    from sweeps.engine.plan.table_options import table_options as table_options
     from sweeps.notebook import Sweep as Sweep
 
 # The module that defines each public name. A name is imported at its first use, so importing the package stays fast.
@@ -41,10 +43,12 @@ _MODULES = {
     "TABULAR": "sweeps.engine.plan.presets_tabular",
     "TWO_RATES": "sweeps.engine.plan.presets",
     "WGAN_GP": "sweeps.engine.plan.presets",
+    "add_table_options": "sweeps.engine.plan.table_options",
     "names": "sweeps.engine.plan.arguments",
     "parse": "sweeps.engine.plan.options",
     "run_script": "sweeps.engine.driver.script",
     "run_sweep": "sweeps.engine.driver.script",
+    "table_options": "sweeps.engine.plan.table_options",
 }
 
 __all__ = [*_MODULES]

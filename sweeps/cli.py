@@ -20,6 +20,7 @@ COMMANDS = {
     "sample": "draw samples from a checkpoint: a picture of images, or rows of a table",
     "export": "write the best generator: weights, description, and a torch.export program",
     "promote": "register the best generator as a version of a model in MLflow, which can load and serve it",
+    "data": "show how the columns and rows of a table are read, before anything is trained",
     "downstream": "measure how much generated rows help a classifier that is tested on real rows",
     "serve-ui": "show one or all sweeps in MLflow's web pages; Ctrl-C ends the server",
     "check-cluster": "check that a cluster's file is filled in, and that the files which it copies exist",
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 """Help text of each command, in the order of the help."""
 
-WITHOUT_SWEEP = ("serve-ui", "check-cluster", "doctor", "drain")
+WITHOUT_SWEEP = ("data", "serve-ui", "check-cluster", "doctor", "drain")
 """Commands to which `_parser` adds neither `--storage` nor `--script`, as they need no existing sweep."""
 
 WITHOUT_LIMIT = ("serve-ui", "confirm", "drain")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from sweeps import CONDITIONAL, TABULAR, names, parse, run_script, run_sweep
+from sweeps import CONDITIONAL, TABULAR, add_table_options, names, parse, run_script, run_sweep, table_options
+from sweeps.engine.plan.table_options import TABLE_OPTIONS
 from wgan_core import Dataset, Structure, UserError, count_classes, load_images, load_mnist, load_table
 from wgan_core.data.images import has_images
 from wgan_core.data.tables import BUNDLED
@@ -31,18 +33,18 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         metavar="A,B",
         help="columns of numbers that both networks are told, in place of the class of an image",
     )
-    group.add_argument("--categorical", type=names, metavar="A,B", help="a table's columns of categories")
-    group.add_argument("--drop", type=names, metavar="A,B", help="a table's columns to leave out")
+    add_table_options(group)
 
 
-def load(data: str | None, condition: list[str], categorical: list[str], drop: list[str]) -> Dataset:
-    """Load MNIST, images, or, with conditions, a table or images."""
+def load(data: str | None, condition: list[str], of_table: Mapping[str, Any]) -> Dataset:
+    """Load MNIST, images, or, with conditions, a table or images. `of_table` has the options of tables."""
     if condition and data is not None and (data in BUNDLED or not has_images(data, tuple(BUNDLED))):
-        return load_table(data, None, None, categorical, drop, condition)
-    if categorical or drop:
+        return load_table(data, condition=condition, **table_options(of_table))
+    given = [f"--{name.replace('_', '-')}" for name in TABLE_OPTIONS if of_table[name]]
+    if given:
         raise UserError(
-            "--categorical and --drop are for tables, whose conditions --condition names; given "
-            f"{','.join([*categorical, *drop])}: leave them out, or name a table and --condition"
+            f"options of tables need a table, whose conditions --condition names; given {', '.join(given)}: leave them "
+            "out, or name a table and --condition"
         )
     if condition and data is None:
         raise UserError(
@@ -64,7 +66,7 @@ def main() -> None:
         named=("", *BUNDLED),
     )
     preset = CONDITIONAL[options.preset]
-    dataset = load(options.data, *(options.own[name] or [] for name in ("condition", "categorical", "drop")))
+    dataset = load(options.data, options.own["condition"] or [], options.own)
     of_data: dict[str, Any] = {"conditions": dataset.conditions}
     if dataset.conditions is None:
         of_data["classes"] = count_classes(dataset)

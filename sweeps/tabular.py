@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps import TABULAR, names, parse, run_script, run_sweep
+from sweeps import TABULAR, add_table_options, parse, run_script, run_sweep, table_options
 from wgan_core import Structure, UserError, load_table
 from wgan_core.data.tables import BUNDLED
 
+# FFPred-GAN (Wan and Jones 2020) takes as many latent variables as columns. Their one-hot codes need fewer.
+MOST_LATENT = 128
 DEFAULT, DEFAULT_POSITIVE = "breast-cancer", "malignant"
 TABLES = (
     f"Parquet or CSV file or folder, or a table of scikit-learn: {', '.join(BUNDLED)} (default: {DEFAULT}); "
@@ -31,8 +33,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="value of --label whose rows alone are learnt; without it, all rows and the label with them (default: of "
         f"{DEFAULT} without --label, {DEFAULT_POSITIVE})",
     )
-    group.add_argument("--categorical", type=names, metavar="A,B", help="columns of categories, by name")
-    group.add_argument("--drop", type=names, metavar="A,B", help="columns to leave out, by name")
+    add_table_options(group)
     group.add_argument("--full-batch", action="store_true", help="each update sees all rows (default: the preset's)")
 
 
@@ -58,14 +59,17 @@ def main() -> None:
                 f"{positive} are learnt without it; given {','.join(drop)}: take it out of --drop, or name another "
                 "--label"
             )
-    dataset = load_table(data, label, positive, options.own["categorical"] or (), drop)
-    preset, rows = TABULAR[options.preset], len(dataset.train)
+    preset = TABULAR[options.preset]
+    # The published system standardises its columns.
+    coding = "standard" if options.preset == "ffpred" else "ranks"
+    dataset = load_table(data, label, positive, **table_options(options.own, coding))
+    rows = len(dataset.train)
     full = options.own["full_batch"] or preset.structure.get("full_batch", False)
     structure = preset.structure_for(
         dataset.sample_shape,
         options.networks,
         coding=dataset.coding,
-        latent_dim=dataset.sample_shape[0],  # FFPred-GAN (Wan and Jones 2020) chooses the same size.
+        latent_dim=min(dataset.sample_shape[0], MOST_LATENT),
         full_batch=full,
         batch_size=rows if full else min(Structure.batch_size, rows),
     )

@@ -16,7 +16,7 @@ from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import open_results
 from wgan_core.data.coding import Coding
 from wgan_core.data.splits import sound
-from wgan_core.data.tables import BUNDLED, Table, as_text, load_table, read, split_rows
+from wgan_core.data.tables import BUNDLED, Asked, Interpreted, Table, as_text, interpreted, load_table, read, split_rows
 from wgan_core.errors import UserError
 from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
 
@@ -56,11 +56,12 @@ def run(given: argparse.Namespace) -> None:
             "name one of sweeps/tabular.py"
         )
     coding = kind.coding
-    problem = Problem.of(_splits(results.plan, coding, given.data), coding)
+    found = _interpreted(results.plan, coding, given.data)
+    problem = Problem.of(split_rows(found, coding.label or None), coding, found.by_name)
     draw = sampler(best_checkpoint(results))
 
     def rows(count: int, seed: int) -> pa.Table:
-        return rows_of(draw(count, seed), coding)
+        return rows_of(draw(count, seed), coding, as_read=True)
 
     count = problem.lacking if given.n is None else given.n
     outcomes = downstream(problem, rows, count, given.draws, given.seed)
@@ -72,25 +73,35 @@ def run(given: argparse.Namespace) -> None:
     print(_table(outcomes))
 
 
-def _splits(plan: Plan, coding: Coding, data: str) -> dict[str, pa.Table]:
-    """Return the rows of all classes in the sweep's splits. Raise `UserError` if this is not the sweep's table."""
+def _interpreted(plan: Plan, coding: Coding, data: str) -> Interpreted:
+    """Return the sweep's table, with the rows of all classes. Raise `UserError` if `data` is another table."""
     with sound(data):
-        return _same(plan, coding, data, read(data))
-
-
-def _same(plan: Plan, coding: Coding, data: str, table: Table) -> dict[str, pa.Table]:
-    names = [column.name for column in coding.columns]
-    drop = [name for name in table.columns if name not in (*names, coding.label)]
-    categories = [column.name for column in coding.columns if column.values]
-    missing = [name for name in (*names, coding.label) if name and name not in table.columns]
-    if not missing:
-        positive = None if coding.positive is None else as_text(coding.positive)
-        again = load_table(data, coding.label or None, positive, categories, drop)
-        if again.digest == plan.data_digest and again.coding == coding:
-            return split_rows(table, coding.label or None, drop, categories)
+        table = read(data)
+        asked = _asked(table, coding)
+        if asked is not None:
+            again = load_table(
+                data, asked.label, asked.positive, asked.categorical, asked.drop, (), asked.numeric, False, asked.coding
+            )
+            if again.digest == plan.data_digest and again.coding == coding:
+                return interpreted(table, asked)
     raise UserError(
         f"--data must be the table of the sweep, {plan.data}, with the same rows in the same order; {data} is another: "
         "name its file"
+    )
+
+
+def _asked(table: Table, coding: Coding) -> Asked | None:
+    """Return the request that gives a coding; None if the table lacks a column of it."""
+    names = [column.name for column in coding.columns]
+    if not {*names, *([coding.label] if coding.label else [])} <= {*table.columns}:
+        return None
+    return Asked(
+        label=coding.label or None,
+        positive=None if coding.positive is None else as_text(coding.positive),
+        categorical=[column.name for column in coding.columns if len(column.values) > 1],
+        numeric=[column.name for column in coding.columns if column.is_number],
+        drop=[name for name in table.columns if name not in (*names, coding.label)],
+        coding="ranks" if any(column.knots for column in coding.columns) else "standard",
     )
 
 

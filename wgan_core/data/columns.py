@@ -260,7 +260,10 @@ def _of_text(name: str, column: pa.ChunkedArray, kind: str, decimal: str, typed:
         mistake = _mistake(name, encoded, numbers) if kind != "categories" and not typed else None
         if mistake is not None:
             return mistake
-    country = "NA" in GAPS and _are_country_codes(known)
+        if not kind and not typed and set(known.drop_null().to_pylist()[:3]) <= {"true", "false"}:
+            truth = pc.if_else(pc.is_null(known), pa.scalar(None, pa.bool_()), pc.equal(known, "true"))
+            return ColumnReading(name, "categories", "true and false", _spread(truth, encoded))
+    country = _are_country_codes(known)
     texts = _without(entries, [each for each in GAPS if each != "NA"]) if country else known
     values = _texts(texts, encoded)
     if kind == "categories":
@@ -365,14 +368,16 @@ def _amounts(entries: pa.Array, there: pa.Array, decimal: str) -> Found | None:
     affixes = [pc.unique(each.filter(pc.is_valid(entries))) for each in (prefix, suffix)]
     if max(map(len, affixes)) > 1:
         return None
+    before, after = (each[0].as_py() for each in affixes)
     grouped = bool(pc.any(pc.match_substring(number, "," if group == "," else ".")).as_py())
+    if not (before or after or grouped):
+        return None
     digits = pc.replace_substring(number, "," if group == "," else ".", "")
     digits = digits if decimal == "." else pc.replace_substring(digits, ",", ".")
     places = min(pc.max(pc.utf8_length(pc.replace_substring_regex(digits, r"^[^.]*\.?", ""))).as_py(), 15)
     minus = pc.or_(*(pc.equal(pc.struct_field(parts, name), "-") for name in ("sign", "inner")))
     values = digits.cast(pa.float64())
     values = pc.if_else(pc.fill_null(minus, False), pc.negate(values), values)
-    before, after = (each[0].as_py() for each in affixes)
     form = Form("text", before, after, grouped, decimal)
     return values, "percentages" if "%" in after else "amounts", places, form
 

@@ -26,8 +26,10 @@ from wgan_core.errors import UserError, as_argument, quoted
 
 CodingName = Literal["ranks", "standard"]
 CODINGS: tuple[CodingName, ...] = ("ranks", "standard")
-# Share of rows from which a value is a point mass, and the most masses of a column.
-MASS_SHARE, MASSES = 0.05, 8
+# A value is a point mass if it has this share of the rows, and so many times the rows of a usual value.
+MASS_SHARE, MASS_TIMES = 0.05, 5
+# Most masses of a column.
+MASSES = 8
 # Most knots of a column, and of all columns together, because each checkpoint's JSON has them all.
 KNOTS, ALL_KNOTS, LEAST_KNOTS = 129, 100_000, 17
 # Most values of a column that repeat, and the rows that each must have on average.
@@ -113,7 +115,7 @@ def _number(reading: ColumnReading, train: pa.ChunkedArray, whole: pa.ChunkedArr
     if knots:
         values, counts = np.unique(numbers, return_counts=True)
         common = np.argsort(-counts, kind="stable")[:MASSES]
-        common = common[counts[common] >= MASS_SHARE * len(train)]
+        common = common[counts[common] >= max(MASS_SHARE * len(train), MASS_TIMES * np.median(counts))]
         masses = [*values[np.sort(common)].tolist(), *masses]
         numbers = numbers[~np.isin(numbers, values[common])]
     mean, sd = _spread(reading.name, numbers)

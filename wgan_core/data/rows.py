@@ -21,11 +21,20 @@ WRITERS: Mapping[str, Callable[[pa.Table, pa.BufferOutputStream], None]] = {
 }
 
 
-def rows_of(samples: Tensor, coding: Coding, given: Mapping[str, Sequence[Any]] | None = None) -> pa.Table:
+def rows_of(
+    samples: Tensor, coding: Coding, given: Mapping[str, Sequence[Any]] | None = None, as_read: bool = False
+) -> pa.Table:
     """Convert samples (N, ...) to a table of N rows, with columns in the coding's order and the data's own units.
 
-    Whole numbers are int64, other numbers double, and categories have the type of their values. Sequences are lists.
-    If all rows are of one class, their label is the last column. The columns `given`, such as conditions, follow.
+    Whole numbers are int64, other numbers double, and categories have the type of their values. Dates, times and
+    amounts have the form that the data has. A missing value is null. Sequences are lists. If all rows are of one class,
+    their label is the last column. The columns `given`, such as conditions, follow.
+
+    Args:
+        samples: The samples.
+        coding: The columns of the samples.
+        given: More columns.
+        as_read: Whether dates and the like stay the numbers that they are coded by.
 
     Raises:
         UserError: A sample is not finite, or the coding's names and categories are those of no table.
@@ -33,7 +42,7 @@ def rows_of(samples: Tensor, coding: Coding, given: Mapping[str, Sequence[Any]] 
     if not bool(torch.isfinite(samples).all()):
         raise UserError("samples must be finite numbers to be rows; these are not: take another checkpoint")
     try:
-        return pa.table({**coding.decode(samples), **(given or {})})
+        return pa.table({**coding.decode(samples, as_read), **(given or {})})
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise UserError(
             f"the columns of rows must be as a table has them; {one_line(error)}: take another checkpoint"

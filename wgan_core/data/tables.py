@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from wgan_core.data.coding import Coding, Value
 from wgan_core.data.columns import ColumnReading, read_column
 from wgan_core.data.copies import Rows, copies_notice, first_equal_row, without_chance
-from wgan_core.data.csv_file import is_csv, read_csv
+from wgan_core.data.csv_file import CsvTable, is_csv, read_csv
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.fitting import CODINGS, CodingName, Label, distinct, encode, fit, in_order, leave_out, numbers_of
 from wgan_core.data.limits import COLUMNS, Memory
@@ -45,6 +45,7 @@ class Table:
         memory: The memory account of the files; None for a table of scikit-learn.
         typed: Whether the source tells text from numbers, as Parquet does and CSV does not.
         decimal: The decimal sign of numbers in text.
+        written: Words for how the source is written, such as its separator, if that is unusual.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Table:
     memory: Memory | None = None
     typed: bool = True
     decimal: str = "."
+    written: str = ""
 
     @property
     def columns(self) -> list[str]:
@@ -71,7 +73,7 @@ class Asked:
     drop: Sequence[str] = ()
     drop_text: bool = False
     condition: Sequence[str] = ()
-    coding: CodingName = "standard"
+    coding: CodingName = "ranks"
 
     def check(self, table: Table) -> None:
         """Raise `UserError` unless all names are columns of the table, and the options agree with each other."""
@@ -149,7 +151,7 @@ def load_table(
     condition: Sequence[str] = (),
     numeric: Sequence[str] = (),
     drop_text: bool = False,
-    coding: CodingName = "standard",
+    coding: CodingName = "ranks",
 ) -> Dataset:
     """Load a table, with its rows as samples, float32 (N, D).
 
@@ -167,7 +169,7 @@ def load_table(
             standardised, and no value may be missing.
         numeric: Columns of numbers that would be read as categories or identifiers.
         drop_text: Whether to leave out columns of free text, which are refused otherwise.
-        coding: The coding of numbers: "standard", by mean and standard deviation, or "ranks".
+        coding: The coding of numbers: "ranks", or "standard" for mean and standard deviation.
 
     Raises:
         UserError: The files cannot be read, lack a named column or value, or exceed `wgan_core.data.limits`. A column
@@ -181,8 +183,7 @@ def load_table(
         )
     asked = Asked(label, positive, categorical, numeric, drop, drop_text, condition, coding)
     with sound(path_or_name):
-        table = read(path_or_name)
-        whole = _loaded(interpreted(table, asked), asked)
+        whole = _loaded(interpreted(read(path_or_name), asked), asked)
     return _conditioned(whole, condition) if condition else whole
 
 
@@ -201,6 +202,35 @@ def _conditioned(whole: Dataset, condition: Sequence[str]) -> Dataset:
     return replace(Dataset.of(whole.name, train, validation, test, coding, whole.notice), conditions=Coding(columns))
 
 
+@dataclass(frozen=True)
+class Coded:
+    """The splits of an interpreted table, and the coding of its columns.
+
+    Attributes:
+        splits: The rows of each split.
+        coding: The coding of the columns.
+        copies: The sentence about rows that are copies; "" if there are none.
+    """
+
+    splits: Mapping[str, pa.Table]
+    coding: Coding
+    copies: str
+
+
+def coded(found: Interpreted, asked: Asked) -> Coded:
+    """Split an interpreted table, and fit the coding. Raise `UserError` for too few rows or too much memory."""
+    table = found.table
+    if table.memory is not None:
+        # The splits are copies. Indices, classes, copies and splits take up to sixteen 8-byte numbers a row.
+        copied = sum(part.nbytes + 128 * len(part) for part in table.parts.values())
+        table.memory.take(copied, f"the splits of {table.origin}")
+    splits, copies = _split(found, asked.label)
+    check_rows({name: len(rows) for name, rows in splits.items()}, table.origin, notice=copies)
+    coding = fit(splits, found.by_name, Label(asked.label or ""), asked.coding, asked.condition)
+    _check_width(table, coding)
+    return Coded(splits, coding, copies)
+
+
 def _loaded(found: Interpreted, asked: Asked) -> Dataset:
     table, label, positive = found.table, asked.label, asked.positive
     if positive is not None and table.columns == [label]:
@@ -208,16 +238,10 @@ def _loaded(found: Interpreted, asked: Asked) -> Dataset:
             f"rows of one class must have columns besides {label!r}; {table.origin} has none left: add some, or drop "
             "fewer"
         )
-    if table.memory is not None:
-        # The splits are copies. Indices, classes, copies and splits take up to sixteen 8-byte numbers a row.
-        copied = sum(part.nbytes + 128 * len(part) for part in table.parts.values())
-        table.memory.take(copied, f"the splits of {table.origin}")
-    splits, copies = _split(found, label)
-    notice = "; ".join(filter(None, (found.notice, copies)))
-    check_rows({name: len(rows) for name, rows in splits.items()}, table.origin, notice=notice)
+    known = coded(found, asked)
+    splits, coding = known.splits, known.coding
+    notice = "; ".join(filter(None, (found.notice, known.copies)))
     value = None if label is None or positive is None else _value(splits["train"][label], label, positive)
-    coding = fit(splits, found.by_name, Label(label or ""), asked.coding, asked.condition)
-    _check_width(table, coding)
     if label is None or value is None:
         return _dataset(table.name, splits, coding, notice)
     # Classifiers will train on these rows together with the other classes, so check the rows of all classes.
@@ -228,11 +252,11 @@ def _loaded(found: Interpreted, asked: Asked) -> Dataset:
     return _dataset(f"{table.name} {label}={positive}", only, coding, notice)
 
 
-def interpreted(table: Table, asked: Asked) -> Interpreted:
-    """Find the types of a table's columns, and convert their values.
+def read_columns(table: Table, asked: Asked) -> list[ColumnReading]:
+    """Find the types of a table's columns, without those of `--drop`.
 
     Raises:
-        UserError: A named column is missing, or columns cannot be learnt. The message names all of these columns.
+        UserError: The table lacks a named column.
     """
     asked.check(table)
     whole = pa.concat_tables(table.parts.values())
@@ -246,6 +270,21 @@ def interpreted(table: Table, asked: Asked) -> Interpreted:
             replace(each, role="left out", remedy="") if each.role == "refused" and "text" in each.said else each
             for each in readings
         ]
+    return readings
+
+
+def interpreted(table: Table, asked: Asked, readings: Sequence[ColumnReading] | None = None) -> Interpreted:
+    """Find the types of a table's columns, and convert their values.
+
+    Args:
+        table: The table.
+        asked: What the user asks of it.
+        readings: The result of `read_columns`, if it is known.
+
+    Raises:
+        UserError: A named column is missing, or columns cannot be learnt. The message names all of these columns.
+    """
+    readings = read_columns(table, asked) if readings is None else readings
     _check_refused(table, [each for each in readings if each.role == "refused"], asked)
     for each in readings:
         _check_label(each, asked, table) if each.name == asked.label else None
@@ -319,11 +358,12 @@ def read(path_or_name: str | Path) -> Table:
         name = str(path_or_name)
         return Table(f"table:{name}", name, {"all": _bundled(name)})
     given, files, memory = find_files(path_or_name, SUFFIXES, list(BUNDLED))
-    typed, decimals, found = not any(is_csv(file) for _, file in files), set(), []
+    typed, decimals, written, found = not any(is_csv(file) for _, file in files), set(), set(), []
     for part, file in files:
         if is_csv(file):
             text = read_csv(file, memory)
             decimals.add(text.decimal)
+            written.add(_written(text))
             found.append((part, file, text.table))
         else:
             found.append((part, file, read_table(file, memory)))
@@ -355,7 +395,17 @@ def read(path_or_name: str | Path) -> Table:
         start += len(each)
     together = {part: pa.concat_tables(each) for part, each in parts.items()}
     name = Path(given.stem).stem if given.suffix.lower() == ".gz" else given.stem
-    return Table(f"table:{name}", str(given), together, memory, typed, "," if "," in decimals else ".")
+    decimal = "," if "," in decimals else "."
+    return Table(f"table:{name}", str(given), together, memory, typed, decimal, "; ".join(sorted({*written} - {""})))
+
+
+def _written(text: CsvTable) -> str:
+    """Return words for a CSV file's separator, decimal sign and encoding, where they are unusual."""
+    said = ["separated by tabs" if text.separator == "\t" else f"separated by {text.separator!r}"]
+    said = said if text.separator not in ("", ",") else []
+    said += ["decimal commas"] if text.decimal == "," else []
+    said += [text.encoding] if text.encoding != "UTF-8" else []
+    return ", ".join(said)
 
 
 def _bundled(name: str) -> pa.Table:

@@ -49,7 +49,9 @@ def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:
     columns = coding.columns[:SHOWN]
     drawn = Coding(columns)
     axes = sum(column.width for column in columns)
-    known, made = drawn.decode(real[:, :axes]), drawn.decode(samples[samples.isfinite().all(dim=1), :axes])
+    known, made = (
+        drawn.decode(side[:, :axes], as_read=True) for side in (real, samples[samples.isfinite().all(dim=1)])
+    )
     down = math.ceil(len(columns) / ACROSS)
     cell = HEIGHT + 2 * WORDS + SPACE
     size = (ACROSS * (WIDTH + SPACE) + SPACE, WORDS + SPACE + down * cell)
@@ -69,21 +71,34 @@ def spreads(samples: Tensor, real: Tensor, coding: Coding) -> Pixels:
 
 
 def _shares(column: Column, real: Sequence[Any], made: Sequence[Any]) -> tuple[str, str, tuple[Numbers, Numbers]]:
-    """Return the texts at both ends of a column's axis, and the real and the generated shares of its bins."""
+    """Return the texts at both ends of a column's axis, and the real and the generated shares of its bins.
+
+    Missing numbers are left out.
+    """
     if column.values:
         edges = np.arange(len(column.values) + 1) - 0.5
         places = {value: place for place, value in enumerate(column.values)}
         real, made = ([places[value] for value in side] for side in (real, made))
-        low, high = str(column.values[0]), str(column.values[-1])
+        low, high = (_text(column, column.values[place]) for place in (0, -1))
     else:
-        least, most = float(min(real)), float(max(real))
-        low, high = f"{least:.4g}", f"{most:.4g}"
+        real, made = ([value for value in side if value is not None] for side in (real, made))
+        least, most = (float(min(real)), float(max(real))) if real else (0.0, 1.0)
+        low, high = _text(column, least), _text(column, most)
         half = 0.5 if column.whole or least == most else 0.0
         bins = min(BINS, round(most - least) + 1) if column.whole else BINS
         edges = np.linspace(least - half, most + half, bins + 1)
     counts = (np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] for side in (real, made))
     known, found = (count / max(1, count.sum()) for count in counts)
     return low, high, (known, found)
+
+
+def _text(column: Column, value: Any) -> str:
+    """Return a value of a column as the axis shows it."""
+    if value is None:
+        return "missing"
+    if column.form.kind:
+        return str(column.form.write([value], column.places or 0)[0])
+    return str(value) if column.values else f"{value:.4g}"
 
 
 def _panel(drawing: ImageDraw.ImageDraw, left: int, top: int, real: Numbers, made: Numbers) -> None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wgan_core.data.coding import Coding, Value
-from wgan_core.data.tables import encode, fit
+from wgan_core.data.columns import ColumnReading
+from wgan_core.data.fitting import encode, fit
 from wgan_core.errors import UserError
 
 REAL, TOPPED_UP, REPLACED = "real", "topped up", "replaced"
@@ -85,12 +86,13 @@ class Problem:
     test: Rows
 
     @classmethod
-    def of(cls, splits: Mapping[str, pa.Table], coding: Coding) -> Problem:
+    def of(cls, splits: Mapping[str, pa.Table], coding: Coding, readings: Mapping[str, ColumnReading]) -> Problem:
         """Make the classification task of a trained generator.
 
         Args:
             splits: The real rows of all classes, under "train" and "test".
-            coding: The generator's coding. It names the label and the categorical columns.
+            coding: The generator's coding. It names the label.
+            readings: The readings of the columns, by name.
 
         Raises:
             UserError: The generator was trained without a label, a split has only one class, or a row cannot be
@@ -101,8 +103,7 @@ class Problem:
                 "a classifier needs to know which column tells classes apart; the sweep was not told: sweep again with "
                 "--label, and --positive-class for rows of one class"
             )
-        named = {column.name for column in coding.columns if column.values}
-        features = fit(splits["train"].drop_columns(coding.label), named)
+        features = fit({name: rows.drop_columns(coding.label) for name, rows in splits.items()}, readings)
         known = sorted(set(splits["train"][coding.label].to_pylist()))
         one = coding.positive is not None
         target = {value: int(value == coding.positive) if one else index for index, value in enumerate(known)}
