@@ -188,7 +188,9 @@ def test_data_without_the_conditions_is_refused() -> None:
 
 
 def test_the_conditions_of_a_table_are_columns_of_its_own_and_the_rest_is_as_without() -> None:
-    with_conditions, whole = load_table("diabetes", condition=["bp", "bmi", "bp"]), load_table("diabetes")
+    with_conditions, whole = (
+        load_table("diabetes", condition=names, coding="standard") for names in (["bp", "bmi", "bp"], [])
+    )
     coding, conditions = with_conditions.coding, with_conditions.conditions
     assert whole.coding is not None
     assert coding is not None
@@ -215,20 +217,28 @@ def table_of(path: Path, **columns: Any) -> Path:
     ("options", "columns", "said"),
     [
         ({"condition": ["d"]}, {}, "--condition must name columns of .*, which has a, b, c; given 'd': check the name"),
-        ({"condition": ["c"]}, {}, "--condition must name columns of numbers; 'c' is string: number its values"),
+        (
+            {"condition": ["c"]},
+            {},
+            "--condition must name columns of numbers; 'c' is read as categories: number its values",
+        ),
         (
             {"condition": ["b"], "categorical": ["b", "c"]},
             {},
-            "must name columns of numbers; 'b' is one of categories: number its values, or leave it out",
+            "a column must be one of numbers or of categories; 'b' is named as both: name it once",
         ),
         ({"condition": ["a"], "drop": ["a"]}, {}, "a condition must stay in the table; --drop has 'a' too"),
-        ({"condition": ["a", "b"], "drop": ["c"]}, {}, "--condition must leave a column to generate"),
+        ({"condition": ["a", "b"], "drop": ["c"]}, {}, "a table must have columns to learn; .* has only 'a'"),
         (
             {"condition": ["a"], "drop": ["c"]},
-            {"a": [None, 1.0] * 20},
-            "'a' must have a finite value in each row; row 0",
+            {"a": [None, *np.arange(39.0)]},
+            "must have a value in each row; row 0 of .* has none in 'a': .* or leave it out of --condition",
         ),
-        ({"condition": ["a"], "drop": ["c"]}, {"a": [1.0] * 40}, "must have more than one value"),
+        (
+            {"condition": ["a"], "drop": ["c"]},
+            {"a": [1.0] * 40},
+            "--condition must name columns of numbers; 'a' is read as always 1.0",
+        ),
     ],
 )
 def test_columns_that_cannot_be_conditions_are_refused_in_one_line(

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.core.refusal import refused
 from wgan_core.data.coding import Coding, Value
-from wgan_core.data.tables import load_table, read, split_rows
+from wgan_core.data.tables import Asked, interpreted, load_table, read, split_rows
 from wgan_core.metrics.downstream import METRICS, REAL, REPLACED, TOPPED_UP, Outcome, Problem, downstream
 
 Splits = dict[str, pa.Table]
@@ -24,8 +24,9 @@ Splits = dict[str, pa.Table]
 def problem_of(data: str | Path, label: str, positive: str | None) -> tuple[Splits, Coding, Problem]:
     coding = load_table(data, label, positive).coding
     assert coding is not None
-    splits = split_rows(read(data), label)
-    return splits, coding, Problem.of(splits, coding)
+    found = interpreted(read(data), Asked(label))
+    splits = split_rows(found, label)
+    return splits, coding, Problem.of(splits, coding, found.by_name)
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +137,18 @@ def test_a_generator_that_lost_classes_is_scored(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_of_a_classifier(tmp_path: Path) -> None:
     splits, coding, problem = problem_of("breast-cancer", "diagnosis", "benign")
     refused(lambda: problem.lacking, "benign has 287 rows", "others have 170", "say with --n")
-    unlabelled = Coding(coding.columns)
-    refused(lambda: Problem.of(splits, unlabelled), "which column tells classes apart", "--label")
+    unlabelled, cancer = Coding(coding.columns), interpreted(read("breast-cancer"), Asked("diagnosis")).by_name
+    refused(lambda: Problem.of(splits, unlabelled, cancer), "which column tells classes apart", "--label")
     one = {**splits, "test": having(splits["test"], "benign")}
-    refused(lambda: Problem.of(one, coding), "the test split must have rows of two classes", "'diagnosis'")
+    refused(lambda: Problem.of(one, coding, cancer), "the test split must have rows of two classes", "'diagnosis'")
     rows = pa.table({"n": np.arange(40.0), "y": [0, 1] * 20})
     for name, table in (("train", rows), ("validation", rows), ("test", rows.set_column(1, "y", [[0, 2] * 20]))):
         pq.write_table(table, tmp_path / f"{name}.parquet")
-    found = split_rows(read(tmp_path), "y")
+    found = interpreted(read(tmp_path), Asked("y"))
     joint = load_table("iris", "species").coding
     assert joint is not None
-    refused(lambda: Problem.of(found, Coding(joint.columns, "y")), "each class must be", "test has 2")
+    refused(
+        lambda: Problem.of(split_rows(found, "y"), Coding(joint.columns, "y"), found.by_name),
+        "each class must be",
+        "test has 2",
+    )

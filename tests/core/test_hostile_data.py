@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -83,8 +84,8 @@ def test_a_small_file_takes_little_memory_and_time(name: str, outcomes: dict[str
 
 
 def test_many_categories_are_refused_with_the_column_to_drop(outcomes: dict[str, dict[str, Any]]) -> None:
-    assert "'id' has 50,000" in outcomes["a_column_of_many_categories"]["error"]
-    assert "--drop 'id'" in outcomes["a_column_of_many_categories"]["error"]
+    assert "'id' is categories of 50,000 values" in outcomes["a_column_of_many_categories"]["error"]
+    assert "--drop id" in outcomes["a_column_of_many_categories"]["error"]
     assert "4,001 of them of 'c0': leave" in outcomes["many_columns_of_many_categories"]["error"]
 
 
@@ -515,9 +516,8 @@ def test_an_error_quotes_little_and_no_control_characters(tmp_path: Path) -> Non
     long, path = "\x1b]0;x\x07\n" + "n" * 1_000_000, tmp_path / "t.parquet"
     rows = 40
     tables: list[dict[str, Any]] = [
-        {long: ["a"] * rows, "n": range(rows)},
-        {long: [1.0] * rows, "n": range(rows)},
-        {long: [1.0, None] * (rows // 2), "n": range(rows)},
+        {long: [1.0, math.inf] * (rows // 2), "n": range(rows)},
+        {long: [f"{long} {row}" for row in range(rows)], "n": range(rows)},
         {long: pa.array([{"a": 1}] * rows), "n": range(rows)},
         {"n": [1e300 * (row % 3) for row in range(rows)], long: range(rows)},
     ]
@@ -529,11 +529,6 @@ def test_an_error_quotes_little_and_no_control_characters(tmp_path: Path) -> Non
         refused(lambda: load_table(path, drop=["x"]), "--drop must name columns")
     pq.write_table(pa.table({long: [[1.0]] * rows}), path)
     refused(lambda: load_sequences(path), "must vary")
-    words = pa.table({"n": np.arange(10.0), "w": ["a", "b"] * 5})
-    for name, table in {"train": words, "validation": words, "test": words.set_column(1, "w", [[long] * 10])}.items():
-        pq.write_table(table, tmp_path / f"{name}.parquet")
-    path.unlink()
-    refused(lambda: load_table(tmp_path, categorical=["w"]), "the test split has '\\x1b]0;x")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n" + "\x1b" * 500_000 + "\n")
     refused(lambda: load_table(tmp_path / "t.csv"), "must be a whole CSV file")
 

@@ -97,7 +97,7 @@ def test_a_table_whose_equal_rows_are_chance_is_split_as_ever(tmp_path: Path) ->
         {"a": rng.normal(size=1000).round(1)},
         {"a": amounts, "b": rng.random(1000) < 0.5},
     ):
-        dataset = load_table(write(tmp_path / "t.parquet", columns))
+        dataset = load_table(write(tmp_path / "t.parquet", columns), coding="standard")
         assert dataset.notice == ""
         wanted = np.concatenate([allot({"all": 1000})[name][1] for name in SPLITS])
         column = dataset.coding.columns[0]  # type: ignore[union-attr]

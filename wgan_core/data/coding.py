@@ -33,6 +33,8 @@ MOST_WHOLE = 2.0**53
 MOST_TEXT = 12 << 20
 # Fields of a column that JSON always has.
 OLDEST = ("name", "mean", "sd", "whole", "values")
+# Scores that differ by less are the same in float32.
+SAME_SCORE = 1e-6
 # Most decimal places that are kept. float64 has about so many digits.
 MOST_PLACES = 15
 # Most runs of a generator's softmax. `torch.export` takes a tenth of a second for each.
@@ -127,7 +129,13 @@ class Column:
         if self.repeats:
             between = (np.array(self.scores[1:]) + self.scores[:-1]) / 2
             return np.array(self.knots)[np.searchsorted(between, scores)]
-        return np.interp(scores, self.scores, self.knots)
+        found = np.interp(scores, self.scores, self.knots)
+        # float32 moves a score a little. A number on a knot stays there.
+        above = np.searchsorted(self.scores, scores).clip(1, len(self.scores) - 1)
+        for place in (above - 1, above):
+            near = np.abs(np.array(self.scores)[place] - scores) < SAME_SCORE
+            found = np.where(near, np.array(self.knots)[place], found)
+        return found
 
     @property
     def is_rounded(self) -> bool:
@@ -140,11 +148,9 @@ class Column:
         If `as_read`, dates and the like stay numbers.
         """
         missing = np.isnan(numbers)
-        if self.whole:  # int64 would give other numbers for those out of its range
-            kept = np.where(missing, 0, numbers).clip(-MOST_WHOLE, MOST_WHOLE)
-            found = kept.astype(np.int64).tolist()
-        else:
-            found = numbers.tolist()
+        kept = np.where(missing, 0, numbers)
+        # int64 would give other numbers for those out of its range.
+        found = (kept.clip(-MOST_WHOLE, MOST_WHOLE).astype(np.int64) if self.whole else kept).tolist()
         if not as_read:
             found = self.form.write(found, self.places or 0)
         return [None if gap else value for gap, value in zip(missing.tolist(), found, strict=True)]

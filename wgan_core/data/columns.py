@@ -384,11 +384,10 @@ def _amounts(entries: pa.Array, there: pa.Array, decimal: str) -> Found | None:
 
 def _dates(entries: pa.Array, there: pa.Array) -> Found | None:
     """Read dates, time stamps and times of day, all in one pattern."""
-    if not _all_match(there.slice(0, TRIED), r"\d.*[-/.: ].*\d"):
+    sample = there.slice(0, TRIED)
+    if not _all_match(sample, r"\d.*[-/.: ,]|[-/.: ,].*\d"):
         return None
-    for pattern in (*DATES, *STAMPS, *TIMES):
-        if pc.strptime(there.slice(0, TRIED), pattern, "s", error_is_null=True).null_count:
-            continue
+    for pattern in sorted(_fitting(sample), key=lambda each: not _as_written(sample, each)):
         stamps = pc.strptime(entries, pattern, "s", error_is_null=True)
         if stamps.null_count == entries.null_count:
             seconds = stamps.cast(pa.int64())
@@ -402,12 +401,24 @@ def _dates(entries: pa.Array, there: pa.Array) -> Found | None:
     return _iso(entries, there)
 
 
+def _fitting(sample: pa.Array) -> list[str]:
+    """Return the patterns of dates and times that all texts have."""
+    patterns = (*DATES, *STAMPS, *TIMES)
+    return [each for each in patterns if not pc.strptime(sample, each, "s", error_is_null=True).null_count]
+
+
+def _as_written(sample: pa.Array, pattern: str) -> bool:
+    """Return whether a pattern writes texts as they are, for example with full names of months."""
+    return bool(pc.strftime(pc.strptime(sample, pattern, "s"), pattern).equals(sample.cast(pa.string())))
+
+
 def _iso(entries: pa.Array, there: pa.Array) -> Found | None:
-    """Read time stamps of ISO 8601 with fractions of seconds, or with time zones."""
-    for zone, form in ((None, "stamp"), ("UTC", "instant")):
+    """Read time stamps of ISO 8601 with fractions of seconds, or with time zones, and times of day with fractions."""
+    kinds = {"stamp": pa.timestamp("us"), "instant": pa.timestamp("us", "UTC"), "time": pa.time64("us")}
+    for form, kind in kinds.items():
         try:
-            there.slice(0, TRIED).cast(pa.timestamp("us", zone))
-            stamps = entries.cast(pa.timestamp("us", zone)).cast(pa.int64())
+            there.slice(0, TRIED).cast(kind)
+            stamps = entries.cast(kind).cast(pa.int64())
         except pa.ArrowException:
             continue
         column = _seconds("", pa.chunked_array([stamps]), form)

@@ -118,6 +118,8 @@ def _number(reading: ColumnReading, train: pa.ChunkedArray, whole: pa.ChunkedArr
         common = common[counts[common] >= max(MASS_SHARE * len(train), MASS_TIMES * np.median(counts))]
         masses = [*values[np.sort(common)].tolist(), *masses]
         numbers = numbers[~np.isin(numbers, values[common])]
+    if len(numbers) and numbers.min() == numbers.max() and masses:  # all other values are point masses
+        return Column(reading.name, float(numbers[0]), masses=tuple(masses), **written)
     mean, sd = _spread(reading.name, numbers)
     if knots and sd:
         found, scores, repeats = ranked(numbers, knots)
@@ -126,9 +128,9 @@ def _number(reading: ColumnReading, train: pa.ChunkedArray, whole: pa.ChunkedArr
 
 
 def _spread(name: str, numbers: Numbers) -> tuple[float, float]:
-    """Return mean and standard deviation, which is 0 for fewer than two values. Raise `UserError` if they overflow."""
-    if not len(numbers) or numbers.min() == numbers.max():
-        return (float(numbers[0]) if len(numbers) else 0.0), 0.0
+    """Return mean and standard deviation; 0 without numbers. Raise `UserError` if float64 cannot hold them."""
+    if not len(numbers):
+        return 0.0, 0.0
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         mean, sd = float(numbers.mean()), float(numbers.std())
     if not (np.isfinite(mean) and 0 < sd < np.inf):

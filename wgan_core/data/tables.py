@@ -328,8 +328,8 @@ def _check_label(reading: ColumnReading, asked: Asked, table: Table) -> None:
         )
     if reading.form.kind or pa.types.is_floating(reading.values.type):
         raise UserError(
-            f"--label must name a column of whole numbers, text or true and false; {label!r} is {reading.said}: name "
-            "another, or number the classes"
+            f"--label must name a column of whole numbers, text or true and false; {quoted(label)} is read as "
+            f"{reading.said}: name another, or number the classes"
         )
     _check_gaps(reading, table, leave_out(label, label))
 
@@ -337,8 +337,8 @@ def _check_label(reading: ColumnReading, asked: Asked, table: Table) -> None:
 def _check_condition(reading: ColumnReading, asked: Asked, table: Table) -> None:
     if reading.role != "number" or reading.form.kind:
         raise UserError(
-            f"--condition must name columns of numbers; {quoted(reading.name)} is {reading.said}: number its values, "
-            "or leave it out of --condition"
+            f"--condition must name columns of numbers; {quoted(reading.name)} is read as {reading.said}: "
+            "number its values, or leave it out of --condition"
         )
     _check_gaps(reading, table, "leave it out of --condition")
 
