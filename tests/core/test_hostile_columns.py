@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from tests.core.refusal import refused
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.data import splits
+from wgan_core.data import csv_file
 from wgan_core.data.coding import MOST_RUNS, Coding, Column
+from wgan_core.data.csv_file import read_csv
 from wgan_core.data.folder import Folder, parse_json
+from wgan_core.data.limits import Memory
 from wgan_core.data.rows import rows_of
-from wgan_core.data.splits import read_table
 from wgan_core.data.tables import load_table
 from wgan_core.networks.layers import Categorical
 from wgan_core.sampling.generator import averaged_generator
@@ -174,7 +175,7 @@ def test_csv_of_many_columns_is_read_in_few_blocks(tmp_path: Path, monkeypatch: 
     """An array for each column of each MiB took 3 GiB for a file of 40 MB."""
     path, row = tmp_path / "wide.csv", ",".join(["12345"] * 1000)
     path.write_text("\n".join([",".join(f"c{at}" for at in range(1000)), *[row] * 500]))
-    assert read_table(path)["c0"].num_chunks > 1
-    monkeypatch.setattr(splits, "CSV_ARRAYS", 1000)
-    table = read_table(path)
+    assert read_csv(path, Memory([path], path)).table["c0"].num_chunks > 1
+    monkeypatch.setattr(csv_file, "CSV_ARRAYS", 1000)
+    table = read_csv(path, Memory([path], path)).table
     assert (table.shape, table["c0"].num_chunks) == ((500, 1000), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.rows import rows_of
+from wgan_core.data.splits import read_table
 from wgan_core.data.tables import BUNDLED, Asked, interpreted, load_table, read, split_rows
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import averaged_generator, program
@@ -376,10 +378,52 @@ def test_types_for_which_pyarrow_lacks_functions(tmp_path: Path) -> None:
     assert (dataset.digest, dataset.coding) == (wanted.digest, wanted.coding)
 
 
+def test_csv_files_of_windows_are_read(tmp_path: Path) -> None:
+    lines = "\n".join(f"{row},caf\xe9 {row % 2}" for row in range(ROWS))
+    path = tmp_path / "t.csv"
+    path.write_text(f"n,plac\xe9\n{lines}", encoding="latin-1")
+    column = coding_of(load_table(path)).columns[1]
+    assert (column.name, column.values) == ("placé", ("café 0", "café 1"))
+
+
 def test_the_train_split_that_is_wanted_is_of_the_files_kind(tmp_path: Path) -> None:
     for name in ("test.csv", "validation.csv"):
         write(tmp_path / name, {"n": range(ROWS)})
     refused(lambda: load_table(tmp_path), "must include a train split", "there is test, validation", "add train*.csv")
+
+
+def test_a_folder_of_csv_files_of_all_kinds(tmp_path: Path) -> None:
+    """Not of text files: a folder often holds a README.txt, which is read only if it is named itself."""
+    rng, parts = np.random.default_rng(8), {}
+    for name in ("train.CSV", "train-1.csv.gz", "validation.Tsv", "test.TSV.GZ"):
+        separator = "\t" if "tsv" in name.lower() else ","
+        text = (
+            separator.join(("a", "b"))
+            + "\n"
+            + "".join(f"{x:.3f}{separator}{row}\n" for row, x in enumerate(rng.normal(size=30)))
+        )
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.lower().endswith("gz") else text.encode())
+        parts[name] = text
+    (tmp_path / "README.txt").write_text("no table\n")
+    assert [len(split) for split in splits(load_table(tmp_path))] == [60, 30, 30]
+    (tmp_path / "named.TXT").write_text(parts["validation.Tsv"])
+    assert len(read(tmp_path / "named.TXT").parts["all"]) == 30
+    for name in ("train.CSV", "train-1.csv.gz"):
+        (tmp_path / name).unlink()
+    refused(lambda: load_table(tmp_path), "must include a train split", "add train*.tsv")
+
+
+def test_a_column_of_csv_is_numbers_if_all_cells_are(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("n;x;big;zip;flag;mixed;gap\n1;6,5;1.234,5;02134;true;1;\n-2;7;12,25;10001;False;a;\n;;;;;;\n")
+    found = read_table(path)
+    assert {name: str(kind) for name, kind in zip(found.column_names, found.schema.types, strict=True)} == {
+        "n": "int64", "x": "double", "big": "double", "zip": "string", "flag": "bool", "mixed": "string", "gap": "null",
+    }  # fmt: skip
+    assert found["x"].to_pylist() == [6.5, 7.0, None]
+    assert found["big"].to_pylist() == [1234.5, 12.25, None]
+    assert found["flag"].to_pylist() == [True, False, None]
+    assert found["zip"].to_pylist() == ["02134", "10001", None]
 
 
 def test_files_must_agree_on_their_columns(tmp_path: Path) -> None:

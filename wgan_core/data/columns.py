@@ -413,12 +413,14 @@ def _as_written(sample: pa.Array, pattern: str) -> bool:
 
 
 def _iso(entries: pa.Array, there: pa.Array) -> Found | None:
-    """Read time stamps of ISO 8601 with fractions of seconds, or with time zones, and times of day with fractions."""
-    kinds = {"stamp": pa.timestamp("us"), "instant": pa.timestamp("us", "UTC"), "time": pa.time64("us")}
-    for form, kind in kinds.items():
+    """Read time stamps and times of day of ISO 8601, with fractions of seconds or time zones."""
+    nothing = pa.scalar("", entries.type)
+    for form, zone, before in (("stamp", None, ""), ("instant", "UTC", ""), ("time", None, "1970-01-01 ")):
+        day = pa.scalar(before, entries.type)
+        sample, texts = (pc.binary_join_element_wise(day, each, nothing) for each in (there.slice(0, TRIED), entries))
         try:
-            there.slice(0, TRIED).cast(kind)
-            stamps = entries.cast(kind).cast(pa.int64())
+            sample.cast(pa.timestamp("us", zone))
+            stamps = texts.cast(pa.timestamp("us", zone)).cast(pa.int64())
         except pa.ArrowException:
             continue
         column = _seconds("", pa.chunked_array([stamps]), form)

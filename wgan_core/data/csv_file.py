@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -159,6 +159,29 @@ def read_csv(file: Path, memory: Memory) -> CsvTable:
     memory.take(table.nbytes, f"the columns of {file}")
     decimal = "," if has_commas and _is_decimal_comma(table, separator) else "."
     return CsvTable(table, "" if separator == NONE else separator, decimal, encoding)
+
+
+def typed(found: CsvTable) -> pa.Table:
+    """Convert the columns that are all integers, all numbers, or all true and false, and leave the others as text.
+
+    Codes with leading zeros stay text. A column without any cell gets the type null.
+    """
+    columns = [_typed(column, found.decimal) for column in found.table.columns]
+    return pa.Table.from_arrays(columns, found.table.column_names)
+
+
+def _typed(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column))])
+    if pc.any(pc.match_substring_regex(column, r"^[+-]?0\d")).as_py():
+        return column
+    plain = column
+    if decimal == ",":
+        plain = pc.replace_substring(pc.replace_substring_regex(column, r"[.\s'’](\d{3})\b", r"\1"), ",", ".")
+    for kind in (pa.int64(), pa.float64(), pa.bool_()):
+        with suppress(pa.ArrowInvalid):
+            return plain.cast(kind)
+    return column
 
 
 def _bad(file: Path, found: str, remedy: str = "copy or fetch it again") -> UserError:

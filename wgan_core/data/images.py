@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wgan_core.data.coding import Coding, Column
 from wgan_core.data.copies import Rows, copies_notice, first_equal
+from wgan_core.data.csv_file import is_csv
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.decode import Reference, decode_rows
 from wgan_core.data.limits import Memory
@@ -77,7 +78,7 @@ def has_images(path: str | Path, names: Sequence[str] = ()) -> bool:
     """
     _, files, _ = find_files(path, tuple(KINDS), names)
     file = files[0][1]
-    schema = pa.schema([]) if file.suffix == ".csv" else table_schema(file)
+    schema = pa.schema([]) if is_csv(file) else table_schema(file)
     return schema.names.count("image") == 1 and holds_files(schema.field("image").type)
 
 

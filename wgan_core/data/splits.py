@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv as python_csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from wgan_core.data.copies import Rows, part_slices
-from wgan_core.data.limits import COLUMNS, Memory
+from wgan_core.data.csv_file import CSV_SUFFIXES, is_csv, read_csv, typed
+from wgan_core.data.limits import Memory
 from wgan_core.data.parquet_file import BadParquet, parquet_schema, read_parquet
-from wgan_core.errors import UserError, one_line, quoted, shortened
+from wgan_core.errors import UserError, one_line, shortened
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20_171_107
@@ -27,11 +25,6 @@ HELD_OUT_SHARE = 10  # one row in ten for each held-out split
 # Fewest rows of a category that must be in training. A single row may be held out, and is then refused.
 LEAST_CATEGORY = 2
 KINDS = {".parquet": "Parquet", ".csv": "CSV"}
-# Most characters of a CSV header, and of one column name in it.
-HEADER_LENGTH = 1 << 24
-# Most arrays that pyarrow makes of a CSV file, one for each column of each block, and bytes of a usual block. An array
-# takes a kilobyte even if it is empty.
-CSV_ARRAYS, CSV_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 20, 1 << 30
 
 
 def find_files(
@@ -41,7 +34,8 @@ def find_files(
 
     Args:
         path: The path of a file or folder, as the user gave it.
-        suffixes: The endings of the file names to find in a folder and below.
+        suffixes: The endings of the file names to find in a folder and below, small or capital; `.csv` stands for
+            all of `CSV_SUFFIXES`.
         names: Values that --data accepts instead of a path, for the error message.
 
     Returns:
@@ -94,7 +88,7 @@ def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> l
             "check the path"
         )
     try:
-        found = sorted(file for suffix in suffixes for file in given.rglob(f"*{suffix}") if not file.is_dir())
+        found = sorted(file for file in given.rglob("*") if _ending(file, suffixes) and not file.is_dir())
         odd = [file for file in found if not file.is_file()]
     except (OSError, RecursionError) as error:
         raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
@@ -106,6 +100,12 @@ def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> l
         return found
     wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
     raise UserError(f"a data folder must hold {wanted} files; {given} holds none; name another folder or a file")
+
+
+def _ending(file: Path, suffixes: Iterable[str]) -> str:
+    """Return which of these suffixes a file name ends in, in small letters; "" for none."""
+    endings = (each for suffix in suffixes for each in (CSV_SUFFIXES if suffix == ".csv" else (suffix,)))
+    return next(filter(file.name.lower().endswith, endings), "")
 
 
 def _kinds(suffixes: Sequence[str]) -> str:
@@ -133,15 +133,15 @@ def _split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
     if "train" not in there:
         raise UserError(
             f"the files in {files[0].parent} must include a train split; there is {', '.join(there)}; "
-            f"add train*{files[0].suffix}"
+            f"add train*{_ending(files[0], KINDS)}"
         )
     return found
 
 
 def read_table(file: Path, memory: Memory | None = None, columns: Collection[str] | None = None) -> pa.Table:
-    """Read a file whose name ends in .csv as CSV in UTF-8, any other as Parquet.
+    """Read a file as CSV if its name ends as those of CSV files do, and as Parquet otherwise.
 
-    The first line of a CSV file holds the column names. A CSV column with cells that are not UTF-8 becomes binary.
+    A CSV column whose cells are all numbers, or all true and false, has such a type. Others are text.
 
     Args:
         file: The path of the file.
@@ -149,11 +149,10 @@ def read_table(file: Path, memory: Memory | None = None, columns: Collection[str
         columns: Dotted paths of the columns to read from a Parquet file; None reads all.
 
     Raises:
-        UserError: The file is damaged, of another format, or exceeds the memory account. Or it has too many columns or
-            names that are not UTF-8.
+        UserError: The file is damaged, of another format, or exceeds the memory account. Or it has too many columns.
     """
     memory = Memory([file], file) if memory is None else memory
-    return _read_csv(file, memory) if file.suffix == ".csv" else _read_parquet(file, memory, columns)
+    return _read_csv(file, memory) if is_csv(file) else _read_parquet(file, memory, columns)
 
 
 def table_schema(file: Path) -> pa.Schema:
@@ -163,53 +162,11 @@ def table_schema(file: Path) -> pa.Schema:
 
 
 def _read_csv(file: Path, memory: Memory) -> pa.Table:
-    # Only an empty cell without quotes is a gap, because "NA" may be a value.
-    options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
-    try:
-        columns = _checked_header(file)
-        size = file.stat().st_size
-        memory.take(size, f"the text of {file}")
-        block = max(CSV_BLOCK, min(size * columns // CSV_ARRAYS, LARGEST_BLOCK))
-        table = csv.read_csv(file, csv.ReadOptions(block_size=block), convert_options=options)
-        _ = table.column_names  # pyarrow decodes the names here
-    except UnicodeEncodeError as error:
-        raise UserError(f"the path of a data file must be UTF-8; {quoted(str(file))} is not: rename it") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"a CSV file must be UTF-8; the first line of {file} is not: save it as UTF-8") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file} must be a whole CSV file; {_said(error)}; copy or fetch it again") from error
-    memory.give(size)
+    found = read_csv(file, memory)
+    table = typed(found)
     memory.take(table.nbytes, f"the columns of {file}")
+    memory.give(found.table.nbytes)
     return table
-
-
-def _checked_header(file: Path) -> int:
-    """Return the number of columns. Raise `UserError` for more than `COLUMNS`."""
-    with file.open("r", encoding="latin-1", newline="") as text:
-        first = text.readline(HEADER_LENGTH)
-        text.seek(0)
-        limit = python_csv.field_size_limit(HEADER_LENGTH)
-        try:
-            count = len(next(python_csv.reader(_lines(text)), []))
-        except python_csv.Error:  # pyarrow reports malformed CSV itself
-            count = 0
-        finally:
-            python_csv.field_size_limit(limit)
-    # pyarrow may parse quotes differently, so count the commas of the first line too.
-    count = max(count, first.count(",") + 1)
-    if count > COLUMNS:
-        raise UserError(
-            f"a table must have at most {COLUMNS:,} columns; {file} has {count:,}: drop some, or write rows as columns"
-        )
-    return count
-
-
-def _lines(text: TextIO) -> Iterator[str]:
-    """Yield the first lines of a text, `HEADER_LENGTH` characters at most."""
-    left = HEADER_LENGTH
-    while left and (line := text.readline(left)):
-        left -= len(line)
-        yield line
 
 
 def _read_parquet(file: Path, memory: Memory, columns: Collection[str] | None) -> pa.Table:

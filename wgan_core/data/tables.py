@@ -27,7 +27,7 @@ from wgan_core.data.limits import COLUMNS, Memory
 from wgan_core.data.splits import allot, check_rows, find_files, read_table, sound
 from wgan_core.errors import UserError, as_argument, listed, one_line, quoted, shortened
 
-SUFFIXES = (".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SUFFIXES = (".parquet", ".csv")
 # Names for the tables of scikit-learn, and the column name of each table's target.
 BUNDLED = {"breast-cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
 # Most columns or values that an error message lists.
