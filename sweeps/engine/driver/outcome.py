@@ -9,11 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from sweeps.engine.cluster.signals import sigterm_as_ctrl_c
 from sweeps.engine.plan.arguments import REFUSED, BadArguments
 from sweeps.engine.terminal.text import KEPT, discard_output, replace_unencodable
 from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
 
-FAILED, INTERRUPTED, NO_READER = 1, 130, 141
+FAILED, INTERRUPTED, NO_READER, TERMINATED = 1, 130, 141, 143
 LONGEST = 6_000  # most characters of an error message to show
 DEBUG, VARIABLE = "--debug", "WGAN_DEBUG"
 
@@ -34,12 +35,13 @@ def outcome(
     Args:
         act: The command. It returns its exit status; None counts as 0.
         arguments: Command line arguments; `--debug` prints the traceback of an error.
-        interrupted: Text to print after "interrupted" if the user presses Ctrl-C.
+        interrupted: Text to print after "interrupted" if the user presses Ctrl-C, and after "ended by SIGTERM".
         foreseen: Function that returns the message of an error that is no bug, and None for any other error.
         told: Callback that also receives the message.
 
     Returns:
-        The status of `act`, or 1 (error), 2 (error that the user can fix), 130 (interrupted), 141 (broken pipe).
+        The status of `act`, or 1 (error), 2 (error that the user can fix), 130 (interrupted), 141 (broken pipe), 143
+        (ended by SIGTERM).
 
     Raises:
         BadArguments: The command line has arguments that the command does not have.
@@ -50,9 +52,11 @@ def outcome(
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     replace_unencodable()
+    came: list[int] = []
     try:
-        status = act() or 0
-        sys.stdout.flush()
+        with sigterm_as_ctrl_c() as came:
+            status = act() or 0
+            sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
         return NO_READER
@@ -60,9 +64,10 @@ def outcome(
         told(error.said)
         raise
     except KeyboardInterrupt:
-        print(f"interrupted{interrupted}", file=sys.stderr)
-        told(f"interrupted{interrupted}")
-        return INTERRUPTED
+        said = f"{'ended by SIGTERM' if came else 'interrupted'}{interrupted}"
+        print(said, file=sys.stderr)
+        told(said)
+        return TERMINATED if came else INTERRUPTED
     except Exception as error:
         if debug:
             lines = "".join(traceback.format_exception(error))

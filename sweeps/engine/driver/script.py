@@ -32,7 +32,8 @@ def run_script(main: Callable[[], None]) -> int:
         main: The function. It reads the command line itself.
 
     Returns:
-        The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted.
+        The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted, 143 if
+        ended by SIGTERM.
     """
     asked = sys.argv[1:]
     with escaped_errors():
