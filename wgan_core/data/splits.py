@@ -20,14 +20,14 @@ from wgan_core.data.parquet_file import BadParquet, parquet_schema, read_parquet
 from wgan_core.errors import UserError, listed, one_line, quoted, shortened
 
 SPLITS = ("train", "validation", "test")
-# Other names of splits, which data sets of the Hugging Face Hub have.
+# Folders may have other names of splits too, as data sets of the Hugging Face Hub have them.
 _NAMES = {name: name for name in SPLITS} | {
     "training": "train",
     **dict.fromkeys(("valid", "val", "dev"), "validation"),
     **dict.fromkeys(("testing", "eval", "evaluation"), "test"),
 }
 _ANY_SPLIT = "|".join(sorted(_NAMES, key=len, reverse=True))
-_IN_NAME = re.compile(rf"({_ANY_SPLIT})(?![a-z])", re.IGNORECASE)
+_IN_NAME = re.compile(rf"({'|'.join(SPLITS)})(?![a-z])")
 _AS_FOLDER = re.compile(rf"(?:partial-|split=)?({_ANY_SPLIT})", re.IGNORECASE)
 # First characters of names that are no data: of hidden files, of Spark's marks, and of Office's and Windows' own files.
 SKIPPED = (".", "_", "~", "$")
@@ -150,7 +150,7 @@ def _split_names(given: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
     if len(files) == 1:
         return [("all", files[0])]
     named = [(_split_of(file.relative_to(given)), file) for file in files]
-    if all(split != "train" for split, _ in named):  # `val_1.csv` and `val_2.csv` may be of a column of values
+    if all(split != "train" for split, _ in named):  # folders `val` and `dev` may mean something else
         named = [(_split_of(file.relative_to(given), dict(zip(SPLITS, SPLITS, strict=True))), file) for file in files]
     if not any(split for split, _ in named):
         return [("all", file) for file in files]
@@ -177,7 +177,7 @@ def _split_of(path: Path, names: Mapping[str, str] = _NAMES) -> str:
     """Return the split that a file's name or folder says, or an empty text. The path is relative to the data folder."""
     words = [found[1].lower() for part in path.parts[:-1] if (found := _AS_FOLDER.fullmatch(part))]
     if found := _IN_NAME.match(path.name):
-        words.append(found[1].lower())
+        words.append(found[1])
     said = sorted({names[word] for word in words if word in names})
     if len(said) > 1:
         raise UserError(
