@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import torch
+
 from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
 from sweeps.engine.cluster.nodes import inventory, working
@@ -23,6 +25,7 @@ from sweeps.engine.driver.training import Stage, Training
 from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
 from sweeps.engine.plan.plan import (
     CONFIRM_FILE,
+    UNSCORED,
     Plan,
     SweepStart,
     check_name,
@@ -48,10 +51,12 @@ from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator, SplitName
+from wgan_core.metrics.names import unscored_text
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.networks.network import own_digest
 from wgan_core.networks.pairs import own_pair
 from wgan_core.training.preflight import check_fit
+from wgan_core.training.samples import evaluation_labels
 
 SAMPLES = 5000
 
@@ -187,6 +192,9 @@ def _ask(
         reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
     evaluator = _evaluator(options, dataset, structure, metrics, "validation")
     objective = evaluator.resolve(options.objective) if options.objective else evaluator.objective_default
+    left_out = _unscored(evaluator, objective, structure, dataset)
+    if left_out:
+        reporter.say(f"{objective}: {unscored_text(left_out, structure.classes)}")
     plan = Plan(
         id=uuid.uuid4().hex[:8],
         name=options.name,
@@ -198,13 +206,22 @@ def _ask(
         space=space,
         data=dataset.name,
         data_digest=dataset.digest,
-        protocol=evaluator.protocol,
+        protocol={**evaluator.protocol, **({UNSCORED: left_out} if left_out else {})},
         floors=evaluator.floors,
         networks_digest=own_digest(structure),
         pruning=options.pruning,
         allow_copies=options.allow_copies,
     )
     return plan, evaluator
+
+
+def _unscored(evaluator: Evaluator, objective: str, structure: Structure, dataset: Dataset) -> list[int]:
+    """Return the classes that are too small for the objective to score."""
+    given = dataset.train.labels
+    if not structure.classes or given is None:
+        return []
+    labels = evaluation_labels(structure, torch.from_numpy(given), evaluator.sample_size)
+    return [] if labels is None else evaluator.unscored(objective, labels)
 
 
 def _check_conditions(structure: Structure, dataset: Dataset) -> None:

@@ -20,6 +20,8 @@ from wgan_core.errors import MOST, UserError, one_line, quoted, shortened, witho
 from wgan_core.metrics.names import error_name
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
+UNSCORED = "classes_not_scored"
+"""Entry of a plan's protocol: the classes that are too small for the objective. There is none if all are scored."""
 FORMAT = 2
 """Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
