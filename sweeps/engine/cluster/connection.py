@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeps.engine.cluster.cpus import usable_cpus
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restored, what_listens
 from sweeps.engine.cluster.nodes import working
@@ -110,7 +111,7 @@ def joined(address: str, say: Callable[[str], None] = discard) -> Iterator[str]:
                 # Ray's processes must end before `private_ray` deletes their files.
                 stack.callback(ray.shutdown, wait_for_processes=True)
             with on_loopback():
-                context = _init("local", **own)
+                context = _init("local", num_cpus=usable_cpus(), **own)
             say(what_listens(own["_temp_dir"]))
         yield str(context.dashboard_url or "")
 

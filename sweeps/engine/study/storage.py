@@ -11,7 +11,7 @@ import sqlalchemy
 from sweeps.engine.plan.one_maker import is_unmade, new_file, one_maker
 from sweeps.engine.plan.plan import MOST_TRIALS
 from sweeps.engine.plan.sqlite_file import check_database, limit_all
-from sweeps.engine.plan.uri import database, shown
+from sweeps.engine.plan.uri import database, shown, sqlite_uri
 from wgan_core.errors import UserError, without_secrets
 
 ATTRIBUTES = ("user_attributes", "system_attributes")
@@ -88,7 +88,7 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
             limit_all()
             if is_unmade(file):
                 with new_file(file) as made:
-                    optuna.storages.RDBStorage(f"sqlite:///{made}").engine.dispose()
+                    optuna.storages.RDBStorage(sqlite_uri(str(made))).engine.dispose()
         # Test each connection before use: the server may have cut it, and SQLAlchemy then opens a new one.
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 

@@ -30,6 +30,7 @@ from sweeps.engine.plan.uri import (
     make_room,
     prepare_environment,
     shown,
+    sqlite_uri,
 )
 from sweeps.engine.storage.layout import parts
 from sweeps.engine.tracking.texts import role_of
@@ -332,7 +333,7 @@ def _make_tables(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with new_file(file) as made:
-        store = SqlAlchemyStore(f"sqlite:///{made}", str(file.with_name("mlartifacts")))
+        store = SqlAlchemyStore(sqlite_uri(str(made)), str(file.with_name("mlartifacts")))
         store.engine.dispose()
 
 
