@@ -29,6 +29,7 @@ from wgan_core.networks.layers import Categorical
 from wgan_core.networks.layers import Reshape as Reshape
 from wgan_core.networks.pairs import PAIRS, own_pair
 from wgan_core.networks.spectral import spectral_norm
+from wgan_core.source import source_of
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
@@ -50,17 +51,10 @@ def own_digest(structure: Structure) -> str:
         networks = build(structure)
     kinds = {type(module) for network in networks for module in network.modules()}
     own = [kind for kind in kinds if not kind.__module__.startswith(("torch.", "wgan_core."))]
-    texts = sorted(_text(each) for each in (*own, pair.critic, pair.generator))
+    texts = sorted(source_of(each) for each in (*own, pair.critic, pair.generator))
     shapes = [str({name: tuple(tensor.shape) for name, tensor in each.state_dict().items()}) for each in networks]
     shapes += [f"fixed: {sorted(names)}" for each in networks if (names := fixed_names(each))]
     return hashlib.sha256("\n".join([*map(str, networks), *shapes, *texts]).encode()).hexdigest()
-
-
-def _text(made: object) -> str:
-    try:
-        return inspect.getsource(made)  # type: ignore[arg-type]
-    except (OSError, TypeError):  # code that was typed into a prompt has no source
-        return ""
 
 
 class Network:

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps.engine.cluster.cpus import usable_cpus
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restored, what_listens
+from sweeps.engine.cluster.loss import watched_ray
 from sweeps.engine.cluster.nodes import working
 from sweeps.engine.cluster.note import ClusterNote, is_host_and_port, may_be_joined, read_note
 from sweeps.engine.cluster.placement import Placement
@@ -113,6 +114,7 @@ def joined(address: str, say: Callable[[str], None] = discard) -> Iterator[str]:
             with on_loopback():
                 context = _init("local", num_cpus=usable_cpus(), **own)
             say(what_listens(own["_temp_dir"]))
+            stack.enter_context(watched_ray())
         yield str(context.dashboard_url or "")
 
 

@@ -23,6 +23,10 @@ class NoScore(Exception):
     """Every trial of a sweep failed."""
 
 
+class LostRay(Exception):
+    """A process of the sweep's own Ray died."""
+
+
 def outcome(
     act: Callable[[], int | None],
     arguments: Sequence[str],
@@ -64,11 +68,10 @@ def outcome(
         told(error.said)
         raise
     except KeyboardInterrupt:
-        said = f"{'ended by SIGTERM' if came else 'interrupted'}{interrupted}"
-        print(said, file=sys.stderr)
-        told(said)
-        return TERMINATED if came else INTERRUPTED
+        return _ended(bool(came), interrupted, told)
     except Exception as error:
+        if came and isinstance(error, LostRay):  # the signal was for all processes of a job, and so for Ray's too
+            return _ended(True, interrupted, told)
         if debug:
             lines = "".join(traceback.format_exception(error))
             print(printable(without_secrets(lines), KEPT), file=sys.stderr, end="")
@@ -78,6 +81,13 @@ def outcome(
         told(message)
         return REFUSED if isinstance(error, UserError) else FAILED
     return status
+
+
+def _ended(by_sigterm: bool, interrupted: str, told: Callable[[str], None]) -> int:
+    said = f"{'ended by SIGTERM' if by_sigterm else 'interrupted'}{interrupted}"
+    print(said, file=sys.stderr)
+    told(said)
+    return TERMINATED if by_sigterm else INTERRUPTED
 
 
 def _unforeseen(error: Exception, debug: bool) -> str:

@@ -13,13 +13,14 @@ import torch
 
 from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
+from sweeps.engine.cluster.loss import lost_process
 from sweeps.engine.cluster.nodes import inventory, working
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
 from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.memory import check_memory
-from sweeps.engine.driver.outcome import NoScore
+from sweeps.engine.driver.outcome import LostRay, NoScore
 from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.driver.training import Stage, Training
 from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
@@ -119,12 +120,23 @@ def run(
             if opened.exception() is None:
                 recorder.stop("FAILED" if isinstance(error, UserError) else "KILLED")
             raise
-        results, done = _run(options, search, recorder, test)
+        with _told_of_loss():
+            results, done = _run(options, search, recorder, test)
     if not done:  # Tune does not raise at the first Ctrl-C: it stops and returns
         raise KeyboardInterrupt
     if results.best_so_far is None:
         raise NoScore(f"no trial of {plan.name!r} has a score: the reasons are above")
     return results
+
+
+@contextmanager
+def _told_of_loss() -> Iterator[None]:
+    """Raise `LostRay`, in place of whatever else ends the block, if a process of the sweep's own Ray has died."""
+    try:
+        yield
+    finally:
+        if lost := lost_process():
+            raise LostRay(f"Ray's process {lost} has died, by a signal or for want of memory")
 
 
 def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | None) -> tuple[Results, bool]:
