@@ -9,11 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from sweeps.engine.cluster.signals import kept_sigterm, sigterm_as_ctrl_c, sigterm_for
+from sweeps.engine.cluster import loss
+from sweeps.engine.cluster.loss import interrupted_if_lost, left_if_lost, lost_process, watched_ray
+from sweeps.engine.cluster.signals import got_sigterm, kept_sigterm, sigterm_as_ctrl_c, sigterm_for
+from sweeps.engine.driver.outcome import LostRay
 from sweeps.engine.driver.script import AGAIN, run_script
 from tests.sweeps.processes import Surroundings, copy_tables, wait_for
 from tests.sweeps.stored import Stored
@@ -45,20 +50,22 @@ def test_sigterm_does_what_ctrl_c_does_then(ignored: bool) -> None:
         first.append(number)
         signal.signal(signal.SIGINT, before)
 
-    with sigterm_as_ctrl_c() as came:
+    with sigterm_as_ctrl_c():
         signal.signal(signal.SIGINT, calmly)
         os.kill(os.getpid(), signal.SIGTERM)
         assert first == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-    assert came == [signal.SIGTERM, signal.SIGTERM]
+    assert got_sigterm()
+    with sigterm_as_ctrl_c():
+        assert not got_sigterm()
 
 
 def test_an_ignored_sigterm_stays_ignored() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with sigterm_as_ctrl_c() as came:
+    with sigterm_as_ctrl_c():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert not came
+    assert not got_sigterm()
 
 
 def test_ray_does_not_take_sigterm_over() -> None:
@@ -73,22 +80,81 @@ def test_ray_does_not_take_sigterm_over() -> None:
 
 
 def test_threads_that_are_not_the_main_one_set_no_handler() -> None:
-    came: list[list[int]] = []
+    before, done = signal.getsignal(signal.SIGTERM), []
 
     def act() -> None:
-        with sigterm_as_ctrl_c() as signals, kept_sigterm():
-            came.append(signals)
+        with sigterm_as_ctrl_c(), kept_sigterm():
+            done.append(signal.getsignal(signal.SIGTERM) is before)
 
     thread = threading.Thread(target=act)
     thread.start()
     thread.join()
-    assert came == [[]]
+    assert done == [True]
 
 
 def test_sigterm_is_passed_on_to_the_script_of_confirm() -> None:
     with subprocess.Popen(["sleep", "60"]) as process, sigterm_for(process):
         os.kill(os.getpid(), signal.SIGTERM)
         assert process.wait(10) == -signal.SIGTERM
+
+
+@pytest.fixture
+def ray_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the place of Ray's, which dies at once when it is killed."""
+    monkeypatch.setattr(loss, "LOOK_S", 0.05)
+    monkeypatch.setattr(loss, "END_S", 0.1)
+    monkeypatch.setattr(loss, "NAMES", ("sleep",))
+    with subprocess.Popen(["sleep", "60"]) as process:
+        wait_for(lambda: psutil.Process(process.pid).name() == "sleep", "the process", 10)
+        yield process
+        process.kill()
+
+
+def test_a_ray_that_dies_interrupts_twice(ray_process: subprocess.Popen[bytes]) -> None:
+    """Tune takes the first interrupt as a wish to end in order, and may then wait for a Ray that is gone."""
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    with watched_ray(), interrupted_if_lost():
+        assert lost_process() == ""
+        ray_process.kill()
+        wait_for(lambda: len(came) == 2, "two interrupts", 10)
+        assert lost_process() == "sleep"
+    assert lost_process() == ""
+
+
+def test_a_block_that_does_not_end_after_ray_has_is_left(ray_process: subprocess.Popen[bytes]) -> None:
+    left: list[str] = []
+    with left_if_lost(left.append), watched_ray():
+        ray_process.kill()
+        wait_for(lambda: bool(left), "the end", 10)
+    assert left == ["sleep"]
+
+
+def test_a_block_that_ends_in_time_is_not_left(ray_process: subprocess.Popen[bytes]) -> None:
+    left: list[str] = []
+    with left_if_lost(left.append), watched_ray():
+        pass
+    ray_process.kill()
+    assert not left
+
+
+@pytest.mark.parametrize(("sigterm", "status"), [(False, 1), (True, 143)])
+def test_a_ray_that_died_is_told(
+    sigterm: bool, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If SIGTERM came to all processes of a job, it is the reason."""
+
+    def lose() -> None:
+        with suppress(KeyboardInterrupt):
+            if sigterm:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(9)
+        raise LostRay("raylet")
+
+    monkeypatch.setattr(sys, "argv", ["mnist.py"])
+    assert run_script(lose) == status
+    lost = "error: Ray's process raylet has died, by a signal or for want of memory"
+    assert capsys.readouterr().err == f"{'ended by SIGTERM' if sigterm else lost}: {AGAIN}\n"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -17,6 +17,8 @@ NAMES = ("gcs_server", "raylet")
 LOOK_S = 1.0
 # Looks between the first interrupt, which Tune takes as a wish to end in order, and the second, which ends its waiting.
 PATIENCE = 3
+# Longest time to end in order. Slurm and Kubernetes kill a process 30 s after SIGTERM, and Ray's own code after 60 s.
+END_S = 20.0
 _watched: list[tuple[str, psutil.Process]] = []
 
 
@@ -29,6 +31,30 @@ def watched_ray() -> Iterator[None]:
         yield
     finally:
         _watched.clear()
+
+
+@contextmanager
+def left_if_lost(leave: Callable[[str], None]) -> Iterator[None]:
+    """Call `leave` in a thread if the block has not ended `END_S` seconds after a noted process of Ray has.
+
+    Args:
+        leave: Ends this process. It gets the name of Ray's process.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_S):
+            if (lost := lost_process()) and not ended.wait(END_S):
+                leave(lost)
+                return
+
+    thread = threading.Thread(target=watch, name="ray-end", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def lost_process() -> str:

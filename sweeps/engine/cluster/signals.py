@@ -13,28 +13,31 @@ from contextlib import contextmanager
 from types import FrameType
 from unittest import mock
 
+_came: list[int] = []
+
+
+def got_sigterm() -> bool:
+    """Return whether SIGTERM came in the last block of `sigterm_as_ctrl_c`."""
+    return bool(_came)
+
 
 @contextmanager
-def sigterm_as_ctrl_c() -> Iterator[list[int]]:
-    """Treat SIGTERM in the block as Ctrl-C is treated at that moment. Tune, for one, takes the first Ctrl-C calmly.
-
-    Yields:
-        The signals that came, which tell SIGTERM from Ctrl-C.
-    """
-    came: list[int] = []
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Treat SIGTERM in the block as Ctrl-C is treated at that moment. Tune, for one, takes the first Ctrl-C calmly."""
+    _came.clear()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        _came.append(number)
         # A shell starts commands in the background with Ctrl-C ignored. SIGTERM ends those too.
         of_ctrl_c = signal.getsignal(signal.SIGINT)
         (of_ctrl_c if callable(of_ctrl_c) else signal.default_int_handler)(signal.SIGINT, frame)
 
     if not _may_set() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
-        yield came
+        yield
         return
     before = signal.signal(signal.SIGTERM, handle)
     try:
-        yield came
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from sweeps.engine.cluster.signals import sigterm_as_ctrl_c
+from sweeps.engine.cluster.signals import got_sigterm, sigterm_as_ctrl_c
 from sweeps.engine.plan.arguments import REFUSED, BadArguments
 from sweeps.engine.terminal.text import KEPT, discard_output, replace_unencodable
 from wgan_core.errors import UserError, one_line, printable, shortened, without_secrets
@@ -24,7 +24,14 @@ class NoScore(Exception):
 
 
 class LostRay(Exception):
-    """A process of the sweep's own Ray died."""
+    """A process of the sweep's own Ray died.
+
+    Args:
+        process: Its name.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__(f"Ray's process {process} has died, by a signal or for want of memory")
 
 
 def outcome(
@@ -56,9 +63,8 @@ def outcome(
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     replace_unencodable()
-    came: list[int] = []
     try:
-        with sigterm_as_ctrl_c() as came:
+        with sigterm_as_ctrl_c():
             status = act() or 0
             sys.stdout.flush()
     except BrokenPipeError:
@@ -68,10 +74,12 @@ def outcome(
         told(error.said)
         raise
     except KeyboardInterrupt:
-        return _ended(bool(came), interrupted, told)
+        return _ended(interrupted, told)
     except Exception as error:
-        if came and isinstance(error, LostRay):  # the signal was for all processes of a job, and so for Ray's too
-            return _ended(True, interrupted, told)
+        if got_sigterm() and isinstance(
+            error, LostRay
+        ):  # the signal was for all processes of a job, and so for Ray's too
+            return _ended(interrupted, told)
         if debug:
             lines = "".join(traceback.format_exception(error))
             print(printable(without_secrets(lines), KEPT), file=sys.stderr, end="")
@@ -83,11 +91,18 @@ def outcome(
     return status
 
 
-def _ended(by_sigterm: bool, interrupted: str, told: Callable[[str], None]) -> int:
-    said = f"{'ended by SIGTERM' if by_sigterm else 'interrupted'}{interrupted}"
+def _ended(interrupted: str, told: Callable[[str], None]) -> int:
+    said = f"{'ended by SIGTERM' if got_sigterm() else 'interrupted'}{interrupted}"
     print(said, file=sys.stderr)
     told(said)
-    return TERMINATED if by_sigterm else INTERRUPTED
+    return TERMINATED if got_sigterm() else INTERRUPTED
+
+
+def leave(lost: str) -> None:
+    """End this process at once because a process of its Ray has died, and calls of Ray do not return."""
+    said = "ended by SIGTERM" if got_sigterm() else f"error: {LostRay(lost)}"
+    print(f"{said}: the same command again goes on from the last checkpoints", file=sys.stderr, flush=True)
+    os._exit(TERMINATED if got_sigterm() else FAILED)
 
 
 def _unforeseen(error: Exception, debug: bool) -> str:

@@ -13,14 +13,14 @@ import torch
 
 from sweeps.engine.cluster.connection import joined, running_cluster
 from sweeps.engine.cluster.growth import NONE, growth
-from sweeps.engine.cluster.loss import lost_process
+from sweeps.engine.cluster.loss import left_if_lost, lost_process
 from sweeps.engine.cluster.nodes import inventory, working
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
 from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.memory import check_memory
-from sweeps.engine.driver.outcome import LostRay, NoScore
+from sweeps.engine.driver.outcome import LostRay, NoScore, leave
 from sweeps.engine.driver.refresh import Refresher
 from sweeps.engine.driver.training import Stage, Training
 from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
@@ -90,6 +90,7 @@ def run(
         opened = beside.submit(recorder.open, first_start=first)
         try:
             address = running_cluster(reporter.say)
+            stack.enter_context(left_if_lost(leave))
             stack.enter_context(joined(address, reporter.say))
             nodes = [node.resources for node in working()]
             # A local Ray cluster cannot grow, even if an earlier cluster left a file with node types.
@@ -136,7 +137,7 @@ def _told_of_loss() -> Iterator[None]:
         yield
     finally:
         if lost := lost_process():
-            raise LostRay(f"Ray's process {lost} has died, by a signal or for want of memory")
+            raise LostRay(lost)
 
 
 def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | None) -> tuple[Results, bool]:
