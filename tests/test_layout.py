@@ -57,7 +57,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("backend",),
         ("rules",),
         ("cache", "errors", "public"),
-        ("rights",),
+        ("rights", "source"),
     ),
 }
 # Packages that others import as a whole: what they export is in their `__init__`, and their modules are their own.

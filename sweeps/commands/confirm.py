@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import sweeps
+from sweeps.engine.cluster.signals import sigterm_for
 from sweeps.engine.plan.arguments import add_tracking_uri, storage_of, study_storage_of, without_amounts, without_places
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import SweepStart, read_started
@@ -36,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
     options = [*without_amounts(without_places(started.arguments)), "--trials", str(results.plan.trials)]
     command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
     print(printable(shlex.join(command)), flush=True)
-    with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process:
+    with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process, sigterm_for(process):
         while True:
             try:
                 return process.wait()

@@ -140,3 +140,40 @@ def test_a_split_without_labels_beside_a_labelled_one_is_refused() -> None:
     labelled = Split(values, np.array([0, 1, 0, 1]))
     with pytest.raises(UserError, match="the validation split of d has none: add the column 'label'"):
         count_classes(Dataset.of("d", labelled, Split(values, None), labelled))
+
+
+def uneven(*counts: int) -> Dataset:
+    """Points of as many classes, with these numbers of samples in each split."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    values = np.random.default_rng(0).normal(size=(len(labels), 2)).astype(np.float32)
+    return Dataset.of("uneven", *(Split(values, labels) for _ in range(3)))
+
+
+@pytest.mark.parametrize(
+    ("counts", "left_out", "preferred"),
+    [((20, 30), (), True), ((20, 30, 1), (2,), True), ((20, 1, 1), (1, 2), False), ((20, 0), (1,), False)],
+)
+def test_classes_too_small_to_score_are_named(
+    counts: tuple[int, ...], left_out: tuple[int, ...], preferred: bool
+) -> None:
+    """And a mean over classes that is of one class alone is not the objective unless it is asked for."""
+    dataset = uneven(*counts)
+    evaluator = Evaluator.build(dataset, classes=len(counts))
+    assert (evaluator.objective_default == INTRA_SLICED_NAME) == preferred
+    assert evaluator.resolve("intra_sliced_wasserstein") == INTRA_SLICED_NAME
+    (spec,) = (each for each in evaluator.specs if each.name == INTRA_SLICED_NAME)
+    said = f"{len(left_out)} of {len(counts)} classes"
+    named = f"with fewer than 2 held-out or generated samples: {', '.join(map(str, left_out))}"
+    assert (said in spec.meaning and named in spec.meaning) == bool(left_out)
+    drawn = torch.arange(evaluator.sample_size) % len(counts)
+    assert evaluator.unscored(INTRA_SLICED_NAME, drawn) == list(left_out)
+    assert evaluator.unscored(SLICED_NAME, drawn) == []
+
+
+def test_classes_that_are_hardly_generated_are_named_too() -> None:
+    evaluator = Evaluator.build(uneven(20, 20, 20), classes=3)
+    drawn = torch.zeros(evaluator.sample_size, dtype=torch.int64)
+    drawn[:5] = 1  # in one draw, the first, which suffices
+    drawn[-1] = 2
+    assert evaluator.draws > 1
+    assert evaluator.unscored(INTRA_SLICED_NAME, drawn) == [2]

@@ -423,8 +423,9 @@ def test_images_that_differ_are_refused_by_row(tmp_path: Path) -> None:
     cases: dict[bytes | None, tuple[str, ...]] = {
         encoded(grey(1, side=5)[0]): ("row 13 of", "7x5", "row 0 of", "8x6", "resize"),
         encoded(grey(1)[0], "RGB"): ("row 13 of", "is RGB", "row 0 of", "is L", "convert"),
-        encoded(grey(1)[0], "P"): ("row 13 of", "has mode P", "grey (mode L) or RGB"),
-        encoded(grey(1)[0], "RGBA"): ("row 13 of", "has mode RGBA", "convert('RGB')"),
+        encoded(grey(1)[0], "P"): ("row 13 of", "is RGB", "row 0 of", "is L", "convert"),
+        encoded(grey(1)[0], "RGBA"): ("row 13 of", "is RGB", "row 0 of", "is L", "convert"),
+        encoded(grey(1)[0], "CMYK", "JPEG"): ("row 13 of", "has mode CMYK", "8-bit grey or RGB", "convert('RGB')"),
         b"not an image": ("row 13 of", "does not decode", "drop or replace"),
         encoded(grey(1)[0])[:-60]: ("row 13 of", "does not decode"),
         None: ("row 13 of", "has none", "embed"),

@@ -21,12 +21,15 @@ from wgan_core.metrics.own import OwnMetric
 from wgan_core.metrics.registry import known_metrics
 from wgan_core.metrics.wasserstein import SLICED_NAME, W1_NAME
 from wgan_core.networks.layers import LeakyReLU
-from wgan_core.networks.network import initialise, own_digest
+from wgan_core.networks.network import initialise, loaded_generator, own_digest
 from wgan_core.networks.pairs import PAIRS, Pair, own_pair, register
 from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.preflight import check_fit
+from wgan_core.training.state import TrainingState
+from wgan_core.training.step import Step
 
+CPU = torch.device("cpu")
 STRUCTURE = Structure("own", (2,), latent_dim=3)
 
 
@@ -126,6 +129,109 @@ def test_random_draws_in_a_network_are_refused() -> None:
         check_fit(STRUCTURE, 1)
 
 
+@pytest.mark.parametrize("step", [nn.Dropout(0.0), nn.RReLU(0.2, 0.2)])
+def test_layers_that_draw_nothing_pass(step: nn.Module) -> None:
+    register("own", pair(step))
+    check_fit(STRUCTURE, 1)
+
+
+class Mixing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+class Noisy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.randn_like(x)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Mixing(), "take out what mixes the batch, in or before Mixing at 'step'"),
+        (Noisy(), "take out its random draws, in or before Noisy at 'step'"),
+    ],
+)
+def test_the_layer_at_fault_is_named(step: nn.Module, said: str) -> None:
+    register("own", pair(step))
+    with pytest.raises(UserError, match=said):
+        check_fit(STRUCTURE, 1)
+
+
+class Special(nn.Module):
+    """A generator with a frozen layer, tied weights and a buffer that is not persistent."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.frozen, self.one, self.two = nn.Linear(latent_dim, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.two.weight = self.one.weight
+        self.last = nn.Linear(4, 2)
+        self.frozen.requires_grad_(False)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor([2.0, 3.0]), persistent=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.last(self.two(torch.tanh(self.one(self.frozen(z))))) * self.scale
+        return out
+
+
+class PlainTensor(nn.Module):
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.linear, self.scale = nn.Linear(latent_dim, 2), torch.tensor([2.0, 3.0])
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.linear(z) * self.scale
+        return out
+
+
+def frozen_critic(_: Structure) -> nn.Module:
+    critic = Scored(torch.tanh)
+    critic.first.requires_grad_(False)
+    return critic
+
+
+def test_frozen_tied_and_not_persistent_tensors_survive_training_and_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAIRS, "special", Pair(frozen_critic, lambda s: Special(s.latent_dim)))
+    structure = Structure("special", (2,), latent_dim=3, batch_size=8, loss="wgan-clip")
+    check_fit(structure, 2)
+    began = dict(zip(("critic", "generator"), initialise(structure, 0), strict=True))
+    cohort = Cohort(structure, TrainingData(points()), [6])
+    cohort.add(Trial(0, 0, Hyper(0.0, 1e-2, 1e-2, 1, 0.0, 0.9, clip=0.01)))
+    cohort.advance()
+    state = cohort.state_of(0)
+    for network, name in (("critic", "first.weight"), ("generator", "frozen.weight")):
+        assert torch.equal(getattr(state, network).buffers[name][0], began[network].get_parameter(name))
+    assert torch.equal(state.average["frozen.weight"][0], began["generator"].get_parameter("frozen.weight"))
+    assert not torch.equal(state.generator.parameters["one.weight"][0], began["generator"].get_parameter("one.weight"))
+
+    loaded = loaded_generator(structure, {name: tensor[0] for name, tensor in state.average.items()}).eval()
+    assert isinstance(loaded, Special)
+    assert loaded.one.weight is loaded.two.weight
+    z = torch.randn(5, 3)
+    with torch.no_grad():
+        trained = Step(structure).samples(state, z[None])[0]
+        assert torch.allclose(loaded(z), trained, atol=1e-6)
+        exported = torch.export.export(loaded.requires_grad_(False), (z,))
+        assert torch.allclose(exported.module()(z), trained, atol=1e-6)
+
+
+def test_tensors_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAIRS, "special", Pair(frozen_critic, lambda s: Special(s.latent_dim)))
+    structure = Structure("special", (2,), latent_dim=3)
+    tensors = {name: tensor[0] for name, tensor in TrainingState.initial(structure, 0, CPU).average.items()}
+    del tensors["scale"]
+    tensors |= {"last.bias": torch.zeros(3), "more": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"another shape: last\.bias, more, scale$"):
+        loaded_generator(structure, tensors)
+
+
+def test_a_plain_tensor_of_a_generator_is_named() -> None:
+    register("own", Pair(lambda structure: Scored(torch.tanh), lambda structure: PlainTensor(structure.latent_dim)))
+    with pytest.raises(UserError, match=r"stored and loaded; .*register scale with `register_buffer`"):
+        check_fit(STRUCTURE, 1)
+
+
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(UserError, match="given 'mlp', which is taken"):
         register("mlp", pair(torch.tanh))
@@ -217,6 +323,10 @@ def test_a_digest_tells_networks_of_one_name_apart() -> None:
     assert first == own_digest(STRUCTURE)
     PAIRS["own"] = Pair(lambda structure: Scored(torch.sigmoid), generator)
     assert own_digest(STRUCTURE) != first
+    PAIRS["own"] = Pair(frozen_critic, generator)
+    frozen = own_digest(STRUCTURE)
+    PAIRS["own"] = Pair(lambda structure: Scored(torch.tanh), generator)
+    assert frozen != own_digest(STRUCTURE)
     assert own_digest(Structure("mlp", (2,))) == ""
 
 

@@ -15,19 +15,23 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from optuna.pruners import NopPruner
 
 import sweeps.mnist
 from sweeps import run_script
 from sweeps.engine.driver import run
+from sweeps.engine.plan.plan import check_name, check_reserved
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.plan.space import Range, Space
-from sweeps.engine.plan.uri import database, make_room
+from sweeps.engine.plan.uri import database, make_room, sqlite_uri
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results, open_results
+from sweeps.engine.study.storage import open_study
 from sweeps.engine.tracking import MlflowRecorder
+from sweeps.engine.tracking.store import connect
 from tests.sweeps.conftest import blobs, write_images
 from tests.sweeps.made import made_plan
-from tests.sweeps.processes import MNIST, Ended, Running, Surroundings
+from tests.sweeps.processes import MNIST, Ended, Running, Surroundings, copy_tables
 from wgan_core.data.folder import Folder
 from wgan_core.data.mnist import load_mnist
 from wgan_core.data.mnist_files import SHA256, Mirror
@@ -389,6 +393,8 @@ def test_room_for_a_tracking_database(tmp_path: Path) -> None:
         ("sqlite+pysqlite:////x/a.db?timeout=5", "/x/a.db"),
         ("sqlite:///file:/x/a.db?mode=ro&uri=true", "/x/a.db"),
         ("sqlite:////x/file:a.db", "/x/file:a.db"),
+        ("sqlite:////x%20y/a.db", "/x y/a.db"),
+        ("sqlite:////x%2520y/a.db", "/x%20y/a.db"),
         ("sqlite:///:memory:", None),
         ("sqlite:///file::memory:?cache=shared&uri=true", None),
         ("sqlite://", None),
@@ -398,6 +404,35 @@ def test_room_for_a_tracking_database(tmp_path: Path) -> None:
 )
 def test_the_file_of_a_database(uri: str, file: str | None) -> None:
     assert database(uri) == (file and Path(file))
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%b", "a b", "a&b", "a;b", "a'b", 'a"b', "ä"])
+def test_a_study_lies_in_its_storage_whatever_the_storages_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    uri = sqlite_uri(f"{tmp_path / name}/study.db")
+    assert database(uri) == tmp_path / name / "study.db"
+    open_study("sweep", uri, NopPruner())
+    assert [path for path in tmp_path.rglob("*.db") if path.is_file()] == [tmp_path / name / "study.db"]
+
+
+def test_mlflows_database_lies_in_a_storage_with_an_odd_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a%20b"
+    folder.mkdir()
+    copy_tables(folder)
+    client = connect(sqlite_uri(f"{folder}/mlflow.db"))
+    experiment = client.create_experiment("x", artifact_location=(folder / "mlartifacts" / "x").as_uri())
+    run = client.create_run(experiment).info.run_id
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a.txt").write_text("a")
+    client.log_artifacts(run, str(tmp_path / "from"))
+    assert [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.txt")] == ["a%20b", "from"]
+
+
+@pytest.mark.parametrize("name", ["Default", "mlartifacts", "mlruns", "mlflow.db", "mlflow.db-journal"])
+def test_names_that_mlflow_has_are_refused(name: str) -> None:
+    check_name(name)  # a sweep of an earlier version can be looked at
+    with pytest.raises(UserError, match=r"must not be that of MLflow's own files"):
+        check_reserved(name)
 
 
 # The last, as it waits for the sweep that was continued first.

@@ -32,7 +32,7 @@ from sweeps.engine.report.write import write_report
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
-from tests.sweeps.made import Made, finished, studied
+from tests.sweeps.made import IMAGES, Made, finished, studied
 from wgan_core.config import Hyper, Structure, trial_seed
 from wgan_core.data.folder import Folder
 
@@ -376,6 +376,15 @@ def test_what_speaks_for_the_winner_and_against(made: Callable[..., Results]) ->
     assert "Nothing beat the first preset" in text
     assert "no worse than real samples" in text
     assert "1 of 3 trials failed" in text
+
+
+def test_classes_that_the_objective_does_not_see_are_named(made: Callable[..., Results]) -> None:
+    structure = replace(IMAGES, classes=3)
+    unseen = {"structure": structure, "protocol": {"classes_not_scored": [1, 2]}}
+    text = said([Made({10: 4.0}), Made({10: 2.0})], made, name="unseen", **unseen)
+    assert "does not see all classes: 2 of 3 classes are left out" in text
+    assert "held-out or generated samples: 1, 2. More samples of them would help." in text
+    assert "does not see" not in said([Made({10: 4.0})], made, name="odd", protocol={"classes_not_scored": "1"})
 
 
 def test_what_was_confirmed_is_shown(made: Callable[..., Results]) -> None:

@@ -13,28 +13,50 @@ from PIL import Image
 
 from wgan_core.data.image_files import UnreadableImage, bombs_raise, load, open_header
 from wgan_core.data.limits import IMAGE_BYTES, IMAGE_PIXELS, Memory
+from wgan_core.data.orientation import TURNS, orientation, turned
 from wgan_core.errors import UserError, shortened
 
 CHANNELS = {"L": 1, "RGB": 3}
+MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+"""The mode in which an image is learnt, by its own mode. A palette is resolved, and alpha is drawn over white."""
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """Accepted formats. Pillow's other decoders read formats that no data set uses, and some start programs."""
 
 
 @dataclass
 class Reference:
-    """Mode, size and place of a data set's first image, shared by all its files."""
+    """Mode, size and place of a data set's first image, and the numbers of changed images, shared by all its files.
+
+    Attributes:
+        mode: Mode in which the first image is learnt.
+        size: Its width and height, once upright.
+        where: Its row and file.
+        images: Number of images so far.
+        turned: How many were turned upright, as their EXIF orientation says.
+        over_white: How many had transparent pixels, or an alpha channel, and were drawn over white.
+    """
 
     mode: str = ""
     size: tuple[int, int] = (0, 0)
     where: str = ""
+    images: int = 0
+    turned: int = 0
+    over_white: int = 0
+
+    def notice(self) -> str:
+        """Return what was done to images so that they can be learnt, or an empty text."""
+        done = {"were turned upright (EXIF orientation)": self.turned, "had alpha, drawn over white": self.over_white}
+        return "; ".join(f"{count:,} of {self.images:,} images {what}" for what, count in done.items() if count)
 
 
 def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memory: Memory) -> NDArray[np.uint8]:
     """Decode the N images of one file to pixels, uint8 (N, C, H, W).
 
     Raises:
-        UserError: An image cannot be decoded, is neither grey nor RGB, has more than `IMAGE_PIXELS` pixels, or differs
-            from the first in size or mode. The message names its row. Or the images exceed the memory account.
+        UserError: An image cannot be decoded, has a mode that is not in `MODES`, has more than `IMAGE_PIXELS` pixels,
+            or differs from the first in size or mode. The message names its row. Or the images exceed the memory
+            account.
     """
     if len(encoded) == 0:
         raise UserError(f"{file} must hold images; it has no rows; drop the file or write it again")
@@ -42,39 +64,66 @@ def decode_rows(encoded: pa.ChunkedArray, file: Path, reference: Reference, memo
     with bombs_raise():
         for row, content in enumerate(encoded):
             where = f"row {row} of {file}"
-            image = opened(content.as_py(), where, reference)
+            image, noted = opened(content.as_py(), where, reference)
             if pixels is None:
-                shape = (len(encoded), CHANNELS[reference.mode], *image.size[::-1])
+                shape = (len(encoded), CHANNELS[reference.mode], *reference.size[::-1])
                 # The pixels are in memory twice: as read here, and again in the splits.
                 count = max(2 * math.prod(shape), IMAGE_BYTES * len(encoded))
-                memory.take(count, f"{len(encoded):,} images of {size_text(image.size)} pixels of {file}")
+                memory.take(count, f"{len(encoded):,} images of {size_text(reference.size)} pixels of {file}")
                 pixels = np.empty(shape, np.uint8)
-            pixels[row] = decode(image, where).transpose(2, 0, 1)
+            reference.images += 1
+            reference.turned += noted in TURNS
+            reference.over_white += image.has_transparency_data
+            pixels[row] = decode(image, noted, where).transpose(2, 0, 1)
     assert pixels is not None
     return pixels
 
 
-def opened(content: bytes | None, where: str, reference: Reference) -> Image.Image:
-    """Open one encoded image without decoding it. Raise `UserError` unless it matches the first image."""
+def opened(content: bytes | None, where: str, reference: Reference) -> tuple[Image.Image, int]:
+    """Open one encoded image without decoding it.
+
+    Returns:
+        The image, and its EXIF orientation.
+
+    Raises:
+        UserError: The image cannot be opened, or does not match the first image.
+    """
     if content is None:
         raise UserError(f"every image must hold its own bytes; {where} has none; embed the files in the table")
     try:
         image = open_header(content, FORMATS, IMAGE_PIXELS)
     except UnreadableImage as error:
         raise _refusal(where, error) from error
-    check_like_first(image, where, reference)
-    return image
+    noted = orientation(content)
+    check_like_first(image, noted, where, reference)
+    return image, noted
 
 
-def decode(image: Image.Image, where: str) -> NDArray[np.uint8]:
-    """Decode an opened image to pixels, uint8 (H, W, C). Raise `UserError` if it is broken."""
+def decode(image: Image.Image, noted: int, where: str) -> NDArray[np.uint8]:
+    """Decode an opened image of an EXIF orientation to upright pixels, uint8 (H, W, C).
+
+    Raises `UserError` if it is broken.
+    """
     try:
         load(image)
+        image = _plain(image)
     except UnreadableImage as error:
         raise _refusal(where, error) from error
-    if image.mode == "1":
-        image = image.convert("L")
+    if noted in TURNS:
+        image = image.transpose(TURNS[noted])
     return np.asarray(image).reshape(*image.size[::-1], -1)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return an image in its mode of `MODES`, with transparent pixels drawn over white."""
+    mode = MODES[image.mode]
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image if image.mode == mode else image.convert(mode)
+    except Exception as error:  # Pillow raises exceptions of many types for a broken palette
+        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
 def _refusal(where: str, error: UnreadableImage) -> UserError:
@@ -84,20 +133,20 @@ def _refusal(where: str, error: UnreadableImage) -> UserError:
     )
 
 
-def check_like_first(image: Image.Image, where: str, reference: Reference) -> None:
+def check_like_first(image: Image.Image, noted: int, where: str, reference: Reference) -> None:
     """Raise `UserError` unless an opened image has the size and mode of the first, which sets the reference."""
-    mode = "L" if image.mode == "1" else image.mode
-    if mode not in CHANNELS:
+    mode, size = MODES.get(image.mode, ""), turned(image.size, noted)
+    if not mode:
         raise UserError(
-            f"images must be 8-bit grey (mode L) or RGB; {where} has mode {mode}; "
+            f"images must be 8-bit grey or RGB, with a palette or alpha or without; {where} has mode {image.mode}; "
             "convert them, for example with Pillow's convert('RGB')"
         )
     if not reference.where:
-        reference.mode, reference.size, reference.where = mode, image.size, where
-    if image.size != reference.size:
+        reference.mode, reference.size, reference.where = mode, size, where
+    if size != reference.size:
         raise UserError(
-            f"images must all be of one size; {where} is {size_text(image.size)} and {reference.where} is "
-            f"{size_text(reference.size)} (width x height); resize them"
+            f"images must all be of one size; {where} is {size_text(size)} and {reference.where} is "
+            f"{size_text(reference.size)} (width x height{', upright' if noted in TURNS else ''}); resize them"
         )
     if mode != reference.mode:
         raise UserError(

@@ -47,7 +47,7 @@ BARE = frozenset((0x01, 0xC8, *range(0xD0, 0xD9), *range(0xF0, 0xFE)))
 # Application segments and comments. APP0 (JFIF) and APP14 (Adobe) stay: the decoder finds the colour space in them.
 JPEG_DROPPED = frozenset((*range(0xE1, 0xEE), 0xEF, COMMENT))
 # Markers as Pillow and libjpeg find them: 0xFF before a zero is no marker, and repeated 0xFF bytes are padding.
-_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+MARKER = re.compile(rb"\xff([\x01-\xfe])")
 
 GIF_STARTS = (b"GIF87a", b"GIF89a")
 GRAPHIC_CONTROL = b"!\xf9"
@@ -160,7 +160,7 @@ def _shortened_jpeg(content: bytes) -> bytes:
     """Return a JPEG file without `JPEG_DROPPED` segments and without stray bytes before its first scan."""
     kept, at = [content[:2]], 2
     for _ in range(SEGMENTS):
-        found = _MARKER.search(content, at)
+        found = MARKER.search(content, at)
         if found is None:
             break
         start, at, marker = found.start(), found.end(), content[found.end() - 1]

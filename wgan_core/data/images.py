@@ -27,7 +27,8 @@ def load_images(path: str | Path, condition: Sequence[str] = ()) -> Dataset:
     """Load the images of a Parquet file or folder, uint8 (N, C, H, W), C 1 or 3.
 
     The column `image` is a struct as Hugging Face `datasets` writes it. Its field `bytes` holds an encoded PNG, JPEG,
-    WebP, BMP or GIF. A table may have an integer column `label`.
+    WebP, BMP or GIF. EXIF orientation is applied. Palettes are resolved to RGB, and alpha is drawn over white. A table
+    may have an integer column `label`.
 
     Files whose names begin with `train`, `validation` or `test` form these splits. A held-out split without files is a
     tenth of `train`. Otherwise all rows are shuffled with a constant seed and split 80/10/10. If there are labels, a
@@ -57,7 +58,7 @@ def load_images(path: str | Path, condition: Sequence[str] = ()) -> Dataset:
     counts = {name: len(split) for name, split in found.items()}
     first = first_equal(row for split in found.values() for row in split.values)
     chosen = allot(counts, strata, first)
-    notice = copies_notice(counts, chosen, first, "images")
+    notice = "; ".join(filter(None, (reference.notice(), copies_notice(counts, chosen, first, "images"))))
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images", notice)
     splits = [taken(found[part], rows) for part, rows in chosen.values()]
     coding = standardised(splits, condition) if condition else None

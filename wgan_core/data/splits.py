@@ -15,9 +15,20 @@ from wgan_core.data.copies import Rows, part_slices
 from wgan_core.data.csv_file import CSV_SUFFIXES, is_csv, read_csv, typed
 from wgan_core.data.limits import Memory
 from wgan_core.data.parquet_file import BadParquet, parquet_schema, read_parquet
-from wgan_core.errors import UserError, one_line, shortened
+from wgan_core.errors import UserError, listed, one_line, shortened
 
 SPLITS = ("train", "validation", "test")
+# Folders may have other names of splits too, as data sets of the Hugging Face Hub have them.
+_NAMES = {name: name for name in SPLITS} | {
+    "training": "train",
+    **dict.fromkeys(("valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("testing", "eval", "evaluation"), "test"),
+}
+_ANY_SPLIT = "|".join(sorted(_NAMES, key=len, reverse=True))
+_IN_NAME = re.compile(rf"({'|'.join(SPLITS)})(?![a-z])")
+_AS_FOLDER = re.compile(rf"(?:partial-|split=)?({_ANY_SPLIT})", re.IGNORECASE)
+# First characters of names that are no data: of hidden files, of Spark's marks, and of Office's and Windows' own files.
+SKIPPED = (".", "_", "~", "$")
 SPLIT_SEED = 20_171_107
 # A distance between two sets needs at least two samples in each.
 LEAST_ROWS = 2
@@ -46,7 +57,7 @@ def find_files(
     """
     given = _located(path, suffixes)
     files = _data_files(given, suffixes, names)
-    return given, _split_names(files), Memory(files, given)
+    return given, _split_names(given, files), Memory(files, given)
 
 
 def _located(path: str | Path, suffixes: Sequence[str]) -> Path:
@@ -64,7 +75,7 @@ def _located(path: str | Path, suffixes: Sequence[str]) -> Path:
 
 
 def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> list[Path]:
-    """Return the file itself, or all files with these suffixes in a folder and below, sorted.
+    """Return the file itself, or all data files in a folder and below, sorted.
 
     Raises:
         UserError: The path does not exist, cannot be read, or is neither a regular file nor a folder. Or the folder
@@ -88,7 +99,8 @@ def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> l
             "check the path"
         )
     try:
-        found = sorted(file for file in given.rglob("*") if _ending(file, suffixes) and not file.is_dir())
+        ending = sorted(file for file in given.rglob("*") if _ending(file, suffixes))
+        found = [file for file in ending if not _is_hidden(file.relative_to(given)) and not file.is_dir()]
         odd = [file for file in found if not file.is_file()]
     except (OSError, RecursionError) as error:
         raise UserError(f"--data must be a path that can be read; {error}; check the path and its rights") from error
@@ -99,7 +111,20 @@ def _data_files(given: Path, suffixes: Sequence[str], names: Sequence[str]) -> l
     if found:
         return found
     wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
-    raise UserError(f"a data folder must hold {wanted} files; {given} holds none; name another folder or a file")
+    skipped = f" but hidden ones, whose names begin with one of {' '.join(SKIPPED)}" if ending else ""
+    raise UserError(
+        f"a data folder must hold {wanted} files; {given} holds none{skipped}; name another folder or a file"
+    )
+
+
+def _is_hidden(path: Path) -> bool:
+    """Return whether a path below a data folder is hidden, or lies in a hidden folder.
+
+    Jupyter, macOS, Spark, Office and others leave copies and marks beside data, in hidden files and folders. A copy in
+    two splits would make held-out rows known to training. The rule is that of pyarrow and Spark, and has `~` and `$`
+    besides. A name such as `_year=2026` is one of Hive's partitions, and so is not hidden.
+    """
+    return any(part.startswith(SKIPPED) and "=" not in part for part in path.parts)
 
 
 def _ending(file: Path, suffixes: Iterable[str]) -> str:
@@ -112,30 +137,62 @@ def _kinds(suffixes: Sequence[str]) -> str:
     return " or ".join(KINDS[suffix] for suffix in suffixes)
 
 
-def _split_names(files: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Pair each file with its split, or with `all` for a single file or if no file name begins with a split.
+def _split_names(given: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Pair each file with its split, or with `all` for a single file or if no name says a split.
+
+    The name of the file begins with the split, as in `train-00000.parquet`. Or a folder below `given` is named so, as
+    in `train/0000.parquet`, or in `default/partial-train/0000.parquet` of the Hugging Face Hub.
 
     Raises:
-        UserError: Only some file names begin with a split, or none begins with `train`.
+        UserError: Only some files have a split, or none is of `train`. A file's name and folder say different splits.
+            Or several folders have splits of their own.
     """
     if len(files) == 1:
         return [("all", files[0])]
-    named = [(re.match(rf"({'|'.join(SPLITS)})(?![a-z])", file.name), file) for file in files]
-    if not any(match for match, _ in named):
+    named = [(_split_of(file.relative_to(given)), file) for file in files]
+    if all(split != "train" for split, _ in named):  # folders `val` and `dev` may mean something else
+        named = [(_split_of(file.relative_to(given), dict(zip(SPLITS, SPLITS, strict=True))), file) for file in files]
+    if not any(split for split, _ in named):
         return [("all", file) for file in files]
-    if stray := [file for match, file in named if match is None]:
+    if stray := [file for split, file in named if not split]:
         raise UserError(
-            f"file names in a data folder must all begin with {', '.join(SPLITS)}, or none may; "
-            f"{stray[0].name} does not and others do; rename or move it"
+            f"file names in a data folder must all begin with {', '.join(SPLITS)} or lie in folders of these names, or "
+            f"none may; {stray[0].name} does not and others do; rename or move it"
         )
-    found = [(match[1], file) for match, file in named if match is not None]
-    there = sorted({name for name, _ in found})
+    there = sorted({split for split, _ in named})
     if "train" not in there:
         raise UserError(
-            f"the files in {files[0].parent} must include a train split; there is {', '.join(there)}; "
+            f"the files in {given} must include a train split; there is {', '.join(there)}; "
             f"add train*{_ending(files[0], KINDS)}"
         )
-    return found
+    places = {place for file in files if (place := _above_split(file.relative_to(given))) is not None}
+    if len(places) > 1:
+        raise UserError(
+            f"the folders of the splits must lie in one folder; those of {given} lie in "
+            f"{listed(map(str, sorted(places)))}: give --data one of these"
+        )
+    return named
+
+
+def _split_of(path: Path, names: Mapping[str, str] = _NAMES) -> str:
+    """Return the split that a file's name or folder says, or an empty text. The path is relative to the data folder."""
+    words = [found[1].lower() for part in path.parts[:-1] if (found := _AS_FOLDER.fullmatch(part))]
+    if found := _IN_NAME.match(path.name):
+        words.append(found[1])
+    said = sorted({names[word] for word in words if word in names})
+    if len(said) > 1:
+        raise UserError(
+            f"the name and the folders of a data file must say one split; {path} says {' and '.join(said)}: rename or "
+            "move it"
+        )
+    return said[0] if said else ""
+
+
+def _above_split(path: Path) -> Path | None:
+    """Return the folder in which a folder of a split lies, or None if the path has no folder of a split."""
+    folders = path.parts[:-1]
+    first = next((at for at, part in enumerate(folders) if _AS_FOLDER.fullmatch(part)), None)
+    return None if first is None else Path(*folders[:first])
 
 
 def read_table(file: Path, memory: Memory | None = None, columns: Collection[str] | None = None) -> pa.Table:

@@ -6,7 +6,7 @@ A distance between all generated and all real samples does not show whether a ge
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,12 +16,10 @@ from wgan_core.errors import UserError
 from wgan_core.metrics.digits import classify, digits_label
 from wgan_core.metrics.distances import Estimate
 from wgan_core.metrics.metric import Distance, HeldOut, Metric, MetricSpec, SampleDraw, Side, mean_of
-from wgan_core.metrics.names import error_name
+from wgan_core.metrics.names import LEAST, error_name, unscored_text
 from wgan_core.metrics.on_features import UNKNOWN
 
 AS_ASKED_NAME = "eval/as_asked"
-# A distance needs at least two samples on both sides, so that each side has a spread.
-LEAST = 2
 # With more classes than this, only the mean over classes is reported.
 MOST_SHOWN = 20
 
@@ -70,10 +68,14 @@ class ByClass(Metric[ClassSide]):
         # If the data has features, distances on features are measured instead of others.
         return data.classes > 0 and self.whole.suits(data) and bool(self.whole.spec.features or not data.extractors)
 
+    def trusted(self, data: HeldOut) -> bool:
+        # The mean over classes must not mean one class of several.
+        return data.classes - len(_scarce(_labels(data.real), data.classes)) > 1 or data.classes == 1
+
     def fit(self, data: HeldOut) -> ClassSide:
         """Return the held-out side. Raises `UserError` if no class has two held-out samples."""
         labels = _labels(data.real)
-        if max(int((labels == label).sum()) for label in range(data.classes)) < LEAST:
+        if len(_scarce(labels, data.classes)) == data.classes:
             raise UserError(
                 f"a score within classes needs a class with {LEAST} held-out samples; of {len(labels)} in "
                 f"{data.classes} classes none has: give more data, or another --objective"
@@ -99,6 +101,16 @@ class ByClass(Metric[ClassSide]):
         mean = mean_of([*means.values()]) if means else UNKNOWN
         shown = {label: each.value for label, each in means.items()}
         return {spec.name: mean.value, error_name(spec.name): mean.error, **_shown(shown, short, real.classes)}
+
+    def spec_on(self, spec: MetricSpec, real: ClassSide) -> MetricSpec:
+        """Return the declaration with the classes that the held-out samples are too few for."""
+        left_out = _scarce(real.labels, real.classes)
+        return replace(spec, meaning=f"{spec.meaning}; {unscored_text(left_out, real.classes)}") if left_out else spec
+
+    def unscored(self, real: ClassSide, labels: Sequence[Tensor]) -> list[int]:
+        """Return the classes that no score counts, if the draws of generated samples have these classes (N,)."""
+        drawn = set.intersection(*(set(_scarce(each, real.classes)) for each in labels))
+        return sorted(drawn.union(_scarce(real.labels, real.classes)))
 
     def entry(self, real: ClassSide) -> dict[str, Any]:
         return {"classes": real.classes, **self.whole.entry(real.whole)}
@@ -138,6 +150,12 @@ class AsAsked(Metric[int]):
 
     def entry(self, real: int) -> dict[str, Any]:
         return {"classes": real}
+
+
+def _scarce(labels: Tensor, classes: int) -> list[int]:
+    """Return the classes with too few samples for a distance."""
+    counts = torch.bincount(labels, minlength=classes)
+    return torch.nonzero(counts[:classes] < LEAST).flatten().tolist()
 
 
 def _labels(drawn: SampleDraw) -> Tensor:

@@ -117,8 +117,9 @@ class Evaluator:
         for metric, _ in fitted:
             for spec in metric.specs:
                 metric.check_floor(floors[spec.name])
+        described = {spec: each.spec_on(spec, real) for each, real in fitted for spec in each.specs}
         return cls(
-            specs=specs,
+            specs=tuple(described[spec] for spec in specs),
             sample_size=size * draws,
             draws=draws,
             sample_shape=dataset.sample_shape,
@@ -166,6 +167,11 @@ class Evaluator:
         raise UserError(
             f"a metric that can be minimised must be measured; there is {', '.join(self.names)}; add another"
         )
+
+    def unscored(self, name: str, labels: Tensor) -> list[int]:
+        """Return the classes that a metric leaves out, if samples are generated for these classes (sample_size,)."""
+        metric, real = next(each for each in self.fitted if any(spec.name == name for spec in each[0].specs))
+        return metric.unscored(real, labels.chunk(self.draws))
 
     def scores(self, samples: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         """Return the score of every metric by its full name.

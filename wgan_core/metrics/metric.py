@@ -140,6 +140,14 @@ class Metric(ABC, Generic[Real]):
             draws: Draws of generated samples, each as large as the real side.
         """
 
+    def spec_on(self, spec: MetricSpec, real: Real) -> MetricSpec:
+        """Return a declaration with what the held-out side adds to its meaning."""
+        return spec
+
+    def unscored(self, real: Real, labels: Sequence[Tensor]) -> list[int]:
+        """Return the classes that no score counts, if the draws of generated samples have these classes (N,)."""
+        return []
+
     @abstractmethod
     def entry(self, real: Real) -> dict[str, Any]:
         """Return the entry in the protocol: all that a score depends on besides samples, as values that JSON has."""

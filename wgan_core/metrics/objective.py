@@ -56,7 +56,7 @@ def resolve_objective(name: str, measured: Sequence[MetricSpec]) -> str:
             f"an objective must be minimised, and order trials by itself; {full} is for diagnosis: it says nothing of "
             f"{spec.blind_to}; choose from: {choices}"
         )
-    if spec not in measured:
+    if all(spec.name != each.name for each in measured):
         raise UserError(
             f"an objective must be measured on the data of the sweep; {full} is not; choose from: {choices}"
             + hint(spec, measured)

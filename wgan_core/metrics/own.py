@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import re
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from wgan_core.errors import UserError, one_line
 from wgan_core.metrics.distances import Estimate, standard_error
 from wgan_core.metrics.metric import LEAST_SAMPLES, Distance, MetricSpec, Side
 from wgan_core.metrics.objective import full_name
+from wgan_core.source import source_of
 
 # The standard error is taken from the scores of so many parts of the generated samples.
 PARTS = 4
@@ -90,9 +90,6 @@ class OwnMetric(Distance):
             )
 
 
-def _digest(function: Callable[..., Any]) -> str | None:
-    """Return the SHA-256 of a function's source, or None without source: no sweep must go on with another function."""
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None
+def _digest(function: Callable[..., Any]) -> str:
+    """Return the SHA-256 of a function's source: no sweep must go on with another function of the same name."""
+    return hashlib.sha256(source_of(function).encode()).hexdigest()

@@ -23,12 +23,13 @@ from wgan_core.backend.convolution import fast_convolutions
 from wgan_core.backend.linear import fast_linear
 from wgan_core.backend.precision import Bfloat16Products, float32_on_gpus
 from wgan_core.config import Structure
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, listed
 from wgan_core.networks.conditioning import Conditional, widened
 from wgan_core.networks.layers import Categorical
 from wgan_core.networks.layers import Reshape as Reshape
 from wgan_core.networks.pairs import PAIRS, own_pair
 from wgan_core.networks.spectral import spectral_norm
+from wgan_core.source import source_of
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
@@ -50,16 +51,10 @@ def own_digest(structure: Structure) -> str:
         networks = build(structure)
     kinds = {type(module) for network in networks for module in network.modules()}
     own = [kind for kind in kinds if not kind.__module__.startswith(("torch.", "wgan_core."))]
-    texts = sorted(_text(each) for each in (*own, pair.critic, pair.generator))
+    texts = sorted(source_of(each) for each in (*own, pair.critic, pair.generator))
     shapes = [str({name: tuple(tensor.shape) for name, tensor in each.state_dict().items()}) for each in networks]
+    shapes += [f"fixed: {sorted(names)}" for each in networks if (names := fixed_names(each))]
     return hashlib.sha256("\n".join([*map(str, networks), *shapes, *texts]).encode()).hexdigest()
-
-
-def _text(made: object) -> str:
-    try:
-        return inspect.getsource(made)  # type: ignore[arg-type]
-    except (OSError, TypeError):  # code that was typed into a prompt has no source
-        return ""
 
 
 class Network:
@@ -201,11 +196,55 @@ def _check(critic: nn.Module, generator: nn.Module) -> None:
             )
     for network in (critic, generator):
         for name, module in network.named_modules():
-            if isinstance(module, _DropoutNd | nn.RReLU):
+            if _draws(module):
                 raise UserError(
                     "a network must draw no random numbers, so that an update can be repeated bit for bit; given "
                     f"{type(module).__name__} at {name!r}: leave it out"
                 )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Return whether a layer draws random numbers in training. `Dropout(0)` draws none."""
+    if isinstance(module, _DropoutNd):
+        return bool(module.p > 0)
+    return isinstance(module, nn.RReLU) and module.lower < module.upper
+
+
+def fixed_names(module: nn.Module) -> set[str]:
+    """Return the names of the parameters that training does not change, as their `requires_grad` is false."""
+    return {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+
+
+def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Replace the parameters and buffers of a module by tensors, under the names of `named_parameters` and such.
+
+    `load_state_dict` has no buffers that are not persistent, and wants each tied weight under all its names.
+
+    Raises:
+        ValueError: The names or shapes differ from those of the module. The message names the tensors.
+    """
+    named = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    first: dict[int, str] = {}
+    for name, tensor in named:
+        first.setdefault(id(tensor), name)
+    own = {name: tensor for name, tensor in named if first[id(tensor)] == name}
+    different = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
+    if odd := sorted(different | (own.keys() ^ tensors.keys())):
+        raise ValueError(f"these tensors are missing, unknown or of another shape: {listed(odd)}")
+    made: dict[str, nn.Parameter] = {}
+    for name, tensor in named:
+        source = first[id(tensor)]
+        path, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(path)
+        if isinstance(tensor, nn.Parameter):
+            given = tensors[source]
+            made.setdefault(source, nn.Parameter(given, requires_grad=tensor.requires_grad))
+            owner._parameters[leaf] = made[source]
+        else:
+            owner._buffers[leaf] = tensors[source]
 
 
 def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn.Module:
@@ -219,6 +258,15 @@ def _part(structure: Structure, make: Callable[..., nn.Module], name: str) -> nn
                 f"given {option!r}: rename it or leave it out"
             )
     return make(structure, **options)
+
+
+def loaded_generator(structure: Structure, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the generator of a structure with these parameters and buffers. Raise `ValueError` if they do not fit."""
+    # Building on the meta device draws and allocates nothing.
+    with torch.device("meta"):
+        _, generator = build(structure)
+    assign(generator, tensors)
+    return generator
 
 
 def initialise(structure: Structure, seed: int) -> tuple[nn.Module, nn.Module]:

@@ -20,7 +20,7 @@ from wgan_core.data.folder import Folder
 from wgan_core.errors import UserError, one_line
 from wgan_core.kinds import kind_of
 from wgan_core.networks.conditioning import blank_labels
-from wgan_core.networks.network import build
+from wgan_core.networks.network import build, loaded_generator
 from wgan_core.training.checkpoint import Checkpoint
 
 WEIGHTS = "generator.safetensors"
@@ -96,19 +96,15 @@ def _fitting(structure: Structure, count: int) -> int:
 
 
 def _module(structure: Structure, tensors: dict[str, Tensor]) -> nn.Module:
-    # Building on the meta device draws and allocates nothing. `load_state_dict` then assigns the tensors.
-    with torch.device("meta"):
-        _, generator = build(structure)
-    # Training converts all weights and statistics to the structure's dtype (`initialise`), and no counts.
-    floats = [name for name, tensor in generator.state_dict().items() if tensor.dtype.is_floating_point]
     try:
-        generator.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
+        generator = loaded_generator(structure, tensors)
+    except ValueError as error:
         raise UserError(
             f"a checkpoint's networks must be those that are known as {structure.networks!r}; its generator's weights "
             f"do not fit them: {one_line(error)}: give the script that trained it with --script"
         ) from error
-    if any(tensors[name].dtype != structure.torch_dtype for name in floats):
+    # Training converts all weights and statistics to the structure's dtype (`initialise`), and no counts.
+    if any(each.is_floating_point() and each.dtype != structure.torch_dtype for each in tensors.values()):
         raise UserError(
             f"a checkpoint's weights must be of the dtype of its structure, {structure.dtype}; its generator's are "
             "not: take another checkpoint"

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.limits import size_text
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import UserError, listed, one_line
 from wgan_core.networks.batch_norm import check_over_ranks
 from wgan_core.networks.conditioning import blank_labels
-from wgan_core.networks.network import build, initialise
+from wgan_core.networks.network import build, initialise, loaded_generator
 from wgan_core.networks.pairs import SHIPPED
 from wgan_core.training.footprint import state_bytes
 from wgan_core.training.lanes import Lanes
@@ -66,6 +67,7 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     _check_network("generator", generator, structure, (structure.latent_dim,), structure.sample_shape)
     _check_network("critic", critic, structure, structure.sample_shape, ())
     _check_independence(critic, structure)
+    _check_round_trip(generator, structure)
     beside = f", {lanes} trials side by side" if lanes > 1 else ""
     what = f"networks must be trainable with the loss {structure.loss!r}{beside}; of {structure.networks!r}"
     with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
@@ -131,9 +133,10 @@ def _check_network(
             f"{tuple(first.shape)}: reshape them"
         )
     if not torch.equal(first, second):
+        at_fault = _differing(network, structure, zeros, zeros)
         raise UserError(
             f"a network must give the same outputs for the same inputs, so that an update can be repeated bit for bit; "
-            f"{what} does not: take out its random draws"
+            f"{what} does not: take out its random draws{at_fault}"
         )
 
 
@@ -155,10 +158,59 @@ def _check_independence(critic: nn.Module, structure: Structure) -> None:
     with torch.no_grad():
         beside_one, beside_other = (_outputs(critic, each, structure)[0] for each in (one, other))
     if not torch.allclose(beside_one, beside_other, rtol=1e-4, atol=1e-5):
+        at_fault = _differing(critic, structure, one, other)
         raise UserError(
             f"a critic must score each sample by itself; that of {structure.networks!r} gives one sample another score "
-            "beside another sample: take out what mixes the batch"
+            f"beside another sample: take out what mixes the batch{at_fault}"
         )
+
+
+def _differing(network: nn.Module, structure: Structure, one: Tensor, other: Tensor) -> str:
+    """Return the name of the first layer that gives another output for the first sample of a batch, or no text."""
+    passes: list[list[tuple[str, Tensor]]] = []
+
+    def note(module: nn.Module, name: str) -> RemovableHandle:
+        def hook(_: nn.Module, __: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.dim():
+                passes[-1].append((f"{type(module).__name__} at {name!r}", output.detach()[0]))
+
+        return module.register_forward_hook(hook)
+
+    handles = [note(module, name) for name, module in network.named_modules() if name]
+    try:
+        with torch.no_grad():
+            for batch in (one, other):
+                passes.append([])
+                _outputs(network, batch, structure)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for (name, first), (_, second) in zip(*passes, strict=False):
+        if first.shape == second.shape and not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
+            return f", in or before {name}"
+    return ""
+
+
+def _check_round_trip(generator: nn.Module, structure: Structure) -> None:
+    """Raise unless the generator gives the same samples once its weights were stored and loaded, as for an export."""
+    average = TrainingState.initial(structure, 0, torch.device("cpu")).average
+    z = torch.randn(SAMPLES, structure.latent_dim, generator=torch.Generator().manual_seed(0)).to(structure.torch_dtype)
+    plain = sorted(
+        f"{name}.{key}".lstrip(".")
+        for name, module in generator.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, Tensor)
+    )
+    remedy = "register what is no parameter with `register_buffer`, and make no tensors from values in `__init__`"
+    if plain:
+        remedy = f"register {listed(plain)} with `register_buffer`"
+    what = f"the generator of {structure.networks!r} must give the same samples once its weights are stored and loaded"
+    with _told(f"{what}; it fails", remedy), torch.no_grad():
+        loaded = loaded_generator(structure, {name: tensor[0] for name, tensor in average.items()}).eval()
+        before, after = (_outputs(each, z, structure) for each in (generator.eval(), loaded))
+    generator.train()
+    if not torch.allclose(before, after, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise UserError(f"{what}; it gives others: {remedy}")
 
 
 def _update(structure: Structure, lanes: int) -> None:

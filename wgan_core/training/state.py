@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from wgan_core.config import Structure
-from wgan_core.networks.network import Tensors, initialise
+from wgan_core.networks.network import Tensors, fixed_names, initialise
 
 
 @dataclass
 class NetworkState:
-    """One network in every lane: parameters, buffers, and the optimiser's first and second moments."""
+    """One network in every lane: parameters, buffers, and the optimiser's first and second moments.
+
+    Parameters that do not require a gradient are among the buffers, so that no update changes them.
+    """
 
     parameters: Tensors
     buffers: Tensors
@@ -28,8 +31,11 @@ class NetworkState:
     @classmethod
     def of(cls, module: nn.Module) -> NetworkState:
         """Return a single lane with a module's tensors and zero moments."""
-        parameters = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_parameters()}
-        buffers = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_buffers()}
+        lanes = {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_parameters()}
+        fixed = fixed_names(module)
+        parameters = {name: tensor for name, tensor in lanes.items() if name not in fixed}
+        buffers = {name: tensor for name, tensor in lanes.items() if name in fixed}
+        buffers |= {name: tensor.detach().clone().unsqueeze(0) for name, tensor in module.named_buffers()}
         return cls(parameters, buffers, _zeros(parameters), _zeros(parameters))
 
 

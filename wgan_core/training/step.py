@@ -18,7 +18,7 @@ from wgan_core.backend.kernels import mover
 from wgan_core.backend.ranks import ALONE, Ranks
 from wgan_core.config import Structure
 from wgan_core.networks.batch_norm import over_ranks
-from wgan_core.networks.network import Network, Tensors, build
+from wgan_core.networks.network import Network, Tensors, build, fixed_names
 from wgan_core.networks.spectral import has_spectral_norm
 from wgan_core.rules import losses
 from wgan_core.rules.losses import LOSSES
@@ -55,6 +55,7 @@ class Step:
         # Only the networks' arithmetic is used. On the meta device building draws nothing from torch's generator.
         with torch.device("meta"):
             critic, generator = build(structure)
+        self._fixed = fixed_names(critic)
         self._critic, self._iterates = Network(critic, structure.precision), has_spectral_norm(critic)
         self._generator = Network(over_ranks(generator, ranks), structure.precision)
         self._loss = LOSSES[structure.loss]
@@ -159,7 +160,10 @@ class Step:
 
     def _shared(self, buffers: Tensors) -> Tensors:
         """Return a critic's buffers after a pass, detached. Over several ranks, average the floating-point buffers."""
-        floating = sorted(name for name, tensor in buffers.items() if tensor.is_floating_point())
+        # A mean of equal numbers may differ from them in the last bit, and fixed parameters must not change.
+        floating = sorted(
+            name for name, tensor in buffers.items() if tensor.is_floating_point() and name not in self._fixed
+        )
         means = self.ranks.average([buffers[name] for name in floating]) if floating else []
         whole = {**buffers, **dict(zip(floating, means, strict=True))}
         return {name: whole[name].detach() for name in buffers}

@@ -15,11 +15,14 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sweeps.engine.cluster.cpus import usable_cpus
 from sweeps.engine.cluster.imports import ScriptJob
 from sweeps.engine.cluster.local import on_loopback, private_ray, restored, what_listens
+from sweeps.engine.cluster.loss import watched_ray
 from sweeps.engine.cluster.nodes import working
 from sweeps.engine.cluster.note import ClusterNote, is_host_and_port, may_be_joined, read_note
 from sweeps.engine.cluster.placement import Placement
+from sweeps.engine.cluster.signals import kept_sigterm
 from wgan_core.errors import UserError, one_line
 
 ANSWER_S = 5.0
@@ -109,8 +112,9 @@ def joined(address: str, say: Callable[[str], None] = discard) -> Iterator[str]:
                 # Ray's processes must end before `private_ray` deletes their files.
                 stack.callback(ray.shutdown, wait_for_processes=True)
             with on_loopback():
-                context = _init("local", **own)
+                context = _init("local", num_cpus=usable_cpus(), **own)
             say(what_listens(own["_temp_dir"]))
+            stack.enter_context(watched_ray())
         yield str(context.dashboard_url or "")
 
 
@@ -138,16 +142,17 @@ def _init(address: str, **own: Any) -> Any:
     # For a Ray client (ray://), the cluster itself creates the job, and adds none of the driver's folders to it.
     job: Any = None if "://" in address else ScriptJob()
     try:
-        return ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            configure_logging=False,
-            runtime_env={"env_vars": {"GLIBC_TUNABLES": MALLOC}},
-            job_config=job,
-            **own,
-        )
+        with kept_sigterm():
+            return ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                configure_logging=False,
+                runtime_env={"env_vars": {"GLIBC_TUNABLES": MALLOC}},
+                job_config=job,
+                **own,
+            )
     except ray.exceptions.AuthenticationError as error:
         raise UserError(_refusal(address)) from error
     except (ConnectionError, RuntimeError, ValueError) as error:

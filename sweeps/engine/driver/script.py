@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sweeps.engine.driver.outcome import NoScore, outcome
+from sweeps.engine.driver.outcome import LostRay, NoScore, outcome
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.text import escaped_errors
 from wgan_core.errors import one_line
@@ -32,7 +32,8 @@ def run_script(main: Callable[[], None]) -> int:
         main: The function. It reads the command line itself.
 
     Returns:
-        The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted.
+        The exit status: 0 for success, 1 for an error, 2 for an error that the user can fix, 130 if interrupted, 143 if
+        ended by SIGTERM.
     """
     asked = sys.argv[1:]
     with escaped_errors():
@@ -70,6 +71,8 @@ def _foreseen(error: Exception) -> str | None:
     """Return the message of an error that is no bug, and None for any other error."""
     if isinstance(error, NoScore):
         return str(error)
+    if isinstance(error, LostRay):
+        return f"{error}: {AGAIN}"
     if "ray" in sys.modules:
         from ray.exceptions import RayError
         from ray.tune import TuneError

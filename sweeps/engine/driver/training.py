@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -12,12 +14,13 @@ import ray
 from ray import tune
 
 from sweeps.engine.cluster.connection import Room, on_this_node
+from sweeps.engine.cluster.loss import LOOK_S, interrupted_if_lost, lost_process
 from sweeps.engine.driver.tune_search import CohortSearch
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.spool import Spool, TrialState
 from sweeps.engine.storage.trial_store import TrialStore
-from sweeps.engine.study.rows import ENDED, Row
+from sweeps.engine.study.rows import ENDED, Row, read_rows
 from sweeps.engine.study.study import Study
 from sweeps.engine.terminal.reporter import Reporter
 from sweeps.engine.terminal.watch import Watch
@@ -74,13 +77,20 @@ class Stage:
         If `test` is given, it scores the best checkpoint of each completed trial on the test split.
         """
         rows, said = partial(self._soon, self.study.rows), partial(self._soon, self.study.said)
-        with Watch(self.training.reporter, self.plan, rows, self.training.session, said):
+        with Watch(self.training.reporter, self.plan, rows, self.training.session, said), interrupted_if_lost():
             self._fit(test)
 
     def standing(self) -> tuple[list[Row], bool]:
-        """Return the rows of all trials, and whether all trials have ended."""
-        rows, done = ray.get([self.study.rows.remote(), self.study.is_done.remote()])
-        return rows, done
+        """Return the rows of all trials, and whether all trials have ended.
+
+        If Ray has died, the rows come from the study's storage.
+        """
+        asked = [self.study.rows.remote(), self.study.is_done.remote()]
+        while not lost_process():
+            with suppress(ray.exceptions.GetTimeoutError):
+                rows, done = ray.get(asked, timeout=LOOK_S)
+                return rows, done
+        return read_rows(self.plan, self.training.study_url), False
 
     def record_ends(self) -> None:
         """Write the missing end records of trials that an earlier driver ended in the study before it died."""
@@ -94,10 +104,13 @@ class Stage:
 
     def _soon(self, method: Any) -> Any:
         """Call a method of the study for the terminal. Raise `TimeoutError` while the study waits for its database."""
-        try:
-            return ray.get(method.remote(), timeout=STUDY_S)
-        except ray.exceptions.GetTimeoutError:
-            raise TimeoutError("the search waits for its database, for ten minutes at most") from None
+        asked, end = method.remote(), time.monotonic() + STUDY_S
+        while time.monotonic() < end:
+            if lost := lost_process():
+                raise TimeoutError(f"Ray's process {lost} has died")
+            with suppress(ray.exceptions.GetTimeoutError):
+                return ray.get(asked, timeout=LOOK_S)
+        raise TimeoutError("the search waits for its database, for ten minutes at most")
 
     def _fit(self, test: Evaluator | None) -> None:
         training, job = self.training, self.job

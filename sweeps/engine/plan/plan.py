@@ -14,12 +14,17 @@ from typing import Any
 
 from sweeps.engine.plan.metric_values import METRIC_NAME
 from sweeps.engine.plan.space import Space
+from sweeps.engine.plan.uri import MLFLOW_FILE
 from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, quoted, shortened, without_secrets
 from wgan_core.metrics.names import error_name
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
+# Names that MLflow has in a storage: its database, its folders of files, and its first experiment.
+RESERVED = (MLFLOW_FILE, "mlartifacts", "mlruns", "Default")
+UNSCORED = "classes_not_scored"
+"""Entry of a plan's protocol: the classes that are too small for the objective. There is none if all are scored."""
 FORMAT = 2
 """Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
@@ -195,6 +200,15 @@ def check_name(name: str) -> None:
         raise UserError(
             f"--name must be 1 to 100 letters, digits, '.', '_' and '-', the first a letter or digit; given {name!r}: "
             f"give --name {allowed or 'mnist'}, for example"
+        )
+
+
+def check_reserved(name: str) -> None:
+    """Raise `UserError` if MLflow has this name in a storage. A sweep of this name would share its folder."""
+    if name in RESERVED or name.startswith(f"{MLFLOW_FILE}-"):
+        raise UserError(
+            f"--name must not be that of MLflow's own files and experiments, {', '.join(RESERVED)}; given {name!r}: "
+            f"give --name {name.replace('.', '-').lower()}-sweep, for example"
         )
 
 

@@ -72,7 +72,7 @@ def sqlite_uri(file: str) -> str:
             f"the path of a local storage must have no '?' and no '#'; given {quoted(os.path.dirname(file), LONGEST)}: "
             "rename the folder, or name another with --storage"
         )
-    return f"sqlite:///{file}"
+    return f"sqlite:///{file.replace('%', '%25')}"  # SQLAlchemy takes `%20` in a path for a space
 
 
 def is_http(uri: str) -> bool:
@@ -119,10 +119,10 @@ def database(uri: str) -> Path | None:
     scheme, _, rest = uri.partition(":///")
     name, _, query = rest.partition("?")
     if "uri=true" in query:  # SQLite then reads the name as a URI.
-        name = name.removeprefix("file:")
+        name = unquote(name.removeprefix("file:"))
     if not scheme.startswith("sqlite") or not name or name.startswith(":memory:"):
         return None
-    return Path(name).absolute()
+    return Path(unquote(name)).absolute()  # as SQLAlchemy reads it
 
 
 def make_room(uri: str) -> None:

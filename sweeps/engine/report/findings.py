@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.quality import class_coverage
+from sweeps.engine.plan.plan import UNSCORED
 from sweeps.engine.plan.space import label_of
 from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
 from sweeps.engine.results.leaderboard import Z_95, ties
 from sweeps.engine.study.rows import ENDED, Row
+from wgan_core.metrics.names import unscored_text
 
 # Two scores with a smaller relative difference are a tie until fresh seeds tell them apart.
 TIE = 0.05
@@ -46,6 +48,7 @@ def findings(facts: Facts, confirmation: Confirmation | None = None) -> list[Fin
         found += _runner_up(facts, best)
     found += [
         *_floor(facts, best),
+        *_unscored(facts),
         *_missing(facts),
         *_copies(facts),
         *_edges(facts, best),
@@ -97,6 +100,18 @@ def _confirmed(confirmation: Confirmation, winner: ConfirmedSetting) -> Iterator
     if ahead is not None:
         yield Finding(
             f"Trial {ahead.label} leads the search with {ahead.value:.4g} and is not confirmed: `sweeps confirm`.", True
+        )
+
+
+def _unscored(facts: Facts) -> Iterator[Finding]:
+    plan = facts.plan
+    left_out = plan.protocol.get(UNSCORED)
+    # Somebody else may have written the plan.
+    if isinstance(left_out, list) and left_out and all(isinstance(each, int) for each in left_out):
+        yield Finding(
+            f"The objective {plan.objective} does not see all classes: "
+            f"{unscored_text(left_out, plan.structure.classes)}. More samples of them would help.",
+            True,
         )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import optuna
 import sqlalchemy
 
+from sweeps.engine.plan.one_maker import is_unmade, new_file, one_maker
 from sweeps.engine.plan.plan import MOST_TRIALS
 from sweeps.engine.plan.sqlite_file import check_database, limit_all
-from sweeps.engine.plan.uri import database, shown
+from sweeps.engine.plan.uri import database, shown, sqlite_uri
 from wgan_core.errors import UserError, without_secrets
 
 ATTRIBUTES = ("user_attributes", "system_attributes")
@@ -81,11 +82,15 @@ def place(storage_url: str) -> str:
 
 def _storage(url: str) -> optuna.storages.RDBStorage:
     file = database(url)
-    if file is not None:
-        check_database(file)
-        limit_all()
-    # Test each connection before use: the server may have cut it, and SQLAlchemy then opens a new one.
-    return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    with one_maker(url):
+        if file is not None:
+            check_database(file)
+            limit_all()
+            if is_unmade(file):
+                with new_file(file) as made:
+                    optuna.storages.RDBStorage(sqlite_uri(str(made))).engine.dispose()
+        # Test each connection before use: the server may have cut it, and SQLAlchemy then opens a new one.
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 @contextlib.contextmanager

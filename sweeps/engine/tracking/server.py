@@ -175,7 +175,9 @@ def _absolute(uri: str, file: Path) -> str:
     scheme, _, rest = uri.partition(":///")
     name, mark, query = rest.partition("?")
     before = "file:" if name.startswith("file:") and "uri=true" in query else ""
-    return f"{scheme}:///{before}{file}{mark}{query}"
+    # SQLAlchemy unquotes the path, and SQLite that of a URI of its own again.
+    path = str(file).replace("%", "%2525" if before else "%25")
+    return f"{scheme}:///{before}{path}{mark}{query}"
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import quote
 
+from sweeps.engine.plan.one_maker import is_unmade, new_file, one_maker
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.sqlite_file import check_database, limit_all
 from sweeps.engine.plan.uri import (
@@ -25,9 +26,11 @@ from sweeps.engine.plan.uri import (
     answers,
     database,
     in_short,
+    is_http,
     make_room,
     prepare_environment,
     shown,
+    sqlite_uri,
 )
 from sweeps.engine.storage.layout import parts
 from sweeps.engine.tracking.texts import role_of
@@ -306,12 +309,15 @@ def connect(uri: str) -> Client:
 
     make_room(uri)
     file = database(uri)
-    if file is not None:
-        check_database(file)
-        limit_all()
-    client = Client(uri)
     try:
-        client.search_experiments(max_results=1)
+        with nullcontext() if is_http(uri) else one_maker(uri):
+            if file is not None:
+                check_database(file)
+                limit_all()
+                if is_unmade(file):
+                    _make_tables(file)
+            client = Client(uri)
+            client.search_experiments(max_results=1)
     except MlflowException as error:
         if error.get_http_status_code() in (401, 403):
             raise ServerUnreachable(
@@ -320,6 +326,15 @@ def connect(uri: str) -> Client:
             ) from error
         raise
     return client
+
+
+def _make_tables(file: Path) -> None:
+    """Create a SQLite file with MLflow's tables."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with new_file(file) as made:
+        store = SqlAlchemyStore(sqlite_uri(str(made)), str(file.with_name("mlartifacts")))
+        store.engine.dispose()
 
 
 def credentials_sent() -> str:

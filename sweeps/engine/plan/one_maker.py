@@ -1,0 +1,97 @@
+"""Creation of a database's tables by one process at a time.
+
+MLflow and Optuna look for their tables and then create them. Two processes that start at once both find none, and both
+create. One of them then fails, and may leave the tables half-made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sweeps.engine.plan.uri import database
+from wgan_core.errors import UserError
+
+# Longest wait for another process, which makes MLflow's tables in seconds, and pause between two looks.
+WAIT_S, PAUSE_S = 120.0, 0.1
+# Key of PostgreSQL's advisory lock, which all sweeps share: "wgan" in ASCII.
+POSTGRESQL_KEY = 0x7767616E
+
+
+@contextmanager
+def one_maker(uri: str) -> Iterator[None]:
+    """Hold a database for the duration of the block, so that one process at a time creates its tables.
+
+    The lock of a SQLite file is a hidden file beside it, and that of PostgreSQL is the server's own. Other databases
+    and servers are not locked.
+
+    Raises:
+        UserError: Another process holds the database for longer than `WAIT_S`.
+    """
+    file = database(uri)
+    if file is not None:
+        with _locked(file):
+            yield
+    elif uri.startswith("postgres"):
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"SET lock_timeout = {round(1000 * WAIT_S)}"))
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({POSTGRESQL_KEY})"))
+            yield  # The lock ends with the connection, also if this process is killed.
+    else:
+        yield
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[Path]:
+    """Yield the path of a file to create, and put it in the place of `file` at the end of the block.
+
+    So a process that is killed meanwhile leaves no half-made database in that place.
+    """
+    with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent, ignore_cleanup_errors=True) as folder:
+        made = Path(folder, file.name)
+        yield made
+        os.replace(made, file)
+
+
+def is_unmade(file: Path) -> bool:
+    """Return whether a file does not exist or is empty, as SQLite leaves a database without tables."""
+    return not file.exists() or file.stat().st_size == 0
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    # The lock file stays: if it were removed, a third process could lock a new one while a second holds the old one.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(file.with_name(f".{file.name}.lock"), flags, 0o600)
+    except OSError:  # The folder can only be read, so nobody makes tables here.
+        yield
+        return
+    try:
+        end = time.monotonic() + WAIT_S
+        while not _lock(descriptor):
+            if time.monotonic() > end:
+                raise UserError(
+                    f"one process at a time makes the tables of {file}; another has not finished within {WAIT_S:.0f} "
+                    "s: end it, or name another storage"
+                )
+            time.sleep(PAUSE_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
