@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 from optuna.trial import TrialState, create_trial
@@ -35,7 +35,8 @@ def equal_study(ranges: Mapping[str, Range], points: Sequence[Point]) -> optuna.
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # Suppress Optuna's message that it created a study.
     study = optuna.create_study()
     optuna.logging.set_verbosity(verbosity)
-    distributions = {name: as_distribution(bounds) for name, bounds in ranges.items()}
+    # The charts show a list of numbers on the axis of a range.
+    distributions = {name: as_distribution(replace(bounds, among=())) for name, bounds in ranges.items()}
     for point in points:
         if point.score is None:
             study.add_trial(create_trial(state=TrialState.FAIL))

@@ -61,6 +61,11 @@ def run(
 ) -> Results:
     """Run a sweep; see `driver.script.run_sweep` for the arguments, results and errors."""
     reporter = reporter_for(options.quiet, options.json)
+    if options.changes:
+        structure = options.changes.structure(structure, len(dataset.train))
+        space, moved = options.changes.space(space, structure.loss)
+        for line in moved:
+            reporter.say(line)
     if options.decay:
         space = space.decaying(options.budget)
     if options.precision is not None:

@@ -20,7 +20,7 @@ from wgan_core.errors import MOST, UserError, one_line, quoted, shortened, witho
 from wgan_core.metrics.names import error_name
 
 FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
-FORMAT = 2
+FORMAT = 3
 """Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
 MOST_REPORTS = 81

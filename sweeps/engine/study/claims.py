@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -131,7 +131,9 @@ class Claims:
 
 
 def as_distribution(bounds: Range) -> BaseDistribution:
-    """Convert a range to an Optuna distribution."""
+    """Convert a range or a list to an Optuna distribution."""
+    if bounds.among:
+        return CategoricalDistribution(bounds.among)
     if bounds.whole:
         return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log)
     return FloatDistribution(bounds.low, bounds.high, log=bounds.log)
