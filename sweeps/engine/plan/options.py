@@ -144,6 +144,7 @@ class _Script:
         """Parse a command line, and fill in the options that follow from others or from the environment."""
         given = self._parser().parse_args(arguments)
         given.changes = Changes.read(given.set or (), given.search or (), given.space)
+        _check_precedence(given)
         if self.presets:
             self._settle_preset(given)
         elif given.networks is None:
@@ -155,7 +156,6 @@ class _Script:
         # Not by argparse, which would replace their messages: it takes a `UserError` for any `ValueError`.
         given.lanes = _lanes(given.lanes)
         given.confirm = None if given.confirm is None else ConfirmationSize.read(given.confirm)
-        _check_precedence(given)
         given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(arguments, self.named)
         given.arguments += given.changes.arguments()
         given.storage, given.study_storage = storage_of(given.storage), study_storage_of(given.study_storage)
