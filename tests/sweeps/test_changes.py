@@ -18,7 +18,7 @@ from sweeps.engine.plan.presets import MNIST, WGAN_GP
 from sweeps.engine.plan.presets_tabular import TABULAR
 from sweeps.engine.plan.space import KNOWN, Range, Space, check_space, parameters_of
 from sweeps.engine.results.leaderboard import shared
-from sweeps.engine.study.claims import as_distribution
+from sweeps.engine.study.sampling import as_distribution
 from tests.sweeps.made import made_plan
 from wgan_core.config import PARAMETERS, STRUCTURAL, Structure
 from wgan_core.data.folder import Folder

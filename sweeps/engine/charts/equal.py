@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from sweeps.engine.plan.space import Range
-from sweeps.engine.study.claims import as_distribution
+from sweeps.engine.study.sampling import as_distribution
 
 LEAST_TRIALS = 4
 # Optuna's default is 64 trees. The report is redrawn often and shows whole per cents, so fewer trees are enough.

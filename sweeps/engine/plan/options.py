@@ -26,6 +26,7 @@ from sweeps.engine.plan.changes import EXAMPLES, NETWORKS, SEARCH, SET, SHARED, 
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import MOST_CONFIRMS
 from sweeps.engine.plan.presets import Preset
+from sweeps.engine.plan.samplers import SAMPLERS, TPE
 from sweeps.engine.plan.space import KNOWN, meaning_of, parameters_of
 from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
 from wgan_core.config import PARAMETERS, STRUCTURAL, Structure
@@ -60,6 +61,7 @@ class Options:
         debug: Whether to print the traceback of an error.
         own: Options that only this script has, by name.
         changes: What `--set`, `--search` and `--space` change.
+        sampler: Name of the sampler, one of `sweeps.engine.plan.samplers.SAMPLERS`.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Options:
     debug: bool = False
     own: Mapping[str, Any] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+    sampler: str = TPE
 
 
 def parse(
@@ -211,6 +214,7 @@ class _Script:
             (not given.pruning, "unpruned"),
             (given.allow_copies, "copies"),
             (given.precision not in (None, FLOAT32), given.precision),
+            (given.sampler != TPE, given.sampler),
             (bool(given.changes), f"space-{given.changes.digest()}"),
         )
         return "-".join(part for is_told, part in parts if is_told)
@@ -231,6 +235,7 @@ CHOICES = (
         "confirm",
         "precision",
         "execution",
+        "sampler",
     ),
 )
 
@@ -267,7 +272,7 @@ def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
     """
     data = Parser(add_help=False)
     data.add_argument("--data")
-    _add_space(data)
+    _add_changes(data)
     given, others = data.parse_known_args(list(without_places(arguments)))
     if given.data is None:
         return tuple(others)
@@ -292,7 +297,7 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument(
         "--name",
         help="name of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, "
-        "--no-pruning, --allow-copies, --precision, --set, --search and --space change the default "
+        "--no-pruning, --allow-copies, --precision, --sampler, --set, --search and --space change the default "
         f"(default: {name})",
     )
     group.add_argument(
@@ -336,6 +341,14 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
 
 def _add_space(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("space", "the names are at the end of this help")
+    _add_changes(group)
+    means = "; ".join(f"{name}: {meaning}" for name, meaning in SAMPLERS.items())
+    group.add_argument(
+        "--sampler", choices=list(SAMPLERS), default=TPE, help=f"what chooses points after the presets; {means}"
+    )
+
+
+def _add_changes(group: argparse._ActionsContainer) -> None:
     for option, said in (
         (SET, f"values that all trials share: {EXAMPLES[SET]} batch_size=128"),
         (SEARCH, f"ranges and lists of values: {EXAMPLES[SEARCH]}; :log or :linear is the scale"),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweeps.engine.plan.metric_values import METRIC_NAME
+from sweeps.engine.plan.samplers import TPE, check_sampler
 from sweeps.engine.plan.space import Space
 from wgan_core.config import Structure, report_grid
 from wgan_core.data.folder import Folder
@@ -69,6 +70,7 @@ class Plan:
         floors: Value of each metric for real samples against real samples.
         networks_digest: Hash of the networks that the user registered; empty for this package's networks.
         pruning: Whether trials may be stopped early.
+        sampler: Name of the sampler that chooses all but the starting points.
         allow_copies: Whether a trial may copy training samples. If not, such a trial fails.
         confirms: For a confirmation, the number of the search trial that each of its trials trains again; empty for a
             search.
@@ -90,6 +92,7 @@ class Plan:
     pruning: bool = True
     allow_copies: bool = False
     confirms: tuple[int, ...] = ()
+    sampler: str = TPE
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -106,6 +109,8 @@ class Plan:
                 f"--confirm must ask for at most {MOST_CONFIRMS:,} trials; given {len(self.confirms):,}: name fewer "
                 "leaders or seeds, such as --confirm 3x3"
             )
+        if not self.confirms:
+            check_sampler(self.sampler, self.space.ranges, self.trials)
         if self.confirms and len(self.confirms) != self.trials:
             raise ValueError(f"{self.trials} trials confirm {len(self.confirms)} leaders")
 

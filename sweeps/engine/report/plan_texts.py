@@ -33,6 +33,7 @@ def plan_texts(results: Results) -> dict[str, str]:
         "data": plan.data,
         "hash of the data": plan.data_digest,
         "seed": str(plan.seed),
+        "sampler": plan.sampler,
         "searched": "; ".join(ranges) or "nothing",
         "held fixed": "; ".join(f"{name}: {value:g}" for name, value in plan.space.fixed.items()) or "nothing",
         "protocol": _text(plan.protocol),

@@ -93,6 +93,7 @@ class Results:
             "trial": row.label,
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
             "structure": self.plan.structure.as_json(),
+            "sampler": self.plan.sampler,
             "objective": self.plan.objective,
             "value": row.value,
             "floor": self.plan.floor,
