@@ -275,7 +275,8 @@ def test_files_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "space.toml"
     file.write_text(text)
     assert said in refused("--space", str(file))
-    assert "is none, FileNotFoundError: " in refused("--space", str(tmp_path / "none.toml"))
+    for path in (tmp_path / "none.toml", tmp_path, Path("/dev/zero"), Path("~no-such-user/x")):
+        assert "--space must name a TOML file of at most 1 MiB with the tables" in refused("--space", str(path))
 
 
 def test_the_sweep_keeps_the_values_and_not_the_file(tmp_path: Path) -> None:

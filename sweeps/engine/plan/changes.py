@@ -24,6 +24,7 @@ PARTS = ("critic", "generator")
 NETWORKS = "networks"
 # The structural names that a user may set, besides the options of the networks, such as critic.widths.
 SHARED = (NETWORKS, *(name for name, about in STRUCTURAL.items() if not about.of_data))
+MOST_FILE = 1 << 20
 SCALES = {"log": True, "linear": False}
 # The presets search this name on a log scale, though charts show beta2.
 _LOG = frozenset({"one_minus_beta2"})
@@ -189,10 +190,13 @@ def _words(option: str, given: Iterable[str]) -> dict[str, str]:
 
 def _file(path: str) -> dict[str, dict[str, str]]:
     """Read the tables [set] and [search] of a TOML file, as words of the two options."""
-    must = "--space must name a TOML file with the tables [set] and [search]"
+    must = "--space must name a TOML file of at most 1 MiB with the tables [set] and [search]"
     try:
-        read = tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        file = Path(path).expanduser()
+        if not file.is_file() or file.stat().st_size > MOST_FILE:  # others may have written the options of a sweep
+            raise FileNotFoundError("no file of this size")
+        read = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{must}; {quoted(path)} is none, {one_line(error)}: mend it") from error
     if unknown := [name for name in read if name not in ("set", "search") or not isinstance(read[name], dict)]:
         raise UserError(f"{must}; {quoted(path)} has {quoted(unknown[0])}: put each name into one of the two tables")

@@ -83,6 +83,7 @@ class Results:
 
         Add the items of `Row.beside`. For a run of the confirmation's winner, add the items of `confirmed_as_json`.
         """
+        structure = self.plan.structure.as_json()
         try:
             tracked = read_cursor(trial_folder(self.folder, row.label))
         except OSError as error:
@@ -92,7 +93,7 @@ class Results:
         return {
             "trial": row.label,
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
-            "structure": self.plan.structure.as_json(),
+            "structure": {name: value for name, value in structure.items() if name not in ("coding", "conditions")},
             "sampler": self.plan.sampler,
             "objective": self.plan.objective,
             "value": row.value,
