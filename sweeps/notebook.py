@@ -69,6 +69,7 @@ class Sweep:
             metrics: Metrics of your own. The sweep minimises the first one unless the options name an objective.
             options: Options of a sweep script, such as storage="/data/sweeps", confirm="3x3", lanes=8,
                 gpus_per_trial=.25, pruning=False, features="inception". execution="eager" means --no-capture.
+                set={"batch_size": 128} and search={"lr": "1e-5..1e-2:log", "n_critic": [1, 2, 5]} change the space.
 
         Raises:
             UserError: An option has a bad value.

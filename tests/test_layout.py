@@ -21,8 +21,9 @@ PACKAGES = ("wgan_core", "sweeps")
 # The modules that may import a library, as patterns of their names. The longest listed prefix of an import decides.
 ALLOWED = {
     "mlflow": r"sweeps\.engine\.tracking\.\w+",
-    "optuna": r"sweeps\.engine\.(doctor\.study|study\.(claims|deaths|pruner|re\w+|rows|st\w+|trials)|charts\.\w+)",
-    "optuna.distributions": r"sweeps\.engine\.(study\.claims|plan\.space)",
+    "optuna": r"sweeps\.engine\.(doctor\.study|charts\.\w+"
+    r"|study\.(claims|deaths|pruner|re\w+|rows|sampling|st\w+|trials))",
+    "optuna.distributions": r"sweeps\.engine\.study\.sampling",
     "rich": r"sweeps\.engine\.terminal\.live",
     "ray": r"sweeps\.engine\.(driver\.(lane_probe|script|training|tune_search)"
     r"|worker\.(holder|rank_group|runner|trainable)|doctor\.sharing|cluster\.(connection|drain|imports|local|nodes|notice|use))",

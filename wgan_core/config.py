@@ -99,6 +99,8 @@ class Parameter:
         log: Whether charts show it on a log scale.
         form: Format of its value in tables.
         neutral: Value for spaces that do not name it; None if a space must name it.
+        meaning: What it is, with its unit, in the help of a script.
+        of_data: Whether the data gives the value, so that no user sets it.
     """
 
     values: Values
@@ -108,6 +110,8 @@ class Parameter:
     log: bool = False
     form: str = ".3g"
     neutral: float | None = None
+    meaning: str = ""
+    of_data: bool = False
 
 
 def _parameter(values: Values, label: str = "", symbol: str = "", default: Any = MISSING, **more: Any) -> Any:
@@ -171,19 +175,23 @@ class Structure:
 
     networks: str
     sample_shape: tuple[int, ...]
-    latent_dim: int = _parameter(_whole(1, 100, _MOST_LATENT), default=100)
-    batch_size: int = _parameter(_whole(1, 64), default=64)
-    ema_decay: float = _parameter(_share(0.999), default=0.999)
-    dtype: str = _parameter(_one_of(DTYPES, "float32"), default="float32")
-    loss: str = _parameter(_one_of(LOSSES, "wgan-gp"), default="wgan-gp")
-    optimiser: str = _parameter(_one_of(OPTIMISERS, "adam"), default="adam")
+    latent_dim: int = _parameter(_whole(1, 100, _MOST_LATENT), default=100, meaning="length of z")
+    batch_size: int = _parameter(_whole(1, 64), default=64, meaning="samples per update")
+    ema_decay: float = _parameter(
+        _share(0.999), default=0.999, meaning="limit of the decay of the averaged generator, per generator update"
+    )
+    dtype: str = _parameter(_one_of(DTYPES, "float32"), default="float32", meaning="type of weights")
+    loss: str = _parameter(_one_of(LOSSES, "wgan-gp"), default="wgan-gp", meaning="loss")
+    optimiser: str = _parameter(_one_of(OPTIMISERS, "adam"), default="adam", meaning="optimiser of both networks")
     network_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
-    classes: int = _parameter(_whole(0, 0, _MOST_CLASSES), default=0)
-    label_embedding: int = _parameter(_whole(0, 0, _MOST_CLASSES), default=0)
-    full_batch: bool = _parameter(_YES_OR_NO, default=False)
+    classes: int = _parameter(_whole(0, 0, _MOST_CLASSES), default=0, of_data=True)
+    label_embedding: int = _parameter(
+        _whole(0, 0, _MOST_CLASSES), default=0, meaning="numbers of a label's learnt code; 0 for one-hot"
+    )
+    full_batch: bool = _parameter(_YES_OR_NO, default=False, meaning="whether each update sees all samples")
     coding: Coding | None = None
-    precision: str = _parameter(_one_of(PRECISIONS, FLOAT32), default=FLOAT32)
-    spectral_norm: bool = _parameter(_YES_OR_NO, default=False)
+    precision: str = _parameter(_one_of(PRECISIONS, FLOAT32), default=FLOAT32, meaning="precision of products")
+    spectral_norm: bool = _parameter(_YES_OR_NO, default=False, meaning="whether the critic's weights are normalised")
     conditions: Coding | None = None
 
     def __post_init__(self) -> None:
@@ -265,15 +273,40 @@ class Hyper:
         UserError: A value is out of its range.
     """
 
-    lambda_gp: float = _parameter(_not_negative(10), "λ", "λ", log=True, neutral=0.0)
-    lr_critic: float = _parameter(_positive(1e-4), "critic's rate", "lr", log=True, form=".2e")
-    lr_generator: float = _parameter(_positive(1e-4), "generator's rate", "lr", log=True, form=".2e")
-    n_critic: int = _parameter(_whole(1, 5), "n_critic", "n_critic", whole=True, form="d")
-    beta1: float = _parameter(_share(0), "β1", "β1", form=".3f")
-    beta2: float = _parameter(_share(0.9), "β2", "β2", form=".4f")
-    clip: float = _parameter(_positive(0.01), "clip", "clip", log=True, neutral=0.01, default=0.01)
-    decay_updates: int = _parameter(_whole(0, 0), "decay updates", whole=True, neutral=0, default=0)
-    weight_decay: float = _parameter(_not_negative(0), "weight decay", "wd", log=True, neutral=0.0, default=0.0)
+    lambda_gp: float = _parameter(
+        _not_negative(10), "λ", "λ", log=True, neutral=0.0, meaning="weight of the gradient penalty"
+    )
+    lr_critic: float = _parameter(
+        _positive(1e-4), "critic's rate", "lr", log=True, form=".2e", meaning="learning rate of the critic"
+    )
+    lr_generator: float = _parameter(
+        _positive(1e-4), "generator's rate", "lr", log=True, form=".2e", meaning="learning rate of the generator"
+    )
+    n_critic: int = _parameter(
+        _whole(1, 5), "n_critic", "n_critic", whole=True, form="d", meaning="critic updates per generator update"
+    )
+    beta1: float = _parameter(_share(0), "β1", "β1", form=".3f", meaning="decay of the first moment, per update")
+    beta2: float = _parameter(_share(0.9), "β2", "β2", form=".4f", meaning="decay of the second moment, per update")
+    clip: float = _parameter(
+        _positive(0.01), "clip", "clip", log=True, neutral=0.01, default=0.01, meaning="bound of the critic's weights"
+    )
+    decay_updates: int = _parameter(
+        _whole(0, 0),
+        "decay updates",
+        whole=True,
+        neutral=0,
+        default=0,
+        meaning="critic updates over which the rates fall to 0; 0: never",
+    )
+    weight_decay: float = _parameter(
+        _not_negative(0),
+        "weight decay",
+        "wd",
+        log=True,
+        neutral=0.0,
+        default=0.0,
+        meaning="decoupled weight decay, per unit of learning rate",
+    )
 
     def __post_init__(self) -> None:
         for name, about in PARAMETERS.items():

@@ -23,6 +23,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from tests.core.scored import objectives, values
+from wgan_core.config import PARAMETERS
 from wgan_core.data.dataset import Dataset, Split, to_model
 from wgan_core.data.toy import MIXTURES, load_toy
 from wgan_core.errors import UserError
@@ -653,6 +654,15 @@ def test_a_metric_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
         measured.resolve("intra_deviation")
     with pytest.raises(UserError, match="'spread' is a shipped one"):
         OwnMetric("spread", lambda real, fake: 0.0, "m")
+
+
+@pytest.mark.parametrize("name", ["critic", "generator", *PARAMETERS])
+def test_a_metric_that_depends_on_what_may_be_searched_is_no_objective(name: str) -> None:
+    """Any hyper-parameter of the table may differ between trials, as `--search` takes all of them."""
+    spec = dataclasses.replace(Deviation.spec, depends_on=frozenset({"held-out split", name}))
+    assert Deviation.spec.can_be_objective
+    assert not spec.comparable
+    assert not spec.can_be_objective
 
 
 def test_the_package_is_imported_without_pot_and_torchmetrics() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 from optuna.trial import TrialState, create_trial
 
 from sweeps.engine.plan.space import Range
-from sweeps.engine.study.claims import as_distribution
+from sweeps.engine.study.sampling import as_distribution
 
 LEAST_TRIALS = 4
 # Optuna's default is 64 trees. The report is redrawn often and shows whole per cents, so fewer trees are enough.
@@ -35,7 +35,8 @@ def equal_study(ranges: Mapping[str, Range], points: Sequence[Point]) -> optuna.
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # Suppress Optuna's message that it created a study.
     study = optuna.create_study()
     optuna.logging.set_verbosity(verbosity)
-    distributions = {name: as_distribution(bounds) for name, bounds in ranges.items()}
+    # The charts show a list of numbers on the axis of a range.
+    distributions = {name: as_distribution(replace(bounds, among=())) for name, bounds in ranges.items()}
     for point in points:
         if point.score is None:
             study.add_trial(create_trial(state=TrialState.FAIL))

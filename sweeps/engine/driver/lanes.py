@@ -146,7 +146,9 @@ def _has_room(peak: int | None, capacity: int | None) -> bool:
 
 
 def _at(bounds: Range, share: float) -> float:
-    """Return the value at a share (0 to 1) of a range, on a log scale if the range has one."""
+    """Return the value at a share (0 to 1) of a list or a range, on a log scale if the range has one."""
+    if bounds.among:
+        return bounds.among[min(int(share * len(bounds.among)), len(bounds.among) - 1)]
     if bounds.log:
         value = bounds.low * (bounds.high / bounds.low) ** share
     else:

@@ -36,6 +36,7 @@ from sweeps.engine.plan.plan import (
     settle,
     write_plan,
 )
+from sweeps.engine.plan.samplers import check_sampler, grid_notice
 from sweeps.engine.plan.space import Space, check_budget, check_space, penalty_notice
 from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
@@ -68,6 +69,11 @@ def run(
 ) -> Results:
     """Run a sweep; see `driver.script.run_sweep` for the arguments, results and errors."""
     reporter = reporter_for(options.quiet, options.json)
+    if options.changes:
+        structure = options.changes.structure(structure, len(dataset.train))
+        space, moved = options.changes.space(space, structure.loss)
+        for line in moved:
+            reporter.say(line)
     if options.decay:
         space = space.decaying(options.budget)
     if options.precision is not None:
@@ -75,6 +81,9 @@ def run(
     _check_conditions(structure, dataset)
     check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
     check_space(space, structure.loss)
+    check_sampler(options.sampler, space.ranges, options.trials)
+    if notice := grid_notice(options.sampler, space.ranges, options.trials):
+        reporter.say(notice)
     if not options.smoke:  # a smoke run only tries the steps of a sweep, and its scores mean nothing
         check_budget(space, options.budget)
     check_name(options.name)
@@ -231,6 +240,7 @@ def _ask(
         networks_digest=own_digest(structure),
         pruning=options.pruning,
         allow_copies=options.allow_copies,
+        sampler=options.sampler,
     )
     return plan, evaluator
 

@@ -32,6 +32,12 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         said = action.default is None or isinstance(action.default, bool)
         return action.help if said else super()._get_help_string(action)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Fill each paragraph, but leave tables, whose lines are indented, as they are."""
+        parts = text.strip().split("\n\n")
+        fill = super()._fill_text
+        return "\n\n".join(part if part.startswith("  ") else fill(part, width, indent) for part in parts)
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that prints an error as one line. Its subcommands get parsers of the same class."""

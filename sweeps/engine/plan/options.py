@@ -22,10 +22,14 @@ from sweeps.engine.plan.arguments import (
     whole_number,
     without_places,
 )
+from sweeps.engine.plan.changes import EXAMPLES, NETWORKS, SEARCH, SET, SHARED, Changes, text_of
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import MOST_CONFIRMS
 from sweeps.engine.plan.presets import Preset
+from sweeps.engine.plan.samplers import SAMPLERS, TPE
+from sweeps.engine.plan.space import KNOWN, meaning_of, parameters_of
 from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
+from wgan_core.config import PARAMETERS, STRUCTURAL, Structure
 from wgan_core.errors import UserError
 from wgan_core.metrics.register import check_features
 from wgan_core.networks.pairs import PAIRS
@@ -56,6 +60,8 @@ class Options:
         quiet, json: How the sweep reports to the terminal.
         debug: Whether to print the traceback of an error.
         own: Options that only this script has, by name.
+        changes: What `--set`, `--search` and `--space` change.
+        sampler: Name of the sampler, one of `sweeps.engine.plan.samplers.SAMPLERS`.
     """
 
     name: str
@@ -88,6 +94,8 @@ class Options:
     json: bool = False
     debug: bool = False
     own: Mapping[str, Any] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
+    sampler: str = TPE
 
 
 def parse(
@@ -138,6 +146,8 @@ class _Script:
     def options(self, arguments: Sequence[str]) -> Options:
         """Parse a command line, and fill in the options that follow from others or from the environment."""
         given = self._parser().parse_args(arguments)
+        given.changes = Changes.read(given.set or (), given.search or (), given.space)
+        _check_precedence(given)
         if self.presets:
             self._settle_preset(given)
         elif given.networks is None:
@@ -150,20 +160,22 @@ class _Script:
         given.lanes = _lanes(given.lanes)
         given.confirm = None if given.confirm is None else ConfirmationSize.read(given.confirm)
         given.script, given.arguments = str(Path(sys.argv[0]).resolve()), _kept(arguments, self.named)
+        given.arguments += given.changes.arguments()
         given.storage, given.study_storage = storage_of(given.storage), study_storage_of(given.study_storage)
         given.tracking_uri = tracking_uri_given(given.tracking_uri)
         common = {each.name for each in fields(Options)}
         options = Options(
             **{key: value for key, value in vars(given).items() if key in common},
-            own={key: value for key, value in vars(given).items() if key not in (*common, "full")},
+            own={key: value for key, value in vars(given).items() if key not in (*common, "full", *_SPACE)},
         )
         _check(options)
         return options
 
     def _parser(self) -> Parser:
-        parser = Parser(prog=f"{self.name}.py", description=self.description)
+        parser = Parser(prog=f"{self.name}.py", description=self.description, epilog=_table(self.presets))
         parser.set_defaults(preset="", full=False, data=None, published=None)
         _add_search(parser, self.name, self.trials, self.budget, self.data)
+        _add_space(parser)
         if self.presets:
             _add_presets(parser, self.presets)
         _add_resources(parser)
@@ -202,11 +214,16 @@ class _Script:
             (not given.pruning, "unpruned"),
             (given.allow_copies, "copies"),
             (given.precision not in (None, FLOAT32), given.precision),
+            (given.sampler != TPE, given.sampler),
+            (bool(given.changes), f"space-{given.changes.digest()}"),
         )
         return "-".join(part for is_told, part in parts if is_told)
 
 
+# Options of the command line that `Options.changes` holds.
+_SPACE = ("set", "search", "space")
 CHOICES = (
+    *_SPACE,
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
     *(
         "storage",
@@ -218,6 +235,7 @@ CHOICES = (
         "confirm",
         "precision",
         "execution",
+        "sampler",
     ),
 )
 
@@ -241,18 +259,20 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
         found["confirm"] = ConfirmationSize.read(found["confirm"])
     if "lanes" in found:
         found["lanes"] = _lanes(str(found["lanes"]))
-    options = replace(usual, **found, networks=None, script="", arguments=())
+    changes = Changes.given(found.pop("set", {}), found.pop("search", {}), found.pop("space", None))
+    options = replace(usual, **found, changes=changes, networks=None, script="", arguments=())
     _check(options)
     return options
 
 
 def _kept(arguments: Sequence[str], named: Collection[str]) -> tuple[str, ...]:
-    """Return the arguments to keep in the sweep's file: no places, and `--data` with an absolute path.
+    """Return the arguments to keep in the sweep's file: no places, no changes, and `--data` with an absolute path.
 
     Values of `--data` that are in `named`, or are no existing path, stay as they are.
     """
     data = Parser(add_help=False)
     data.add_argument("--data")
+    _add_changes(data)
     given, others = data.parse_known_args(list(without_places(arguments)))
     if given.data is None:
         return tuple(others)
@@ -277,7 +297,8 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     group.add_argument(
         "--name",
         help="name of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, "
-        f"--no-pruning, --allow-copies and --precision change the default (default: {name})",
+        "--no-pruning, --allow-copies, --precision, --sampler, --set, --search and --space change the default "
+        f"(default: {name})",
     )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="number of all trials; a larger number extends a sweep"
@@ -316,6 +337,60 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
     if data is not None:
         group.add_argument("--data", help=data)
     group.add_argument("--smoke", action="store_true", help="try all steps in under a minute; the scores mean nothing")
+
+
+def _add_space(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("space", "the names are at the end of this help")
+    _add_changes(group)
+    means = "; ".join(f"{name}: {meaning}" for name, meaning in SAMPLERS.items())
+    group.add_argument(
+        "--sampler", choices=list(SAMPLERS), default=TPE, help=f"what chooses points after the presets; {means}"
+    )
+
+
+def _add_changes(group: argparse._ActionsContainer) -> None:
+    for option, said in (
+        (SET, f"values that all trials share: {EXAMPLES[SET]} batch_size=128"),
+        (SEARCH, f"ranges and lists of values: {EXAMPLES[SEARCH]}; :log or :linear is the scale"),
+    ):
+        group.add_argument(option, nargs="+", action="extend", metavar="NAME=VALUE", help=said)
+    group.add_argument("--space", metavar="FILE", help="TOML file with the tables [set] and [search]")
+
+
+def _table(presets: Mapping[str, Preset]) -> str:
+    """Return the table of all names of `--set` and `--search`, with their values in the default preset."""
+    preset = next(iter(presets.values()), None)
+    space = preset.space if preset else None
+    lines = []
+    for name in KNOWN:
+        usual: Any = None
+        if space is not None:
+            hidden = {each for other in space.ranges for each in parameters_of(other)}
+            usual = space.ranges.get(name, space.fixed.get(name))
+            neutral = PARAMETERS[name].neutral if name in PARAMETERS else None
+            usual = neutral if usual is None and name not in hidden else usual
+        lines.append((name, meaning_of(name), "-" if usual is None else text_of(usual)))
+    given = preset.structure if preset else {}
+    for name in SHARED:
+        usual = given.get(name, DEFAULT_NETWORKS if name == NETWORKS else getattr(Structure, name, None))
+        about = f"one of {', '.join(sorted(PAIRS))}" if name == NETWORKS else STRUCTURAL[name].meaning
+        if name in STRUCTURAL and isinstance(usual, str):
+            about += f", {STRUCTURAL[name].values.must}"
+        lines.append((f"{name} *", about, text_of(usual)))
+    lines.append(("critic.NAME *", "option of the critic, such as critic.widths=256-256", "-"))
+    lines.append(("generator.NAME *", "option of the generator, such as generator.widths=256-256", "-"))
+    wide = max(len(name) for name, *_ in lines)
+    text = "\n".join(f"  {name:{wide}}  {about} (default: {usual})" for name, about, usual in lines)
+    return f"names of {SET} and {SEARCH}; all trials share those with a star, which only {SET} takes:\n\n{text}"
+
+
+def _check_precedence(given: argparse.Namespace) -> None:
+    """Raise `UserError` if an option and `--set` both give a value."""
+    for option, name in (("--networks", NETWORKS), ("--precision", "precision")):
+        if getattr(given, name) is not None and name in given.changes.fixed:
+            raise UserError(f"{name} must be given once; given by {option} and by {SET}: leave one of them out")
+    if given.decay and "decay_updates" in {**given.changes.fixed, **given.changes.searched}:
+        raise UserError("decay_updates must be given once; given by --decay and by name: leave one of them out")
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:

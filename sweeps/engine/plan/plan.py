@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sweeps.engine.plan.metric_values import METRIC_NAME
+from sweeps.engine.plan.samplers import TPE, check_sampler
 from sweeps.engine.plan.space import Space
 from sweeps.engine.plan.uri import MLFLOW_FILE
 from wgan_core.config import Structure, report_grid
@@ -25,7 +26,7 @@ FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
 RESERVED = (MLFLOW_FILE, "mlartifacts", "mlruns", "Default")
 UNSCORED = "classes_not_scored"
 """Entry of a plan's protocol: the classes that are too small for the objective. There is none if all are scored."""
-FORMAT = 2
+FORMAT = 3
 """Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
 MOST_REPORTS = 81
@@ -74,6 +75,7 @@ class Plan:
         floors: Value of each metric for real samples against real samples.
         networks_digest: Hash of the networks that the user registered; empty for this package's networks.
         pruning: Whether trials may be stopped early.
+        sampler: Name of the sampler that chooses all but the starting points.
         allow_copies: Whether a trial may copy training samples. If not, such a trial fails.
         confirms: For a confirmation, the number of the search trial that each of its trials trains again; empty for a
             search.
@@ -95,6 +97,7 @@ class Plan:
     pruning: bool = True
     allow_copies: bool = False
     confirms: tuple[int, ...] = ()
+    sampler: str = TPE
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -111,6 +114,8 @@ class Plan:
                 f"--confirm must ask for at most {MOST_CONFIRMS:,} trials; given {len(self.confirms):,}: name fewer "
                 "leaders or seeds, such as --confirm 3x3"
             )
+        if not self.confirms:
+            check_sampler(self.sampler, self.space.ranges, self.trials)
         if self.confirms and len(self.confirms) != self.trials:
             raise ValueError(f"{self.trials} trials confirm {len(self.confirms)} leaders")
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wgan_core.config import PARAMETERS, Hyper
-from wgan_core.errors import UserError, listed, quoted
+from wgan_core.errors import UserError, listed, quoted, shortened
 from wgan_core.rules.losses import LOSSES, two_sided_penalty
 
 Point = dict[str, float | int]
+MOST_VALUES = 1_000
+"""Most values of a list. The study's storage repeats the list in each trial."""
 
 # Names that a space may use for one or more hyper-parameters, their labels in charts, and how the value is converted.
+# Each conversion is its own inverse.
 ALIASES: Mapping[str, tuple[tuple[str, ...], str, Callable[[float], float]]] = {
     "lr": (("lr_critic", "lr_generator"), "learning rate", lambda value: value),
     "one_minus_beta2": (("beta2",), "1 − β2", lambda value: 1 - value),
@@ -36,6 +39,12 @@ def label_of(name: str) -> str:
     return ALIASES[name][1] if name in ALIASES else PARAMETERS[name].label
 
 
+def meaning_of(name: str) -> str:
+    """Return what a name of a space means, for a script's help."""
+    means = " and ".join(PARAMETERS[each].meaning for each in parameters_of(name))
+    return {"lr": "learning rate of both networks", "one_minus_beta2": f"1 less the {means}"}.get(name, means)
+
+
 def is_log(name: str) -> bool:
     """Return whether charts show a space's hyper-parameter on a log scale."""
     return all(PARAMETERS[each].log for each in parameters_of(name))
@@ -43,18 +52,51 @@ def is_log(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Range:
-    """An inclusive range. `log` searches it on a log scale, and `whole` takes whole numbers only."""
+    """An inclusive range, or a list of values.
+
+    Attributes:
+        low, high: The ends; of a list, its least and its greatest value.
+        log: Whether to search on a log scale. A list uses it only in charts.
+        whole: Whether to take whole numbers only.
+        among: The values of a list, in order; empty for a range.
+    """
 
     low: float
     high: float
     log: bool = False
     whole: bool = False
+    among: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, values: Sequence[float], log: bool = False, whole: bool = False) -> Range:
+        """Return the list of these values."""
+        return cls(min(values), max(values), log, whole, tuple(sorted(set(values))))
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Return the values that decide whether all values are allowed: both ends, or the values of a list."""
+        return self.among or (self.low, self.high)
 
     def holds(self, value: float) -> bool:
-        return self.low <= value <= self.high
+        return value in self.among if self.among else self.low <= value <= self.high
+
+    def nearest(self, value: float) -> float:
+        """Return the nearest value that the range or the list holds, on its scale."""
+        value = round(value) if self.whole else value
+        inside = min(max(value, self.low), self.high)
+        if not self.among:
+            return inside
+        scale: Callable[[float], float] = math.log if self.log else float
+        return min(self.among, key=lambda each: abs(scale(each) - scale(inside)))
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        among = list(values.pop("among"))
+        return {**values, "among": among} if among else values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Range:
+        return cls(**{**values, "among": tuple(values.get("among", ()))})
 
 
 @dataclass(frozen=True)
@@ -87,9 +129,10 @@ class Space:
                     "drop it"
                 )
         for name, bounds in self.ranges.items():
-            _check_range(name, bounds)
-        for end in ("low", "high"):
-            self.hyper({name: _end(bounds, end) for name, bounds in self.ranges.items()})
+            check_range(name, bounds)
+        ends = {name: bounds.ends for name, bounds in self.ranges.items()}
+        for place in range(max(map(len, ends.values()), default=1)):
+            self.hyper({name: values[min(place, len(values) - 1)] for name, values in ends.items()})
         for number, point in enumerate(self.presets):
             self._check_start(number, point)
 
@@ -102,9 +145,10 @@ class Space:
         for name, value in point.items():
             bounds = self.ranges[name]
             if not bounds.holds(value):
+                among = f"none of {listed(map(str, bounds.among))}"
+                where = among if bounds.among else f"outside {bounds.low} to {bounds.high}"
                 raise UserError(
-                    f"preset {number} must lie in the ranges; its {name} is {value}, outside {bounds.low} to "
-                    f"{bounds.high}: widen the range"
+                    f"preset {number} must lie in the ranges; its {name} is {value}, {where}: widen the range"
                 )
             if bounds.whole and value != int(value):
                 raise UserError(
@@ -150,7 +194,7 @@ class Space:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Space:
-        ranges = {name: Range(**bounds) for name, bounds in values["ranges"].items()}
+        ranges = {name: Range.from_json(bounds) for name, bounds in values["ranges"].items()}
         return cls(ranges, values["fixed"], tuple(values["presets"]))
 
 
@@ -162,7 +206,7 @@ def check_space(space: Space, loss: str) -> None:
         if is_needed and name not in {**space.ranges, **space.fixed}:
             raise UserError(
                 f"a space for the loss {loss!r} must give {name}; it has "
-                f"{', '.join({**space.ranges, **space.fixed})}: add a range or a fixed value"
+                f"{', '.join({**space.ranges, **space.fixed})}: add a range or a fixed value, as by --search or --set"
             )
 
 
@@ -189,16 +233,22 @@ def penalty_notice(loss: str, sample_shape: tuple[int, ...]) -> str:
     )
 
 
-def _check_range(name: str, bounds: Range) -> None:
+def check_range(name: str, bounds: Range) -> None:
     """Raise `UserError` if a range is empty, is not finite, or does not suit its scale or hyper-parameter."""
     if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (bounds.log and bounds.low <= 0):
         raise UserError(
             f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
             "set them so, as in Range(0.001, 0.2, log=True)"
         )
+    rises = bounds.among == tuple(sorted(set(bounds.among))) and {bounds.low, bounds.high} <= {*bounds.ends}
+    if not rises or len(bounds.among) > MOST_VALUES:
+        raise UserError(
+            f"the list of {name} must rise from its low to its high, in at most {MOST_VALUES:,} values; given "
+            f"{shortened(str(bounds))}: make it by Range.of"
+        )
     if any(PARAMETERS[each].whole for each in parameters_of(name)) and not bounds.whole:
         raise UserError(f"the range of {name} must be of whole numbers; given {bounds}: set whole=True")
-    if bounds.whole and not (bounds.low == int(bounds.low) and bounds.high == int(bounds.high)):
+    if bounds.whole and any(each != int(each) for each in bounds.ends):
         raise UserError(
             f"the range of {name} must begin and end with a whole number where it is of whole numbers; given {bounds}: "
             "set low and high so, as in Range(1, 5, whole=True)"
@@ -208,8 +258,3 @@ def _check_range(name: str, bounds: Range) -> None:
 def _whole(value: float) -> int:
     """Convert 5.0 to 5. Return other values unchanged, so that `Hyper` rejects them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value  # type: ignore[return-value]
-
-
-def _end(bounds: Range, end: str) -> float:
-    value: float = getattr(bounds, end)
-    return value

@@ -162,8 +162,8 @@ def _edges(facts: Facts, best: Row) -> Iterator[Finding]:
     for name, bounds in facts.searched.items() if facts.is_whole(best) else ():
         low, high = ends(bounds)
         place = (on_scale(bounds, best.params[name]) - low) / (high - low)
-        # Skip ranges that need no widening: those of a few whole numbers, and a lower end at zero.
-        if (bounds.whole and bounds.high - bounds.low < 10) or (place < EDGE and bounds.low == 0):
+        # Skip ranges that need no widening: lists, those of a few whole numbers, and a lower end at zero.
+        if bounds.among or (bounds.whole and bounds.high - bounds.low < 10) or (place < EDGE and bounds.low == 0):
             continue
         if min(place, 1 - place) < EDGE:
             where = f"lies at the {'lower' if place < EDGE else 'upper'} end of the range: widen it there"

@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any
 
 from sweeps.engine.charts.facts import Facts
+from sweeps.engine.plan.space import Range
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.finite import finite
 from sweeps.engine.results.results import Results
-from wgan_core.errors import shortened
+from wgan_core.errors import listed, shortened
 
 _MOST_LINES = 200
 
@@ -20,10 +21,7 @@ def plan_texts(results: Results) -> dict[str, str]:
     """Return the plan as texts by title."""
     plan = results.plan
     stop = "stopped early: at a third, a ninth, … of the budget only the best third goes on" if plan.pruning else "none"
-    ranges = [
-        f"{name}: {bounds.low:g} to {bounds.high:g}{', log scale' if bounds.log else ''}"
-        for name, bounds in plan.space.ranges.items()
-    ]
+    ranges = [f"{name}: {_range_text(bounds)}" for name, bounds in plan.space.ranges.items()]
     return {
         "sweep": f"{plan.name} ({plan.id})",
         "folder": str(results.folder),
@@ -35,11 +33,18 @@ def plan_texts(results: Results) -> dict[str, str]:
         "data": plan.data,
         "hash of the data": plan.data_digest,
         "seed": str(plan.seed),
+        "sampler": plan.sampler,
         "searched": "; ".join(ranges) or "nothing",
         "held fixed": "; ".join(f"{name}: {value:g}" for name, value in plan.space.fixed.items()) or "nothing",
         "protocol": _text(plan.protocol),
         "structure": _text(plan.structure.as_json()),
     }
+
+
+def _range_text(bounds: Range) -> str:
+    if bounds.among:
+        return listed((f"{value:g}" for value in bounds.among), 20)
+    return f"{bounds.low:g} to {bounds.high:g}{', log scale' if bounds.log else ''}"
 
 
 def version_texts(described: dict[str, Any], facts: Facts) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from sweeps.engine.plan.changes import settings_of, text_of
 from sweeps.engine.plan.plan import Plan, on_test_split
 from sweeps.engine.plan.space import parameters_of
 from sweeps.engine.results.confirmation import Confirmation
@@ -13,7 +14,7 @@ from sweeps.engine.study.attributes import COPIES
 from sweeps.engine.study.rows import Row, best_row, scored_rows, sort_rows
 from wgan_core.config import PARAMETERS, Hyper
 from wgan_core.data.folder import Folder
-from wgan_core.errors import printable
+from wgan_core.errors import listed, printable
 from wgan_core.training.checkpoint import folder_name
 
 # Scores that are shown beside that of the objective, and their titles.
@@ -26,6 +27,8 @@ TIED = (
     "≈ cannot be told from the best by these samples. ± is the standard error from the choice of samples; another seed "
     "of training changes a score by more: --confirm measures that"
 )
+# Most settings in the line of those that all trials share.
+MOST_SHARED = 30
 # The hyper-parameters of each column, by its title.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     about.symbol: tuple(name for name, other in PARAMETERS.items() if other.symbol == about.symbol)
@@ -44,7 +47,15 @@ def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     tied = ties(rows)
     lines = [header(plan), *(cells(plan, row, row.number in tied) for row in sort_rows(rows))]
     failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
-    return "\n".join([*table(lines), *([TIED] if tied else ()), *failed])
+    return "\n".join([*table(lines), shared(plan), *([TIED] if tied else ()), *failed])
+
+
+def shared(plan: Plan) -> str:
+    """Return a line with the settings that all trials share and that have no column, as `--set` takes them."""
+    columns = {name for names in COLUMNS.values() for name in names}
+    rest = {name: value for name, value in plan.space.fixed.items() if not columns.intersection(parameters_of(name))}
+    texts = (f"{name}={text_of(value)}" for name, value in {**settings_of(plan.structure), **rest}.items())
+    return printable(f"all trials: {listed(texts, MOST_SHARED)}")
 
 
 def ties(rows: Sequence[Row]) -> frozenset[int]:

@@ -79,10 +79,11 @@ class Results:
         return self.as_json(self.best)
 
     def as_json(self, row: Row) -> dict[str, Any]:
-        """Describe a trial that has a score: trial, params, objective, value, floor, checkpoint, run_id, model_uri.
+        """Describe a trial that has a score: what was trained, its value, its floor, and where its files are.
 
         Add the items of `Row.beside`. For a run of the confirmation's winner, add the items of `confirmed_as_json`.
         """
+        structure = self.plan.structure.as_json()
         try:
             tracked = read_cursor(trial_folder(self.folder, row.label))
         except OSError as error:
@@ -92,6 +93,8 @@ class Results:
         return {
             "trial": row.label,
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
+            "structure": {name: value for name, value in structure.items() if name not in ("coding", "conditions")},
+            "sampler": self.plan.sampler,
             "objective": self.plan.objective,
             "value": row.value,
             "floor": self.plan.floor,

@@ -9,6 +9,8 @@ HOLDER, DEATH, REASON, SECONDS, VERDICTS, TEST = "holder", "death", "reason", "s
 BESIDE = "beside"
 # First word of the reason of a trial that failed because it copies its training data.
 COPIES = "copies"
+# First words of the reason of a trial that failed because its process had too little memory.
+NO_MEMORY = "does not fit in memory"
 # Short names of the scores that are shown beside that of the objective: its standard error, and metrics.
 SHOWN = ("error", "precision", "recall", "coverage", "spread", "copied")
 

@@ -6,15 +6,12 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine.plan.plan import RANDOM_TRIALS
-from sweeps.engine.plan.space import Range
 from sweeps.engine.study.attributes import DEATH, HOLDER
 from sweeps.engine.study.deaths import death_of, is_suspected
 from sweeps.engine.study.narrowing import Narrowing
+from sweeps.engine.study.sampling import Sampling
 from sweeps.engine.study.trials import Trials
 from wgan_core.config import Trial, trial_seed
 
@@ -41,7 +38,7 @@ class Claims:
 
     def __init__(self, trials: Trials, narrowing: Narrowing) -> None:
         self._trials, self._narrowing, self._plan = trials, narrowing, trials.plan
-        self._distributions = {name: as_distribution(bounds) for name, bounds in self._plan.space.ranges.items()}
+        self._sampling = Sampling(self._plan)
 
     def held(self, holder: str) -> list[Claim]:
         return [self._claim(trial) for trial in self._trials.held(holder)]
@@ -96,42 +93,20 @@ class Claims:
         number = waiting[0] if waiting else len(trials)
         if number >= self._plan.trials:
             return None
-        study.sampler = self._sampler(number)
         if study.ask().number == number:
             return self._trials.frozen(number)
         # The database's answer was lost, so Optuna created a second trial, which is handed out later. Read the first
         # one with all others: Optuna accepts no parameters for a trial that it has not read in this way.
         return self._trials.all()[number]
 
-    def _sampler(self, number: int) -> BaseSampler:
-        """Return a new sampler seeded by the trial's number, so that a restarted search does not repeat its draws."""
-        seed = trial_seed(self._plan.seed, number) % 2**32
-        if number < len(self._plan.space.presets) + RANDOM_TRIALS:
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, n_startup_trials=1)
-
     def _complete(self, frozen: FrozenTrial) -> FrozenTrial:
         """Draw and store the parameters that the trial lacks. An interrupted call may have stored only some of them."""
-        if len(frozen.params) < len(self._distributions):
-            study = self._trials.study
-            sampler = study.sampler = self._sampler(frozen.number)
-            starts = self._plan.space.presets
-            start = starts[frozen.number] if frozen.number < len(starts) else {}
-            trial = self._trials.open(frozen)
-            for name, distribution in self._distributions.items():
-                if name in start:
-                    internal = distribution.to_internal_repr(start[name])
+        distributions, starts = self._sampling.distributions, self._plan.space.presets
+        if len(frozen.params) < len(distributions):
+            study, number = self._trials.study, frozen.number
+            point = starts[number] if number < len(starts) else self._sampling.point(study, frozen)
+            for name, distribution in distributions.items():
+                if name not in frozen.params:
+                    internal = distribution.to_internal_repr(point[name])
                     study._storage.set_trial_param(frozen._trial_id, name, internal, distribution)
-                elif name in frozen.params:
-                    # Draw and discard, so that the next parameter does not repeat this one's draw.
-                    sampler.sample_independent(study, frozen, name, distribution)
-                else:
-                    trial._suggest(name, distribution)
         return self._trials.frozen(frozen.number)
-
-
-def as_distribution(bounds: Range) -> BaseDistribution:
-    """Convert a range to an Optuna distribution."""
-    if bounds.whole:
-        return IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log)
-    return FloatDistribution(bounds.low, bounds.high, log=bounds.log)

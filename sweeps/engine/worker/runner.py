@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ray import tune
 
+from sweeps.engine.study.attributes import NO_MEMORY
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.narrowing import width_for
 from sweeps.engine.worker.held_trials import HeldTrials
@@ -129,9 +130,7 @@ class Runner:
             )
             return self._holder.narrow(self._lanes, said)
         for claim in self._holder.held():
-            self._held.fail(
-                claim, f"does not fit in memory ({ran_out}): give a smaller batch_size, or {self._remedy()}"
-            )
+            self._held.fail(claim, f"{NO_MEMORY} ({ran_out}): give a smaller batch_size, or {self._remedy()}")
         return []
 
     def _remedy(self) -> str:

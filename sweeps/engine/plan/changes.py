@@ -1,0 +1,374 @@
+"""Changes of a search space and of a structure by name: `--set`, `--search`, `--space FILE.toml`, and a notebook's."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine.plan.space import ALIASES, KNOWN, Range, Space, check_range, is_log, parameters_of
+from wgan_core.config import PARAMETERS, STRUCTURAL, Structure, Values
+from wgan_core.errors import UserError, one_line, quoted, shortened
+from wgan_core.networks.pairs import PAIRS
+from wgan_core.rules.losses import LOSSES
+
+SET, SEARCH = "--set", "--search"
+EXAMPLES = {SET: "--set lambda_gp=10", SEARCH: "--search lr=1e-5..1e-2:log n_critic=1,2,5"}
+PARTS = ("critic", "generator")
+NETWORKS = "networks"
+# The structural names that a user may set, besides the options of the networks, such as critic.widths.
+SHARED = (NETWORKS, *(name for name, about in STRUCTURAL.items() if not about.of_data))
+MOST_FILE = 1 << 20
+SCALES = {"log": True, "linear": False}
+# The presets search this name on a log scale, though charts show beta2.
+_LOG = frozenset({"one_minus_beta2"})
+
+Value = bool | int | float | str | list[int]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a user fixes and searches, by name. The values are checked, each by itself.
+
+    Attributes:
+        fixed: Values of hyper-parameters, of names of `SHARED`, and of options of the networks.
+        searched: Ranges and lists of hyper-parameters.
+    """
+
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    searched: Mapping[str, Range] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, fixed: Sequence[str], searched: Sequence[str], file: str | None = None) -> Changes:
+        """Parse the words of `--set` and of `--search`, and a TOML file. A word replaces the file's entry of its name.
+
+        Raises:
+            UserError: A word, a name or a value cannot be taken.
+        """
+        words = {option: _words(option, given) for option, given in ((SET, fixed), (SEARCH, searched))}
+        if both := [name for name in words[SET] if name in words[SEARCH]]:
+            raise UserError(f"{SET} and {SEARCH} must name different things; both name {both[0]}: leave one out")
+        if file is not None:
+            named = {name for given in words.values() for name in given}
+            for option, read in _file(file).items():
+                words[option] = {**{name: text for name, text in read.items() if name not in named}, **words[option]}
+        return cls(
+            {name: _fixed(name, text) for name, text in words[SET].items()},
+            {name: _searched(name, text) for name, text in words[SEARCH].items()},
+        )
+
+    @classmethod
+    def given(cls, fixed: Mapping[str, Any], searched: Mapping[str, Any], file: str | None) -> Changes:
+        """Read what a notebook gives: values, ranges, lists, or texts as on the command line."""
+        words = [f"{name}={text_of(value)}" for name, value in fixed.items()]
+        return cls.read(words, [f"{name}={_listed(value)}" for name, value in searched.items()], file)
+
+    def __bool__(self) -> bool:
+        return bool(self.fixed or self.searched)
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the options that `read` takes for these changes."""
+        given = ((SET, self.fixed), (SEARCH, self.searched))
+        return tuple(
+            word
+            for option, values in given
+            if values
+            for word in (option, *(f"{name}={text_of(value)}" for name, value in values.items()))
+        )
+
+    def digest(self) -> str:
+        """Return six letters and digits that tell these changes from others, whatever their order."""
+        return hashlib.sha256("\n".join(sorted(self.arguments())).encode()).hexdigest()[:6]
+
+    def structure(self, structure: Structure, rows: int) -> Structure:
+        """Return the structure with the values that the user set.
+
+        Args:
+            structure: The structure of the script.
+            rows: Number of training samples.
+
+        Raises:
+            UserError: The networks have no such option, or the values do not go together.
+        """
+        values: dict[str, Any] = {name: value for name, value in self.fixed.items() if name in SHARED}
+        options = {name: value for name, value in self.fixed.items() if "." in name}
+        if values.get(NETWORKS, structure.networks) != structure.networks:
+            values["network_options"] = {}
+        if "full_batch" in values and "batch_size" not in values:
+            usual = min(Structure.batch_size, rows) if structure.full_batch else structure.batch_size
+            values["batch_size"] = rows if values["full_batch"] else usual
+        found = replace(structure, **values)
+        if options:
+            found = replace(found, network_options=_with_options(found, options))
+        if self and found.full_batch and found.batch_size != rows:
+            raise UserError(
+                f"batch_size must be the number of training samples where full_batch is true, {rows:,}; given "
+                f"{found.batch_size:,}: leave batch_size out, or add {SET} full_batch=false"
+            )
+        return found
+
+    def space(self, space: Space, loss: str) -> tuple[Space, list[str]]:
+        """Return the space with the user's values and ranges, and a line about each starting point that moved.
+
+        Args:
+            space: The space of the script.
+            loss: The loss of all trials. A hyper-parameter that it does not use is no longer searched.
+
+        Raises:
+            UserError: The names contradict each other, or the loss does not use one of them.
+        """
+        fixed: dict[str, Any] = {name: value for name, value in self.fixed.items() if name in KNOWN}
+        given = {**fixed, **self.searched}
+        _check_together(given, loss)
+        unused = set(_unused(loss)) if "loss" in self.fixed else set()
+        said = [f"the loss {loss} does not use {name}: it is not searched" for name in sorted(unused & {*space.ranges})]
+        kept = {
+            name: bounds for name, bounds in space.ranges.items() if name not in unused and not _is_covered(name, given)
+        }
+        values = {
+            name: value for name, value in space.fixed.items() if name not in unused and not _is_covered(name, given)
+        }
+        order = [*space.ranges, *(name for name in KNOWN if name not in space.ranges)]
+        ranges = dict(sorted({**kept, **self.searched}.items(), key=lambda each: order.index(each[0])))
+        starts: list[dict[str, float]] = []
+        for number, point in enumerate(space.presets):
+            start = _moved(number, _at(space, point, ranges), ranges, said)
+            if start in starts:
+                said.append(f"preset {number} is then preset {starts.index(start)}: it is left out")
+            else:
+                starts.append(start)
+        return Space(ranges, {**values, **fixed}, tuple(starts)), said
+
+
+def settings_of(structure: Structure) -> dict[str, Value]:
+    """Return the settings of a structure that a user can set and that are not the usual ones, by name."""
+    values = {name: getattr(structure, name) for name in SHARED}
+    found = {name: value for name, value in values.items() if value != getattr(Structure, name, None)}
+    options = structure.network_options
+    return found | {f"{part}.{name}": value for part, each in options.items() for name, value in each.items()}
+
+
+def text_of(value: Any) -> str:
+    """Return a value, a range or the widths of layers as `Changes.read` takes them."""
+    if isinstance(value, Range):
+        values = ",".join(map(_number_text, value.among)) or "..".join(map(_number_text, (value.low, value.high)))
+        return f"{values}:{'log' if value.log else 'linear'}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "-".join(map(text_of, value))
+    return _number_text(value) if isinstance(value, int | float) else str(value)
+
+
+def _listed(value: Any) -> str:
+    """Return a list of values, or anything else, as `--search` takes it."""
+    return ",".join(map(text_of, value)) if isinstance(value, list | tuple) else text_of(value)
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15) else repr(value)
+
+
+def _words(option: str, given: Iterable[str]) -> dict[str, str]:
+    """Split the words NAME=VALUE of an option."""
+    found: dict[str, str] = {}
+    for word in given:
+        name, equals, text = word.partition("=")
+        if not equals or not text or not name:
+            raise UserError(f"{option} takes words NAME=VALUE; given {quoted(word)}: write {EXAMPLES[option]}")
+        if name in found:
+            raise UserError(f"{option} must give each name one value; given {name} twice: leave one out")
+        found[name] = text
+    return found
+
+
+def _file(path: str) -> dict[str, dict[str, str]]:
+    """Read the tables [set] and [search] of a TOML file, as words of the two options."""
+    must = "--space must name a TOML file of at most 1 MiB with the tables [set] and [search]"
+    try:
+        file = Path(path).expanduser()
+        if not file.is_file() or file.stat().st_size > MOST_FILE:  # others may have written the options of a sweep
+            raise FileNotFoundError("no file of this size")
+        read = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{must}; {quoted(path)} is none, {one_line(error)}: mend it") from error
+    if unknown := [name for name in read if name not in ("set", "search") or not isinstance(read[name], dict)]:
+        raise UserError(f"{must}; {quoted(path)} has {quoted(unknown[0])}: put each name into one of the two tables")
+    return {
+        SET: {name: text_of(value) for name, value in _flat(read.get("set", {}))},
+        SEARCH: {name: _listed(value) for name, value in _flat(read.get("search", {}))},
+    }
+
+
+def _flat(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield the entries of a table. TOML reads `critic.widths` as a table within it."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        else:
+            yield name, value
+
+
+def _check_name(option: str, name: str) -> None:
+    """Raise `UserError` with the nearest known names unless the option takes the name."""
+    shared = (*SHARED, *(f"{part}.widths" for part in PARTS)) if option == SET else ()
+    if name in KNOWN or name in shared or (option == SET and name.partition(".")[0] in PARTS and "." in name):
+        return
+    if option == SEARCH and (name in SHARED or name.partition(".")[0] in PARTS):
+        raise UserError(
+            f"{SEARCH} takes the hyper-parameters of one trial; all trials of a sweep share {name}: run a sweep for "
+            f"each value, with {SET} {name}=..."
+        )
+    near = difflib.get_close_matches(name, (*KNOWN, *shared), n=3, cutoff=0)
+    raise UserError(
+        f"{option} must name what --help lists; given {quoted(name)}: the nearest names are {', '.join(near)}"
+    )
+
+
+def _fixed(name: str, text: str) -> Value:
+    """Parse and check the value of a name of `--set`."""
+    _check_name(SET, name)
+    if name in KNOWN:
+        return _number(SET, name, text)
+    if name == NETWORKS and text not in PAIRS:
+        raise UserError(f"networks must be one of {', '.join(sorted(PAIRS))}; given {quoted(text)}: name one of these")
+    if name not in STRUCTURAL:
+        return text if name == NETWORKS else _option(text)
+    values = STRUCTURAL[name].values
+    value = _typed(text, values)
+    values.check(name, value)
+    return value
+
+
+def _typed(text: str, values: Values) -> Value:
+    """Convert a text to the type of a setting. A text that is no such value stays, so that its check refuses it."""
+    if isinstance(values.usual, bool):
+        return {"true": True, "false": False}.get(text, text)
+    try:
+        return type(values.usual)(text) if isinstance(values.usual, int | float) else text
+    except ValueError:
+        return text
+
+
+def _option(text: str) -> Value:
+    """Parse the value of an option of the networks: true, 256, 0.2, 256-256 or a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    parts = text.split("-")
+    if all(part.isdecimal() for part in parts):
+        return int(text) if len(parts) == 1 else [int(part) for part in parts]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _number(option: str, name: str, text: str) -> float:
+    """Parse and check a value of a hyper-parameter."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"{option} {name} takes numbers; given {quoted(text)}: write {EXAMPLES[option]}") from None
+    is_whole = all(PARAMETERS[each].whole for each in parameters_of(name))
+    value = int(value) if is_whole and math.isfinite(value) and value.is_integer() else value
+    for each in parameters_of(name):
+        PARAMETERS[each].values.check(each, ALIASES[name][2](value) if name in ALIASES else value)
+    return value
+
+
+def _searched(name: str, text: str) -> Range:
+    """Parse and check a range `LOW..HIGH` or a list `A,B,C`, each with `:log` or `:linear` if wanted."""
+    _check_name(SEARCH, name)
+    is_whole = all(PARAMETERS[each].whole for each in parameters_of(name))
+    body, colon, scale = text.partition(":")
+    if colon and scale not in SCALES:
+        raise UserError(f"the scale of {name} must be log or linear; given {quoted(scale)}: write {name}={body}:log")
+    low, dots, high = body.partition("..")
+    values = [_number(SEARCH, name, part) for part in ((low, high) if dots else body.split(","))]
+    log = SCALES[scale] if colon else (is_log(name) or name in _LOG) and (bool(dots) or min(values) > 0)
+    found = Range(values[0], values[1], log, is_whole) if dots else Range.of(values, log, is_whole)
+    if dots and values[0] >= values[1]:
+        raise UserError(
+            f"the range of {name} must have low < high; given {quoted(text)}: to fix it, write {SET} {name}={low}"
+        )
+    if log and found.low <= 0:
+        raise UserError(
+            f"a range on a log scale must begin above 0; given {name}={shortened(text, 80)}: begin above 0, or write "
+            f"{name}={shortened(body, 80)}:linear"
+        )
+    check_range(name, found)
+    return found
+
+
+def _with_options(structure: Structure, given: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
+    """Return the options of the networks with the given ones. Raises `UserError` for an option that they lack."""
+    options = {part: dict(structure.network_options.get(part, {})) for part in PARTS}
+    pair = PAIRS.get(structure.networks)
+    for name, value in given.items() if pair is not None else ():  # `build` refuses networks that are not known
+        part, _, option = name.partition(".")
+        known = {each.name: each.default for each in [*inspect.signature(getattr(pair, part)).parameters.values()][1:]}
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=3, cutoff=0)
+            names = ", ".join(f"{part}.{each}" for each in near) or "none"
+            raise UserError(
+                f"{SET} {part}.NAME must name an option of the {part} of {structure.networks!r}; given {quoted(name)}: "
+                f"the nearest names are {names}"
+            )
+        is_list = isinstance(known[option], list | tuple) and isinstance(value, int)
+        options[part][option] = [value] if is_list else value
+    return {part: values for part, values in options.items() if values}
+
+
+def _unused(loss: str) -> tuple[str, ...]:
+    """Return the hyper-parameters that a loss does not use."""
+    used = {"lambda_gp": LOSSES[loss].penalty is not None, "clip": LOSSES[loss].clips}
+    return tuple(name for name, is_used in used.items() if not is_used)
+
+
+def _check_together(given: Mapping[str, Any], loss: str) -> None:
+    """Raise `UserError` if a name has no effect beside the others, or under this loss."""
+    for name in given:
+        others = {each for each in given if each != name and (each in PARAMETERS or name not in PARAMETERS)}
+        hidden = name in ALIASES and {*parameters_of(name)} <= others
+        if hidden:
+            rest = " and ".join(parameters_of(name))
+            raise UserError(f"{name} must have an effect; given beside {rest}, which replace it: leave one of them out")
+        if name in _unused(loss):
+            raise UserError(
+                f"the loss {loss!r} must use what is set or searched; it does not use {name}: leave {name} out, or set "
+                "another loss"
+            )
+
+
+def _is_covered(name: str, given: Iterable[str]) -> bool:
+    """Return whether given names replace all that this name of a space sets."""
+    mine, own = {*parameters_of(name)}, {each for each in given if each in PARAMETERS}
+    return mine <= own or any(mine <= {*parameters_of(each)} for each in given)
+
+
+def _at(space: Space, point: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    """Return the values that these names have at a point of a space."""
+    hyper = space.hyper(point).as_json()
+    found = {}
+    for name in names:
+        value = hyper[parameters_of(name)[0]]
+        found[name] = point.get(name, ALIASES[name][2](value) if name in ALIASES else value)
+    return found
+
+
+def _moved(number: int, point: Mapping[str, float], ranges: Mapping[str, Range], said: list[str]) -> dict[str, float]:
+    """Return a starting point, moved into the ranges. Add a line to `said` for each value that moves."""
+    found = {}
+    for name, bounds in ranges.items():
+        value = point[name]
+        found[name] = value if bounds.holds(value) else bounds.nearest(value)
+        if found[name] != value:
+            where = shortened(text_of(bounds), 80)
+            said.append(f"preset {number}: {name} {value:.4g} is not in {where}; {found[name]:.4g} is tried")
+    return found
