@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps import TABULAR, add_table_options, parse, run_script, run_sweep, table_options
+from sweeps import TABULAR, Passes, add_table_options, parse, run_script, run_sweep, table_options
 from wgan_core import Structure, UserError, load_table
 from wgan_core.data.tables import BUNDLED
 
@@ -42,7 +42,7 @@ def main() -> None:
         "tabular",
         __doc__ or "",
         trials=12,
-        budget=2_700,
+        budget=Passes(1_000, least=2_700, most=30_000),
         presets=TABULAR,
         data=TABLES,
         own=add_options,
@@ -73,7 +73,7 @@ def main() -> None:
         full_batch=full,
         batch_size=rows if full else min(Structure.batch_size, rows),
     )
-    run_sweep(options, dataset, structure, preset.space)
+    run_sweep(options.for_rows(rows), dataset, structure, preset.space)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,33 @@ SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
 
 
 @dataclass(frozen=True)
+class Passes:
+    """A budget as passes over the training rows.
+
+    Attributes:
+        count: Number of passes.
+        least, most: Bounds of the budget, in critic updates.
+        batch_size: The default batch size, at which passes are counted as critic updates.
+    """
+
+    count: int
+    least: int
+    most: int
+    batch_size: int = Structure.batch_size
+
+    def updates(self, rows: int) -> int:
+        """Return the critic updates for so many training rows."""
+        return min(max(math.ceil(self.count * rows / self.batch_size), self.least), self.most)
+
+    @property
+    def described(self) -> str:
+        return (
+            f"{self.count:,} passes over the training rows in batches of {self.batch_size}, but {self.least:,} to "
+            f"{self.most:,} critic updates"
+        )
+
+
+@dataclass(frozen=True)
 class Options:
     """Options of a sweep, checked.
 
@@ -62,6 +89,7 @@ class Options:
         own: Options that only this script has, by name.
         changes: What `--set`, `--search` and `--space` change.
         sampler: Name of the sampler, one of `sweeps.engine.plan.samplers.SAMPLERS`.
+        passes: The default budget as passes over the data, if the script has it so. `budget` is 0 until `for_rows`.
     """
 
     name: str
@@ -96,13 +124,20 @@ class Options:
     own: Mapping[str, Any] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     sampler: str = TPE
+    passes: Passes | None = None
+
+    def for_rows(self, rows: int) -> Options:
+        """Return the options with the budget for so many training rows, if it was left to the data."""
+        if self.budget or self.passes is None:
+            return self
+        return replace(self, budget=self.passes.updates(rows))
 
 
 def parse(
     name: str,
     description: str,
     trials: int,
-    budget: int,
+    budget: int | Passes,
     arguments: Sequence[str] | None = None,
     presets: Mapping[str, Preset] | None = None,
     data: str | None = IMAGES,
@@ -114,7 +149,8 @@ def parse(
     Args:
         name: Default name of the sweep.
         description: Text for `--help`.
-        trials, budget: Default number of trials, and of critic updates per trial.
+        trials, budget: Default number of trials, and of critic updates per trial. If the budget is `Passes`, the script
+            calls `Options.for_rows` once it has the data.
         arguments: The command line; None for `sys.argv`.
         presets: The script's presets by name, the default first.
         data: Help of `--data`; None if the script has data of its own, and so no such option.
@@ -137,7 +173,7 @@ class _Script:
     name: str
     description: str
     trials: int
-    budget: int
+    budget: int | Passes
     presets: Mapping[str, Preset]
     data: str | None
     own: Callable[[argparse._ArgumentGroup], None] | None
@@ -153,7 +189,11 @@ class _Script:
         elif given.networks is None:
             given.networks = DEFAULT_NETWORKS
         if given.smoke:
-            given.trials, given.budget = min(given.trials, SMOKE_TRIALS), min(given.budget, SMOKE_BUDGET)
+            given.trials, given.budget = (
+                min(given.trials, SMOKE_TRIALS),
+                min(given.budget or SMOKE_BUDGET, SMOKE_BUDGET),
+            )
+        given.budget = given.budget or 0
         if given.name is None:
             given.name = self._default_name(given)
         # Not by argparse, which would replace their messages: it takes a `UserError` for any `ValueError`.
@@ -173,7 +213,8 @@ class _Script:
 
     def _parser(self) -> Parser:
         parser = Parser(prog=f"{self.name}.py", description=self.description, epilog=_table(self.presets))
-        parser.set_defaults(preset="", full=False, data=None, published=None)
+        passes = None if isinstance(self.budget, int) else self.budget
+        parser.set_defaults(preset="", full=False, data=None, published=None, passes=passes)
         _add_search(parser, self.name, self.trials, self.budget, self.data)
         _add_space(parser)
         if self.presets:
@@ -292,7 +333,9 @@ def _add_presets(parser: argparse.ArgumentParser, presets: Mapping[str, Preset])
     group.add_argument("--full", action="store_true", help="take the preset's published budget, and ignore --budget")
 
 
-def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget: int, data: str | None) -> None:
+def _add_search(
+    parser: argparse.ArgumentParser, name: str, trials: int, budget: int | Passes, data: str | None
+) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--name",
@@ -304,7 +347,11 @@ def _add_search(parser: argparse.ArgumentParser, name: str, trials: int, budget:
         "--trials", type=whole_number, default=trials, help="number of all trials; a larger number extends a sweep"
     )
     group.add_argument(
-        "--budget", type=whole_number, default=budget, help="critic updates of a trial that is not stopped early"
+        "--budget",
+        type=whole_number,
+        default=budget if isinstance(budget, int) else None,
+        help="critic updates of a trial that is not stopped early"
+        + ("" if isinstance(budget, int) else f" (default: {budget.described})"),
     )
     group.add_argument(
         "--decay", action="store_true", help="let both learning rates fall linearly to 0 over the budget"

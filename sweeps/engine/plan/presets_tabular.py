@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeps.engine.plan.presets import AUTHORS_POINT, TOY_RANGES, Preset
-from sweeps.engine.plan.space import Space
+from sweeps.engine.plan.presets import AUTHORS_POINT, TOY_RANGES, WGAN_GP, Preset
+from sweeps.engine.plan.space import Range, Space
 
-_SPACE = Space(TOY_RANGES, {}, (AUTHORS_POINT, {**AUTHORS_POINT, "lambda_gp": 10.0}))
+# On small real tables, larger rates and the published lambda win over those of the script for toy data (docs/log.md).
+_RANGES = {**WGAN_GP.ranges, "lr": Range(1e-4, 1e-2, log=True)}
+_POINT = {"lambda_gp": 10.0, "lr": 1e-3, "n_critic": 2, "beta1": 0.5, "one_minus_beta2": 0.1}
+_SPACE = Space(_RANGES, {}, (_POINT, {**_POINT, "lr": 5e-4}))
+_FFPRED = Space(TOY_RANGES, {}, (AUTHORS_POINT, {**AUTHORS_POINT, "lambda_gp": 10.0}))
 _HIDDEN = {"widths": [256, 256], "activation": "leaky_relu"}
 _NETS = {"network_options": {"critic": _HIDDEN, "generator": {**_HIDDEN, "batch_norm": False}}}
 
 TABULAR: Mapping[str, Preset] = {
     "wgan-gp": Preset(
-        "Gulrajani et al. 2017, with Adam and lambda of the authors' script for toy data, on a small MLP pair",
+        "Gulrajani et al. 2017, with larger learning rates, on a small MLP pair",
         _SPACE,
         _NETS,
     ),
@@ -25,7 +29,7 @@ TABULAR: Mapping[str, Preset] = {
     # The published schedule is 100,000 iterations of 5 critic updates each.
     "ffpred": Preset(
         "FFPred-GAN, Wan and Jones 2020: its pair, full batches, and snapshots chosen by a nearest-neighbour test",
-        _SPACE,
+        _FFPRED,
         {"networks": "ffpred", "full_batch": True},
         published_updates=500_000,
         objective="c2st",
