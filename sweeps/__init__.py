@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from sweeps.engine.driver.script import run_script as run_script
     from sweeps.engine.driver.script import run_sweep as run_sweep
     from sweeps.engine.plan.arguments import names as names
-    from sweeps.engine.plan.options import Passes as Passes
     from sweeps.engine.plan.options import parse as parse
+    from sweeps.engine.plan.passes import Passes as Passes
     from sweeps.engine.plan.presets import CLIPPED as CLIPPED
     from sweeps.engine.plan.presets import CONDITIONAL as CONDITIONAL
     from sweeps.engine.plan.presets import GAUSSIANS as GAUSSIANS
@@ -36,7 +36,7 @@ _MODULES = {
     "CONDITIONAL": "sweeps.engine.plan.presets",
     "GAUSSIANS": "sweeps.engine.plan.presets",
     "MNIST": "sweeps.engine.plan.presets",
-    "Passes": "sweeps.engine.plan.options",
+    "Passes": "sweeps.engine.plan.passes",
     "Preset": "sweeps.engine.plan.presets",
     "Range": "sweeps.engine.plan.space",
     "SEQUENCES": "sweeps.engine.plan.presets_sequences",

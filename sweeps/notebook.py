@@ -14,9 +14,9 @@ Sweep.open("mnist").best().load()    # another day
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import plotly.graph_objects as go
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from sweeps.engine.charts.facts import Facts, read_facts
 from sweeps.engine.driver.script import run_sweep
 from sweeps.engine.plan.options import chosen
 from sweeps.engine.plan.presets import Preset
+from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, TABULAR, table_structure
 from sweeps.engine.report.trials_table import trials_table
 from sweeps.engine.results.confirmation import Interval
 from sweeps.engine.results.leaderboard import checkpoint_of
@@ -33,6 +34,9 @@ from sweeps.engine.results.results import Results, open_results
 from wgan_core.config import Hyper, Structure
 from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
+from wgan_core.data.rows import rows_of
+from wgan_core.data.tables import load_table
+from wgan_core.kinds import Table, kind_of
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.sampling.generator import averaged_generator, sampler
 from wgan_core.training import checkpoint as checkpoints
@@ -80,6 +84,37 @@ class Sweep:
         of_data = {"coding": dataset.coding, "conditions": dataset.conditions}
         self._structure = structure or preset.structure_for(dataset.sample_shape, None, **of_data)
 
+    @classmethod
+    def of_table(
+        cls,
+        table: pd.DataFrame | str,
+        *,
+        name: str,
+        preset: Preset = TABULAR["wgan-gp"],
+        columns: Mapping[str, Any] | None = None,
+        trials: int = 12,
+        budget: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Describe a sweep on a table's rows.
+
+        Args:
+            table: A frame of pandas, without its index, or a path or name that `wgan_core.load_table` takes.
+            name: The name of the sweep.
+            preset: One of `TABULAR`.
+            columns: Arguments of `load_table` on how columns are read, such as {"drop": ["id"], "label": "ill"}.
+            trials: Number of trials.
+            budget: Critic updates of a trial that is not stopped early; None for `TABLE_BUDGET`.
+            options: See the constructor.
+
+        Raises:
+            UserError: The table cannot be read, or an option has a bad value.
+        """
+        dataset = load_table(table, **(columns or {}))
+        updates = TABLE_BUDGET.updates(len(dataset.train)) if budget is None else budget
+        structure = table_structure(preset, dataset)
+        return cls(dataset, preset, name=name, trials=trials, budget=updates, structure=structure, **options)
+
     @staticmethod
     def open(name: str, storage: str | None = None, study_storage: str | None = None) -> Finished:
         """Open a sweep that has run, or runs elsewhere. Raise `UserError` if the storage has no sweep of this name."""
@@ -123,14 +158,23 @@ class Best:
         """
         return averaged_generator(checkpoints.read(self.checkpoint))
 
-    def sample(self, count: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-        """Draw samples (count, ...) in the scale of the training data. The same seed gives the same samples.
+    def sample(self, count: int, seed: int = 0, labels: Tensor | None = None) -> Tensor | pd.DataFrame:
+        """Draw samples. The same seed gives the same samples.
 
         Args:
+            count: Number of samples.
+            seed: Seed of the generator's noise.
             labels: Classes (count,), or conditions (count, C) in the data's units, for a conditional generator; else
                 None.
+
+        Returns:
+            Rows of a table as a frame with the columns of the data, without conditions. Other samples as a tensor
+            (count, ...) in the scale of the training data.
         """
-        return sampler(checkpoints.read(self.checkpoint))(count, seed, labels)
+        checkpoint = checkpoints.read(self.checkpoint)
+        samples, coding = sampler(checkpoint)(count, seed, labels), checkpoint.structure.coding
+        is_table = isinstance(kind_of(checkpoint.structure.sample_shape, coding), Table)
+        return samples if coding is None or not is_table else rows_of(samples, coding).to_pandas()
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sweeps import TABULAR, Passes, add_table_options, parse, run_script, run_sweep, table_options
-from wgan_core import Structure, UserError, load_table
+from sweeps import TABULAR, add_table_options, parse, run_script, run_sweep, table_options
+from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, table_structure
+from wgan_core import UserError, load_table
 from wgan_core.data.tables import BUNDLED
 
-# FFPred-GAN (Wan and Jones 2020) takes as many latent variables as columns. Their one-hot codes need fewer.
-MOST_LATENT = 128
 DEFAULT, DEFAULT_POSITIVE = "breast-cancer", "malignant"
 TABLES = (
     f"Parquet or CSV file or folder, or a table of scikit-learn: {', '.join(BUNDLED)} (default: {DEFAULT}); "
@@ -42,7 +41,7 @@ def main() -> None:
         "tabular",
         __doc__ or "",
         trials=12,
-        budget=Passes(1_000, least=2_700, most=30_000),
+        budget=TABLE_BUDGET,
         presets=TABULAR,
         data=TABLES,
         own=add_options,
@@ -63,17 +62,8 @@ def main() -> None:
     # The published system standardises its columns.
     coding = "standard" if options.preset == "ffpred" else "ranks"
     dataset = load_table(data, label, positive, **table_options(options.own, coding))
-    rows = len(dataset.train)
-    full = options.own["full_batch"] or preset.structure.get("full_batch", False)
-    structure = preset.structure_for(
-        dataset.sample_shape,
-        options.networks,
-        coding=dataset.coding,
-        latent_dim=min(dataset.sample_shape[0], MOST_LATENT),
-        full_batch=full,
-        batch_size=rows if full else min(Structure.batch_size, rows),
-    )
-    run_sweep(options.for_rows(rows), dataset, structure, preset.space)
+    structure = table_structure(preset, dataset, options.networks, options.own["full_batch"])
+    run_sweep(options.for_rows(len(dataset.train)), dataset, structure, preset.space)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ from wgan_core.training.state import TrainingState
 MOST_BYTES, MOST_SECONDS = 400 << 20, 20
 # Attacks that are not refused for what they would take, but come to nothing.
 HARMLESS = {"a_list_of_fixed_size": "has none", "texts_in_png": "at least 2 images"}
-SAID = ("must take at most", "must be a whole", "must have at most")
+SAID = ("must take at most", "must be a whole", "must have at most", "more than 4,096")
 
 
 # Memory

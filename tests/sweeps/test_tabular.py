@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,11 +17,11 @@ import torch
 from mlflow import MlflowClient
 
 import sweeps.tabular
-from sweeps import run_script
+from sweeps import Sweep, run_script
 from sweeps.cli import main
-from sweeps.engine.plan.options import Options
+from sweeps.engine.plan.options import SMOKE_BUDGET, Options
 from sweeps.engine.plan.presets import Preset
-from sweeps.engine.plan.presets_tabular import TABULAR
+from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, TABULAR
 from sweeps.engine.results.results import open_results
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Hyper, Structure
@@ -30,6 +31,7 @@ from wgan_core.data.folder import Folder
 from wgan_core.data.rows import rows_of
 from wgan_core.data.splits import read_table
 from wgan_core.data.tables import load_table
+from wgan_core.errors import UserError
 from wgan_core.metrics.two_sample import C2ST_NAME
 from wgan_core.networks.network import build
 from wgan_core.sampling.generator import DESCRIPTION, read_generator
@@ -111,10 +113,57 @@ def test_what_is_read(
 def test_small_tables_have_small_batches(asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": np.arange(30.0), "town": ["Ulm", "Aachen"] * 15}), tmp_path / "t.parquet")
     data = ("--data", str(tmp_path / "t.parquet"))
-    assert run(monkeypatch, *data, "--categorical", "town") == 0
+    assert run(monkeypatch, *data) == 0
     ((options, _, structure),) = asked
     assert (structure.batch_size, structure.sample_shape) == (24, (3,))
     assert options.name == "tabular"
+
+
+def test_the_budget_follows_the_rows(asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": np.arange(1_000.0)}), tmp_path / "t.parquet")
+    data = ("--data", str(tmp_path / "t.parquet"))
+    wanted = {(): 12_500, ("--smoke",): SMOKE_BUDGET, ("--budget", "77"): 77}
+    for options in wanted:
+        assert run(monkeypatch, *data, *options) == 0
+    assert [options.budget for options, _, _ in asked] == list(wanted.values())
+    assert TABLE_BUDGET.updates(170) == TABLE_BUDGET.least
+    assert TABLE_BUDGET.updates(10**6) == TABLE_BUDGET.most
+
+
+def test_a_frame_is_the_table_of_its_file(asked: Asked, tmp_path: Path) -> None:
+    """Also its structure and budget, as the script has them."""
+    frame = pd.DataFrame(
+        {"n": np.arange(100) % 40, "town": ["Ulm", "Köln"] * 50, "day": pd.date_range("2026-1-1", periods=100)}
+    )
+    frame.loc[3, "n"] = np.nan
+    frame.to_parquet(tmp_path / "t.parquet")
+    sweep, wanted = Sweep.of_table(frame, name="of-frame"), load_table(tmp_path / "t.parquet")
+    assert (sweep._dataset.digest, sweep._dataset.coding) == (wanted.digest, wanted.coding)
+    assert sweep._options.budget == TABLE_BUDGET.least
+    assert sweep._structure.coding == wanted.coding
+    with pytest.raises(UserError, match="a name of its own"):
+        Sweep.of_table(frame.set_axis(["a", "a", "b"], axis=1), name="twice")
+
+
+def test_what_data_says_of_a_table(said: Callable[..., str], tmp_path: Path) -> None:
+    lines = [f"{row},{row / 7:.2f},{['Ulm', 'Köln', ''][row % 3]},x" for row in range(90)]
+    (tmp_path / "t.csv").write_text("\n".join(["id;size;town;one", *(line.replace(",", ";") for line in lines)]))
+    text = said("data", tmp_path / "t.csv")
+    assert "90 rows, 4 columns; separated by ';'" in text
+    assert "72 train, 9 validation, 9 test" in text
+    found = json.loads(said("data", tmp_path / "t.csv", "--json", "--numeric", "id"))
+    assert [(each["name"], each["role"], each["missing"]) for each in found["columns"]] == [
+        ("id", "number", 0),
+        ("size", "number", 0),
+        ("town", "categories", 30),
+        ("one", "constant", 0),
+    ]
+    assert found["inputs"] == 5
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["a,note", *(f"{row},a note of many words on {row}" for row in range(90))])
+    )
+    assert "'note' is free text" in said("data", tmp_path / "t.csv")
+    assert "left out: free text" in said("data", tmp_path / "t.csv", "--drop-text")
 
 
 def test_networks_named_for_a_table_are_linear(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,13 +237,13 @@ def test_a_sweep_its_rows_and_what_they_are_worth(
     joined: Surroundings, table: Path, tmp_path: Path, said: Callable[..., str]
 ) -> None:
     """Of the published preset: chosen by the two-sample test, in full batches; rows in another process."""
-    options = ("--label", "ill", "--positive-class", "yes", "--categorical", "town", "--drop", "id", "--smoke")
+    options = ("--label", "ill", "--positive-class", "yes", "--smoke")
     store = ("--storage", tmp_path)
     ran = joined.run(
         SCRIPT, tmp_path, "--data", table, "--preset", "ffpred", "--trials", 2, "--budget", 2, *options
     ).succeeded()
     name = "tabular-ffpred-smoke"
-    dataset = load_table(table, "ill", "yes", ["town"], ["id"])
+    dataset = load_table(table, "ill", "yes", coding="standard")
     assert f"{len(dataset.train)} to train" in ran.out
     results = open_results(str(tmp_path), name, None)
     assert results.plan.objective == C2ST_NAME
@@ -215,6 +264,9 @@ def test_a_sweep_its_rows_and_what_they_are_worth(
     assert [str(kind) for kind in rows.schema.types] == ["double", "int64", "string", "string"]
     assert set(rows["town"].to_pylist()) <= {"Ulm", "Aachen"}
     assert set(rows["ill"].to_pylist()) == {"yes"}
+    drawn_frame = Sweep.open(name, str(tmp_path)).best().sample(40, seed=3)
+    assert isinstance(drawn_frame, pd.DataFrame)
+    assert drawn_frame.equals(rows.to_pandas())
     assert "must end in .parquet or .csv" in said(*asked, tmp_path / "x.png")
     assert "told classes" in said("sample", name, *store, "--label", 1)
 

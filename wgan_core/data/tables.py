@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,9 @@ from wgan_core.data.fitting import CODINGS, CodingName, Label, distinct, encode,
 from wgan_core.data.limits import COLUMNS, Memory
 from wgan_core.data.splits import allot, check_rows, find_files, read_table, sound
 from wgan_core.errors import UserError, as_argument, listed, one_line, quoted, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".parquet", ".csv")
 # Names for the tables of scikit-learn, and the column name of each table's target.
@@ -143,7 +146,7 @@ class Interpreted:
 
 
 def load_table(
-    path_or_name: str | Path,
+    path_or_name: str | Path | pd.DataFrame,
     label: str | None = None,
     positive: str | None = None,
     categorical: Sequence[str] = (),
@@ -159,7 +162,8 @@ def load_table(
     splits. Missing values are coded, so that generated rows have missing values too.
 
     Args:
-        path_or_name: A name of `BUNDLED`, or a Parquet or CSV file, or a folder of such files.
+        path_or_name: A name of `BUNDLED`, or a Parquet or CSV file, or a folder of such files, or a frame of pandas.
+            The index of a frame is left out.
         label: The column that holds the class of each row.
         positive: A value of `label`, as text. If given, the rows of other classes and the label column are removed
             after the splits are made.
@@ -182,8 +186,10 @@ def load_table(
             "column by --label too, or leave both out to learn all rows"
         )
     asked = Asked(label, positive, categorical, numeric, drop, drop_text, condition, coding)
-    with sound(path_or_name):
-        whole = _loaded(interpreted(read(path_or_name), asked), asked)
+    path = path_or_name if isinstance(path_or_name, (str, Path)) else "frame"
+    with sound(path):
+        table = read(path_or_name) if isinstance(path_or_name, (str, Path)) else _of_frame(path_or_name)
+        whole = _loaded(interpreted(table, asked), asked)
     return _conditioned(whole, condition) if condition else whole
 
 
@@ -406,6 +412,18 @@ def _written(text: CsvTable) -> str:
     said += ["decimal commas"] if text.decimal == "," else []
     said += [text.encoding] if text.encoding != "UTF-8" else []
     return ", ".join(said)
+
+
+def _of_frame(frame: pd.DataFrame) -> Table:
+    """Convert a frame of pandas, without its index."""
+    names = [str(each) for each in frame.columns]
+    if len({*names}) < len(names):
+        raise UserError("each column of a frame must have a name of its own; two are the same: rename one")
+    try:
+        rows = pa.Table.from_pandas(frame.set_axis(names, axis=1), preserve_index=False).replace_schema_metadata(None)
+    except (pa.ArrowException, TypeError) as error:
+        raise UserError(f"a column of a frame must have one type; {shortened(one_line(error))}: convert it") from error
+    return Table("table:frame", "the frame", {"all": rows})
 
 
 def _bundled(name: str) -> pa.Table:

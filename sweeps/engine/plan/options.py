@@ -24,6 +24,7 @@ from sweeps.engine.plan.arguments import (
 )
 from sweeps.engine.plan.changes import EXAMPLES, NETWORKS, SEARCH, SET, SHARED, Changes, text_of
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.passes import Passes
 from sweeps.engine.plan.plan import MOST_CONFIRMS
 from sweeps.engine.plan.presets import Preset
 from sweeps.engine.plan.samplers import SAMPLERS, TPE
@@ -44,33 +45,6 @@ IMAGES = (
 # Twenty processes share a CPU: with less, a cluster would fill with processes.
 LEAST_CPUS = 0.05
 SMOKE_TRIALS, SMOKE_BUDGET, SMOKE_SAMPLES = 4, 45, 1000
-
-
-@dataclass(frozen=True)
-class Passes:
-    """A budget as passes over the training rows.
-
-    Attributes:
-        count: Number of passes.
-        least, most: Bounds of the budget, in critic updates.
-        batch_size: The default batch size, at which passes are counted as critic updates.
-    """
-
-    count: int
-    least: int
-    most: int
-    batch_size: int = Structure.batch_size
-
-    def updates(self, rows: int) -> int:
-        """Return the critic updates for so many training rows."""
-        return min(max(math.ceil(self.count * rows / self.batch_size), self.least), self.most)
-
-    @property
-    def described(self) -> str:
-        return (
-            f"{self.count:,} passes over the training rows in batches of {self.batch_size}, but {self.least:,} to "
-            f"{self.most:,} critic updates"
-        )
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sweeps.engine.plan.passes import Passes
 from sweeps.engine.plan.presets import AUTHORS_POINT, TOY_RANGES, WGAN_GP, Preset
 from sweeps.engine.plan.space import Range, Space
+from wgan_core.config import Structure
+from wgan_core.data.dataset import Dataset
+
+TABLE_BUDGET = Passes(1_000, least=2_700, most=30_000)
+"""Default budget of a sweep on a table."""
+# FFPred-GAN (Wan and Jones 2020) takes as many latent variables as columns. Their one-hot codes need fewer.
+MOST_LATENT = 128
 
 # On small real tables, larger rates and the published lambda win over those of the script for toy data (docs/log.md).
 _RANGES = {**WGAN_GP.ranges, "lr": Range(1e-4, 1e-2, log=True)}
@@ -35,3 +43,25 @@ TABULAR: Mapping[str, Preset] = {
         objective="c2st",
     ),
 }
+
+
+def table_structure(
+    preset: Preset, dataset: Dataset, networks: str | None = None, full_batch: bool = False
+) -> Structure:
+    """Return the structure of a sweep on a table's rows.
+
+    Args:
+        preset: The preset, one of `TABULAR` as a rule.
+        dataset: The table, as `wgan_core.load_table` reads it.
+        networks: Name of other networks than the preset's.
+        full_batch: Whether each update sees all rows, whatever the preset says.
+    """
+    rows, full = len(dataset.train), full_batch or preset.structure.get("full_batch", False)
+    return preset.structure_for(
+        dataset.sample_shape,
+        networks,
+        coding=dataset.coding,
+        latent_dim=min(dataset.sample_shape[0], MOST_LATENT),
+        full_batch=full,
+        batch_size=rows if full else min(Structure.batch_size, rows),
+    )
