@@ -223,7 +223,6 @@ class _Script:
 # Options of the command line that `Options.changes` holds.
 _SPACE = ("set", "search", "space")
 CHOICES = (
-    *_SPACE,
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
     *(
         "storage",
@@ -237,6 +236,7 @@ CHOICES = (
         "execution",
         "sampler",
     ),
+    *_SPACE,
 )
 
 
