@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import IntDistribution
 
+from sweeps.engine.charts.equal import Point, equal_study, importances
+from sweeps.engine.driver.lanes import hypers
 from sweeps.engine.plan.changes import SEARCH, SET, Changes, Value, text_of
 from sweeps.engine.plan.options import chosen, parse
 from sweeps.engine.plan.plan import Plan, read_plan, settle, write_plan
@@ -331,10 +334,21 @@ def test_a_list_is_drawn_from_its_values() -> None:
     assert as_distribution(Range.of([5, 1, 2], whole=True)).choices == (1, 2, 5)  # type: ignore[attr-defined]
 
 
+def test_charts_and_lanes_take_lists() -> None:
+    """Charts show a list of numbers on a numeric axis; the lanes that are measured have its values."""
+    ranges = {"n_critic": Range.of([1, 2, 5], whole=True), "beta1": Range(0.0, 0.9)}
+    points = [Point({"n_critic": n, "beta1": 0.1 * n}, float(n)) for n in (1, 2, 5, 1, 2)]
+    assert isinstance(equal_study(ranges, points).get_trials()[0].distributions["n_critic"], IntDistribution)
+    assert importances(ranges, points).keys() == ranges.keys()
+    space = Space(ranges, {"lambda_gp": 1.0, "lr": 1e-3, "beta2": 0.9})
+    assert [hyper.n_critic for hyper in hypers(space, 3)] == [1, 2, 5]
+
+
 def test_the_leaderboard_names_what_all_trials_share() -> None:
     space, structure, _ = changed(SET, "batch_size=32", "critic.widths=64-32", "decay_updates=9", "lambda_gp=1")
     line = shared(made_plan("n", 1, structure, space=space))
-    assert line == "all trials: networks=mlp, batch_size=32, critic.widths=64-32, decay_updates=9"
+    shown = "networks=mlp, latent_dim=100, batch_size=32, ema_decay=0.999, loss=wgan-gp, optimiser=adam"
+    assert line == f"all trials: {shown}, critic.widths=64-32, decay_updates=9"
 
 
 def test_the_help_lists_every_name_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -259,8 +259,9 @@ def test_the_end_is_the_leaderboard(ending: Callable[..., Ending], capsys: pytes
     assert out[3].split()[0] == "trial"
     assert [line.split()[0] for line in out[5:8]] == ["0", "1", "2"]
     assert out[8] == "trial 2 failed: not finite"
-    assert out[10].startswith("best checkpoint   ")
-    assert out[11:] == ["look at the runs  ui", "then open         link"]
+    assert out[9].startswith("all trials: networks=mlp, ")
+    assert out[11].startswith("best checkpoint   ")
+    assert out[12:] == ["look at the runs  ui", "then open         link"]
 
 
 # How it is chosen, and how errors are told

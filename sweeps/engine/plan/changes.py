@@ -34,7 +34,7 @@ Value = bool | int | float | str | list[int]
 
 @dataclass(frozen=True)
 class Changes:
-    """What a user fixes and searches, by name. The values are checked, each by itself.
+    """Values that a user fixes, and ranges that a user searches, by name. Each is checked by itself.
 
     Attributes:
         fixed: Values of hyper-parameters, of names of `SHARED`, and of options of the networks.
@@ -147,9 +147,10 @@ class Changes:
 
 
 def settings_of(structure: Structure) -> dict[str, Value]:
-    """Return the settings of a structure that a user can set and that are not the usual ones, by name."""
+    """Return the settings of a structure that a user can set, by name, without those that are off."""
     values = {name: getattr(structure, name) for name in SHARED}
-    found = {name: value for name, value in values.items() if value != getattr(Structure, name, None)}
+    off = {name: value for name, value in vars(Structure).items() if value in (0, False, "float32")}
+    found = {name: value for name, value in values.items() if name not in off or value != off[name]}
     options = structure.network_options
     return found | {f"{part}.{name}": value for part, each in options.items() for name, value in each.items()}
 

@@ -238,7 +238,6 @@ class _Script:
 # Options of the command line that `Options.changes` holds.
 _SPACE = ("set", "search", "space")
 CHOICES = (
-    *_SPACE,
     *("seed", "objective", "features", "lanes", "cpus_per_trial", "gpus_per_trial", "max_concurrent"),
     *(
         "storage",
@@ -252,6 +251,7 @@ CHOICES = (
         "execution",
         "sampler",
     ),
+    *_SPACE,
 )
 
 

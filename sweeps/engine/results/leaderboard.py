@@ -47,7 +47,7 @@ def leaderboard(plan: Plan, rows: Sequence[Row]) -> str:
     tied = ties(rows)
     lines = [header(plan), *(cells(plan, row, row.number in tied) for row in sort_rows(rows))]
     failed = [f"trial {row.label} failed: {row.reason}" for row in rows if row.state == "FAIL"]
-    return "\n".join([*table(lines), shared(plan), *([TIED] if tied else ()), *failed])
+    return "\n".join([*table(lines), *([TIED] if tied else ()), *failed])
 
 
 def shared(plan: Plan) -> str:
@@ -72,8 +72,8 @@ def ties(rows: Sequence[Row]) -> frozenset[int]:
 
 
 def standings(plan: Plan, rows: Sequence[Row], confirmation: Confirmation | None) -> str:
-    """Format the leaderboard of a search, followed by the table of its confirmation if there is one."""
-    board = leaderboard(plan, rows)
+    """Format the leaderboard of a search, what its trials share, and the table of its confirmation if there is one."""
+    board = f"{leaderboard(plan, rows)}\n{shared(plan)}"
     return board if confirmation is None else f"{board}\n\n{confirmation_table(confirmation)}"
 
 

@@ -40,7 +40,9 @@ def open_study(
     with _opening(storage_url):
         storage = _storage(storage_url)
         _check_size(storage, name, trials)
-        return optuna.create_study(study_name=name, storage=storage, pruner=pruner, load_if_exists=True)
+        # `Sampling` draws all points. Optuna asks the study's own sampler whenever it opens a trial, for nothing.
+        idle = optuna.samplers.RandomSampler()
+        return optuna.create_study(study_name=name, storage=storage, sampler=idle, pruner=pruner, load_if_exists=True)
 
 
 def read_trials(name: str, storage_url: str, trials: int) -> list[optuna.trial.FrozenTrial]:
