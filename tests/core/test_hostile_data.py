@@ -407,6 +407,12 @@ def test_an_image_has_no_more_bytes_than_its_pixels_need() -> None:
             open_header(content + bytes(1_100_000), (kind,), 64)
 
 
+def test_a_picture_of_one_column_is_not_decoded() -> None:
+    """64 million rows of one pixel took 5.9 GB, though their pixels are as many as those of a large grid."""
+    assert open_png(png(1, 70_000)) is None
+    assert open_png(png(1, 60_000)) is not None
+
+
 def test_sizes_are_told_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the file as a whole, and that of the first image."""
     huge = {
