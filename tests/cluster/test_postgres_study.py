@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from sweeps.engine.study import retries
 from sweeps.engine.study.deaths import MAX_FAULTS
 from sweeps.engine.study.study import Study
 from tests.cluster.postgres import Postgres, missing, postgres
+from tests.sweeps.test_one_maker import create_store, create_study
 
 psycopg = pytest.importorskip("psycopg", reason="needs_server: the package psycopg")
 
@@ -41,6 +43,25 @@ def opened(database: Postgres, make_plan: Callable[..., Plan]) -> Callable[[str]
         return Study(plan, url, "session")
 
     return made
+
+
+def test_studies_and_stores_that_are_opened_at_once_on_a_new_database(database: Postgres) -> None:
+    """The tables are made by one process at a time, for Optuna and for MLflow."""
+    at = f"host={database.folder}&port={database.port}"
+    with psycopg.connect(f"host={database.folder} port={database.port} user=postgres", autocommit=True) as connection:
+        for name in ("one_study", "one_store"):
+            connection.execute(f"CREATE DATABASE {name}")
+    process = multiprocessing.get_context("fork").Process
+    started = [
+        process(target=act, args=(f"postgresql+psycopg://postgres@/{name}?{at}",))
+        for act, name in ((create_study, "one_study"), (create_store, "one_store"))
+        for _ in range(2)
+    ]
+    for each in started:
+        each.start()
+    for each in started:
+        each.join(120)
+    assert [each.exitcode for each in started] == [0] * 4
 
 
 class Cuts:

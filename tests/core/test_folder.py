@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from wgan_core.data.folder import Folder
 
@@ -31,3 +35,17 @@ def test_half_written_files_of_a_killed_process_are_deleted(tmp_path: Path) -> N
     Folder.at(tmp_path).delete_parts()
     (Folder.at(tmp_path) / "none").delete_parts()
     assert {path.name for path in tmp_path.iterdir()} == {"kept", ".hidden", f".folder.{'0' * 32}.part"}
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write("a.json", b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write("a.json", b"new")
+    assert folder.read("a.json") == b"old"
+    assert os.listdir(tmp_path) == ["a.json"]

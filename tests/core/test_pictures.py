@@ -233,3 +233,27 @@ def test_names_of_any_length_and_with_line_breaks_are_drawn_in_one_line() -> Non
 def test_a_grid_is_of_images() -> None:
     with pytest.raises(UserError, match=r"needs samples of shape .* given \(4, 2\)"):
         grid_png(torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "height\n(cm)",
+        "a\r\nb\tc",
+        "\u2028\u2029\x85\x0b\x0c\x1c",
+        "\u202eright to left\u202c",
+        "\u05d0\u05d1",
+        "x" * 100_000,
+        "",
+        "\0\x07\x1b[31m",
+        "\udcff",
+        "\U0001f600",
+    ],
+    ids=lambda name: ascii(name[:9]),
+)
+def test_captions_of_any_text_are_drawn(name: str) -> None:
+    """A name or a category of a table must not end the process that trains."""
+    coding = Coding((Column(name, 0.0, 1.0), Column("kind", values=(name, f"{name}2"))))
+    rows = torch.nn.functional.pad(torch.randn(40, 1), (0, 2))
+    rows[:20, 1], rows[20:, 2] = 1, 1
+    assert pixels(picture_of(rows, rows, coding=coding)).shape[2] == 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,12 +21,12 @@ from optuna.pruners import NopPruner
 import sweeps.mnist
 from sweeps import run_script
 from sweeps.engine.driver import run
-from sweeps.engine.plan.plan import check_name, check_reserved
+from sweeps.engine.plan.plan import SweepStart, check_name, check_reserved, write_plan
 from sweeps.engine.plan.presets import WGAN_GP
 from sweeps.engine.plan.space import Range, Space
 from sweeps.engine.plan.uri import database, make_room, sqlite_uri
 from sweeps.engine.results.leaderboard import checkpoint_of
-from sweeps.engine.results.results import Results, open_results
+from sweeps.engine.results.results import Results, open_results, tracking_uri_of
 from sweeps.engine.study.storage import open_study
 from sweeps.engine.tracking import MlflowRecorder
 from sweeps.engine.tracking.store import connect
@@ -426,6 +427,19 @@ def test_mlflows_database_lies_in_a_storage_with_an_odd_name(tmp_path: Path) -> 
     (tmp_path / "from" / "a.txt").write_text("a")
     client.log_artifacts(run, str(tmp_path / "from"))
     assert [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.txt")] == ["a%20b", "from"]
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow-2.db"])
+def test_the_database_that_lies_in_a_moved_storage_is_preferred(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    old, new = tmp_path / "old", tmp_path / "new"
+    write_plan(Folder.at(old / "x"), made_plan("x", 1), SweepStart(tracking_uri=f"sqlite:///{old}/{name}"))
+    (old / name).touch()
+    shutil.copytree(old, new)
+    assert tracking_uri_of(Folder.at(new / "x"), None) == f"sqlite:///{new}/{name}"
+    assert tracking_uri_of(Folder.at(old / "x"), None) == f"sqlite:///{old}/{name}"
 
 
 @pytest.mark.parametrize("name", ["Default", "mlartifacts", "mlruns", "mlflow.db", "mlflow.db-journal"])

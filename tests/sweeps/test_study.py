@@ -17,7 +17,7 @@ from sweeps.engine.study.deaths import MAX_FAULTS, MAX_LOSSES
 from sweeps.engine.study.pruner import HalvingPruner
 from sweeps.engine.study.releases import Released
 from sweeps.engine.study.rows import Row, read_rows
-from sweeps.engine.study.storage import open_study
+from sweeps.engine.study.storage import make_study, open_study
 from sweeps.engine.study.study import Study
 from sweeps.engine.study.trials import Trials
 from wgan_core.config import Trial, trial_seed
@@ -40,6 +40,15 @@ def opened(url: str, make_plan: Callable[..., Plan]) -> Callable[..., Study]:
         return Study(make_plan(**plan), url, session)
 
     return made
+
+
+def test_a_study_that_was_made_is_the_one_that_is_opened(url: str) -> None:
+    make_study("sweep", url, 3)
+    made = open_study("sweep", url, optuna.pruners.NopPruner())
+    make_study("sweep", url, 3)
+    assert [made.study_name] == optuna.get_all_study_names(url)
+    with pytest.raises(UserError, match="check --study-storage"):
+        make_study("sweep", "sqlite:////proc/none/study.db", 3)
 
 
 def train(study: Study, claim: Claim, holder: str = "a", steps: tuple[int, ...] = GRID) -> None:

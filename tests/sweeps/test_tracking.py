@@ -458,8 +458,34 @@ def test_a_deleted_experiment_is_not_written_to(sweep: Folder, name: str, databa
     reader = Reader(database, name)
     reader.client.delete_experiment(reader.experiment.experiment_id)
     for first in (True, False):
-        with pytest.raises(UserError, match="mlflow experiments restore -x"):
+        with pytest.raises(UserError, match="mlflow experiments restore -x") as caught:
             tracker(sweep, name, database).open(first_start=first)
+    (remedy,) = re.findall("`(.*)`", str(caught.value))
+    subprocess.run(remedy, shell=True, check=True, env={"PATH": os.defpath}, cwd="/", capture_output=True)
+    tracker(sweep, name, database).open(first_start=False)
+
+
+def test_the_remedy_of_a_moved_storage_names_a_new_database_beside_the_old(tmp_path: Path, database: str) -> None:
+    """Which brings all records there, and nothing to the old place."""
+    old, new = tmp_path / "old", tmp_path / "new here"
+    old.mkdir()
+    shutil.copy(database.removeprefix("sqlite:///"), old / "mlflow.db")
+    plan = made_plan("moved", 1)
+    MlflowRecorder(Folder.at(old / "moved"), plan, f"sqlite:///{old}/mlflow.db").open(first_start=True)
+    shutil.move(old, new)
+    moved = MlflowRecorder(Folder.at(new / "moved"), plan, f"sqlite:///{new}/mlflow.db")
+    moved.open(first_start=False)
+    assert moved.last_error is not None
+    assert not old.exists()
+    (argument,) = re.findall("give --tracking-uri (.*), a new database", moved.last_error)
+    (uri,) = shlex.split(argument)
+    assert uri == f"sqlite:///{new}/mlflow-2.db"
+    shutil.copy(database.removeprefix("sqlite:///"), new / "mlflow-2.db")
+    again = MlflowRecorder(Folder.at(new / "moved"), plan, uri)
+    again.open(first_start=False)
+    assert again.last_error is None
+    assert list((new / "mlartifacts").rglob("sweep.json"))
+    assert not old.exists()
 
 
 @pytest.mark.slow

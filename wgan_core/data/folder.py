@@ -107,11 +107,17 @@ class Folder:
         # A process id is not unique across hosts and containers, so the name has a UUID.
         part = f".{_plain(name)}.{uuid.uuid4().hex}.part"
         with self._opened(make=True) as folder:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:  # a full disk must not fill up with parts
+                with suppress(OSError):
+                    os.unlink(part, dir_fd=folder)
+                raise
 
     def read(self, name: str, most: int = MOST_BYTES) -> bytes:
         """Return the content of a file.

@@ -21,6 +21,9 @@ from PIL import Image, UnidentifiedImageError
 PICTURE_PIXELS = 64_000_000
 """Most pixels of a picture in a sweep's folder: a grid of 64 samples of 998 x 998 pixels."""
 
+PICTURE_SIDE = 1 << 16
+"""Most pixels of a side of such a picture. Pillow takes about 90 bytes for each row, besides its pixels."""
+
 SCANS = 64
 """Most scans of a JPEG file. Each scan is decoded for all pixels; encoders write about ten scans."""
 
@@ -62,10 +65,12 @@ class UnreadableImage(ValueError):
 
 
 def open_png(content: bytes) -> Image.Image | None:
-    """Return a PNG picture as RGB, or None if it is not a whole PNG or has more than `PICTURE_PIXELS` pixels."""
+    """Return a PNG picture as RGB, or None if it is not a whole PNG or is larger than `PICTURE_PIXELS` allows."""
     try:
         # `open_header` checks a PNG's size before Pillow reads it, so Pillow has no large image to warn of.
         image = open_header(content, ("PNG",), PICTURE_PIXELS)
+        if max(image.size) > PICTURE_SIDE:
+            return None
         load(image)
         return image.convert("RGB")
     except Exception:  # Pillow's parsers raise exceptions of many types

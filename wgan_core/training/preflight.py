@@ -99,7 +99,7 @@ def _check_memory(structure: Structure) -> None:
 
 def _divisor(batch: int, ranks: int) -> int:
     """Return the largest number of ranks, at most `ranks`, that divides the batch."""
-    return next(count for count in range(ranks, 0, -1) if batch % count == 0)
+    return next(count for count in range(min(batch, ranks), 0, -1) if batch % count == 0)
 
 
 @contextmanager

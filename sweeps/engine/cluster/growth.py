@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from wgan_core.errors import UserError, one_line
+from wgan_core.errors import UserError, one_line, quoted
 
 VARIABLE = "WGAN_NODE_TYPES"
 # `ray up` puts the cluster's file at this path in the home folder of the head.
@@ -49,16 +49,24 @@ def growth() -> Growth:
     if given:
         try:
             return Growth(_read(yaml.safe_load(given)))
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (
+            yaml.YAMLError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RecursionError,
+            OverflowError,
+        ) as error:
             raise UserError(
                 f"{VARIABLE} must be kinds of nodes as in a cluster's file, such as "
-                f"{{gpu: {{resources: {{CPU: 4, GPU: 1}}, max_workers: 8}}}}; given {given!r}, "
+                f"{{gpu: {{resources: {{CPU: 4, GPU: 1}}, max_workers: 8}}}}; given {quoted(given)}, "
                 f"which fails with {one_line(error)}: correct it, or unset it"
             ) from error
     try:
         found = yaml.safe_load((Path.home() / BOOTSTRAP).read_text(encoding="utf-8"))
         return Growth(_read(found["available_node_types"]), found.get("max_workers"))
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError, OverflowError):
         return NONE  # This machine is not the head of a cluster that `ray up` started.
 
 

@@ -18,6 +18,7 @@ from sweeps.engine.cluster.nodes import inventory, working
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
 from sweeps.engine.driver.ending import record_end
+from sweeps.engine.driver.full_disk import told_of_full_disk
 from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.memory import check_memory
 from sweeps.engine.driver.outcome import LostRay, NoScore, leave
@@ -91,7 +92,12 @@ def run(
     folder = sweep_folder(options.storage, options.name)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
-    with _leased(folder) as session, ThreadPoolExecutor(1) as beside, ExitStack() as stack:
+    with (
+        told_of_full_disk(folder),
+        _leased(folder) as session,
+        ThreadPoolExecutor(1) as beside,
+        ExitStack() as stack,
+    ):
         first = read_plan(folder) is None
         plan = settle(folder, asked)
         url = study_url(folder, options.study_storage)

@@ -73,6 +73,11 @@ def _foreseen(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, LostRay):
         return f"{error}: {AGAIN}"
+    if "sweeps.engine.driver.full_disk" in sys.modules:
+        from sweeps.engine.driver.full_disk import FullDisk
+
+        if isinstance(error, FullDisk):
+            return str(error)
     if "ray" in sys.modules:
         from ray.exceptions import RayError
         from ray.tune import TuneError

@@ -21,6 +21,7 @@ from sweeps.engine.storage.layout import trial_folder
 from sweeps.engine.storage.spool import Spool, TrialState
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.rows import ENDED, Row, read_rows
+from sweeps.engine.study.storage import make_study
 from sweeps.engine.study.study import Study
 from sweeps.engine.terminal.reporter import Reporter
 from sweeps.engine.terminal.watch import Watch
@@ -47,6 +48,7 @@ class Training:
 
     def begin(self, plan: Plan) -> Stage:
         """Start the study actor of a plan, new or continued. Raises `UserError` if its storage cannot be opened."""
+        make_study(plan.study_name, self.study_url, plan.trials)
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
         study = actor.options(scheduling_strategy=on_this_node()).remote(plan, self.study_url, self.session)
         try:

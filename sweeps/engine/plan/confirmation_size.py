@@ -11,6 +11,9 @@ from wgan_core.errors import UserError
 SEEDS = (2, len(string.ascii_lowercase))
 """Fewest and most seeds per leader. An interval needs two scores. The trials' labels end with one letter, a to z."""
 
+DIGITS = 18
+"""Most digits of a whole number that a user may give. Python itself refuses to read thousands."""
+
 
 @dataclass(frozen=True)
 class ConfirmationSize:
@@ -30,7 +33,7 @@ class ConfirmationSize:
     @classmethod
     def read(cls, text: str) -> ConfirmationSize:
         """Parse leaders x seeds, such as `3x3`. Raise `UserError` for any other form."""
-        found = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+        found = re.fullmatch(rf"(\d{{1,{DIGITS}}})x(\d{{1,{DIGITS}}})", text.strip())
         if found is None:
             raise UserError(
                 f"--confirm must be two whole numbers, leaders x seeds; given {text!r}: give --confirm 3x3, for example"

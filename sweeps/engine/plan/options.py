@@ -23,7 +23,7 @@ from sweeps.engine.plan.arguments import (
     without_places,
 )
 from sweeps.engine.plan.changes import EXAMPLES, NETWORKS, SEARCH, SET, SHARED, Changes, text_of
-from sweeps.engine.plan.confirmation_size import ConfirmationSize
+from sweeps.engine.plan.confirmation_size import DIGITS, ConfirmationSize
 from sweeps.engine.plan.passes import Passes
 from sweeps.engine.plan.plan import MOST_CONFIRMS
 from sweeps.engine.plan.presets import Preset
@@ -464,7 +464,7 @@ def _lanes(text: str) -> int | None:
     """Parse the number of lanes. Return None for "auto"."""
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > DIGITS or int(text) < 1:
         raise UserError(f"--lanes must be auto or a whole number >= 1; given {text!r}: give --lanes 8, for example")
     return int(text)
 

@@ -143,4 +143,4 @@ def make_room(uri: str) -> None:
         if file.exists():
             file.open("r+b").close()
     except OSError as error:
-        raise OSError(f"{file} cannot be written ({error.strerror})") from error
+        raise OSError(f"{shortened(str(file))} cannot be written ({error.strerror})") from error

@@ -190,9 +190,10 @@ def study_url(folder: Folder, given: str | None) -> str:
 def tracking_uri_of(folder: Folder, given: str | None) -> str:
     """Return the MLflow address of the sweep in this folder, or `NOT_RECORDED`.
 
-    It is the given address, else `$MLFLOW_TRACKING_URI`, else mlflow.db in the storage folder. The function never
-    follows an address that is written in the folder. The author of the folder chose that address, and its server would
-    receive the user's credentials.
+    It is the given address, else `$MLFLOW_TRACKING_URI`, else the database in the storage folder: the one with the name
+    that the sweep notes, or mlflow.db. The function never follows an address that is written in the folder. The author
+    of the folder chose that address, and its server would receive the user's credentials. After a move or copy, it
+    would also be the old place.
 
     Raises:
         UserError: No address was given, and the sweep was logged elsewhere or its storage is an object store.
@@ -203,14 +204,16 @@ def tracking_uri_of(folder: Folder, given: str | None) -> str:
     noted = read_started(folder).tracking_uri
     if noted == NOT_RECORDED:
         return noted
-    file = database(noted)
+    file, storage = database(noted), storage_of_sweep(folder)
+    if file is not None and storage.is_local and storage.exists(file.name):
+        return sqlite_uri(storage.file(file.name))
     if noted and (file is None or file.name != MLFLOW_FILE):
         address = "the address with its password" if HIDDEN in noted else shlex.quote(noted)
         raise UserError(
             f"an MLflow address must be given by you to be followed; the sweep in {folder} notes {shortened(noted)}, "
             f"and none was given: if you trust it, give --tracking-uri {address}, or set MLFLOW_TRACKING_URI"
         )
-    return own_tracking_uri(storage_of_sweep(folder))
+    return own_tracking_uri(storage)
 
 
 def _holds_sweep(storage: Folder, name: str) -> bool:

@@ -45,6 +45,20 @@ def open_study(
         return optuna.create_study(study_name=name, storage=storage, sampler=idle, pruner=pruner, load_if_exists=True)
 
 
+def make_study(name: str, storage_url: str, trials: int) -> None:
+    """Create the study of this name, or check that it opens as `open_study` does.
+
+    An error that an actor of Ray raises in its constructor is printed by Ray too, with all its causes.
+    """
+    with _opening(storage_url):
+        storage = _storage(storage_url)
+        try:
+            _check_size(storage, name, trials)
+            optuna.create_study(study_name=name, storage=storage, load_if_exists=True)
+        finally:
+            storage.engine.dispose()
+
+
 def read_trials(name: str, storage_url: str, trials: int) -> list[optuna.trial.FrozenTrial]:
     """Read all trials of the study of this name, whose plan has so many trials.
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
-from sweeps.engine.plan.uri import MisplacedFiles, database, is_http, local_path, shown
+from sweeps.engine.plan.uri import MisplacedFiles, database, is_http, local_path, shown, sqlite_uri
 from wgan_core.data.folder import Folder
 
 if TYPE_CHECKING:
@@ -139,13 +141,20 @@ class Client(MlflowClient):
             raise MisplacedFiles(
                 f"a database's MLflow files must lie in {root}/{_FOLDERS[0]}, each run's and model's in a folder "
                 f"of its own; those of {shown(owner)} are at {shown(location)}, as after a move or copy: give "
-                "--tracking-uri sqlite:///FILE of a new database, into which the same command brings all records"
+                f"--tracking-uri {shlex.quote(_new_database(file))}, a new database, into which the same command "
+                "brings all records"
             )
         raise MisplacedFiles(
             f"an MLflow store must take files itself, or keep them in an s3:// or gs:// bucket; "
             f"{shown(self._store_uri)} has those of this sweep at {shown(location)}: start a server with "
             "--artifacts-destination, and give the sweep another --name"
         )
+
+
+def _new_database(beside: Path) -> str:
+    """Return the URI of a database that does not exist yet, beside another."""
+    free = (beside.with_name(f"{beside.stem}-{number}{beside.suffix}") for number in count(2))
+    return sqlite_uri(str(next(file for file in free if not file.exists())))
 
 
 def _within(location: str, above: Path, name: str) -> Folder | None:

@@ -8,6 +8,7 @@ Importing MLflow takes seconds, so it is imported when a store is opened, not wi
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -33,9 +34,10 @@ from sweeps.engine.plan.uri import (
     sqlite_uri,
 )
 from sweeps.engine.storage.layout import parts
+from sweeps.engine.tracking.server import program_beside
 from sweeps.engine.tracking.texts import role_of
 from sweeps.engine.tracking.view import VIEW_TAG, plain_link, view_link
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -219,12 +221,20 @@ def create_stored(uri: str, plan: Plan) -> StoredSweep:
     elif experiment.lifecycle_stage == "deleted":
         raise ExperimentDeleted(
             f"the sweep's MLflow experiment must not be deleted; {plan.name!r} (id {experiment.experiment_id}) "
-            f"is: run `mlflow experiments restore -x {experiment.experiment_id}` or name the sweep otherwise"
+            f"is: run `{_restoring(uri, str(experiment.experiment_id))}` or name the sweep otherwise"
         )
     else:
         stored = StoredSweep(uri, plan, client, str(experiment.experiment_id))
     stored.begin()
     return stored
+
+
+def _restoring(uri: str, experiment_id: str) -> str:
+    """Return the command that brings an experiment back from MLflow's trash."""
+    # MLflow's command knows neither this store nor, unless it is on PATH, this environment's MLflow.
+    program = program_beside("mlflow") or "mlflow"
+    command = shlex.join([program, "experiments", "restore", "-x", experiment_id])
+    return f"MLFLOW_TRACKING_URI={shlex.quote(shown(uri))} {command}"
 
 
 def open_stored(uri: str, plan: Plan) -> StoredSweep:
@@ -240,8 +250,9 @@ def open_stored(uri: str, plan: Plan) -> StoredSweep:
             "its script again with another --tracking-uri, which brings its records, or give the one that has them"
         )
     file = database(uri)
-    if file is not None and not file.is_file():  # MLflow would create an empty one.
-        raise UserError(f"a sweep's MLflow store must be there; {file} is not: give --tracking-uri")
+    with said_in_one_line(uri):
+        if file is not None and not file.is_file():  # MLflow would create an empty one.
+            raise UserError(f"a sweep's MLflow store must be there; {shortened(str(file))} is not: give --tracking-uri")
     with said_in_one_line(uri):
         client = connect(uri)
         experiment = client.get_experiment_by_name(plan.name)
