@@ -23,7 +23,7 @@ ALLOWED = {
     "mlflow": r"sweeps\.engine\.tracking\.\w+",
     "optuna": r"sweeps\.engine\.(doctor\.study|charts\.\w+"
     r"|study\.(claims|deaths|pruner|re\w+|rows|sampling|st\w+|trials))",
-    "optuna.distributions": r"sweeps\.engine\.(study\.sampling|plan\.space)",
+    "optuna.distributions": r"sweeps\.engine\.study\.sampling",
     "rich": r"sweeps\.engine\.terminal\.live",
     "ray": r"sweeps\.engine\.(driver\.(lane_probe|script|training|tune_search)"
     r"|worker\.(holder|rank_group|runner|trainable)|doctor\.sharing|cluster\.(connection|drain|imports|local|nodes|notice|use))",
