@@ -251,7 +251,6 @@ CHOICES = (
         "execution",
         "sampler",
     ),
-    *_SPACE,
 )
 
 
@@ -259,15 +258,16 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
     """Return the options of a sweep that is started without a script.
 
     Args:
-        given: Values for any of `CHOICES`. The other options keep their defaults.
+        given: Values for any of `CHOICES`, `set`, `search` and `space`. The other options keep their defaults.
 
     Raises:
         UserError: An option has a bad value.
         TypeError: An option is not one of `CHOICES`.
     """
-    unknown = sorted(given.keys() - set(CHOICES))
+    choices = (*CHOICES, *_SPACE)
+    unknown = sorted(given.keys() - set(choices))
     if unknown:
-        raise TypeError(f"an option is one of {', '.join(CHOICES)}; given {unknown[0]!r}")
+        raise TypeError(f"an option is one of {', '.join(choices)}; given {unknown[0]!r}")
     usual = parse(name, "", trials, budget, arguments=())
     found = dict(given)
     if isinstance(found.get("confirm"), str):
