@@ -158,6 +158,22 @@ def test_the_layer_at_fault_is_named(step: nn.Module, said: str) -> None:
         check_fit(STRUCTURE, 1)
 
 
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.more = nn.Linear(2, 1), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.used(x)
+        return scores.squeeze(1)
+
+
+def test_parameters_that_are_not_used_are_named() -> None:
+    register("own", Pair(lambda structure: Unused(), generator))
+    with pytest.raises(UserError, match=r"an update fails; the critic does not use more\.weight, more\.bias, which"):
+        check_fit(STRUCTURE, 1)
+
+
 class Special(nn.Module):
     """A generator with a frozen layer, tied weights and a buffer that is not persistent."""
 

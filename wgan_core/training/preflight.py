@@ -70,7 +70,11 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     _check_round_trip(generator, structure)
     beside = f", {lanes} trials side by side" if lanes > 1 else ""
     what = f"networks must be trainable with the loss {structure.loss!r}{beside}; of {structure.networks!r}"
-    with _told(f"{what} an update fails", "mend them" + (", or give --lanes 1" if lanes > 1 else "")):
+    what += " an update fails" + _unused("generator", generator, structure, (structure.latent_dim,))
+    with _told(
+        what + _unused("critic", critic, structure, structure.sample_shape),
+        "mend them" + (", or give --lanes 1" if lanes > 1 else ""),
+    ):
         _update(replace(structure, batch_size=SAMPLES, full_batch=False), min(lanes, SAMPLES))
 
 
@@ -189,6 +193,19 @@ def _differing(network: nn.Module, structure: Structure, one: Tensor, other: Ten
         if first.shape == second.shape and not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
             return f", in or before {name}"
     return ""
+
+
+def _unused(name: str, network: nn.Module, structure: Structure, given: tuple[int, ...]) -> str:
+    """Return the sentence that names the parameters on which no output depends, or an empty text."""
+    learnt = {each: tensor for each, tensor in network.named_parameters() if tensor.requires_grad}
+    inputs = torch.randn(SAMPLES, *given, generator=torch.Generator().manual_seed(0)).to(structure.torch_dtype)
+    outputs = _outputs(network, inputs, structure)
+    if not learnt or not outputs.requires_grad:
+        return ""
+    gradients = torch.autograd.grad(outputs.sum(), list(learnt.values()), allow_unused=True)
+    unused = [each for each, gradient in zip(learnt, gradients, strict=True) if gradient is None]
+    # An update has no gradient for them.
+    return f"; the {name} does not use {listed(unused)}, which may be left out or frozen" if unused else ""
 
 
 def _check_round_trip(generator: nn.Module, structure: Structure) -> None:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,8 +27,8 @@ POSTGRESQL_KEY = 0x7767616E
 def one_maker(uri: str) -> Iterator[None]:
     """Hold a database for the duration of the block, so that one process at a time creates its tables.
 
-    The lock of a SQLite file is a hidden file beside it, and that of PostgreSQL is the server's own. Other databases
-    and servers are not locked.
+    The lock of a SQLite file is a hidden file beside it, which is removed. That of PostgreSQL is the server's own.
+    Other databases and servers are not locked.
 
     Raises:
         UserError: Another process holds the database for longer than `WAIT_S`.
@@ -68,30 +68,34 @@ def is_unmade(file: Path) -> bool:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    # The lock file stays: if it were removed, a third process could lock a new one while a second holds the old one.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    path, end = file.with_name(f".{file.name}.lock"), time.monotonic() + WAIT_S
     try:
-        descriptor = os.open(file.with_name(f".{file.name}.lock"), flags, 0o600)
-    except OSError:  # The folder can only be read, so nobody makes tables here.
-        yield
-        return
-    try:
-        end = time.monotonic() + WAIT_S
-        while not _lock(descriptor):
+        while (descriptor := _taken(path)) is None:
             if time.monotonic() > end:
                 raise UserError(
                     f"one process at a time makes the tables of {file}; another has not finished within {WAIT_S:.0f} "
                     "s: end it, or name another storage"
                 )
             time.sleep(PAUSE_S)
+    except OSError:  # The folder can only be read, so nobody makes tables here.
+        yield
+        return
+    try:
         yield
     finally:
+        with suppress(OSError):
+            path.unlink()
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    try:
+def _taken(path: Path) -> int | None:
+    """Create and lock a lock file. Return its descriptor, or None if another process has it or has just removed it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        # The holder before removed the file, and a third process may have locked a new one.
+        if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+            return descriptor
+    os.close(descriptor)
+    return None
