@@ -139,7 +139,7 @@ class Column:
 
     @property
     def is_rounded(self) -> bool:
-        """Whether the entries of generated numbers change when the numbers are written and read again."""
+        """True if the entries of generated numbers change when the numbers are written and read again."""
         return self.whole or self.places is not None or bool(self.knots or self.masses)
 
     def written(self, numbers: NDArray[np.float64], as_read: bool = False) -> list[Any]:

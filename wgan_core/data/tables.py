@@ -67,7 +67,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asks of a table. The fields are arguments of `load_table`."""
+    """A request for a table. The fields are arguments of `load_table`."""
 
     label: str | None = None
     positive: str | None = None
