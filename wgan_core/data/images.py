@@ -57,7 +57,8 @@ def load_images(path: str | Path, condition: Sequence[str] = ()) -> Dataset:
     strata = None if condition else next(found[name].labels for name in ("all", "train") if name in found)
     counts = {name: len(split) for name, split in found.items()}
     first = first_equal(row for split in found.values() for row in split.values)
-    chosen = allot(counts, strata, first)
+    # If all images are one, every held-out image is a copy. The notice says so.
+    chosen = allot(counts, strata, first if first.any() else None)
     notice = "; ".join(filter(None, (reference.notice(), copies_notice(counts, chosen, first, "images"))))
     check_rows({name: len(rows) for name, (_, rows) in chosen.items()}, given, "images", notice)
     splits = [taken(found[part], rows) for part, rows in chosen.values()]
