@@ -22,7 +22,6 @@ from wgan_core.data.membrane import load_membrane
 from wgan_core.data.sequences import load_sequences, shift_of_windows
 from wgan_core.data.splits import SPLITS, allot
 from wgan_core.data.tables import load_table
-from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.metrics.two_sample import C2ST_NAME
 
