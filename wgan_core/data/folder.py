@@ -78,7 +78,8 @@ class Folder:
             return cls(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
         except (ValueError, OSError) as error:
             raise UserError(
-                f"a folder is a path or a URI such as s3://bucket/prefix; given {shortened(without_secrets(text, text))!r}: "
+                f"a folder is a path or a URI such as s3://bucket/prefix; given "
+                f"{shortened(without_secrets(text, text))!r}: "
                 f"{without_secrets(str(error), text)}: give a path or a file://, s3://, gs:// or hdfs:// URI"
             ) from error
 

@@ -126,7 +126,8 @@ class Problem:
         for name, split in (("training", train), ("test", test)):
             if len(np.unique(split.classes)) == 1:
                 raise UserError(
-                    f"the {name} split must have rows of two classes of {quoted(coding.label)}; it has one: give more rows"
+                    f"the {name} split must have rows of two classes of {quoted(coding.label)}; it has one: give "
+                    "more rows"
                 )
         return cls(features, coding.label, coding.positive, target, train, test)
 
@@ -156,7 +157,8 @@ class Problem:
         others, own = np.bincount(self.train.classes, minlength=2)
         if own >= others:
             raise UserError(
-                f"rows are added until the classes are balanced; {quoted(self.label)} {shortened(str(self.positive))} has "
+                f"rows are added until the classes are balanced; {quoted(self.label)} "
+                f"{shortened(str(self.positive))} has "
                 f"{own} rows to train on and all others have {others}: say with --n how many to add"
             )
         return int(others - own)
