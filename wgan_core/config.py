@@ -223,6 +223,8 @@ class Structure:
         count = len(conditions.columns)
         require(0 < count <= _MOST_CLASSES, "conditions", f"1 to {_MOST_CLASSES:,} columns", count, None)
         conditions.check((count,))
+        if self.coding is not None:
+            self.coding.check_names(conditions)
 
     @property
     def is_conditional(self) -> bool:

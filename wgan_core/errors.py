@@ -17,7 +17,9 @@ MOST = 2_000
 
 # Match `user:password@` after `://`, or at the beginning of a word if the address has no scheme. All lengths are
 # bounded, because a text from a file could otherwise keep these expressions busy for hours.
-_USER = re.compile(r"((?:^|(?<=[\s'\"(=]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\"]{0,200}):(?!//)[^\s'\"]{0,300}@")
+_USER = re.compile(r"((?:^|(?<=[\s'\"(=/]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\"]{0,200}):(?!//)[^\s'\"]{0,300}@")
+# The same in an address that is known to be one: its password may have any characters and any length.
+_OF_ADDRESS = re.compile(r"(?:[A-Za-z][\w+.-]{0,40}:/{1,9})?[^/:@]{0,200}:(?!/)(.*)@", re.DOTALL)
 # A web address may hold a token in place of the user.
 _TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,2000}@", re.IGNORECASE)
 _NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
@@ -79,6 +81,9 @@ def without_secrets(text: str, uri: str = "") -> str:
     """
     for password in _passwords(uri):
         text = text.replace(f":{password}@", f":{HIDDEN}@")
+        # A library may take a password to end at its first @, and what follows for the host.
+        for at in (place for place, each in enumerate(password) if each == "@"):
+            text = text.replace(f"{password[at + 1 :]}@", f"{HIDDEN}@")
     for secret in sorted(_secrets(uri), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     for secret in (os.environ.get(name, "").strip() for name in _VARIABLES):
@@ -97,12 +102,13 @@ def _passwords(uri: str) -> list[str]:
     if "@" in host:
         found = [host.rpartition("@")[0].partition(":")[2]]
     found += [match[0][len(match[1]) + 1 : -1] for match in _USER.finditer(uri)]
+    found += [whole[1]] if (whole := _OF_ADDRESS.match(uri)) else []
     return [each for each in found if each]
 
 
 def _secrets(uri: str) -> set[str]:
     """Return the secrets of an address, each as written there, URL-quoted and URL-unquoted."""
-    found = _passwords(uri)
+    found = [part for each in _passwords(uri) for part in (each, *each.split("@")[1:])]
     for pattern in (_QUERY, _WORD):
         found += [match[0][len(match[1]) :].strip("'\"") for match in pattern.finditer(uri)]
     written = {form for each in found for form in (each, unquote(each), quote(each), quote(each, safe=""))}

@@ -17,7 +17,7 @@ from sweeps.engine.results.results import open_results
 from wgan_core.data.coding import Coding
 from wgan_core.data.splits import sound
 from wgan_core.data.tables import BUNDLED, Asked, Interpreted, Table, as_text, interpreted, load_table, read, split_rows
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, shortened
 from wgan_core.metrics.downstream import DRAWS, METRICS, Outcome, Problem, downstream
 
 
@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> None:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
         return
     what = coding.label if coding.positive is None else f"{coding.label} {coding.positive}"
-    print(f"{what}: {len(problem.test.classes)} real test rows; mean ± sd over draws: {given.draws}\n")
+    print(f"{shortened(what)}: {len(problem.test.classes)} real test rows; mean ± sd over draws: {given.draws}\n")
     print(_table(outcomes))
 
 
@@ -92,15 +92,15 @@ def _interpreted(plan: Plan, coding: Coding, data: str) -> Interpreted:
 
 def _asked(table: Table, coding: Coding) -> Asked | None:
     """Return the request that gives a coding; None if the table lacks a column of it."""
-    names = [column.name for column in coding.columns]
-    if not {*names, *([coding.label] if coding.label else [])} <= {*table.columns}:
+    names = {*(column.name for column in coding.columns), *([coding.label] if coding.label else [])}
+    if not names <= {*table.columns}:
         return None
     return Asked(
         label=coding.label or None,
         positive=None if coding.positive is None else as_text(coding.positive),
         categorical=[column.name for column in coding.columns if len(column.values) > 1],
         numeric=[column.name for column in coding.columns if column.is_number],
-        drop=[name for name in table.columns if name not in (*names, coding.label)],
+        drop=[name for name in table.columns if name not in names],
         coding="ranks" if any(column.knots for column in coding.columns) else "standard",
     )
 

@@ -35,7 +35,8 @@ def run(given: argparse.Namespace) -> None:
             f"--out must name a folder that is not there yet, so that nothing is lost; {out} is: name another"
         )
     found = best_checkpoint(results)
-    exported, target = program(found), Folder.at(out)  # Export first, as it may fail: then nothing has been written.
+    # Export and describe first, as both may fail: then nothing has been written.
+    exported, (inputs, output), target = program(found), results.program_use, Folder.at(out)
     try:
         write_generator(target, found)
         target.write(PROGRAM, exported)
@@ -44,7 +45,6 @@ def run(given: argparse.Namespace) -> None:
         raise UserError(
             f"--out must be a folder that can be written; {out}: {one_line(error)}: name one in a folder that is yours"
         ) from error
-    inputs, output = results.program_use
     print(f"wrote {out}; it needs torch alone:\n")
     print(SNIPPET.format(program=out / PROGRAM, inputs=inputs, output=output))
     if found.structure.coding is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sweeps.engine.plan.plan import is_name
+from sweeps.engine.plan.plan import FILE, is_name
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.study.rows import Row
@@ -13,14 +13,25 @@ from wgan_core.errors import UserError, one_line
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint
 
+# More samples fit in no memory.
+MOST_SAMPLES = 10**12
+
 
 def best_checkpoint(results: Results, row: Row | None = None) -> Checkpoint:
     """Return the best checkpoint of a trial; for None, that of the sweep.
 
     Raises:
-        UserError: The sweep has no score yet, or the checkpoint cannot be read.
+        UserError: The sweep has no score yet, or the checkpoint cannot be read or is of other data.
     """
-    return _read(checkpoint_of(results.folder, row or results.best))
+    found = _read(checkpoint_of(results.folder, row or results.best))
+    plan = results.plan.structure
+    for name in ("sample_shape", "coding", "classes", "conditions"):
+        if getattr(found.structure, name) != getattr(plan, name):
+            raise UserError(
+                f"a checkpoint must be of the data of its sweep; its {name} differs from that in {FILE}: name a sweep "
+                "whose files are its own"
+            )
+    return found
 
 
 def named_checkpoint(given: argparse.Namespace) -> Checkpoint:
@@ -48,9 +59,11 @@ def _read(folder: Folder) -> Checkpoint:
 
 
 def check_count(count: int) -> None:
-    """Raise `UserError` if `count` is below 1."""
+    """Raise `UserError` if `count` is below 1, or above what torch counts."""
     if count < 1:
         raise UserError(f"--n must be a whole number >= 1; given {count}: give --n 64, for example")
+    if count >= MOST_SAMPLES:
+        raise UserError(f"--n must be a whole number below 10^12; given {count}: give --n 64, for example")
 
 
 def check_seed(seed: int) -> None:

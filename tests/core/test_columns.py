@@ -233,7 +233,7 @@ def test_ranks_come_back_and_rise(numbers: list[float]) -> None:
     given_numbers = np.array(numbers, np.float64)
     knots, scores, repeats = ranked(given_numbers, 129)
     column = Column("x", knots=knots, scores=scores, repeats=repeats)
-    column.check_ranks()
+    column.check()
     entries = column.entries(given_numbers)
     np.testing.assert_array_equal(column.numbers(entries.astype(np.float64)), given_numbers)
     order = np.argsort(given_numbers, kind="stable")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -35,6 +37,12 @@ MOST_TEXT = 12 << 20
 OLDEST = ("name", "mean", "sd", "whole", "values")
 # Scores that differ by less are the same in float32.
 SAME_SCORE = 1e-6
+# Least standard deviation. Below, float64 has subnormal numbers, which lose digits.
+LEAST_SD = sys.float_info.min
+# Most knots of a column, which are all its values if they repeat. Most masses: eight, and a missing value.
+MOST_KNOTS, MOST_MASSES = 512, 9
+# Largest normal score. A rank among 10^15 rows has one below 8.
+MOST_SCORE = 10.0
 # Most decimal places that are kept. float64 has about so many digits.
 MOST_PLACES = 15
 # Most runs of a generator's softmax. `torch.export` takes a tenth of a second for each.
@@ -74,7 +82,7 @@ class Column:
     @property
     def typical(self) -> str:
         """The mean, to a hundredth of the standard deviation: a value to show as an example."""
-        return f"{round(self.mean, max(0, -math.floor(math.log10(self.sd / 100)))):.15g}"
+        return f"{round(self.mean, max(0, 2 - math.floor(math.log10(self.sd)))):.15g}"
 
     @property
     def is_number(self) -> bool:
@@ -114,7 +122,9 @@ class Column:
         found = self._read(entries[:, 0])
         if self.whole or self.places is not None:
             # Rounding may leave the range by half of the last place.
-            found = found.round() if self.whole else found.round(self.places or 0)
+            with np.errstate(over="ignore"):
+                rounded = found.round(0 if self.whole else self.places or 0)
+            found = np.where(np.isinf(rounded), found, rounded)  # numbers near 1e308 have no decimal places
         if self.knots:
             found = found.clip(self.knots[0], self.knots[-1])
         if self.masses:
@@ -125,7 +135,8 @@ class Column:
 
     def _read(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self.knots:
-            return scores * self.sd + self.mean
+            with np.errstate(over="ignore"):  # a generator's scores may be of any size
+                return scores * self.sd + self.mean
         if self.repeats:
             between = (np.array(self.scores[1:]) + self.scores[:-1]) / 2
             return np.array(self.knots)[np.searchsorted(between, scores)]
@@ -193,20 +204,37 @@ class Column:
             ),
         )
 
-    def check_ranks(self) -> None:
-        """Raise `UserError` unless masses are finite, and knots and scores are finite, increasing and as many."""
-        finite = all(
-            map(math.isfinite, (*self.knots, *self.scores, *(each for each in self.masses if each is not None)))
-        )
-        rising = all(all(one < other for one, other in pairwise(each)) for each in (self.knots, self.scores))
-        if not (
-            finite and rising and len(self.knots) == len(self.scores) != 1 and len(set(self.masses)) == len(self.masses)
-        ):
+    def check(self) -> None:
+        """Raise `UserError` unless the column is as one that `fitting` makes."""
+        spread = math.isfinite(self.mean) and LEAST_SD <= self.sd < math.inf
+        if not (spread and _alike(self.values) and len(set(self.values)) == len(self.values)):
             raise UserError(
-                "ranks must have finite, increasing knots and scores, two of each at least, and masses that differ; "
-                f"those of {quoted(self.name)} have not: take the coding of a data set"
+                "a column must have a finite mean and spread, or categories of one kind that differ: text, numbers, or "
+                f"true and false; {quoted(self.name)} has others: take the coding of a data set"
+            )
+        if not self._has_ranks():
+            raise UserError(
+                f"ranks must have finite, increasing knots and scores, two to {MOST_KNOTS} of each, and at most "
+                f"{MOST_MASSES} masses that differ; those of {quoted(self.name)} have not: take the coding of a data "
+                "set"
             )
         self.form.check(self.name)
+        if self.form.kind and not all(type(value) in (int, float) for value in self.values if value is not None):
+            raise UserError(
+                f"categories that are written as {self.form.said}s must be numbers; {quoted(self.name)} has others: "
+                "take the coding of a data set"
+            )
+
+    def _has_ranks(self) -> bool:
+        """Return whether masses are finite and differ, and knots and scores are finite, increasing and as many."""
+        few = len(self.knots) <= MOST_KNOTS and len(self.masses) <= MOST_MASSES  # before each is looked at
+        if not few or len(self.knots) != len(self.scores) or len(self.knots) == 1:
+            return False
+        rising = all(all(one < other for one, other in pairwise(each)) for each in (self.knots, self.scores))
+        finite = all(math.isfinite(each) for each in (*self.knots, *self.masses) if each is not None)
+        near = all(abs(score) <= MOST_SCORE for score in self.scores)
+        wide = not self.knots or math.isfinite(self.knots[-1] - self.knots[0])  # else interpolation gives NaN
+        return rising and finite and near and wide and len(set(self.masses)) == len(self.masses)
 
     def check_kept(self, numbers: NDArray[np.float64], entries: NDArray[np.float32], remedy: str) -> None:
         """Raise `UserError` unless the entries are finite and whole numbers can be recovered from them exactly.
@@ -264,18 +292,26 @@ class Coding:
             )
 
         for column in self.columns:
-            if not (math.isfinite(column.mean) and 0 < column.sd < math.inf and _alike(column.values)):
-                raise UserError(
-                    "a column must have a finite mean and spread, or categories of one kind: text, numbers, or true "
-                    f"and false; {quoted(column.name)} has others: take the coding of a data set"
-                )
-            column.check_ranks()
+            column.check()
+        self.check_names()
         if self.positive is not None and not _alike((self.positive,)):
             raise UserError("the class of all rows must be text, a number, or true or false: take that of a data set")
         if len(self.runs) > MOST_RUNS:
             raise UserError(
                 f"columns of categories must form at most {MOST_RUNS:,} runs, in which all have the same number of "
                 f"values; they form {len(self.runs):,}: order the columns of the data by their number of values"
+            )
+
+    def check_names(self, others: Coding | None = None) -> None:
+        """Raise `UserError` if two columns, of this coding or of `others` beside it, have the same name."""
+        columns = (*self.columns, *(others.columns if others else ()))
+        names = Counter(column.name for column in columns)
+        names.update([self.label] if self.positive is not None else [])
+        name, count = max(names.items(), key=lambda each: each[1], default=("", 0))
+        if count > 1:
+            raise UserError(
+                f"each column of a coding must have a name of its own; {quoted(name)} is there twice: take the coding "
+                "of a data set"
             )
 
     @property

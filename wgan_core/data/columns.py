@@ -23,7 +23,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from wgan_core.data.forms import DATES, DAY_S, PLAIN, STAMPS, TIMES, Form
+from wgan_core.data.coding import MOST_PLACES
+from wgan_core.data.forms import (
+    DATES,
+    DAY_S,
+    LEAST_DAY,
+    MOST_DAY,
+    MOST_SECONDS,
+    PLAIN,
+    STAMPS,
+    TIMES,
+    Form,
+)  # fmt: skip
 from wgan_core.data.limits import CATEGORIES
 from wgan_core.errors import quoted, shortened
 
@@ -105,6 +116,8 @@ def read_column(
     Returns:
         The column with its role. A role of "refused" has the reason in `said`.
     """
+    if INDEX_NAME.fullmatch(name) and not kind:
+        return ColumnReading(name, "left out", "index of a frame of pandas", column)
     held = column.type.value_type if types.is_dictionary(column.type) else column.type
     is_text = types.is_string(held) or types.is_large_string(held) or types.is_string_view(held)
     if types.is_dictionary(column.type):
@@ -174,7 +187,8 @@ def _of_numbers(name: str, column: pa.ChunkedArray, kind: str) -> ColumnReading:
         if held == pa.uint64() and (pc.max(column).as_py() or 0) >= 2**63:
             return ColumnReading(name, "number", "whole numbers", _float(column), places=0)
         return ColumnReading(name, "number", "whole numbers", column.cast(pa.int64()), places=0)
-    scale = held.scale if types.is_decimal(held) else None
+    # A decimal of more digits than float64 has says nothing of the decimal places that the numbers need.
+    scale = held.scale if types.is_decimal(held) and 0 <= held.scale <= MOST_PLACES else None
     values = _float(column)
     infinite = pc.index(pc.is_inf(values), True).as_py()
     if infinite >= 0:
@@ -205,30 +219,44 @@ def _places(numbers: NDArray[np.float64]) -> int | None:
     """Return the number of decimal places that all numbers need; None if more than `PLACES`."""
     found = 0
     for part in (numbers[:LOOKED_AT], numbers):
-        while found <= PLACES and not (np.round(part, found) == part).all():
-            found += 1
+        with np.errstate(over="ignore"):  # rounding multiplies numbers near 1e308
+            while found <= PLACES and not (np.round(part, found) == part).all():
+                found += 1
     return found if found <= PLACES else None
 
 
 def _of_times(name: str, column: pa.ChunkedArray, kind: str) -> ColumnReading:
     held = column.type
     if types.is_date(held):
-        return ColumnReading(
-            name,
-            "number",
-            "dates",
-            column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()),
-            places=0,
-            form=Form("date"),
-        )
+        days = column.cast(pa.int32() if types.is_date32(held) else pa.int64()).cast(pa.int64())
+        days = days if types.is_date32(held) else pc.divide(days, 1000 * DAY_S)
+        if _are_outside(days, LEAST_DAY, MOST_DAY):
+            return _out_of_range(name, column, "dates outside of the years 1 to 9999")
+        return ColumnReading(name, "number", "dates", days, places=0, form=Form("date"))
+    each_second = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[held.unit]
     if types.is_duration(held):
+        if _are_outside(column.cast(pa.int64()), -MOST_SECONDS * each_second, MOST_SECONDS * each_second):
+            return _out_of_range(name, column, f"durations above {MOST_SECONDS:g} seconds")
         numbers, form = column.cast(pa.duration("us"), safe=False).cast(pa.int64()), "duration"
     elif types.is_time(held):
         numbers, form = column.cast(pa.time64("us"), safe=False).cast(pa.int64()), "time"
     else:
+        day = DAY_S * each_second
+        if _are_outside(column.cast(pa.int64()), LEAST_DAY * day, MOST_DAY * day):
+            return _out_of_range(name, column, "time stamps outside of the years 1 to 9999")
         form = "stamp" if held.tz is None else "instant"
         numbers = column.cast(pa.timestamp("us", held.tz), safe=False).cast(pa.int64())
     return _seconds(name, numbers, form)
+
+
+def _are_outside(values: pa.ChunkedArray, least: float, most: float) -> bool:
+    """Return whether a value is below `least` or above `most`. At least one value must be there."""
+    found = pc.min_max(values).as_py()
+    return not least <= found["min"] <= found["max"] <= most
+
+
+def _out_of_range(name: str, column: pa.ChunkedArray, said: str) -> ColumnReading:
+    return ColumnReading(name, "refused", said, column, remedy="mend those rows")
 
 
 def _seconds(name: str, microseconds: pa.ChunkedArray, form: str) -> ColumnReading:
@@ -260,7 +288,7 @@ def _of_text(name: str, column: pa.ChunkedArray, kind: str, decimal: str, typed:
         mistake = _mistake(name, encoded, numbers) if kind != "categories" and not typed else None
         if mistake is not None:
             return mistake
-        if not kind and not typed and set(known.drop_null().to_pylist()[:3]) <= {"true", "false"}:
+        if not kind and not typed and set(known.drop_null().slice(0, 3).to_pylist()) <= {"true", "false"}:
             truth = pc.if_else(pc.is_null(known), pa.scalar(None, pa.bool_()), pc.equal(known, "true"))
             return ColumnReading(name, "categories", "true and false", _spread(truth, encoded))
     country = _are_country_codes(known)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from wgan_core.data.coding import Coding, Column, Value
+from wgan_core.data.coding import LEAST_SD, MOST_KNOTS, Coding, Column, Value
 from wgan_core.data.columns import ColumnReading
 from wgan_core.data.limits import CATEGORIES
 from wgan_core.errors import UserError, as_argument, quoted
@@ -33,7 +33,7 @@ MASSES = 8
 # Most knots of a column, and of all columns together, because each checkpoint's JSON has them all.
 KNOTS, ALL_KNOTS, LEAST_KNOTS = 129, 100_000, 17
 # Most values of a column that repeat, and the rows that each must have on average.
-REPEATED, ROWS_EACH = 512, 5
+REPEATED, ROWS_EACH = MOST_KNOTS, 5
 # Decimal places of a score. Neighbouring ranks of a million rows differ by more.
 SCORE_PLACES = 7
 
@@ -68,8 +68,8 @@ def fit(
     Raises:
         UserError: All columns are constant, or a column varies too much for float64.
     """
-    names = splits["train"].column_names
-    numeric = [name for name in names if readings[name].role == "number" and name not in standard]
+    names, by_spread = splits["train"].column_names, {*standard}
+    numeric = [name for name in names if readings[name].role == "number" and name not in by_spread]
     knots = min(KNOTS, ALL_KNOTS // max(len(numeric), 1))
     ranked = set(numeric) if coding == "ranks" and knots >= LEAST_KNOTS else set()
     columns = []
@@ -133,7 +133,7 @@ def _spread(name: str, numbers: Numbers) -> tuple[float, float]:
         return 0.0, 0.0
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         mean, sd = float(numbers.mean()), float(numbers.std())
-    if not (np.isfinite(mean) and 0 < sd < np.inf):
+    if not (np.isfinite(mean) and LEAST_SD <= sd < np.inf):
         raise UserError(
             f"the spread of a column must be a number of double precision; that of {quoted(name)}, {numbers.min()} to "
             f"{numbers.max()}, is not: change its unit, or leave it out by --drop {as_argument([name])}"

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 from pyarrow import fs
 
-from wgan_core.errors import UserError, without_secrets
+from wgan_core.errors import UserError, shortened, without_secrets
 
 MOST_BYTES = 2**33
 """Largest file that is read, in bytes. A checkpoint of two networks is far smaller."""
@@ -78,7 +78,8 @@ class Folder:
             return cls(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text)))
         except (ValueError, OSError) as error:
             raise UserError(
-                f"a folder is a path or a URI such as s3://bucket/prefix; given {without_secrets(text)!r}: "
+                f"a folder is a path or a URI such as s3://bucket/prefix; given "
+                f"{shortened(without_secrets(text, text))!r}: "
                 f"{without_secrets(str(error), text)}: give a path or a file://, s3://, gs:// or hdfs:// URI"
             ) from error
 

@@ -30,6 +30,8 @@ TIMES = ("%H:%M:%S", "%H:%M")
 TYPED = ("date", "stamp", "instant", "time", "duration")
 # Days and seconds that Python's dates can hold, with a day to spare at each end.
 LEAST_DAY, MOST_DAY = -719_161, 2_932_895
+# Most seconds of a duration: as microseconds, they are below 2^63.
+MOST_SECONDS = 9e12
 # Most characters before or after an amount, such as a currency.
 MOST_AFFIX = 8
 
@@ -65,7 +67,11 @@ class Form:
     def check(self, name: str) -> None:
         """Raise `UserError` unless this is a form that the package has. `name` is the column."""
         known = ("", "text", *TYPED, *DATES, *STAMPS, *TIMES)
-        if self.kind not in known or max(len(self.prefix), len(self.suffix)) > MOST_AFFIX or self.decimal not in ".,":
+        if (
+            self.kind not in known
+            or max(len(self.prefix), len(self.suffix)) > MOST_AFFIX
+            or self.decimal not in (".", ",")
+        ):
             raise UserError(
                 f"the values of a column must have a form that this package writes; {quoted(name)} has another: take "
                 "the coding of a data set"
@@ -84,8 +90,9 @@ class Form:
                 text = text.translate({ord(","): ".", ord("."): ","})
             sign = "-" if text.startswith("-") else ""
             return f"{sign}{self.prefix}{text.removeprefix('-')}{self.suffix}"
+        number = min(max(number, -MOST_SECONDS), MOST_SECONDS)  # a generator's number may be infinite
         if self.kind == "duration":
-            return datetime.timedelta(seconds=min(max(number, -1e13), 1e13))
+            return datetime.timedelta(seconds=number)
         if self.kind in ("time", *TIMES):
             time = _midnight(number % DAY_S).time()
             return time if self.kind == "time" else time.strftime(self.kind)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wgan_core.data.coding import Coding, Column
+from wgan_core.data.coding import LEAST_SD, Coding, Column
 from wgan_core.data.copies import Rows, copies_notice, first_equal, without_chance
 from wgan_core.data.dataset import Dataset, Split
 from wgan_core.data.limits import COLUMNS, Memory
@@ -137,7 +137,7 @@ def standardised(name: str, splits: Mapping[str, Numbers], channels: Sequence[st
                 f"each channel must vary in the training split; {quoted(channel)} of {name} is {least:g} throughout: "
                 "leave it out"
             )
-        if not 0 < sd[index] < np.inf:
+        if not LEAST_SD <= sd[index] < np.inf:
             raise UserError(
                 f"the numbers of a channel must have a finite spread; those of {quoted(channel)} of {name} are "
                 f"{least:g} to {most:g}: choose another unit"

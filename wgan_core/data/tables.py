@@ -88,9 +88,10 @@ class Asked:
             "--drop": self.drop,
             "--condition": self.condition,
         }
+        known = {*table.columns}
         for option, names in options.items():
             for name in names:
-                if name not in table.columns:
+                if name not in known:
                     raise UserError(
                         f"{option} must name columns of {table.origin}, which has {listed(table.columns, SHOWN)}; "
                         f"given {name!r}: check the name"
@@ -99,8 +100,9 @@ class Asked:
             raise UserError(f"--coding must be {' or '.join(CODINGS)}; given {self.coding!r}: take one of those")
         if self.label is not None and self.label in self.drop:
             raise UserError(f"the label must stay in the table; --drop has {label[0]!r} too: name it in one of the two")
+        dropped = {*self.drop}
         for name in self.condition:
-            if name in self.drop:
+            if name in dropped:
                 raise UserError(
                     f"a condition must stay in the table; --drop has {name!r} too: name it in one of the two"
                 )
@@ -109,14 +111,14 @@ class Asked:
             raise UserError(
                 f"a column must be one of numbers or of categories; {quoted(both[0])} is named as both: name it once"
             )
-        if not {*table.columns} - {*self.drop}:
+        if not known - dropped:
             raise UserError(f"a table must have columns; --drop leaves {table.origin} none: drop fewer")
 
-    def kind(self, name: str) -> str:
-        """Return the kind of a column that the user asks for, as `read_column` takes it."""
-        if name in self.categorical or name == self.label:
-            return "categories"
-        return "numbers" if name in self.numeric or name in self.condition else ""
+    def kinds(self) -> dict[str, str]:
+        """Return the kinds of columns that the user asks for, by name, as `read_column` takes them."""
+        numbers = dict.fromkeys((*self.numeric, *self.condition), "numbers")
+        categorical = [*self.categorical, *([] if self.label is None else [self.label])]
+        return {**numbers, **dict.fromkeys(categorical, "categories")}
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def _conditioned(whole: Dataset, condition: Sequence[str]) -> Dataset:
         Split(*(np.ascontiguousarray(split.values[:, at]) for at in (others, places)))
         for split in (whole.train, whole.validation, whole.test)
     )
-    left = tuple(column for column in whole.coding.columns if column not in columns)
+    apart = {*condition}
+    left = tuple(column for column in whole.coding.columns if column.name not in apart)
     coding = replace(whole.coding, columns=left)
     return replace(Dataset.of(whole.name, train, validation, test, coding, whole.notice), conditions=Coding(columns))
 
@@ -266,10 +269,11 @@ def read_columns(table: Table, asked: Asked) -> list[ColumnReading]:
     """
     asked.check(table)
     whole = pa.concat_tables(table.parts.values())
+    kinds, dropped = asked.kinds(), {*asked.drop}
     readings = [
-        read_column(name, whole[name], asked.kind(name), table.decimal, table.typed)
-        for name in whole.column_names
-        if name not in asked.drop
+        read_column(name, column, kinds.get(name, ""), table.decimal, table.typed)
+        for name, column in zip(whole.column_names, whole.columns, strict=True)
+        if name not in dropped
     ]
     if asked.drop_text:
         readings = [
@@ -292,11 +296,12 @@ def interpreted(table: Table, asked: Asked, readings: Sequence[ColumnReading] | 
     """
     readings = read_columns(table, asked) if readings is None else readings
     _check_refused(table, [each for each in readings if each.role == "refused"], asked)
+    conditions = {*asked.condition}
     for each in readings:
         _check_label(each, asked, table) if each.name == asked.label else None
-        _check_condition(each, asked, table) if each.name in asked.condition else None
+        _check_condition(each, asked, table) if each.name in conditions else None
     kept = [each for each in readings if each.role != "left out"]
-    if not {each.name for each in kept} - {*asked.condition}:
+    if not {each.name for each in kept} - conditions:
         raise UserError(
             f"a table must have columns to learn; {table.origin} has only {listed(map(_described, readings))}: name "
             "columns of numbers by --numeric, or drop fewer"

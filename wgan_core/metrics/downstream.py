@@ -5,7 +5,9 @@ Generated rows either top up the real rows (Wan and Jones 2020) or replace them 
 
 from __future__ import annotations
 
+import math
 import statistics
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +19,18 @@ from numpy.typing import NDArray
 from wgan_core.data.coding import Coding, Value
 from wgan_core.data.columns import ColumnReading
 from wgan_core.data.fitting import encode, fit
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, quoted, shortened
 
 REAL, TOPPED_UP, REPLACED = "real", "topped up", "replaced"
 METRICS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "average_precision")
 DRAWS = 5
 TREES = 100
+# Most classes. The time of the classifiers and the memory of the trees grow with their number.
+MOST_CLASSES = 100
+# Most steps of a tree, as `_classifiers` counts them, and most shares of classes that all trees store, 8 bytes each.
+TREE_STEPS, SHARES = 2**22, 2**26
+# Most passes of the logistic regression, and most products that all its passes take.
+PASSES, LEAST_PASSES, PRODUCTS = 1_000, 10, 10**11
 
 # A function from (count, seed) to `count` generated rows.
 Draw = Callable[[int, int], pa.Table]
@@ -106,6 +114,11 @@ class Problem:
         features = fit({name: rows.drop_columns(coding.label) for name, rows in splits.items()}, readings)
         known = sorted(set(splits["train"][coding.label].to_pylist()))
         one = coding.positive is not None
+        if not one and len(known) > MOST_CLASSES:
+            raise UserError(
+                f"classifiers are trained on at most {MOST_CLASSES} classes; {quoted(coding.label)} has "
+                f"{len(known):,}: sweep again with --positive-class for one of them, or group them"
+            )
         target = {value: int(value == coding.positive) if one else index for index, value in enumerate(known)}
         empty = Rows(np.zeros((0, features.width), np.float32), np.zeros(0, np.int64))
         problem = cls(features, coding.label, coding.positive, target, empty, empty)
@@ -113,7 +126,8 @@ class Problem:
         for name, split in (("training", train), ("test", test)):
             if len(np.unique(split.classes)) == 1:
                 raise UserError(
-                    f"the {name} split must have rows of two classes of {coding.label!r}; it has one: give more rows"
+                    f"the {name} split must have rows of two classes of {quoted(coding.label)}; it has one: give "
+                    "more rows"
                 )
         return cls(features, coding.label, coding.positive, target, train, test)
 
@@ -122,7 +136,9 @@ class Problem:
         labels = table[self.label].to_pylist()
         unknown = next((value for value in labels if value not in self.target and self.positive is None), None)
         if unknown is not None:
-            raise UserError(f"each class must be in the training split; {where} has {unknown!r}: drop its rows")
+            raise UserError(
+                f"each class must be in the training split; {where} has {shortened(repr(unknown))}: drop its rows"
+            )
         classes = np.array([self.target.get(value, 0) for value in labels], dtype=np.int64)
         return Rows(encode(table, self.coding, f"the {where} split"), classes)
 
@@ -141,8 +157,9 @@ class Problem:
         others, own = np.bincount(self.train.classes, minlength=2)
         if own >= others:
             raise UserError(
-                f"rows are added until the classes are balanced; {self.label} {self.positive} has {own} rows to train "
-                f"on and all others have {others}: say with --n how many to add"
+                f"rows are added until the classes are balanced; {quoted(self.label)} "
+                f"{shortened(str(self.positive))} has "
+                f"{own} rows to train on and all others have {others}: say with --n how many to add"
             )
         return int(others - own)
 
@@ -173,7 +190,7 @@ def downstream(problem: Problem, draw: Draw, count: int, draws: int = DRAWS, see
     for each in range(seed, seed + draws):
         for name, (rows, generated) in problem.trainings(draw, count, each).items():
             sizes[name] = len(rows.classes), generated
-            for classifier, model in _classifiers(each).items():
+            for classifier, model in _classifiers(each, rows, len({*problem.target.values()})).items():
                 scores = _scores(_probabilities(model, rows, problem), problem)
                 found.setdefault((classifier, name), []).append(scores)
     return [
@@ -188,24 +205,44 @@ def downstream(problem: Problem, draw: Draw, count: int, draws: int = DRAWS, see
     ]
 
 
-def _classifiers(seed: int) -> dict[str, Any]:
+def _classifiers(seed: int, rows: Rows, classes: int) -> dict[str, Any]:
+    """Return the classifiers, with bounds on their work and memory that 10,000 rows of 10 classes do not meet.
+
+    A pass of the logistic regression takes rows x inputs x classes products. A tree takes about rows x the root of the
+    inputs x (10 + classes) steps, so each tree draws fewer rows if these are more. Each node stores a share of each
+    class, so trees have fewer leaves if classes are many.
+    """
+    count, inputs = rows.features.shape
+    passes = min(PASSES, max(LEAST_PASSES, PRODUCTS // (count * inputs * classes)))
+    drawn = min(count, int(TREE_STEPS / (math.sqrt(inputs) * (10 + classes))))
+    leaves = SHARES // (2 * TREES * classes)
     from sklearn.ensemble import RandomForestClassifier  # this import takes a second
     from sklearn.linear_model import LogisticRegression
 
     return {
-        "logistic regression": LogisticRegression(max_iter=1_000),
-        "random forest": RandomForestClassifier(TREES, random_state=seed),
+        "logistic regression": LogisticRegression(max_iter=passes),
+        "random forest": RandomForestClassifier(
+            TREES,
+            random_state=seed,
+            max_samples=drawn if drawn < count else None,
+            # A bound makes other trees even if they do not meet it.
+            max_leaf_nodes=leaves if leaves < drawn else None,
+        ),
     }
 
 
 def _probabilities(model: Any, rows: Rows, problem: Problem) -> NDArray[np.float64]:
     """Fit a model and return its probabilities (test rows, classes); 0 for a class that has no training rows."""
     found = np.zeros((len(problem.test.classes), max(problem.target.values()) + 1))
+    from sklearn.exceptions import ConvergenceWarning
+
     seen = np.unique(rows.classes)
     if len(seen) == 1:  # a generator may have lost all classes but one
         found[:, seen[0]] = 1.0
         return found
-    model.fit(rows.features, rows.classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is bounded
+        model.fit(rows.features, rows.classes)
     found[:, model.classes_] = model.predict_proba(problem.test.features)
     return found
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wgan_core.errors import UserError, printable, without_secrets
+from wgan_core.errors import UserError, printable, shortened, without_secrets
 
 _AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent")
+_MOST_DIGITS = 30
 REFUSED = 2
 """Exit status for bad arguments, and for other errors that the user can correct."""
 
@@ -52,11 +53,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def whole_number(text: str) -> int:
-    """Parse an argument that is a whole number."""
+    """Parse an argument that is a whole number of at most 30 digits."""
     try:
+        if len(text) > _MOST_DIGITS:
+            raise ValueError
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number in digits; given {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a whole number in digits; given {shortened(text, 80)!r}") from None
 
 
 def number(text: str) -> float:
@@ -64,7 +67,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number such as 0.5; given {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be a number such as 0.5; given {shortened(text, 80)!r}") from None
 
 
 def names(text: str) -> list[str]:

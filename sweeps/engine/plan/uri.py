@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ NOT_RECORDED = "none"
 """Tracking URI of a sweep that is not recorded in MLflow."""
 
 ANSWER_S = 5.0
+_PORTS = {"postgresql": 5432, "mysql": 3306}
 """Longest wait for a server's first answer, in seconds."""
 
 LONGEST = 300
@@ -99,9 +101,9 @@ def in_short(error: Exception, uri: str = "") -> str:
 
 
 def answers(uri: str) -> bool:
-    """Return whether a server answers within `ANSWER_S`; True for a database, which needs no server."""
+    """Return whether a server answers within `ANSWER_S`; True for a database file, which needs no server."""
     if not is_http(uri):
-        return True
+        return _listens(uri)
     import requests
 
     try:
@@ -111,6 +113,23 @@ def answers(uri: str) -> bool:
         return True  # The server is there. MLflow's settings decide whether to accept its certificate.
     except requests.exceptions.RequestException:
         return False
+    return True
+
+
+def _listens(uri: str) -> bool:
+    """Return whether a database server listens at its port; True for other URIs. MLflow retries for a minute."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        at = make_url(uri)
+        port = at.port or _PORTS.get(at.get_backend_name())
+        if at.host and port:
+            socket.create_connection((at.host, port), timeout=ANSWER_S).close()
+    except OSError:
+        return False
+    except (ArgumentError, ValueError):  # MLflow says what is wrong with it
+        return True
     return True
 
 

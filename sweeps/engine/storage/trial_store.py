@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -20,11 +21,13 @@ from sweeps.engine.storage.spool import (
 from sweeps.engine.study.attributes import copied
 from sweeps.engine.study.claims import Claim
 from wgan_core.data.folder import Folder
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.metrics.names import copies
 from wgan_core.sampling.generator import write_generator
 from wgan_core.training import checkpoint as checkpoints
 from wgan_core.training.checkpoint import Checkpoint, DamagedCheckpoint
+
+_log = logging.getLogger(__name__)
 
 
 class TrialStore:
@@ -120,9 +123,13 @@ class TrialStore:
         return found.metrics
 
     def recorded_before(self, step: int) -> Iterator[ReportRecord]:
-        """Yield the reports of the trial that are recorded for fewer critic updates, in order."""
+        """Yield the undamaged reports of the trial that are recorded for fewer critic updates, in order."""
         for name in self._spool.segments():
-            found = self._spool.read(name)
+            try:
+                found = self._spool.read(name)
+            except ValueError as error:  # its checkpoint is whole, so the trial goes on without the record
+                _log.warning("passing over a record: %s", one_line(error))
+                continue
             if isinstance(found, ReportRecord) and found.critic_updates < step:
                 yield found
 
