@@ -26,7 +26,7 @@ from sweeps.engine.charts.facts import Facts, read_facts
 from sweeps.engine.driver.script import run_sweep
 from sweeps.engine.plan.options import chosen
 from sweeps.engine.plan.presets import Preset
-from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, TABULAR, table_structure
+from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, TABULAR, table_coding, table_structure
 from sweeps.engine.report.trials_table import trials_table
 from sweeps.engine.results.confirmation import Interval
 from sweeps.engine.results.leaderboard import checkpoint_of
@@ -110,7 +110,7 @@ class Sweep:
         Raises:
             UserError: The table cannot be read, or an option has a bad value.
         """
-        dataset = load_table(table, **(columns or {}))
+        dataset = load_table(table, **{"coding": table_coding(preset), **(columns or {})})
         updates = TABLE_BUDGET.updates(len(dataset.train)) if budget is None else budget
         structure = table_structure(preset, dataset)
         return cls(dataset, preset, name=name, trials=trials, budget=updates, structure=structure, **options)

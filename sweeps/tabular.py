@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from sweeps import TABULAR, add_table_options, parse, run_script, run_sweep, table_options
-from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, table_structure
+from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, table_coding, table_structure
 from wgan_core import UserError, load_table
 from wgan_core.data.tables import BUNDLED
 
@@ -59,9 +59,7 @@ def main() -> None:
                 "--label"
             )
     preset = TABULAR[options.preset]
-    # The published system standardises its columns.
-    coding = "standard" if options.preset == "ffpred" else "ranks"
-    dataset = load_table(data, label, positive, **table_options(options.own, coding))
+    dataset = load_table(data, label, positive, **table_options(options.own, table_coding(preset)))
     structure = table_structure(preset, dataset, options.networks, options.own["full_batch"])
     run_sweep(options.for_rows(len(dataset.train)), dataset, structure, preset.space)
 

@@ -19,18 +19,21 @@ from mlflow import MlflowClient
 import sweeps.tabular
 from sweeps import Sweep, run_script
 from sweeps.cli import main
+from sweeps.commands.downstream import _asked
 from sweeps.engine.plan.options import SMOKE_BUDGET, Options
 from sweeps.engine.plan.presets import Preset
 from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, TABULAR
 from sweeps.engine.results.results import open_results
+from tests.core.test_columns import table_of
 from tests.sweeps.processes import ROOT, Surroundings
 from wgan_core.config import Hyper, Structure
 from wgan_core.data.coding import Coding
 from wgan_core.data.dataset import Dataset
+from wgan_core.data.fitting import CodingName
 from wgan_core.data.folder import Folder
-from wgan_core.data.rows import rows_of
+from wgan_core.data.rows import rows_of, write_rows
 from wgan_core.data.splits import read_table
-from wgan_core.data.tables import load_table
+from wgan_core.data.tables import load_table, read
 from wgan_core.errors import UserError
 from wgan_core.metrics.two_sample import C2ST_NAME
 from wgan_core.networks.network import build
@@ -164,6 +167,22 @@ def test_what_data_says_of_a_table(said: Callable[..., str], tmp_path: Path) -> 
     )
     assert "'note' is free text" in said("data", tmp_path / "t.csv")
     assert "left out: free text" in said("data", tmp_path / "t.csv", "--drop-text")
+
+
+@pytest.mark.parametrize("coding", ["ranks", "standard"])
+def test_downstream_reads_the_sweep_s_table_as_the_sweep_did(coding: CodingName, tmp_path: Path) -> None:
+    """From the coding alone: numbers, dates, amounts and categories of few and of many values, from either format."""
+    path, _ = table_of(tmp_path / "t.parquet")
+    dataset = load_table(path, coding=coding)
+    assert dataset.coding is not None
+    write_rows(rows_of(torch.from_numpy(dataset.train.values), dataset.coding), tmp_path / "t.csv")
+    for file in (path, tmp_path / "t.csv"):
+        known = load_table(file, coding=coding)
+        assert known.coding is not None
+        asked = _asked(read(file), known.coding)
+        assert asked is not None
+        again = load_table(file, None, None, asked.categorical, asked.drop, (), asked.numeric, False, asked.coding)
+        assert (again.digest, again.coding) == (known.digest, known.coding)
 
 
 def test_networks_named_for_a_table_are_linear(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

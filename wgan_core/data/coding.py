@@ -14,7 +14,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,6 @@ Value = str | int | float | bool
 MOST_WHOLE = 2.0**53
 # Most bytes of a coding as JSON. It is part of sweep.json and of each checkpoint's JSON, which have at most 16 MiB.
 MOST_TEXT = 12 << 20
-# Fields of a column that JSON always has.
-OLDEST = ("name", "mean", "sd", "whole", "values")
 # Scores that differ by less are the same in float32.
 SAME_SCORE = 1e-6
 # Least standard deviation. Below, float64 has subnormal numbers, which lose digits.
@@ -127,6 +125,7 @@ class Column:
             found = np.where(np.isinf(rounded), found, rounded)  # numbers near 1e308 have no decimal places
         if self.knots:
             found = found.clip(self.knots[0], self.knots[-1])
+        found = self.form.rounded(found)
         if self.masses:
             held = np.array([math.nan, *(math.nan if mass is None else mass for mass in self.masses)])
             place = entries[:, self.one_hot].argmax(1)
@@ -168,17 +167,8 @@ class Column:
 
     def categories_as_written(self) -> list[Any]:
         """Return the categories of a column of dates and the like as the values that a file has."""
-        numbers = np.array([math.nan if value is None else float(value) for value in self.values])
-        return self.written(numbers)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON, without fields at their defaults that older files lack."""
-        found = {
-            each.name: getattr(self, each.name)
-            for each in fields(self)
-            if each.name in OLDEST or getattr(self, each.name) != each.default
-        }
-        return found | ({"form": self.form.as_json()} if "form" in found else {})
+        numbers = [None if value is None else float(value) for value in self.values]
+        return [None if number is None else self.form.write([number], self.places or 0)[0] for number in numbers]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Column:
@@ -250,12 +240,13 @@ class Column:
                 f"a value must be within float32 once it is standardised; of {quoted(self.name)}, "
                 f"{numbers[~finite][0]:g} is not, beside a spread of {self.sd:g}: drop its row, or {remedy}"
             )
-        if not self.whole or self.knots:  # ranks keep order, and no last digit
+        if not self.whole:
             return
         known = ~np.isnan(numbers)
         numbers, entries = numbers[known], entries[known]
-        lost = np.rint(entries.astype(np.float64) * self.sd + self.mean) != numbers
-        lost |= np.abs(numbers) >= MOST_WHOLE
+        lost = np.abs(numbers) >= MOST_WHOLE
+        if not self.knots:  # ranks keep the order of numbers, and no last digit
+            lost |= np.rint(entries.astype(np.float64) * self.sd + self.mean) != numbers
         if lost.any():
             raise UserError(
                 "whole numbers must be below 2^53, and so few apart that float32 keeps them, about 2^23 from their "
@@ -403,11 +394,7 @@ class Coding:
             )
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "columns": [column.as_json() for column in self.columns],
-            "label": self.label,
-            "positive": self.positive,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Coding:

@@ -5,9 +5,11 @@
 1. A column without values, or of one value, is constant.
 2. Text whose values are all numbers, amounts or dates is read as such. Codes with leading zeros stay text.
 3. A column of numbers has at most `FEW` values, each in ten rows on average: categories. Otherwise: numbers.
-4. An unnamed column, and one named as identifiers are, is left out if all values differ.
-5. Text is categories if at most half of its values differ. Otherwise, text of a few words is an identifier, and left
-   out; longer text is free text, and refused.
+4. A column of whole numbers without a name, or named as identifiers are, is left out if all values differ.
+5. Text is categories if at most half of its values differ, or, for text of a few words, fewer than nine in ten.
+   Otherwise, text of a few words is an identifier, and left out; longer text is free text, and refused.
+6. A column of text in which most cells are numbers, and which rule 5 would leave out or refuse, has mistakes: it is
+   refused with the first of them.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ from wgan_core.data.forms import (
     PLAIN,
     STAMPS,
     TIMES,
+    TYPED,
     Form,
+    expression,
 )  # fmt: skip
 from wgan_core.data.limits import CATEGORIES
-from wgan_core.errors import quoted, shortened
+from wgan_core.errors import as_argument, quoted, shortened
 
 MISSING = "missing in all rows"
 Role = Literal["number", "categories", "constant", "left out", "refused"]
@@ -46,13 +50,13 @@ GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "?
 MARKS = (".", "-", "--", "*", "None", "none", "NONE", "na", "Na", "missing", "Missing", "unknown", "Unknown")
 # Most values of a column of numbers that are categories, and the rows that each must have on average.
 FEW, ROWS_EACH = 20, 10
-# Share of distinct values, among all, above which text is no category.
-DISTINCT_SHARE = 0.5
+# Share of distinct values, among all, above which text is no category; the second is for text of a few words.
+DISTINCT_SHARE, ID_SHARE = 0.5, 0.9
 # Free text has more words a value, or more characters, than an identifier.
 ID_WORDS, ID_LETTERS = 4, 40
 # Names of columns that number or name rows. All their values differ.
 ID_NAME = re.compile(
-    r"(|unnamed: 0|index|level_0|row\W?names?|row|rowid|id|uuid|guid|.*[_. ]id|.*[a-z]I[Dd])", re.ASCII
+    r"(?i:|unnamed: 0|index|level_0|row\W?names?|row|rowid|id|uuid|guid|.*[_. ]id)|.*[a-z]I[Dd]", re.ASCII
 )
 INDEX_NAME = re.compile(r"__index_level_\d+__")
 # Share of numbers among the values of a column above which its other values are mistakes.
@@ -88,6 +92,7 @@ class ColumnReading:
         places: Number of decimal places of numbers; None if they have many.
         form: The form in which the file writes the numbers.
         remedy: What to do about a column that is refused.
+        is_free: Whether the column is free text.
     """
 
     name: str
@@ -99,6 +104,7 @@ class ColumnReading:
     places: int | None = None
     form: Form = PLAIN
     remedy: str = ""
+    is_free: bool = False
 
 
 def read_column(
@@ -278,17 +284,22 @@ def _of_text(name: str, column: pa.ChunkedArray, kind: str, decimal: str, typed:
     if kind != "categories" or not typed:
         numbers = _without(known, MARKS)
         if numbers.null_count < len(numbers):
-            found = _numbers_of(numbers, decimal, typed, kind)
-            if found is not None:
-                values, said, places, form = found
-                # Numbers such as 1.0 and 1.00 are codes, if a column has few of them.
-                if not kind and pc.count_distinct(values).as_py() <= FEW and _same_numbers(numbers, values):
-                    return _words(name, _texts(known, encoded))
+            read = _numbers_of(numbers, decimal, typed, kind)
+            if read is not None:
+                values, said, places, form = read
+                few = not kind and pc.count_distinct(values).as_py() <= min(FEW, len(column) // ROWS_EACH)
+                # Few texts of dates or amounts stay as the file has them. Numbers such as 1.0 and 1.00 are codes.
+                if few and (form.kind not in ("", *TYPED) or _same_numbers(numbers, values)):
+                    kept = _words(name, _texts(numbers, encoded))
+                    return replace(kept, said=f"{said}, few values") if form.kind else kept
                 return ColumnReading(name, "number", said, _spread(values, encoded), places=places, form=form)
-        mistake = _mistake(name, encoded, numbers) if kind != "categories" and not typed else None
+        mistake = _mistake(name, encoded, numbers, MOSTLY) if not kind and not typed else None
         if mistake is not None:
             return mistake
-        if not kind and not typed and set(known.drop_null().slice(0, 3).to_pylist()) <= {"true", "false"}:
+        if kind == "numbers":
+            found = _mistake(name, encoded, numbers, 0) or ColumnReading(name, "refused", "text", column)
+            return replace(found, said=f"{found.said}, and --numeric names it", remedy="take it out of --numeric")
+        if kind != "numbers" and not typed and set(known.drop_null().slice(0, 3).to_pylist()) <= {"true", "false"}:
             truth = pc.if_else(pc.is_null(known), pa.scalar(None, pa.bool_()), pc.equal(known, "true"))
             return ColumnReading(name, "categories", "true and false", _spread(truth, encoded))
     country = _are_country_codes(known)
@@ -296,7 +307,10 @@ def _of_text(name: str, column: pa.ChunkedArray, kind: str, decimal: str, typed:
     values = _texts(texts, encoded)
     if kind == "categories":
         return ColumnReading(name, "categories", "categories", values)
-    return _words(name, values)
+    found = _words(name, values)
+    if not typed and (found.role != "categories" or found.distinct > DISTINCT_SHARE * len(values)):
+        return _mistake(name, encoded, numbers, DISTINCT_SHARE) or found
+    return found
 
 
 def _same_numbers(entries: pa.Array, values: pa.Array) -> bool:
@@ -310,14 +324,22 @@ def _words(name: str, values: pa.ChunkedArray) -> ColumnReading:
     there = len(values) - missing
     found = ColumnReading(name, "categories", "categories", values, missing, distinct)
     if distinct <= max(DISTINCT_SHARE * there, 2):
-        return found
+        return found if distinct > 1 or missing else replace(found, role="constant")
     entries = values.chunk(0).dictionary
     words = pc.mean(pc.add(pc.count_substring_regex(entries, r"\S\s+"), 1)).as_py()
     letters = pc.mean(pc.utf8_length(entries)).as_py()
+    if words <= ID_WORDS and letters <= ID_LETTERS and distinct < ID_SHARE * there:
+        return found
     if words <= ID_WORDS and letters <= ID_LETTERS:
         share = "that all differ" if distinct == there else f"of which {distinct:,} of {there:,} differ"
         return replace(found, role="left out", said=f"identifier: names {share}")
-    return replace(found, role="refused", said=f"free text of {letters:.0f} letters a cell", remedy="give --drop-text")
+    return replace(
+        found,
+        role="refused",
+        said=f"free text of {letters:.0f} letters a cell",
+        remedy="give --drop-text",
+        is_free=True,
+    )
 
 
 def _without(entries: pa.Array, gaps: Collection[str]) -> pa.Array:
@@ -354,8 +376,9 @@ def _numbers_of(entries: pa.Array, decimal: str, typed: bool, kind: str) -> Foun
     """Return the numbers that entries of text stand for, with their words, places and form; None if they are none."""
     there = entries.drop_null()
     plain = _plain(entries, there, decimal, typed)
-    if kind == "categories":  # of text, unless they are whole numbers without other spellings
-        return plain if plain is not None and plain[2] == 0 and not _same_numbers(there, plain[0]) else None
+    if kind == "categories":  # of text, unless they are numbers or dates without other spellings
+        exact = plain or _dates(entries, there)
+        return None if exact is None or exact[3].kind not in ("", *TYPED) or _same_numbers(there, exact[0]) else exact
     return plain or _amounts(entries, there, decimal) or _dates(entries, there)
 
 
@@ -417,7 +440,7 @@ def _dates(entries: pa.Array, there: pa.Array) -> Found | None:
         return None
     for pattern in sorted(_fitting(sample), key=lambda each: not _as_written(sample, each)):
         stamps = pc.strptime(entries, pattern, "s", error_is_null=True)
-        if stamps.null_count == entries.null_count:
+        if stamps.null_count == entries.null_count and _all_match(there, expression(pattern)):
             seconds = stamps.cast(pa.int64())
             if pattern in DATES:
                 return pc.divide(seconds, DAY_S), "dates", 0, Form("date" if pattern == "%Y-%m-%d" else pattern)
@@ -431,7 +454,7 @@ def _dates(entries: pa.Array, there: pa.Array) -> Found | None:
 
 def _fitting(sample: pa.Array) -> list[str]:
     """Return the patterns of dates and times that all texts have."""
-    patterns = (*DATES, *STAMPS, *TIMES)
+    patterns = [each for each in (*DATES, *STAMPS, *TIMES) if _all_match(sample, expression(each))]
     return [each for each in patterns if not pc.strptime(sample, each, "s", error_is_null=True).null_count]
 
 
@@ -461,20 +484,28 @@ def _iso(entries: pa.Array, there: pa.Array) -> Found | None:
     return None
 
 
-def _mistake(name: str, encoded: pa.DictionaryArray, entries: pa.Array) -> ColumnReading | None:
-    """Return the refusal of a column of numbers in which a few cells are none; None for other columns."""
-    there = entries.drop_null()
-    fits = pc.match_substring_regex(entries, _PLAIN)
-    if _all_match(entries.filter(pc.invert(fits)).drop_null(), r"^\w*\d\w*$"):  # codes such as 207a
+def _mistake(name: str, encoded: pa.DictionaryArray, entries: pa.Array, share: float) -> ColumnReading | None:
+    """Return the refusal of a column in which more than this share of the cells, but not all, are numbers.
+
+    Codes, such as 007 and 207a, are no numbers. A column of codes is no mistake, and then the result is None.
+    """
+    finite = pc.match_substring_regex(entries, r"^[^eE]*([eE][+-]?\d{1,2})?$")
+    fits = pc.and_(pc.match_substring_regex(entries, _PLAIN), finite)
+    fits = pc.and_not(fits, pc.match_substring_regex(entries, _CODE))
+    there, odd = entries.drop_null(), entries.filter(pc.invert(fits)).drop_null()
+    letters = odd.filter(pc.invert(pc.match_substring_regex(odd, _PLAIN)))
+    of_one_length = pc.count_distinct(pc.utf8_length(there)).as_py() == 1
+    if (len(letters) and _all_match(letters, r"^\w*\d\w*$")) or (not len(letters) and of_one_length):
         return None
     rows = _spread(fits, encoded)
     count = len(rows) - rows.null_count
     numbers = pc.sum(rows).as_py() or 0
-    if numbers < MOSTLY * count or numbers == count or pc.any(pc.match_substring_regex(there, _CODE)).as_py():
+    if numbers <= share * count or numbers == count:
         return None
     if pc.sum(fits).as_py() <= FEW:
         return None
     row = pc.index(rows, False).as_py()
     found = encoded.dictionary[encoded.indices[row].as_py()].as_py()
     said = f"numbers, but {quoted(shortened(str(found)))} in row {row}"
-    return ColumnReading(name, "refused", said, _spread(entries, encoded), remedy="mend that cell")
+    remedy = f"mend such cells, or give --categorical {as_argument([name])}"
+    return ColumnReading(name, "refused", said, _spread(entries, encoded), remedy=remedy)

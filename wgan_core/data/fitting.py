@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from wgan_core.data.coding import LEAST_SD, MOST_KNOTS, Coding, Column, Value
+from wgan_core.data.coding import LEAST_SD, MOST_KNOTS, MOST_RUNS, Coding, Column, Value
 from wgan_core.data.columns import ColumnReading
 from wgan_core.data.limits import CATEGORIES
 from wgan_core.errors import UserError, as_argument, quoted
@@ -72,13 +72,16 @@ def fit(
     numeric = [name for name in names if readings[name].role == "number" and name not in by_spread]
     knots = min(KNOTS, ALL_KNOTS // max(len(numeric), 1))
     ranked = set(numeric) if coding == "ranks" and knots >= LEAST_KNOTS else set()
+    # Each column with masses is a run of its own, and a coding has few runs.
+    masses = MASSES if len(numeric) <= MOST_RUNS // 2 else 0
     columns = []
     for name in names:
         whole = pa.chunked_array(
             [chunk for rows in splits.values() for chunk in rows[name].chunks], readings[name].values.type
         )
         if readings[name].role == "number" and pc.count_distinct(whole).as_py() + bool(whole.null_count) > 1:
-            columns.append(_number(readings[name], splits["train"][name], whole, knots if name in ranked else 0))
+            most = knots if name in ranked else 0
+            columns.append(_number(readings[name], splits["train"][name], whole, most, masses))
         else:
             columns.append(_categories(readings[name], whole, label))
     found = Coding(tuple(columns), label.name, label.positive)
@@ -92,7 +95,7 @@ def fit(
 
 def _categories(reading: ColumnReading, whole: pa.ChunkedArray, label: Label) -> Column:
     values = in_order(distinct(whole, reading.name, label.name)[1])
-    return Column(reading.name, values=values, form=reading.form)
+    return Column(reading.name, values=values, places=reading.places, form=reading.form)
 
 
 def in_order(values: Sequence[Any]) -> tuple[Value | None, ...]:
@@ -101,8 +104,18 @@ def in_order(values: Sequence[Any]) -> tuple[Value | None, ...]:
     return (*there, *([None] if len(there) < len(values) else []))
 
 
-def _number(reading: ColumnReading, train: pa.ChunkedArray, whole: pa.ChunkedArray, knots: int) -> Column:
-    """Code a column of numbers: by ranks with at most so many knots, or by mean and standard deviation if 0."""
+def _number(
+    reading: ColumnReading, train: pa.ChunkedArray, whole: pa.ChunkedArray, knots: int, most_masses: int
+) -> Column:
+    """Code a column of numbers.
+
+    Args:
+        reading: The column.
+        train: Its training rows.
+        whole: All of its rows.
+        knots: Most knots of ranks; 0 for a coding by mean and standard deviation.
+        most_masses: Most point masses of ranks, beside missing values.
+    """
     numbers = numbers_of(train)
     numbers = numbers[~np.isnan(numbers)]
     if len(np.unique(numbers)) < 2:  # the training rows have too few values to tell the column's spread
@@ -114,7 +127,7 @@ def _number(reading: ColumnReading, train: pa.ChunkedArray, whole: pa.ChunkedArr
     }  # fmt: skip
     if knots:
         values, counts = np.unique(numbers, return_counts=True)
-        common = np.argsort(-counts, kind="stable")[:MASSES]
+        common = np.argsort(-counts, kind="stable")[:most_masses]
         common = common[counts[common] >= max(MASS_SHARE * len(train), MASS_TIMES * np.median(counts))]
         masses = [*values[np.sort(common)].tolist(), *masses]
         numbers = numbers[~np.isin(numbers, values[common])]

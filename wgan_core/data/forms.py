@@ -7,9 +7,13 @@ number of seconds since midnight.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wgan_core.errors import UserError, quoted
 
@@ -17,7 +21,7 @@ DAY_S = 86_400
 # Patterns of dates and time stamps as text, in the order in which they are tried. A day that could be a month is one.
 DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d-%b-%Y",
-    "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%b %Y",
+    "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y-%m", "%b %Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%y",
 )  # fmt: skip
 STAMPS = tuple(
     f"{date}{between}{time}"
@@ -26,10 +30,16 @@ STAMPS = tuple(
     for time in ("%H:%M:%S", "%H:%M")
 )
 TIMES = ("%H:%M:%S", "%H:%M")
+MONTHS = ("%Y-%m", "%b %Y")
+# The digits or letters of each part of a pattern. Without leading zeros, 1-3 is no month, and 2:1 no time of day.
+_PARTS = {
+    "Y": r"[12]\d{3}", "y": r"\d{2}", "m": r"\d{1,2}", "d": r"\d{1,2}", "b": "[A-Za-z]{3}", "B": "[A-Za-z]+",
+    "H": r"\d{1,2}", "M": r"\d{2}", "S": r"\d{2}",
+}  # fmt: skip
 # Kinds of values of a typed file, beside text by a pattern.
 TYPED = ("date", "stamp", "instant", "time", "duration")
-# Days and seconds that Python's dates can hold, with a day to spare at each end.
-LEAST_DAY, MOST_DAY = -719_161, 2_932_895
+# Days and seconds that Python's dates can hold, from 0001-01-01 to 9999-12-31.
+LEAST_DAY, MOST_DAY = -719_162, 2_932_896
 # Most seconds of a duration: as microseconds, they are below 2^63.
 MOST_SECONDS = 9e12
 # Most characters before or after an amount, such as a currency.
@@ -83,6 +93,16 @@ class Form:
             return list(numbers)
         return [self._written(number, places) for number in numbers]
 
+    def rounded(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return numbers (N,) as they are after they are written and read: to the minute, or the first of the month."""
+        if "%H:%M" in self.kind and "%S" not in self.kind:
+            return (numbers / 60).round() * 60
+        if self.kind in MONTHS:
+            there = np.isfinite(numbers)
+            days = np.where(there, numbers, 0).clip(LEAST_DAY, MOST_DAY).astype("datetime64[D]")
+            return np.where(there, days.astype("datetime64[M]").astype("datetime64[D]").astype(np.float64), numbers)
+        return numbers
+
     def _written(self, number: float, places: int) -> Any:
         if self.kind == "text":
             text = f"{number:,.{places}f}" if self.grouped else f"{number:.{places}f}"
@@ -98,7 +118,7 @@ class Form:
             return time if self.kind == "time" else time.strftime(self.kind)
         days = self.kind in ("date", *DATES)
         seconds = (round(number) * DAY_S) if days else number
-        stamp = _midnight(min(max(seconds, LEAST_DAY * DAY_S), MOST_DAY * DAY_S))
+        stamp = _midnight(min(max(seconds, LEAST_DAY * DAY_S), (MOST_DAY + 1) * DAY_S - 1))
         if self.kind == "date":
             return stamp.date()
         if self.kind == "instant":
@@ -111,6 +131,15 @@ class Form:
 
 PLAIN = Form()
 """A number as it is."""
+
+
+def expression(pattern: str) -> str:
+    """Return the regular expression of the texts that a pattern of dates or times writes."""
+    parts = (
+        _PARTS[part[0]] + re.escape(part[1:]) if index else re.escape(part)
+        for index, part in enumerate(pattern.split("%"))
+    )
+    return f"^{''.join(parts)}$"
 
 
 def _midnight(seconds: float) -> datetime.datetime:

@@ -277,7 +277,7 @@ def read_columns(table: Table, asked: Asked) -> list[ColumnReading]:
     ]
     if asked.drop_text:
         readings = [
-            replace(each, role="left out", remedy="") if each.role == "refused" and "text" in each.said else each
+            replace(each, role="left out", remedy="") if each.is_free and each.name != asked.label else each
             for each in readings
         ]
     return readings

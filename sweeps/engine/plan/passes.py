@@ -30,6 +30,6 @@ class Passes:
     @property
     def described(self) -> str:
         return (
-            f"{self.count:,} passes over the training rows in batches of {self.batch_size}, at least {self.least:,} and "
-            f"at most {self.most:,} critic updates"
+            f"{self.count:,} passes over the training rows in batches of {self.batch_size}, at least {self.least:,} "
+            f"and at most {self.most:,} critic updates"
         )

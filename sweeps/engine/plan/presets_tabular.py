@@ -9,6 +9,7 @@ from sweeps.engine.plan.presets import AUTHORS_POINT, TOY_RANGES, WGAN_GP, Prese
 from sweeps.engine.plan.space import Range, Space
 from wgan_core.config import Structure
 from wgan_core.data.dataset import Dataset
+from wgan_core.data.fitting import CodingName
 
 TABLE_BUDGET = Passes(1_000, least=2_700, most=30_000)
 """Default budget of a sweep on a table."""
@@ -43,6 +44,11 @@ TABULAR: Mapping[str, Preset] = {
         objective="c2st",
     ),
 }
+
+
+def table_coding(preset: Preset) -> CodingName:
+    """Return the default coding of a preset's columns: the published FFPred-GAN standardises them."""
+    return "standard" if preset.structure.get("networks") == "ffpred" else "ranks"
 
 
 def table_structure(
