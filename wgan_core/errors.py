@@ -19,7 +19,7 @@ MOST = 2_000
 # bounded, because a text from a file could otherwise keep these expressions busy for hours.
 _USER = re.compile(r"((?:^|(?<=[\s'\"(=/]))(?:[A-Za-z][\w+.-]{0,40}://)?[^\s/:@'\"]{0,200}):(?!//)[^\s'\"]{0,300}@")
 # The same in an address that is known to be one: its password may have any characters and any length.
-_OF_ADDRESS = re.compile(r"(?:[A-Za-z][\w+.-]{0,40}:/{1,9})?[^/:@]{0,200}:(?!/)(.*)@", re.DOTALL)
+_OF_ADDRESS = re.compile(r"(?:^|/)[^/:@]{0,200}:(?!//)(.*)@", re.DOTALL)
 # A web address may hold a token in place of the user.
 _TOKEN = re.compile(r"(https?://)[^\s/@'\"]{1,2000}@", re.IGNORECASE)
 _NAMED = r"passw|passphrase|pwd|token|secret|api_?key|access_?key|credential"
@@ -102,7 +102,7 @@ def _passwords(uri: str) -> list[str]:
     if "@" in host:
         found = [host.rpartition("@")[0].partition(":")[2]]
     found += [match[0][len(match[1]) + 1 : -1] for match in _USER.finditer(uri)]
-    found += [whole[1]] if (whole := _OF_ADDRESS.match(uri)) else []
+    found += [whole[1]] if "@" in uri and (whole := _OF_ADDRESS.search(uri)) else []
     return [each for each in found if each]
 
 

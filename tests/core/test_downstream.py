@@ -16,7 +16,19 @@ from sklearn.preprocessing import StandardScaler
 from tests.core.refusal import refused
 from wgan_core.data.coding import Coding, Value
 from wgan_core.data.tables import Asked, interpreted, load_table, read, split_rows
-from wgan_core.metrics.downstream import METRICS, REAL, REPLACED, TOPPED_UP, Outcome, Problem, downstream
+from wgan_core.metrics import downstream as downstream_module
+from wgan_core.metrics.downstream import (
+    METRICS,
+    REAL,
+    REPLACED,
+    SHARES,
+    TOPPED_UP,
+    TREES,
+    Outcome,
+    Problem,
+    Rows,
+    downstream,
+)
 
 Splits = dict[str, pa.Table]
 
@@ -152,3 +164,30 @@ def test_what_cannot_be_asked_of_a_classifier(tmp_path: Path) -> None:
         "each class must be",
         "test has 2",
     )
+
+
+def test_very_many_classes_are_refused(tmp_path: Path) -> None:
+    """200 classes of 4,000 rows took more than two minutes and 1.6 GB."""
+    path = tmp_path / "classes.parquet"
+    rng = np.random.default_rng(0)
+    pq.write_table(pa.table({"x": rng.normal(size=2_020), "of": [f"c{at % 101}" for at in range(2_020)]}), path)
+    refused(lambda: problem_of(path, "of", None), "at most 100 classes; 'of' has 101", "--positive-class")
+
+
+@pytest.mark.parametrize(("count", "inputs", "classes"), [(60_000, 3_000, 50), (60_000, 1, 100), (4_000, 20, 100)])
+def test_the_work_of_classifiers_is_bounded(count: int, inputs: int, classes: int) -> None:
+    empty = np.broadcast_to(np.float32(0), (count, inputs))
+    made = downstream_module._classifiers(0, Rows(empty, np.zeros(count, np.int64)), classes)
+    forest, regression = made["random forest"], made["logistic regression"]
+    drawn = forest.max_samples or count
+    leaves = min(forest.max_leaf_nodes or drawn, drawn)
+    assert 2 * TREES * leaves * classes <= SHARES
+    assert drawn * inputs**0.5 * classes < 2**22
+    assert regression.max_iter == 10 or regression.max_iter * count * inputs * classes <= 10**11
+
+
+def test_usual_tables_meet_no_bound() -> None:
+    rows = Rows(np.zeros((10_000, 50), np.float32), np.zeros(10_000, np.int64))
+    made = downstream_module._classifiers(0, rows, 10)
+    assert made["logistic regression"].max_iter == 1_000
+    assert made["random forest"].max_samples is made["random forest"].max_leaf_nodes is None

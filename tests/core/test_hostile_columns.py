@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import decimal
 import json
 import math
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,15 @@ from torch import Tensor, nn
 
 from tests.core.refusal import refused
 from wgan_core.config import Hyper, Structure, Trial
-from wgan_core.data import csv_file
+from wgan_core.data import csv_file, tables
 from wgan_core.data.coding import MOST_RUNS, Coding, Column
+from wgan_core.data.columns import ColumnReading, read_column
 from wgan_core.data.csv_file import read_csv
 from wgan_core.data.folder import Folder, parse_json
+from wgan_core.data.forms import Form
 from wgan_core.data.limits import Memory
 from wgan_core.data.rows import rows_of
-from wgan_core.data.tables import load_table
+from wgan_core.data.tables import Asked, Table, load_table
 from wgan_core.networks.layers import Categorical
 from wgan_core.sampling.generator import averaged_generator
 from wgan_core.training import checkpoint
@@ -31,6 +35,7 @@ from wgan_core.training.checkpoint import Checkpoint, DamagedCheckpoint
 from wgan_core.training.state import TrainingState
 
 ROWS = 300_000
+ROWS_OF_DATES = 40
 
 
 @pytest.mark.parametrize("how", [{"label": "a"}, {"categorical": ["a"]}])
@@ -96,12 +101,92 @@ def test_columns_form_few_runs() -> None:
         Column("x", mean=math.inf),
         Column("x", sd=math.nan),
         Column("x", sd=0.0),
+        Column("x", sd=5e-324),
+        Column("x", values=("a", "b", "a")),
         Column("x", values=("a", 1)),
         Column("x", values=(["a"],)),  # type: ignore[arg-type]
     ],
 )
 def test_a_coding_is_as_of_a_table(column: Column) -> None:
     refused(lambda: Coding((column,)).check((column.width,)), "a column must have a finite mean and spread", "'x'")
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (Column("x", knots=tuple(map(float, range(10**5))), scores=tuple(map(float, range(10**5)))), "two to 512"),
+        (Column("x", knots=(0.0, 1.0), scores=(0.0, 1e308)), "two to 512"),
+        (Column("x", knots=(-1.7e308, 1.7e308), scores=(0.0, 1.0)), "two to 512"),
+        (Column("x", masses=tuple(map(float, range(10)))), "at most 9 masses"),
+        (Column("x", masses=(None, None)), "masses that differ"),
+        (Column("x", values=("a", "b"), form=Form("date")), "must be numbers"),
+        (Column("x", values=(True, False), form=Form("date")), "must be numbers"),
+        (Column("x", form=Form("text", decimal="")), "a form that this package writes"),
+    ],
+)
+def test_ranks_and_forms_are_as_of_a_table(column: Column, said: str) -> None:
+    refused(lambda: Coding((column,)).check((column.width,)), said)
+
+
+def test_columns_of_a_checkpoint_have_names_of_their_own() -> None:
+    """`sample --where a=1,b=2` ended in a traceback of torch."""
+    a, b = Column("a"), Column("b")
+    refused(lambda: Structure("mlp", (2,), coding=Coding((a, a))), "a name of its own; 'a' is there twice")
+    refused(lambda: Structure("mlp", (1,), conditions=Coding((a, a))), "a name of its own; 'a'")
+    both = {"coding": Coding((a, b)), "conditions": Coding((b,))}
+    refused(lambda: Structure("mlp", (2,), **both), "a name of its own; 'b'")  # type: ignore[arg-type]
+    refused(lambda: Structure("mlp", (1,), coding=Coding((a,), "a", 1)), "a name of its own; 'a'")
+
+
+@pytest.mark.parametrize("kind", ["date", "stamp", "instant", "time", "duration", "%d.%m.%Y", "%H:%M", "text"])
+def test_a_number_without_end_is_written_in_each_form(kind: str) -> None:
+    coding = Coding((Column("x", 0.0, 1e308, places=2, form=Form(kind)),))
+    assert len(rows_of(torch.tensor([[-10.0], [10.0]]), coding)) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (pa.array([2**31 - 1 - at for at in range(ROWS_OF_DATES)], pa.int32()).cast(pa.date32()), "1 to 9999"),
+        (pa.array([2**61 + at for at in range(ROWS_OF_DATES)]).cast(pa.timestamp("s")), "1 to 9999"),
+        (pa.array([2**61 + at for at in range(ROWS_OF_DATES)]).cast(pa.duration("s")), "durations above"),
+    ],
+)
+def test_times_out_of_range_are_refused(values: pa.Array, said: str) -> None:
+    """A cast to microseconds made other times of them."""
+    found = read_column("x", pa.chunked_array([values]))
+    assert found.role == "refused"
+    assert said in found.said
+
+
+def test_the_index_of_a_frame_is_left_out() -> None:
+    names = [f"name {at}" for at in range(40)]
+    assert read_column("__index_level_0__", pa.chunked_array([names])).role == "left out"
+    assert read_column("__index_level_0__", pa.chunked_array([names]), "categories").role == "categories"
+
+
+def test_a_decimal_of_many_places_is_kept_as_its_coding_says(tmp_path: Path) -> None:
+    path = tmp_path / "decimal.parquet"
+    values = [decimal.Decimal(at * 7919 % 1009).scaleb(-2) for at in range(400)]
+    pq.write_table(pa.table({"x": pa.array(values, pa.decimal256(76, 38))}), path)
+    coding = load_table(path).coding
+    assert coding is not None
+    assert coding.columns[0].knots
+    assert Coding.from_json(json.loads(json.dumps(coding.as_json()))) == coding
+
+
+def test_very_many_conditions_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search through lists took over 100 s for 65,536 columns."""
+    names = [f"c{at}" for at in range(20_000)]
+    table = Table("t", "t", {"all": pa.table({name: pa.array([], pa.float64()) for name in names})})
+    asked = Asked(condition=names[1:], numeric=names[1:], drop=[])
+    monkeypatch.setattr(
+        tables, "read_column", lambda name, column, kind, *_: ColumnReading(name, "number", kind, column)
+    )
+    began = time.perf_counter()
+    found = tables.read_columns(table, asked)
+    assert time.perf_counter() - began < 5
+    assert [each.said for each in found[:2]] == ["", "numbers"]
 
 
 def test_whole_numbers_stay_in_their_range() -> None:

@@ -303,6 +303,8 @@ def test_rows_of_a_generator_that_is_told_classes(
     [
         ("sample", "--n", "0", "a whole number >= 1; given 0: give --n 64, for example"),
         ("sample", "--n", "-3", "a whole number >= 1; given -3: give --n 64, for example"),
+        ("sample", "--n", "9" * 24, "a whole number below 10^12; given 999"),
+        ("downstream", "--n", "9" * 24, "a whole number below 10^12; given 999"),
         ("downstream", "--n", "0", "a whole number >= 1; given 0"),
         ("downstream", "--draws", "0", "a whole number >= 1; given 0: give --draws 5"),
         ("downstream", "--seed", "-1", "a whole number in [0, 2^63); given -1"),

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import socketserver
 import sqlite3
 import struct
@@ -33,14 +34,14 @@ from sweeps.engine.plan.arguments import BadArguments, without_places
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import FILE, Plan
 from sweeps.engine.plan.sqlite_file import check_database
-from sweeps.engine.plan.uri import MisplacedFiles, shown
+from sweeps.engine.plan.uri import MisplacedFiles, answers, shown
 from sweeps.engine.report.pictures import picture
 from sweeps.engine.report.write import write_report
 from sweeps.engine.results.results import open_results, study_url, tracking_uri_of
 from sweeps.engine.storage import lease
 from sweeps.engine.storage.layout import SAMPLES, sample_name, trial_folder
 from sweeps.engine.storage.lease import Lease, driver_of
-from sweeps.engine.storage.spool import Spool
+from sweeps.engine.storage.spool import Spool, step_name
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.study import Study
 from sweeps.engine.tracking import MlflowRecorder
@@ -489,7 +490,43 @@ def test_the_password_of_an_address_is_hidden_whatever_it_is(password: str) -> N
     assert shown(f"postgresql://me:{password}@host/db") == "postgresql://me:***@host/db"
 
 
-@pytest.mark.parametrize("part", ["=", "(", "a", "?key", ":@", "x:", "password="])
+@pytest.mark.parametrize(
+    "address", ["https:/u:{}@h", "u:{}@h", "/home/u:{}@h", "nosuch://u:{}@h/x", "nosuch://u:/{}@h"]
+)
+@pytest.mark.parametrize("password", ["hidden", "hidden word", "hidden'word", "hidden" * 60])
+def test_the_password_of_a_place_is_hidden_however_it_is_written(address: str, password: str) -> None:
+    written = address.format(password)
+    assert "hidden" not in without_secrets(written, written)
+
+
+def test_what_follows_the_first_at_of_a_password_is_hidden() -> None:
+    """A library took it for the host."""
+    uri = "postgresql://u:p@SECRET@x@127.0.0.1:1/d"
+    for host in ("SECRET@x@127.0.0.1", "x@127.0.0.1"):
+        said = without_secrets(f"failed to resolve host '{host}'", uri)
+        assert said.endswith("***@127.0.0.1'")
+        assert "SECRET" not in said
+
+
+def test_a_closed_port_of_a_database_is_told_at_once() -> None:
+    """MLflow retried for 40 s, with its warnings."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert not answers(f"postgresql://u:p@127.0.0.1:{port}/d")
+    assert answers("postgresql:///d?host=/tmp")
+
+
+def test_a_damaged_earlier_record_is_passed_over(sweep: Finished) -> None:
+    """A restarted trial failed though its checkpoint was whole."""
+    store = TrialStore(trial_folder(sweep.folder, "1"), sweep.plan.objective)
+    before = [each.critic_updates for each in store.recorded_before(10**9)]
+    spool = trial_folder(sweep.folder, "1") / "spool"
+    spool.write(step_name(before[0]), b'{"critic_updates": "x"}')
+    assert [each.critic_updates for each in store.recorded_before(10**9)] == before[1:]
+
+
+@pytest.mark.parametrize("part", ["=", "(", "a", "?key", ":@", "x:", "password=", "/", ":/"])
 def test_a_long_text_is_cut_and_does_not_take_long(part: str) -> None:
     """A file may hold megabytes: an error shows little of them. Quadratic expressions would take hours here."""
     text = part * (2**20 // len(part))
