@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def figures_of(script: str, *options: str, out: Path) -> dict[str, Any]:
+def figures_of(script: str, *options: str | Path, out: Path) -> dict[str, Any]:
     command = [sys.executable, ROOT / "benchmarks" / script, *options, "--json", out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=out.parent, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,6 +52,15 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         "stacked_mnist",
     )
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
+
+
+def test_tables(tmp_path: Path) -> None:
+    lines = [f"{row % 37},{row * row % 101 / 10},{['a', 'b', ''][row % 3]}" for row in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["n,x,kind", *lines]))
+    options = ("--updates", "3", "--threads", "1")
+    found = figures_of("tables.py", tmp_path / "t.csv", *options, out=tmp_path / "tables.json")
+    assert [each["arm"] for each in found["figures"]] == ["ranks", "standard"]
+    assert all(0.5 < each["auc"] <= 1 for each in found["figures"])
 
 
 def test_step(tmp_path: Path) -> None:

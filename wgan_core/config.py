@@ -293,7 +293,7 @@ class Hyper:
         _positive(0.01), "clip", "clip", log=True, neutral=0.01, default=0.01, meaning="bound of the critic's weights"
     )
     decay_updates: int = _parameter(
-        _whole(0, 0),
+        _whole(0, 0, 10**9),
         "decay updates",
         whole=True,
         neutral=0,

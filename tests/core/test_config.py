@@ -41,7 +41,7 @@ OUT_OF_RANGE = [
         (HYPER, field, invariant, [*values, math.nan, math.inf, -math.inf, "1", None, True])
         for field, invariant, values in (
             ("clip", "a finite number > 0", [0.0, -1]),
-            ("decay_updates", "a whole number >= 0", [-1, 1.5]),
+            ("decay_updates", "a whole number from 0 to 1,000,000,000", [-1, 1.5]),
             ("lambda_gp", "a finite number >= 0", [-1e-9, -10]),
             ("lr_critic", "a finite number > 0", [0, 0.0, -1e-4]),
             ("lr_generator", "a finite number > 0", [0, 0.0, -1e-4]),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -360,3 +361,24 @@ def test_the_help_lists_every_name_with_its_default(capsys: pytest.CaptureFixtur
     assert {*KNOWN, *shown, "networks", "critic.NAME", "generator.NAME"} == listed.keys()
     assert listed["lr"].endswith("(default: 1e-05..0.01:log)")
     assert listed["batch_size"].endswith("samples per update (default: 64)")
+
+
+def test_a_file_that_fixes_and_searches_one_name_is_refused(tmp_path: Path) -> None:
+    """`sweeps confirm` could never run such a sweep again."""
+    (tmp_path / "space.toml").write_text('[set]\nlr = 1e-3\n[search]\nlr = "1e-4..1e-2"\n')
+    with pytest.raises(UserError, match="both name lr"):
+        Changes.read((), (), str(tmp_path / "space.toml"))
+
+
+def test_numbers_of_numpy_are_numbers_in_a_notebook() -> None:
+    found = Changes.given(
+        {"beta1": np.float64(0.5)}, {"lr": np.array([1e-4, 1e-3]), "n_critic": [np.int64(1), 2]}, None
+    )
+    assert found == Changes.read(("beta1=0.5",), ("lr=0.0001,0.001", "n_critic=1,2"))
+    with pytest.raises(UserError, match="set must be a dictionary"):
+        Changes.given(["beta1=0.5"], {}, None)  # type: ignore[arg-type]
+
+
+def test_absurd_widths_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError):
+        changed("--set", f"critic.widths={'9' * 5_000}")

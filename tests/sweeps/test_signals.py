@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeps.engine.cluster import loss
+from sweeps.engine.cluster import loss, signals
 from sweeps.engine.cluster.loss import interrupted_if_lost, left_if_lost, lost_process, watched_ray
 from sweeps.engine.cluster.signals import got_sigterm, kept_sigterm, sigterm_as_ctrl_c, sigterm_for
 from sweeps.engine.driver.outcome import LostRay
@@ -41,7 +41,7 @@ def test_sigterm_ends_a_command_with_143(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "Ctrl-C is ignored"])
-def test_sigterm_does_what_ctrl_c_does_then(ignored: bool) -> None:
+def test_sigterm_does_what_ctrl_c_does_then(ignored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune takes the first Ctrl-C calmly, and leaves the second to the handler before it."""
     first: list[int] = []
     before = signal.SIG_IGN if ignored else signal.default_int_handler
@@ -54,6 +54,8 @@ def test_sigterm_does_what_ctrl_c_does_then(ignored: bool) -> None:
         signal.signal(signal.SIGINT, calmly)
         os.kill(os.getpid(), signal.SIGTERM)
         assert first == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGTERM)  # the same request, by another way
+        monkeypatch.setattr(signals, "ONE_S", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert got_sigterm()

@@ -124,7 +124,7 @@ def _is_hidden(path: Path) -> bool:
     two splits would make held-out rows known to training. The rule is that of pyarrow and Spark, and has `~` and `$`
     besides. A name such as `_year=2026` is one of Hive's partitions, and so is not hidden.
     """
-    return any(part.startswith(SKIPPED) and "=" not in part for part in path.parts)
+    return any(part.startswith(SKIPPED) and not (part[0] == "_" and "=" in part) for part in path.parts)
 
 
 def _ending(file: Path, suffixes: Iterable[str]) -> str:
@@ -176,6 +176,8 @@ def _split_names(given: Path, files: Sequence[Path]) -> list[tuple[str, Path]]:
 
 def _split_of(path: Path, names: Mapping[str, str] = _NAMES) -> str:
     """Return the split that a file's name or folder says, or an empty text. The path is relative to the data folder."""
+    if (found := _IN_NAME.match(path.name)) and not any(part in SPLITS for part in path.parts[:-1]):
+        return found[1]  # A folder `dev` or `eval` may mean something else.
     words = [found[1].lower() for part in path.parts[:-1] if (found := _AS_FOLDER.fullmatch(part))]
     if found := _IN_NAME.match(path.name):
         words.append(found[1])

@@ -202,7 +202,10 @@ def _unused(name: str, network: nn.Module, structure: Structure, given: tuple[in
     outputs = _outputs(network, inputs, structure)
     if not learnt or not outputs.requires_grad:
         return ""
-    gradients = torch.autograd.grad(outputs.sum(), list(learnt.values()), allow_unused=True)
+    try:
+        gradients = torch.autograd.grad(outputs.sum(), list(learnt.values()), allow_unused=True)
+    except RuntimeError:  # the update says why
+        return ""
     unused = [each for each, gradient in zip(learnt, gradients, strict=True) if gradient is None]
     # An update has no gradient for them.
     return f"; the {name} does not use {listed(unused)}, which may be left out or frozen" if unused else ""

@@ -5,15 +5,19 @@ Slurm, Kubernetes, systemd and `ray job stop` end a process by SIGTERM, and kill
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from unittest import mock
 
-_came: list[int] = []
+# Signals within so many seconds are one request.
+ONE_S = 2.0
+_came: list[float] = []
 
 
 def got_sigterm() -> bool:
@@ -27,7 +31,10 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
     _came.clear()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        _came.append(number)
+        now, last = time.monotonic(), _came[-1] if _came else -math.inf
+        _came.append(now)
+        if now - last < ONE_S:  # one request reached this process in two ways, as part of a group of processes
+            return
         # A shell starts commands in the background with Ctrl-C ignored. SIGTERM ends those too.
         of_ctrl_c = signal.getsignal(signal.SIGINT)
         (of_ctrl_c if callable(of_ctrl_c) else signal.default_int_handler)(signal.SIGINT, frame)

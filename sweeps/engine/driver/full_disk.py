@@ -44,7 +44,8 @@ def told_of_full_disk(folder: Folder) -> Iterator[None]:
 def _is_full(place: str) -> bool:
     with suppress(OSError):
         there = next(each for each in (Path(place), *Path(place).parents) if each.exists())
-        return shutil.disk_usage(there).free < LEAST_BYTES
+        usage = shutil.disk_usage(there)
+        return usage.total > 0 and usage.free < LEAST_BYTES  # some file systems do not tell
     return False
 
 

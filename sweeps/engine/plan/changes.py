@@ -25,6 +25,8 @@ NETWORKS = "networks"
 # The structural names that a user may set, besides the options of the networks, such as critic.widths.
 SHARED = (NETWORKS, *(name for name, about in STRUCTURAL.items() if not about.of_data))
 MOST_FILE = 1 << 20
+# Most digits of a whole number.
+DIGITS = 18
 SCALES = {"log": True, "linear": False}
 # The presets search this name on a log scale, though charts show beta2.
 _LOG = frozenset({"one_minus_beta2"})
@@ -52,12 +54,12 @@ class Changes:
             UserError: A word, a name or a value cannot be taken.
         """
         words = {option: _words(option, given) for option, given in ((SET, fixed), (SEARCH, searched))}
-        if both := [name for name in words[SET] if name in words[SEARCH]]:
-            raise UserError(f"{SET} and {SEARCH} must name different things; both name {both[0]}: leave one out")
         if file is not None:
             named = {name for given in words.values() for name in given}
             for option, read in _file(file).items():
                 words[option] = {**{name: text for name, text in read.items() if name not in named}, **words[option]}
+        if both := [name for name in words[SET] if name in words[SEARCH]]:
+            raise UserError(f"{SET} and {SEARCH} must name different things; both name {both[0]}: leave one out")
         return cls(
             {name: _fixed(name, text) for name, text in words[SET].items()},
             {name: _searched(name, text) for name, text in words[SEARCH].items()},
@@ -66,6 +68,9 @@ class Changes:
     @classmethod
     def given(cls, fixed: Mapping[str, Any], searched: Mapping[str, Any], file: str | None) -> Changes:
         """Read what a notebook gives: values, ranges, lists, or texts as on the command line."""
+        for option, given in ((SET, fixed), (SEARCH, searched)):
+            if not isinstance(given, Mapping):
+                raise UserError(f"{option[2:]} must be a dictionary of names; given {quoted(str(given))}: write one")
         words = [f"{name}={text_of(value)}" for name, value in fixed.items()]
         return cls.read(words, [f"{name}={_listed(value)}" for name, value in searched.items()], file)
 
@@ -136,14 +141,15 @@ class Changes:
         }
         order = [*space.ranges, *(name for name in KNOWN if name not in space.ranges)]
         ranges = dict(sorted({**kept, **self.searched}.items(), key=lambda each: order.index(each[0])))
-        starts: list[dict[str, float]] = []
+        starts: dict[int, dict[str, float]] = {}
         for number, point in enumerate(space.presets):
             start = _moved(number, _at(space, point, ranges), ranges, said)
-            if start in starts:
-                said.append(f"preset {number} is then preset {starts.index(start)}: it is left out")
+            equal = [other for other, each in starts.items() if each == start]
+            if equal:
+                said.append(f"preset {number} is then preset {equal[0]}: it is left out")
             else:
-                starts.append(start)
-        return Space(ranges, {**values, **fixed}, tuple(starts)), said
+                starts[number] = start
+        return Space(ranges, {**values, **fixed}, tuple(starts.values())), said
 
 
 def settings_of(structure: Structure) -> dict[str, Value]:
@@ -156,7 +162,8 @@ def settings_of(structure: Structure) -> dict[str, Value]:
 
 
 def text_of(value: Any) -> str:
-    """Return a value, a range or the widths of layers as `Changes.read` takes them."""
+    """Return a value, a range or the widths of layers as `Changes.read` takes them. Numbers of numpy are numbers."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Range):
         values = ",".join(map(_number_text, value.among)) or "..".join(map(_number_text, (value.low, value.high)))
         return f"{values}:{'log' if value.log else 'linear'}"
@@ -169,10 +176,12 @@ def text_of(value: Any) -> str:
 
 def _listed(value: Any) -> str:
     """Return a list of values, or anything else, as `--search` takes it."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     return ",".join(map(text_of, value)) if isinstance(value, list | tuple) else text_of(value)
 
 
 def _number_text(value: float) -> str:
+    value = value if isinstance(value, int) else float(value)
     return str(int(value)) if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15) else repr(value)
 
 
@@ -262,7 +271,7 @@ def _option(text: str) -> Value:
     if text in ("true", "false"):
         return text == "true"
     parts = text.split("-")
-    if all(part.isdecimal() for part in parts):
+    if all(part.isdecimal() and len(part) <= DIGITS for part in parts):
         return int(text) if len(parts) == 1 else [int(part) for part in parts]
     try:
         return float(text)

@@ -42,9 +42,10 @@ def one_maker(uri: str) -> Iterator[None]:
 
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
         with engine.connect() as connection:
-            connection.execute(sqlalchemy.text(f"SET lock_timeout = {round(1000 * WAIT_S)}"))
-            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({POSTGRESQL_KEY})"))
-            yield  # The lock ends with the connection, also if this process is killed.
+            # The lock ends with the transaction, also if this process is killed, and behind a pooler of connections.
+            connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = {round(1000 * WAIT_S)}"))
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({POSTGRESQL_KEY})"))
+            yield
     else:
         yield
 
@@ -58,6 +59,9 @@ def new_file(file: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent, ignore_cleanup_errors=True) as folder:
         made = Path(folder, file.name)
         yield made
+        for beside in ("-journal", "-wal", "-shm"):  # of a database that was removed; SQLite would roll them back
+            with suppress(FileNotFoundError):
+                file.with_name(file.name + beside).unlink()
         os.replace(made, file)
 
 
@@ -92,10 +96,17 @@ def _taken(path: Path) -> int | None:
     """Create and lock a lock file. Return its descriptor, or None if another process has it or has just removed it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o600)
-    with suppress(BlockingIOError, FileNotFoundError):
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The holder before removed the file, and a third process may have locked a new one.
         if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
             return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:  # a file system without locks
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None

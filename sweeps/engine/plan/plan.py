@@ -259,6 +259,8 @@ def settle(folder: Folder, asked: Plan) -> Plan:
     if found is not None:
         # Data and protocol determine the floors, except that the last digit depends on the number of threads.
         asked = replace(asked, id=found.id, trials=max(asked.trials, found.trials), floors=found.floors)
+        if UNSCORED not in found.protocol:  # an earlier version left out the same classes, and did not note them
+            asked = replace(asked, protocol={key: each for key, each in asked.protocol.items() if key != UNSCORED})
         differing = list(_differences(replace(found, trials=asked.trials).as_json(), asked.as_json(), ""))
         if differing:
             raise UserError(

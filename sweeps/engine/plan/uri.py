@@ -18,8 +18,9 @@ NOT_RECORDED = "none"
 """Tracking URI of a sweep that is not recorded in MLflow."""
 
 ANSWER_S = 5.0
-_PORTS = {"postgresql": 5432, "mysql": 3306}
 """Longest wait for a server's first answer, in seconds."""
+
+_PORTS = {"postgresql": 5432, "mysql": 3306}
 
 LONGEST = 300
 """Largest number of characters of an error to show."""
@@ -124,7 +125,7 @@ def _listens(uri: str) -> bool:
     try:
         at = make_url(uri)
         port = at.port or _PORTS.get(at.get_backend_name())
-        if at.host and port:
+        if at.host and port and not set(at.host) & set(",/"):  # several hosts, or a socket
             socket.create_connection((at.host, port), timeout=ANSWER_S).close()
     except OSError:
         return False
