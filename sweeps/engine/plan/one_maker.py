@@ -66,8 +66,8 @@ def new_file(file: Path) -> Iterator[Path]:
 
 
 def is_unmade(file: Path) -> bool:
-    """Return whether a file does not exist or is empty, as SQLite leaves a database without tables."""
-    return not file.exists() or file.stat().st_size == 0
+    """Return whether a file is missing in a folder that exists, or empty, as SQLite leaves a database without tables."""
+    return file.stat().st_size == 0 if file.exists() else file.parent.is_dir()
 
 
 @contextmanager
