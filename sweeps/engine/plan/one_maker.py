@@ -66,7 +66,7 @@ def new_file(file: Path) -> Iterator[Path]:
 
 
 def is_unmade(file: Path) -> bool:
-    """Return whether a file is empty, as SQLite leaves a database without tables, or missing in a folder that exists."""
+    """Return whether a file is missing in a folder that exists, or empty, as SQLite leaves one without tables."""
     return file.stat().st_size == 0 if file.exists() else file.parent.is_dir()
 
 
