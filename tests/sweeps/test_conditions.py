@@ -223,7 +223,7 @@ def test_a_sweep_of_a_table_with_conditions_its_samples_and_its_export(joined: S
     assert rows["bmi"].to_pylist() == [30] * 9
     model = tmp_path / "model"
     said = joined.command("export", "told", "--storage", tmp_path, "--out", model).succeeded().out
-    assert "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 9)" in said
+    assert "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 16)" in said
     inputs = torch.zeros(2, 100), torch.tensor([[30.0, 100]] * 2, dtype=torch.float64)
     samples = torch.export.load(model / "generator.pt2").module()(*inputs)
     expected = read_generator(Folder.at(model))(*inputs)
