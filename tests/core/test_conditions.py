@@ -220,7 +220,7 @@ def table_of(path: Path, **columns: Any) -> Path:
         (
             {"condition": ["c"]},
             {},
-            "--condition must name columns of numbers; 'c' is read as categories: number its values",
+            "--condition must name columns of numbers; 'c' is read as text: number its values",
         ),
         (
             {"condition": ["b"], "categorical": ["b", "c"]},

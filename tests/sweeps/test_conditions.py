@@ -64,7 +64,7 @@ def test_a_table_has_the_small_networks_of_tables_told_its_conditions(
     assert (options.name, options.arguments[-2:]) == ("conditional-diabetes-smoke", ("--data", "diabetes"))
     assert structure.conditions == dataset.conditions
     assert [column.name for column in dataset.conditions.columns] == ["bmi", "bp"]  # type: ignore[union-attr]
-    assert structure.sample_shape == dataset.sample_shape == (8,)
+    assert structure.sample_shape == dataset.sample_shape == (15,)
     assert structure.coding == dataset.coding
     assert (structure.classes, structure.batch_size, structure.networks) == (0, 64, "mlp")
     assert structure.network_options["generator"]["widths"] == [256, 256]
@@ -74,10 +74,13 @@ def test_a_table_has_the_small_networks_of_tables_told_its_conditions(
     ("options", "said"),
     [
         (("--condition", "a"), "--condition needs data with columns of numbers, and MNIST has none; given a: name a"),
-        (("--drop", "a"), "--categorical and --drop are for tables, whose conditions --condition names; given a:"),
+        (("--drop", "a"), "options of tables need a table, whose conditions --condition names; given --drop:"),
         (("--data", "wine", "--condition", "hue", "--preset", "embedded"), "--preset embedded learns codes of labels"),
         (("--data", "wine", "--condition", "hue", "--preset", "projection"), "take square images whose side is"),
-        (("--data", "wine", "--condition", "cultivar"), "'cultivar' is one of categories"),
+        (
+            ("--data", "wine", "--condition", "cultivar"),
+            "--condition must name columns of numbers; 'cultivar' is read as text",
+        ),
         (("--data", "nothing", "--condition", "hue"), "nothing does not exist"),
     ],
 )
@@ -223,7 +226,9 @@ def test_a_sweep_of_a_table_with_conditions_its_samples_and_its_export(joined: S
     assert rows["bmi"].to_pylist() == [30] * 9
     model = tmp_path / "model"
     said = joined.command("export", "told", "--storage", tmp_path, "--out", model).succeeded().out
-    assert "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 16)" in said
+    assert (
+        "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 16)" in said
+    )
     inputs = torch.zeros(2, 100), torch.tensor([[30.0, 100]] * 2, dtype=torch.float64)
     samples = torch.export.load(model / "generator.pt2").module()(*inputs)
     expected = read_generator(Folder.at(model))(*inputs)

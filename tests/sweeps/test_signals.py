@@ -27,6 +27,7 @@ from tests.sweeps.stored import Stored
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Tune leaves a handler in a process that ran a sweep
     yield
     for number, handler in before:
         signal.signal(number, handler)

@@ -298,7 +298,7 @@ def _of_text(name: str, column: pa.ChunkedArray, kind: str, decimal: str, typed:
             return mistake
         if kind == "numbers":
             found = _mistake(name, encoded, numbers, 0) or ColumnReading(name, "refused", "text", column)
-            return replace(found, said=f"{found.said}, and --numeric names it", remedy="take it out of --numeric")
+            return replace(found, remedy="take it out of --numeric")
         if kind != "numbers" and not typed and set(known.drop_null().slice(0, 3).to_pylist()) <= {"true", "false"}:
             truth = pc.if_else(pc.is_null(known), pa.scalar(None, pa.bool_()), pc.equal(known, "true"))
             return ColumnReading(name, "categories", "true and false", _spread(truth, encoded))

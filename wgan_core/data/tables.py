@@ -295,11 +295,12 @@ def interpreted(table: Table, asked: Asked, readings: Sequence[ColumnReading] | 
         UserError: A named column is missing, or columns cannot be learnt. The message names all of these columns.
     """
     readings = read_columns(table, asked) if readings is None else readings
-    _check_refused(table, [each for each in readings if each.role == "refused"], asked)
     conditions = {*asked.condition}
     for each in readings:
-        _check_label(each, asked, table) if each.name == asked.label else None
         _check_condition(each, asked, table) if each.name in conditions else None
+    _check_refused(table, [each for each in readings if each.role == "refused"], asked)
+    for each in readings:
+        _check_label(each, asked, table) if each.name == asked.label else None
     kept = [each for each in readings if each.role != "left out"]
     if not {each.name for each in kept} - conditions:
         raise UserError(
