@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for file in given.files:
         for seed in range(given.seeds):
             for coding in given.coding:
-                dataset = load_table(file, coding=_named(coding))
+                dataset = load_table(file, coding=cast("CodingName", coding))
                 real, updates = real_rows(dataset), given.updates or TABLE_BUDGET.updates(len(dataset.train))
                 told(Path(file).stem, coding, seed, updates, real, *ours(dataset, seed, updates))
             if given.ctgan:
@@ -167,10 +167,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.json.write_text(
             json.dumps({"day": str(day), "processor": processor(), "figures": figures}, indent=1) + "\n"
         )
-
-
-def _named(coding: str) -> CodingName:
-    return CODINGS[[*CODINGS].index(coding)]  # type: ignore[call-overload,no-any-return]
 
 
 if __name__ == "__main__":

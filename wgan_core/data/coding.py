@@ -60,8 +60,7 @@ class Column:
         knots: Increasing numbers of the column, (K,), if its numbers are coded by their ranks; else empty.
         scores: The normal score of each knot, increasing, (K,). A number between two knots is interpolated.
         repeats: Whether only knots are decoded, because the column has few values that repeat.
-        places: Number of decimal places of the numbers, to which they are rounded; None if they have more than 15
-            digits.
+        places: Number of decimal places of the numbers, to which they are rounded; None if they are not rounded.
         form: The form in which the numbers are written, such as dates.
     """
 

@@ -89,7 +89,7 @@ class ColumnReading:
             null where a value is missing. Text is a dictionary, as a file may repeat long text at no cost.
         missing: Number of missing values.
         distinct: Number of distinct values.
-        places: Number of decimal places of numbers; None if they have many.
+        places: Number of decimal places of numbers; None if more than `PLACES` would be needed.
         form: The form in which the file writes the numbers.
         remedy: What to do about a column that is refused.
         is_free: Whether the column is free text.
@@ -139,9 +139,9 @@ def read_column(
     elif types.is_boolean(held):
         found = ColumnReading(name, "categories", "true and false", column)
     elif types.is_integer(held) or types.is_floating(held) or types.is_decimal(held):
-        found = _of_numbers(name, column, kind)
+        found = _of_numbers(name, column)
     elif types.is_temporal(held) and not types.is_interval(held):
-        found = _of_times(name, column, kind)
+        found = _of_times(name, column)
     else:
         said = "text that is not UTF-8" if "binary" in str(held) else f"of type {shortened(str(held))}"
         remedy = "save the file as UTF-8" if "binary" in str(held) else "write it as numbers or text"
@@ -187,7 +187,7 @@ def _distinct(values: pa.ChunkedArray) -> int:
     return found
 
 
-def _of_numbers(name: str, column: pa.ChunkedArray, kind: str) -> ColumnReading:
+def _of_numbers(name: str, column: pa.ChunkedArray) -> ColumnReading:
     held = column.type
     if types.is_integer(held):
         if held == pa.uint64() and (pc.max(column).as_py() or 0) >= 2**63:
@@ -231,7 +231,7 @@ def _places(numbers: NDArray[np.float64]) -> int | None:
     return found if found <= PLACES else None
 
 
-def _of_times(name: str, column: pa.ChunkedArray, kind: str) -> ColumnReading:
+def _of_times(name: str, column: pa.ChunkedArray) -> ColumnReading:
     held = column.type
     if types.is_date(held):
         days = column.cast(pa.int32() if types.is_date32(held) else pa.int64()).cast(pa.int64())
@@ -299,7 +299,7 @@ def _of_text(name: str, column: pa.ChunkedArray, kind: str, decimal: str, typed:
         if kind == "numbers":
             found = _mistake(name, encoded, numbers, 0) or ColumnReading(name, "refused", "text", column)
             return replace(found, remedy="take it out of --numeric")
-        if kind != "numbers" and not typed and set(known.drop_null().slice(0, 3).to_pylist()) <= {"true", "false"}:
+        if not typed and set(known.drop_null().slice(0, 3).to_pylist()) <= {"true", "false"}:
             truth = pc.if_else(pc.is_null(known), pa.scalar(None, pa.bool_()), pc.equal(known, "true"))
             return ColumnReading(name, "categories", "true and false", _spread(truth, encoded))
     country = _are_country_codes(known)
@@ -475,12 +475,7 @@ def _iso(entries: pa.Array, there: pa.Array) -> Found | None:
         except pa.ArrowException:
             continue
         column = _seconds("", pa.chunked_array([stamps]), form)
-        return (
-            column.values.combine_chunks() if len(column.values.chunks) != 1 else column.values.chunk(0),
-            column.said,
-            column.places,
-            column.form,
-        )
+        return column.values.combine_chunks(), column.said, column.places, column.form
     return None
 
 

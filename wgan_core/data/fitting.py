@@ -131,19 +131,17 @@ def _number(
         common = common[counts[common] >= max(MASS_SHARE * len(train), MASS_TIMES * np.median(counts))]
         masses = [*values[np.sort(common)].tolist(), *masses]
         numbers = numbers[~np.isin(numbers, values[common])]
-    if len(numbers) and numbers.min() == numbers.max() and masses:  # all other values are point masses
+    if masses and numbers.min() == numbers.max():  # each row of a class has one value, or none
         return Column(reading.name, float(numbers[0]), masses=tuple(masses), **written)
     mean, sd = _spread(reading.name, numbers)
-    if knots and sd:
+    if knots:
         found, scores, repeats = ranked(numbers, knots)
         return Column(reading.name, masses=tuple(masses), knots=found, scores=scores, repeats=repeats, **written)
-    return Column(reading.name, mean, sd or 1.0, masses=tuple(masses), **written)
+    return Column(reading.name, mean, sd, masses=tuple(masses), **written)
 
 
 def _spread(name: str, numbers: Numbers) -> tuple[float, float]:
-    """Return mean and standard deviation; 0 without numbers. Raise `UserError` if float64 cannot hold them."""
-    if not len(numbers):
-        return 0.0, 0.0
+    """Return mean and standard deviation. Raise `UserError` if float64 cannot hold them."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         mean, sd = float(numbers.mean()), float(numbers.std())
     if not (np.isfinite(mean) and LEAST_SD <= sd < np.inf):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -124,9 +124,6 @@ class Form:
         if self.kind == "instant":
             return stamp.replace(tzinfo=datetime.UTC)
         return stamp if self.kind == "stamp" else stamp.strftime(self.kind)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 PLAIN = Form()

@@ -40,21 +40,15 @@ def left_if_lost(leave: Callable[[str], None]) -> Iterator[None]:
     Args:
         leave: Ends this process. It gets the name of Ray's process.
     """
-    ended = threading.Event()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         while not ended.wait(LOOK_S):
             if (lost := lost_process()) and not ended.wait(END_S):
                 leave(lost)
                 return
 
-    thread = threading.Thread(target=watch, name="ray-end", daemon=True)
-    thread.start()
-    try:
+    with _beside(watch, "ray-end"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def lost_process() -> str:
@@ -65,8 +59,15 @@ def lost_process() -> str:
 @contextmanager
 def interrupted_if_lost() -> Iterator[None]:
     """Interrupt the main thread, as Ctrl-C does, if a noted process of Ray ends during the block."""
+    with _beside(_watch, "ray-loss"):
+        yield
+
+
+@contextmanager
+def _beside(watch: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Run `watch` in a thread for the duration of the block. It gets an event that is set at the block's end."""
     ended = threading.Event()
-    thread = threading.Thread(target=_watch, args=(ended,), name="ray-loss", daemon=True)
+    thread = threading.Thread(target=watch, args=(ended,), name=name, daemon=True)
     thread.start()
     try:
         yield
