@@ -34,7 +34,7 @@ def _lines(made: object) -> Iterator[str]:
             yield from _lines(part)
     elif inspect.ismethod(made):
         yield from _lines(made.__func__)
-        yield from _lines(type(made.__self__))
+        yield from _of_object(made.__self__)
     elif inspect.isfunction(made):
         yield from _of_code(made.__code__)
         yield _text(made.__defaults__)
@@ -48,9 +48,18 @@ def _lines(made: object) -> Iterator[str]:
     elif inspect.isclass(made):
         yield from _of_class(made)
     elif callable(made) and type(made).__module__ != "builtins":
-        yield from _of_class(type(made))
+        yield from _of_object(made)
     else:
         yield getattr(made, "__qualname__", "")
+
+
+def _of_object(made: object) -> Iterator[str]:
+    """Yield the source of an object's class, and the plain values that the object holds."""
+    if inspect.isclass(made):
+        yield source_of(made)
+        return
+    yield source_of(type(made))
+    yield _text(sorted((name, _text(held)) for name, held in vars(made).items()) if hasattr(made, "__dict__") else ())
 
 
 def _of_class(made: type) -> Iterator[str]:

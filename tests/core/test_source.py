@@ -54,6 +54,10 @@ def score(real: Tensor, fake: Tensor) -> float:
             "class A:\n def f(self, a, b): return 1.0\nit = A().f",
             "class A:\n def f(self, a, b): return 2.0\nit = A().f",
         ),
+        (
+            "class A:\n def __init__(self, p): self.p = p\n def __call__(self, a, b): return self.p\nit = A(0.5)",
+            "class A:\n def __init__(self, p): self.p = p\n def __call__(self, a, b): return self.p\nit = A(0.9)",
+        ),
         ("class it:\n slope = 1", "class it:\n slope = 2"),
         ("class it:\n @property\n def p(self): return 1", "class it:\n @property\n def p(self): return 2"),
         ("class it:\n @staticmethod\n def p(): return 1", "class it:\n @staticmethod\n def p(): return 2"),

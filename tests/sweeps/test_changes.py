@@ -23,6 +23,8 @@ from sweeps.engine.plan.presets_tabular import TABULAR
 from sweeps.engine.plan.space import KNOWN, Range, Space, check_space, parameters_of
 from sweeps.engine.results.leaderboard import shared
 from sweeps.engine.study.sampling import as_distribution
+from sweeps.engine.tracking.texts import LOG10
+from sweeps.engine.tracking.view import _axis
 from tests.sweeps.made import made_plan
 from wgan_core.config import PARAMETERS, STRUCTURAL, Structure
 from wgan_core.data.folder import Folder
@@ -382,3 +384,21 @@ def test_numbers_of_numpy_are_numbers_in_a_notebook() -> None:
 def test_absurd_widths_are_refused_in_one_line() -> None:
     with pytest.raises(UserError):
         changed("--set", f"critic.widths={'9' * 5_000}")
+
+
+def test_one_rate_for_two_is_told() -> None:
+    """The published point of two rates is no longer tried as it was."""
+    preset = MNIST["mlp-blog"]
+    _, _, said = changed("--search", "lr=1e-4..1e-2", space=preset.space)
+    assert any("lr_generator" in line and "becomes that of lr_critic" in line for line in said)
+
+
+def test_a_notebook_gives_each_value_once() -> None:
+    with pytest.raises(UserError, match="precision must be given once"):
+        chosen("mine", 12, 900, {"precision": "tf32", "set": {"precision": "bfloat16"}})
+
+
+def test_a_range_with_zero_has_a_linear_axis_in_mlflow() -> None:
+    space = Space({**WGAN_GP.ranges, "weight_decay": Range.of([0, 1e-4], log=False)}, {})
+    assert _axis(space, "weight_decay") == "weight_decay"
+    assert _axis(space, "lr") == f"lr{LOG10}"

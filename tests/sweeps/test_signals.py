@@ -18,7 +18,7 @@ import pytest
 from sweeps.engine.cluster import loss, signals
 from sweeps.engine.cluster.loss import interrupted_if_lost, left_if_lost, lost_process, watched_ray
 from sweeps.engine.cluster.signals import got_sigterm, kept_sigterm, sigterm_as_ctrl_c, sigterm_for
-from sweeps.engine.driver.outcome import LostRay
+from sweeps.engine.driver.outcome import LostRay, leave
 from sweeps.engine.driver.script import AGAIN, run_script
 from tests.sweeps.processes import Surroundings, copy_tables, wait_for
 from tests.sweeps.stored import Stored
@@ -131,6 +131,23 @@ def test_a_block_that_does_not_end_after_ray_has_is_left(ray_process: subprocess
         ray_process.kill()
         wait_for(lambda: bool(left), "the end", 10)
     assert left == ["sleep"]
+
+
+def test_a_thread_of_a_notebook_interrupts_nothing_else(ray_process: subprocess.Popen[bytes]) -> None:
+    """The main thread may do other work. Nor is the process of a notebook ended."""
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    ended = threading.Event()
+
+    def sweep() -> None:
+        with left_if_lost(leave), watched_ray(), interrupted_if_lost():
+            ray_process.kill()
+            ended.wait(1.0)
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    thread.join()
+    assert not came
 
 
 def test_a_block_that_ends_in_time_is_not_left(ray_process: subprocess.Popen[bytes]) -> None:

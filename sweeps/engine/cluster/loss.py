@@ -58,7 +58,13 @@ def lost_process() -> str:
 
 @contextmanager
 def interrupted_if_lost() -> Iterator[None]:
-    """Interrupt the main thread, as Ctrl-C does, if a noted process of Ray ends during the block."""
+    """Interrupt the main thread, as Ctrl-C does, if a noted process of Ray ends during the block.
+
+    In another thread, the block is not interrupted, because Python gives signals to the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     with _beside(_watch, "ray-loss"):
         yield
 

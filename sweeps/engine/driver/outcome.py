@@ -23,6 +23,10 @@ class NoScore(Exception):
     """Every trial of a sweep failed."""
 
 
+# The commands that run in this process, one within the other.
+_commands: list[Callable[[], int | None]] = []
+
+
 class LostRay(Exception):
     """A process of the sweep's own Ray died.
 
@@ -63,6 +67,7 @@ def outcome(
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     replace_unencodable()
+    _commands.append(act)
     try:
         with sigterm_as_ctrl_c():
             status = act() or 0
@@ -88,6 +93,8 @@ def outcome(
         print(f"error: {message}", file=sys.stderr)
         told(message)
         return REFUSED if isinstance(error, UserError) else FAILED
+    finally:
+        _commands.pop()
     return status
 
 
@@ -99,7 +106,12 @@ def _ended(interrupted: str, told: Callable[[str], None]) -> int:
 
 
 def leave(lost: str) -> None:
-    """End this process at once because a process of its Ray has died, and calls of Ray do not return."""
+    """End this process at once because a process of its Ray has died, and calls of Ray do not return.
+
+    A process that runs no command, such as a notebook, holds more than the sweep. It is left alone.
+    """
+    if not _commands:
+        return
     said = "ended by SIGTERM" if got_sigterm() else f"error: {LostRay(lost)}"
     print(f"{said}: the same command again goes on from the last checkpoints", file=sys.stderr, flush=True)
     os._exit(TERMINATED if got_sigterm() else FAILED)

@@ -143,6 +143,7 @@ class Changes:
         ranges = dict(sorted({**kept, **self.searched}.items(), key=lambda each: order.index(each[0])))
         starts: dict[int, dict[str, float]] = {}
         for number, point in enumerate(space.presets):
+            said += _merged(number, space, point, ranges)
             start = _moved(number, _at(space, point, ranges), ranges, said)
             equal = [other for other, each in starts.items() if each == start]
             if equal:
@@ -370,6 +371,17 @@ def _at(space: Space, point: Mapping[str, float], names: Iterable[str]) -> dict[
         value = hyper[parameters_of(name)[0]]
         found[name] = point.get(name, ALIASES[name][2](value) if name in ALIASES else value)
     return found
+
+
+def _merged(number: int, space: Space, point: Mapping[str, float], names: Iterable[str]) -> list[str]:
+    """Return a line for each name that replaces different values of a starting point by one."""
+    hyper = space.hyper(point).as_json()
+    pairs = [(name, parameters_of(name)[0], other) for name in names for other in parameters_of(name)[1:]]
+    return [
+        f"preset {number}: {other} {hyper[other]:.4g} becomes that of {first}, as {name} is both"
+        for name, first, other in pairs
+        if hyper[other] != hyper[first]
+    ]
 
 
 def _moved(number: int, point: Mapping[str, float], ranges: Mapping[str, Range], said: list[str]) -> dict[str, float]:

@@ -275,6 +275,8 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
     if "lanes" in found:
         found["lanes"] = _lanes(str(found["lanes"]))
     changes = Changes.given(found.pop("set", {}), found.pop("search", {}), found.pop("space", None))
+    given_too = {"networks": None, "precision": found.get("precision"), "decay": found.get("decay", False)}
+    _check_precedence(argparse.Namespace(changes=changes, **given_too))
     options = replace(usual, **found, changes=changes, networks=None, script="", arguments=())
     _check(options)
     return options

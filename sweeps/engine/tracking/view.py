@@ -69,7 +69,7 @@ def view(plan: Plan, images: Sequence[str], scores: Sequence[str] = ()) -> str:
         "orderByAsc": True,
         **_columns(objective, params, scores),
         "runsHiddenMode": "FIRST_10_RUNS",
-        "compareRunCharts": _charts(objective, plan.floor > 0, params, images),
+        "compareRunCharts": _charts(objective, plan.floor > 0, [_axis(plan.space, name) for name in params], images),
         "compareRunSections": _sections(),
         "isAccordionReordered": True,  # Otherwise MLflow sorts the sections by name.
     }
@@ -91,8 +91,13 @@ def _columns(objective: str, params: Sequence[str], scores: Sequence[str]) -> di
     }
 
 
-def _charts(objective: str, has_floor: bool, params: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
-    axes = [f"{name}{LOG10}" if is_log(name) else name for name in params]
+def _axis(space: Space, name: str) -> str:
+    """Return the param of a parallel axis. A run has the logarithm of a value above 0 only."""
+    bounds = space.ranges.get(name)
+    return f"{name}{LOG10}" if is_log(name) and (bounds is None or bounds.low > 0) else name
+
+
+def _charts(objective: str, has_floor: bool, axes: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
     # The runs have the metric `log_key` only if the floor is positive.
     score = log_key(objective) if has_floor else best_key(objective)
     parallel = {"selectedParams": axes, "selectedMetrics": [score], "showAllRuns": True}
