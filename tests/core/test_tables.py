@@ -455,3 +455,12 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "t.csv").write_text("a,b\n")
     refused(lambda: load_table(tmp_path / "t.csv"), "must have rows below its header")
+
+
+def test_na_may_be_a_country_in_csv(tmp_path: Path) -> None:
+    lines = [f"{row / 3},{['NA', 'DE'][row % 2]}" for row in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["n,land", *lines]))
+    for how in ({"categorical": ["land"]}, {}):
+        assert coding_of(load_table(tmp_path / "t.csv", **how)).columns[1].values == ("DE", "NA")
+    (tmp_path / "t.csv").write_text("\n".join(["n,land", *lines[:7], "1.5,", *lines[8:]]))
+    assert coding_of(load_table(tmp_path / "t.csv")).columns[1].values == ("DE", "NA", None)

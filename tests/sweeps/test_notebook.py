@@ -100,7 +100,7 @@ def statuses(finished: Finished) -> list[TrialStatus]:
 
 def test_what_cannot_be_is_refused_at_once(small_data: Path, tmp_path: Path) -> None:
     data, preset = load_images(str(small_data)), MNIST["wgan-gp"]
-    with pytest.raises(TypeError, match=r"an option is one of .*seed, .*; given 'lambda_gp'"):
+    with pytest.raises(TypeError, match=r"an option is one of seed, .*; given 'lambda_gp'"):
         Sweep(data, preset, name="mine", lambda_gp=3)
     with pytest.raises(UserError, match=r"--cpus-per-trial must be a finite number >= 0\.05; given 0"):
         Sweep(data, preset, name="mine", cpus_per_trial=0)
@@ -108,5 +108,4 @@ def test_what_cannot_be_is_refused_at_once(small_data: Path, tmp_path: Path) -> 
         Sweep(data, preset, name="mine", confirm="3")
     with pytest.raises(UserError, match="no sweep named 'mine'"):
         Sweep.open("mine", str(tmp_path))
-    # The changes of the space have a field of their own.
-    assert set(CHOICES) - {"set", "search", "space"} <= set(Options.__dataclass_fields__)
+    assert set(CHOICES) <= set(Options.__dataclass_fields__)

@@ -362,7 +362,7 @@ def _spread(entries: pa.Array, encoded: pa.DictionaryArray) -> pa.ChunkedArray:
 def _are_country_codes(known: pa.Array) -> bool:
     """Return whether all values are two capital letters, so that NA is Namibia."""
     there = known.drop_null()
-    return len(there) > 1 and bool(pc.all(pc.match_substring_regex(there, "^[A-Z]{2}$")).as_py())
+    return len(there) > 0 and bool(pc.all(pc.match_substring_regex(there, "^[A-Z]{2}$")).as_py())
 
 
 def _all_match(there: pa.Array, pattern: str) -> bool:
