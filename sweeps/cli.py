@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "show what each trial of a sweep does, its progress, and whether a driver runs the sweep",
     "report": "write a page with the best trial and all charts, a table of the trials, and the best settings",
     "confirm": "train the best trials again with fresh seeds, and score them on the test split",
+    "extend": "train a trial on, beyond the budget of its sweep",
     "sample": "draw samples from a checkpoint: a picture of images, or rows of a table",
     "export": "write the best generator: weights, description, and a torch.export program",
     "promote": "register the best generator as a version of a model in MLflow, which can load and serve it",
@@ -32,7 +33,7 @@ COMMANDS = {
 WITHOUT_SWEEP = ("data", "serve-ui", "check-cluster", "doctor", "drain")
 """Commands to which `_parser` adds neither `--storage` nor `--script`, as they need no existing sweep."""
 
-WITHOUT_LIMIT = ("serve-ui", "confirm", "drain")
+WITHOUT_LIMIT = ("serve-ui", "confirm", "extend", "drain")
 """Commands that start a server or a Ray cluster, whose processes would inherit a limit of memory."""
 
 

@@ -15,7 +15,7 @@ Sweep.open("mnist").best().load()    # another day
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import plotly.graph_objects as go
@@ -29,6 +29,7 @@ from sweeps.engine.plan.presets import Preset
 from sweeps.engine.plan.presets_tabular import TABLE_BUDGET, TABULAR, table_coding, table_structure
 from sweeps.engine.report.trials_table import trials_table
 from sweeps.engine.results.confirmation import Interval
+from sweeps.engine.results.extension import extension_name
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results, open_results
 from wgan_core.config import Hyper, Structure
@@ -119,6 +120,27 @@ class Sweep:
     def open(name: str, storage: str | None = None, study_storage: str | None = None) -> Finished:
         """Open a sweep that has run, or runs elsewhere. Raise `UserError` if the storage has no sweep of this name."""
         return Finished(open_results(storage, name, study_storage))
+
+    def extend(self, budget: int, trial: str | None = None) -> Finished:
+        """Train a trial of this sweep on, beyond the sweep's budget, and return the results.
+
+        The extension is a sweep of its own, with one trial. It ends as if the trial had had the larger budget from the
+        start.
+
+        Args:
+            budget: Critic updates to reach in all.
+            trial: Label of the trial; None for the best.
+
+        Raises:
+            UserError: There is no such trial, or it cannot be extended. Also as `run`.
+        """
+        given = self._options
+        results = open_results(given.storage, given.name, given.study_storage)
+        row = results.best if trial is None else results.row(trial)
+        name = extension_name(results.plan, row.label, budget)
+        options = replace(given.extending(f"{given.name}:{row.label}", budget), name=name)
+        run_sweep(options, self._dataset, self._structure, self._space, self._metrics)
+        return self.open(name, given.storage, given.study_storage)
 
     def run(self) -> Finished:
         """Run the sweep to its end, print its progress, and return its results.

@@ -7,11 +7,19 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import sweeps
 from sweeps.engine.cluster.signals import sigterm_for
-from sweeps.engine.plan.arguments import add_tracking_uri, storage_of, study_storage_of, without_amounts, without_places
+from sweeps.engine.plan.arguments import (
+    AMOUNTS,
+    add_tracking_uri,
+    storage_of,
+    study_storage_of,
+    without,
+    without_places,
+)
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.plan import SweepStart, read_started
 from sweeps.engine.results.results import Results, open_results, tracking_uri_of
@@ -31,11 +39,33 @@ def run(given: argparse.Namespace) -> int:
     """Run the sweep's own script, which knows its data and networks, and return its exit status."""
     asked = ConfirmationSize.read(given.runs)
     results = open_results(given.storage, given.name, given.study_storage)
+    if (extends := results.plan.extends) is not None:
+        raise UserError(
+            f"a sweep must be a search to be confirmed; {given.name!r} extends trial {extends.trial} of "
+            f"{extends.sweep!r}: run `sweeps confirm {extends.sweep}`"
+        )
+    options = ("--trials", str(results.plan.trials), "--name", given.name, "--confirm", str(asked))
+    return run_script(given, results, options)
+
+
+def run_script(given: argparse.Namespace, results: Results, options: Sequence[str], drop: Sequence[str] = ()) -> int:
+    """Run the script of a sweep with its noted options and further ones, and return its exit status.
+
+    Other people may be able to write to the storage. So noted options that name other places, or that choose the load
+    of the user's machine, are dropped, and `_script` chooses the script.
+
+    Args:
+        given: The command line of a command, with `add_storage`, `add_script` and `add_tracking_uri`.
+        results: The sweep.
+        options: Options of the script, which replace noted ones of the same name.
+        drop: Further noted options to drop.
+
+    Raises:
+        UserError: There is no script that may be run unasked.
+    """
     started = read_started(results.folder)
-    # Other people may be able to write to the storage. So options that name other places, or how much of the nodes to
-    # use, are dropped.
-    options = [*without_amounts(without_places(started.arguments)), "--trials", str(results.plan.trials)]
-    command = [sys.executable, *_script(given, started, asked), *options, "--name", given.name, "--confirm", str(asked)]
+    noted = without(without_places(started.arguments), (*AMOUNTS, *drop))
+    command = [sys.executable, *_script(given, started, shlex.join(options)), *noted, *options]
     print(printable(shlex.join(command)), flush=True)
     with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process, sigterm_for(process):
         while True:
@@ -45,7 +75,7 @@ def run(given: argparse.Namespace) -> int:
                 continue
 
 
-def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationSize) -> list[str]:
+def _script(given: argparse.Namespace, started: SweepStart, options: str) -> list[str]:
     """Return the file to run, with Python's options for it.
 
     Other people may be able to write to the storage. So a script that the storage names runs only if it belongs to this
@@ -62,12 +92,12 @@ def _script(given: argparse.Namespace, started: SweepStart, asked: ConfirmationS
         return ["-P", started.script]
     if not started.script:
         raise UserError(
-            f"a script must have started {given.name!r} to confirm it; none did: give one with --script, or run it "
-            f"again with --confirm {asked}"
+            f"a script must have started {given.name!r} to be run again; none did: give one with --script, or run it "
+            f"yourself with {options}"
         )
     raise UserError(
         f"the script that started {given.name!r} must be one of this package's to be run unasked; its folder names "
-        f"{started.script}: if you trust that file, give it with --script, or run it with --confirm {asked}"
+        f"{started.script}: if you trust that file, give it with --script, or run it with {options}"
     )
 
 

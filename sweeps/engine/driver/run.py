@@ -41,7 +41,9 @@ from sweeps.engine.plan.samplers import check_sampler, grid_notice
 from sweeps.engine.plan.space import Space, check_budget, check_space, penalty_notice
 from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
+from sweeps.engine.results.extension import Extended
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
+from sweeps.engine.results.warm_start import warm_started
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row, best_row
@@ -75,8 +77,9 @@ def run(
         space, moved = options.changes.space(space, structure.loss)
         for line in moved:
             reporter.say(line)
+    extended = _extended(options)
     if options.decay:
-        space = space.decaying(options.budget)
+        space = space.decaying(options.budget if extended is None else extended.results.plan.budget)
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
     _check_conditions(structure, dataset)
@@ -90,7 +93,14 @@ def run(
     check_name(options.name)
     check_reserved(options.name)
     folder = sweep_folder(options.storage, options.name)
+    warm: dict[str, tuple[str, ...]] = {}
+    if options.warm_start:
+        earlier = [open_results(options.storage, name, options.study_storage) for name in options.warm_start]
+        space, warm, lines = warm_started(space, earlier, read_plan(folder))
+        for line in lines:
+            reporter.say(line)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)
+    asked = replace(asked, warm_start=warm) if extended is None else extended.plan(asked)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
     with (
         told_of_full_disk(folder),
@@ -100,6 +110,8 @@ def run(
     ):
         first = read_plan(folder) is None
         plan = settle(folder, asked)
+        if extended is not None:
+            extended.copy(folder)
         url = study_url(folder, options.study_storage)
         recorder = _recorder(options, folder, plan, first)
         opened = beside.submit(recorder.open, first_start=first)
@@ -153,6 +165,18 @@ def _told_of_loss() -> Iterator[None]:
     finally:
         if lost := lost_process():
             raise LostRay(lost)
+
+
+def _extended(options: Options) -> Extended | None:
+    """Return the trial that the options name to be trained on, or None. Raise `UserError` if it cannot be."""
+    if options.name in (*options.warm_start, (options.extends or "").partition(":")[0]):
+        raise UserError(
+            f"a sweep must start from the trials of another one; {options.name!r} is the sweep itself: give another "
+            "--name"
+        )
+    if options.extends is None:
+        return None
+    return Extended.read(options.extends, options.storage, options.study_storage)
 
 
 def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | None) -> tuple[Results, bool]:

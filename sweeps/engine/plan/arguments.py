@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from wgan_core.errors import UserError, printable, shortened, without_secrets
 
-_AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent")
+AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent")
+"""Options that say how many trials to train, and how much of the nodes to use."""
 _MOST_DIGITS = 30
 REFUSED = 2
 """Exit status for bad arguments, and for other errors that the user can correct."""
@@ -147,18 +148,16 @@ def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(places.parse_known_args(list(arguments))[1])
 
 
-def without_amounts(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the arguments without the number of trials, and without those that say how much of the nodes to use.
-
-    In a sweep's file that somebody else wrote, they would choose the load of the user's machine.
+def without(arguments: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments without these options, which take one value each.
 
     Raises:
         BadArguments: An abbreviated option could be several of these, or an option lacks its value.
     """
-    amounts = Parser(add_help=False)
-    for option in _AMOUNTS:
-        amounts.add_argument(option)
-    return tuple(amounts.parse_known_args(list(arguments))[1])
+    dropped = Parser(add_help=False)
+    for option in options:
+        dropped.add_argument(option)
+    return tuple(dropped.parse_known_args(list(arguments))[1])
 
 
 def add_debug(parser: argparse._ActionsContainer) -> None:

@@ -143,14 +143,34 @@ class Changes:
         ranges = dict(sorted({**kept, **self.searched}.items(), key=lambda each: order.index(each[0])))
         starts: dict[int, dict[str, float]] = {}
         for number, point in enumerate(space.presets):
-            said += _merged(number, space, point, ranges)
-            start = _moved(number, _at(space, point, ranges), ranges, said)
+            start = _moved(f"preset {number}", space, point, ranges, said)
             equal = [other for other, each in starts.items() if each == start]
             if equal:
                 said.append(f"preset {number} is then preset {equal[0]}: it is left out")
             else:
                 starts[number] = start
         return Space(ranges, {**values, **fixed}, tuple(starts.values())), said
+
+
+def moved_start(
+    what: str, plan: tuple[Space, str], point: Mapping[str, float], space: Space, said: list[str]
+) -> dict[str, float]:
+    """Return a point of another sweep as a starting point of a space.
+
+    Args:
+        what: Name of the point in messages.
+        plan: Space and loss of the other sweep. A hyper-parameter that this loss does not use gets its value from the
+            first starting point of `space`.
+        point: Point of the other sweep's space.
+        space: The space to start in.
+        said: Gets a line for each value that lies outside the ranges and so moves to the nearest one inside.
+    """
+    other, loss = plan
+    start = space.presets[0] if space.presets else {}
+    kept = {name: start[name] for name in _unused(loss) if name in start}
+    ranges = {name: bounds for name, bounds in space.ranges.items() if name not in kept}
+    found = {**_moved(what, other, point, ranges, said), **kept}
+    return {name: found[name] for name in space.ranges}
 
 
 def settings_of(structure: Structure) -> dict[str, Value]:
@@ -373,24 +393,35 @@ def _at(space: Space, point: Mapping[str, float], names: Iterable[str]) -> dict[
     return found
 
 
-def _merged(number: int, space: Space, point: Mapping[str, float], names: Iterable[str]) -> list[str]:
+def _merged(what: str, space: Space, point: Mapping[str, float], names: Iterable[str]) -> list[str]:
     """Return a line for each name that replaces different values of a starting point by one."""
     hyper = space.hyper(point).as_json()
     pairs = [(name, parameters_of(name)[0], other) for name in names for other in parameters_of(name)[1:]]
     return [
-        f"preset {number}: {other} {hyper[other]:.4g} becomes that of {first}, as {name} is both"
+        f"{what}: {other} {hyper[other]:.4g} becomes that of {first}, as {name} is both"
         for name, first, other in pairs
         if hyper[other] != hyper[first]
     ]
 
 
-def _moved(number: int, point: Mapping[str, float], ranges: Mapping[str, Range], said: list[str]) -> dict[str, float]:
-    """Return a starting point, moved into the ranges. Add a line to `said` for each value that moves."""
-    found = {}
+def _moved(
+    what: str, space: Space, point: Mapping[str, float], ranges: Mapping[str, Range], said: list[str]
+) -> dict[str, float]:
+    """Return a point of a space, moved into other ranges.
+
+    Args:
+        what: Name of the point in messages.
+        space: The space that the point is of.
+        point: The point.
+        ranges: The ranges to move it into.
+        said: Gets a line for each value that moves.
+    """
+    said += _merged(what, space, point, ranges)
+    at, found = _at(space, point, ranges), {}
     for name, bounds in ranges.items():
-        value = point[name]
+        value = at[name]
         found[name] = value if bounds.holds(value) else bounds.nearest(value)
         if found[name] != value:
             where = shortened(text_of(bounds), 80)
-            said.append(f"preset {number}: {name} {value:.4g} is not in {where}; {found[name]:.4g} is tried")
+            said.append(f"{what}: {name} {value:.4g} is not in {where}; {found[name]:.4g} is tried")
     return found

@@ -64,6 +64,8 @@ class Options:
         changes: What `--set`, `--search` and `--space` change.
         sampler: Name of the sampler, one of `sweeps.engine.plan.samplers.SAMPLERS`.
         passes: The default budget as passes over the data, if the script has it so. `budget` is 0 until `for_rows`.
+        warm_start: Names of earlier sweeps whose best settings are tried first.
+        extends: The trial of another sweep to train on, as SWEEP:TRIAL; None for a search.
     """
 
     name: str
@@ -99,12 +101,19 @@ class Options:
     changes: Changes = field(default_factory=Changes)
     sampler: str = TPE
     passes: Passes | None = None
+    warm_start: tuple[str, ...] = ()
+    extends: str | None = None
 
     def for_rows(self, rows: int) -> Options:
         """Return the options with the budget for so many training rows, if it was left to the data."""
         if self.budget or self.passes is None:
             return self
         return replace(self, budget=self.passes.updates(rows))
+
+    def extending(self, trial: str, budget: int) -> Options:
+        """Return the options of the sweep that trains a trial, given as SWEEP:TRIAL, on to a larger budget."""
+        kept: dict[str, Any] = {"confirm": None, "warm_start": (), "sampler": TPE, "pruning": False}
+        return replace(self, extends=trial, budget=budget, trials=1, lanes=1, **kept)
 
 
 def parse(
@@ -162,12 +171,17 @@ class _Script:
             self._settle_preset(given)
         elif given.networks is None:
             given.networks = DEFAULT_NETWORKS
-        if given.smoke:
+        if given.extends is not None and (given.name is None or given.confirm is not None or given.warm_start):
+            raise UserError(
+                "--extends must come with a --name, and without --confirm and --warm-start; given otherwise: run "
+                "`sweeps extend`"
+            )
+        if given.smoke and given.extends is None:
             given.trials, given.budget = (
                 min(given.trials, SMOKE_TRIALS),
                 min(given.budget or SMOKE_BUDGET, SMOKE_BUDGET),
             )
-        given.budget = given.budget or 0
+        given.budget, given.warm_start = given.budget or 0, tuple(dict.fromkeys(given.warm_start))
         if given.name is None:
             given.name = self._default_name(given)
         # Not by argparse, which would replace their messages: it takes a `UserError` for any `ValueError`.
@@ -182,6 +196,7 @@ class _Script:
             **{key: value for key, value in vars(given).items() if key in common},
             own={key: value for key, value in vars(given).items() if key not in (*common, "full", *_SPACE)},
         )
+        options = options if options.extends is None else options.extending(options.extends, options.budget)
         _check(options)
         return options
 
@@ -230,6 +245,7 @@ class _Script:
             (given.allow_copies, "copies"),
             (given.precision not in (None, FLOAT32), given.precision),
             (given.sampler != TPE, given.sampler),
+            (given.warm_start, "-".join(("after", *given.warm_start))),
             (bool(given.changes), f"space-{given.changes.digest()}"),
         )
         return "-".join(part for is_told, part in parts if is_told)
@@ -250,6 +266,8 @@ CHOICES = (
         "precision",
         "execution",
         "sampler",
+        "warm_start",
+        "extends",
     ),
 )
 
@@ -270,6 +288,8 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
         raise TypeError(f"an option is one of {', '.join(choices)}; given {unknown[0]!r}")
     usual = parse(name, "", trials, budget, arguments=())
     found = dict(given)
+    if isinstance(found.get("warm_start"), str):
+        found["warm_start"] = (found["warm_start"],)
     if isinstance(found.get("confirm"), str):
         found["confirm"] = ConfirmationSize.read(found["confirm"])
     if "lanes" in found:
@@ -316,8 +336,8 @@ def _add_search(
     group.add_argument(
         "--name",
         help="name of the sweep; the same name again continues it; other presets, --full, --smoke, --decay, "
-        "--no-pruning, --allow-copies, --precision, --sampler, --set, --search and --space change the default "
-        f"(default: {name})",
+        "--no-pruning, --allow-copies, --precision, --sampler, --warm-start, --set, --search and --space change the "
+        f"default (default: {name})",
     )
     group.add_argument(
         "--trials", type=whole_number, default=trials, help="number of all trials; a larger number extends a sweep"
@@ -344,6 +364,19 @@ def _add_search(
         "--confirm",
         metavar="LEADERSxSEEDS",
         help="then train the best trials again with fresh seeds, such as 3x3, and score them on the test split",
+    )
+    group.add_argument(
+        "--warm-start",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="try the best settings of this earlier sweep first, with values outside the ranges moved in; repeatable",
+    )
+    group.add_argument(
+        "--extends",
+        metavar="SWEEP:TRIAL",
+        help="instead of a search, train this trial on from its last checkpoint, to a larger --budget; needs a --name "
+        "of its own, which `sweeps extend` gives",
     )
     group.add_argument("--seed", type=whole_number, default=0, help="seed of the search, from which trials get theirs")
     group.add_argument(

@@ -9,14 +9,14 @@ import operator
 import re
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sweeps.engine.plan.metric_values import METRIC_NAME
 from sweeps.engine.plan.samplers import TPE, check_sampler
 from sweeps.engine.plan.space import Space
 from sweeps.engine.plan.uri import MLFLOW_FILE
-from wgan_core.config import Structure, report_grid
+from wgan_core.config import Structure, report_grid, trial_seed
 from wgan_core.data.folder import Folder
 from wgan_core.errors import MOST, UserError, one_line, quoted, shortened, without_secrets
 from wgan_core.metrics.names import error_name
@@ -62,6 +62,29 @@ class SweepStart:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """The trial of another sweep that a sweep trains on.
+
+    Attributes:
+        sweep, trial: Name of the other sweep, and label of its trial.
+        seed: Seed of the trial.
+        updates: Critic updates of the checkpoint at which the extension begins.
+    """
+
+    sweep: str
+    trial: str
+    seed: int
+    updates: int
+
+    def __post_init__(self) -> None:
+        if not is_name(self.sweep) or not is_name(self.trial):
+            raise ValueError(f"no trial of a sweep: {quoted(self.sweep)}, {quoted(self.trial)}")
+        for number, most in ((self.seed, 2**63 - 1), (self.updates, _BOUNDS["budget"][1])):
+            if not 0 <= operator.index(number) <= most:
+                raise ValueError(f"no seed or number of updates: {shortened(str(number), 80)}")
+
+
+@dataclass(frozen=True)
 class Plan:
     """The settings of a sweep. To continue a sweep, all of them but `id`, `trials` and `floors` must be the same.
 
@@ -79,6 +102,9 @@ class Plan:
         allow_copies: Whether a trial may copy training samples. If not, such a trial fails.
         confirms: For a confirmation, the number of the search trial that each of its trials trains again; empty for a
             search.
+        warm_start: Labels of the trials whose settings are the first starting points of the space, by the name of the
+            sweep that they come from.
+        extends: The trial that the sweep trains on, or None. Such a sweep has one trial.
     """
 
     id: str
@@ -98,16 +124,18 @@ class Plan:
     allow_copies: bool = False
     confirms: tuple[int, ...] = ()
     sampler: str = TPE
+    warm_start: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extends: Extension | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if not is_name(self.id) or not METRIC_NAME.fullmatch(self.objective):
             raise ValueError(f"no id or objective of a sweep: {quoted(self.id)}, {quoted(self.objective)}")
-        for field, (least, most) in _BOUNDS.items():
-            if not least <= getattr(self, field) <= most:
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
                 raise UserError(
-                    f"--{field} must be a whole number from {least} to {most:,}; given "
-                    f"{shortened(str(getattr(self, field)), 80)}: give --{field} {_USUAL[field]}, for example"
+                    f"--{name} must be a whole number from {least} to {most:,}; given "
+                    f"{shortened(str(getattr(self, name)), 80)}: give --{name} {_USUAL[name]}, for example"
                 )
         if len(self.confirms) > MOST_CONFIRMS:
             raise UserError(
@@ -118,18 +146,31 @@ class Plan:
             check_sampler(self.sampler, self.space.ranges, self.trials)
         if self.confirms and len(self.confirms) != self.trials:
             raise ValueError(f"{self.trials} trials confirm {len(self.confirms)} leaders")
+        if self.extends is not None and self.budget <= self.extends.updates:
+            raise UserError(
+                f"--budget must be more than the {self.extends.updates:,} critic updates that trial "
+                f"{self.extends.trial} of {self.extends.sweep!r} has; given {self.budget:,}: give --budget "
+                f"{10 * self.extends.updates}, for example"
+            )
 
     @property
     def grid(self) -> tuple[int, ...]:
         """The critic updates at which every trial reports: 9, 27 or 81 steps, evenly spaced up to the budget.
 
         More than 9 steps are at least `LEAST_STEP` critic updates apart. The count is a power of `ETA`, so early
-        stopping has a report at each rung: budget / 3, budget / 9, and so on.
+        stopping has a report at each rung: budget / 3, budget / 9, and so on. An extension reports from its start on.
         """
         reports = REPORTS
         while reports < MOST_REPORTS and self.budget >= reports * ETA * LEAST_STEP:
             reports *= ETA
-        return report_grid(self.budget, reports)
+        grid = report_grid(self.budget, reports)
+        if self.extends is None:
+            return grid
+        return self.extends.updates, *(step for step in grid if step > self.extends.updates)
+
+    def trial_seed(self, number: int) -> int:
+        """Return the seed of a trial."""
+        return trial_seed(self.seed, number) if self.extends is None else self.extends.seed
 
     @property
     def study_name(self) -> str:
@@ -169,6 +210,8 @@ class Plan:
             "protocol": dict(self.protocol),
             "floors": dict(self.floors),
             "confirms": list(self.confirms),
+            "warm_start": {name: list(labels) for name, labels in self.warm_start.items()},
+            "extends": None if self.extends is None else asdict(self.extends),
         }
 
     @classmethod
@@ -181,6 +224,9 @@ class Plan:
         if values["objective"] not in floors:
             raise ValueError(f"no floor of {quoted(str(values['objective']))}")
         read = {"structure": structure, "space": space, "confirms": confirms, "floors": floors}
+        warm = {str(name): tuple(map(str, labels)) for name, labels in values.get("warm_start", {}).items()}
+        extends = None if values.get("extends") is None else Extension(**values["extends"])
+        read |= {"warm_start": warm, "extends": extends}
         return cls(**{**values, **read, **texts, **counts})
 
 
@@ -261,7 +307,7 @@ def settle(folder: Folder, asked: Plan) -> Plan:
         asked = replace(asked, id=found.id, trials=max(asked.trials, found.trials), floors=found.floors)
         if UNSCORED not in found.protocol:  # an earlier version left out the same classes, and did not note them
             asked = replace(asked, protocol={key: each for key, each in asked.protocol.items() if key != UNSCORED})
-        differing = list(_differences(replace(found, trials=asked.trials).as_json(), asked.as_json(), ""))
+        differing = differences(replace(found, trials=asked.trials), asked)
         if differing:
             raise UserError(
                 f"a sweep named {asked.name!r} is in {folder}, and a sweep continues only as it began; "
@@ -315,6 +361,11 @@ def read_described(folder: Folder) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     packages = ("wgan-sweeps", "torch", "ray", "optuna", "mlflow", "numpy", "pyarrow")
     return {package: importlib.metadata.version(package) for package in packages}
+
+
+def differences(before: Plan, now: Plan) -> list[str]:
+    """Return a text for each entry in which two plans differ."""
+    return list(_differences(before.as_json(), now.as_json(), ""))
 
 
 def _differences(before: Any, now: Any, path: str) -> Iterator[str]:

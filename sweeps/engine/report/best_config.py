@@ -8,7 +8,6 @@ from sweeps.engine.results.finite import finite
 from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row
-from wgan_core.config import trial_seed
 
 
 def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[st
         "hyper": plan.space.hyper(row.params).as_json(),
         "params": dict(row.params),
         "structure": plan.structure.as_json(),
-        "seed": trial_seed(plan.seed, row.number),
+        "seed": plan.trial_seed(row.number),
         "sweep_seed": plan.seed,
         "budget": plan.budget,
         "objective": plan.objective,

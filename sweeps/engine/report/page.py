@@ -30,7 +30,6 @@ from sweeps.engine.storage.history import GENERATOR_UPDATES, SECONDS, History, r
 from sweeps.engine.storage.layout import sweep_folder
 from sweeps.engine.study.attributes import COPIES
 from sweeps.engine.study.rows import Row, score_text, sort_rows
-from wgan_core.config import trial_seed
 from wgan_core.errors import printable
 
 GALLERY, FRAMES = 10, 9
@@ -149,7 +148,7 @@ def _best(
     history = histories[best.label]
     return {
         "best": _card(results, facts, best, history, WIDE),
-        "best_seed": trial_seed(results.plan_of(best).seed, best.number),
+        "best_seed": results.plan_of(best).trial_seed(best.number),
         "best_run": uploads[best.label].run_id,
         "frames": _frames(results, best, history),
     }

@@ -22,8 +22,12 @@ def plan_texts(results: Results) -> dict[str, str]:
     plan = results.plan
     stop = "stopped early: at a third, a ninth, … of the budget only the best third goes on" if plan.pruning else "none"
     ranges = [f"{name}: {_range_text(bounds)}" for name, bounds in plan.space.ranges.items()]
+    since, warm = plan.extends, [f"trial {label} of {name}" for name, each in plan.warm_start.items() for label in each]
+    began = None if since is None else f"trial {since.trial} of {since.sweep}, from {since.updates:,} critic updates on"
     return {
         "sweep": f"{plan.name} ({plan.id})",
+        **({"extends": began} if began else {}),
+        **({"tried first": listed(warm, 20)} if warm else {}),
         "folder": str(results.folder),
         "trials": str(plan.trials),
         "budget of a trial": f"{plan.budget:,} critic updates, {len(plan.grid)} reports",

@@ -95,6 +95,7 @@ class Results:
             "params": {**row.params, **self.plan.space.hyper(row.params).as_json()},
             "structure": {name: value for name, value in structure.items() if name not in ("coding", "conditions")},
             "sampler": self.plan.sampler,
+            "extends": None if self.plan.extends is None else vars(self.plan.extends),
             "objective": self.plan.objective,
             "value": row.value,
             "floor": self.plan.floor,

@@ -13,7 +13,7 @@ from sweeps.engine.study.deaths import death_of, is_suspected
 from sweeps.engine.study.narrowing import Narrowing
 from sweeps.engine.study.sampling import Sampling
 from sweeps.engine.study.trials import Trials
-from wgan_core.config import Trial, trial_seed
+from wgan_core.config import Trial
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Claims:
         return self._claim(self._complete(frozen))
 
     def _claim(self, frozen: FrozenTrial) -> Claim:
-        seed = trial_seed(self._plan.seed, frozen.number)
-        trial = Trial(frozen.number, seed, self._plan.space.hyper(frozen.params))
+        number = frozen.number
+        trial = Trial(number, self._plan.trial_seed(number), self._plan.space.hyper(frozen.params))
         return Claim(trial, dict(frozen.params), is_suspected(frozen), frozen.last_step or 0)
 
     def _ask(self) -> FrozenTrial | None:

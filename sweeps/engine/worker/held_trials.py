@@ -47,8 +47,13 @@ class HeldTrials:
         which may end the trial. A second report of the same step changes nothing.
         """
         number, objective, found = claim.trial.number, self._job.plan.objective, self._open(claim)
+        if found is not None and not claim.step:  # an extension begins with reports that its study does not have
+            for record in self._stores[number].recorded_before(found.critic_updates):
+                value, shown = record.metrics[objective], self._scorer.beside(record.metrics)
+                self._holder.report({number: (record.critic_updates, value)}, {}, {number: shown})
         if found is not None and objective in found.scores:
-            self._judge({number: found.critic_updates}, {number: found.scores}, {})
+            seconds = {} if claim.step else {number: found.seconds}
+            self._judge({number: found.critic_updates}, {number: found.scores}, seconds)
         return found
 
     def fail(self, claim: Claim, reason: str) -> None:
