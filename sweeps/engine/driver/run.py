@@ -17,6 +17,7 @@ from sweeps.engine.cluster.loss import left_if_lost, lost_process
 from sweeps.engine.cluster.nodes import inventory, working
 from sweeps.engine.cluster.placement import placement, ranks_of
 from sweeps.engine.doctor.examine import check_start
+from sweeps.engine.driver.dry_run import dry_run
 from sweeps.engine.driver.ending import record_end
 from sweeps.engine.driver.full_disk import told_of_full_disk
 from sweeps.engine.driver.lane_probe import settle_lanes
@@ -49,6 +50,7 @@ from sweeps.engine.storage.lease import Lease
 from sweeps.engine.study.rows import Row, best_row
 from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
+from sweeps.engine.terminal.text import put
 from sweeps.engine.tracking import MlflowRecorder, NoRecorder, Recorder
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.choices import BFLOAT16, TF32
@@ -101,6 +103,10 @@ def run(
             reporter.say(line)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)
     asked = replace(asked, warm_start=warm) if extended is None else extended.plan(asked)
+    if options.dry_run:
+        for line in dry_run(options, asked, dataset.train, evaluator):
+            put(line)
+        raise SystemExit(0)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
     with (
         told_of_full_disk(folder),

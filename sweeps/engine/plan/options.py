@@ -66,6 +66,7 @@ class Options:
         passes: The default budget as passes over the data, if the script has it so. `budget` is 0 until `for_rows`.
         warm_start: Names of earlier sweeps whose best settings are tried first.
         extends: The trial of another sweep to train on, as SWEEP:TRIAL; None for a search.
+        dry_run: Whether to measure and print what the sweep would take, and to start nothing.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Options:
     passes: Passes | None = None
     warm_start: tuple[str, ...] = ()
     extends: str | None = None
+    dry_run: bool = False
 
     def for_rows(self, rows: int) -> Options:
         """Return the options with the budget for so many training rows, if it was left to the data."""
@@ -392,6 +394,11 @@ def _add_search(
     group.add_argument("--networks", choices=sorted(PAIRS), help="generator and critic (default: the preset's, or mlp)")
     if data is not None:
         group.add_argument("--data", help=data)
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="measure training for some seconds, print the time and storage that the sweep will take, and end",
+    )
     group.add_argument("--smoke", action="store_true", help="try all steps in under a minute; the scores mean nothing")
 
 
