@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from wgan_core.errors import UserError, printable, shortened, without_secrets
 
-AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent")
-"""Options that say how many trials to train, and how much of the nodes to use."""
+AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent", "--hours")
+"""Options that say how many trials to train, how much of the nodes to use, and for how long."""
 _MOST_DIGITS = 30
 REFUSED = 2
 """Exit status for bad arguments, and for other errors that the user can correct."""

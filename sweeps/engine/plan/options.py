@@ -63,6 +63,7 @@ class Options:
         own: Options that only this script has, by name.
         changes: What `--set`, `--search` and `--space` change.
         sampler: Name of the sampler, one of `sweeps.engine.plan.samplers.SAMPLERS`.
+        hours: Hours after which this command begins no trial; None for no limit.
         passes: The default budget as passes over the data, if the script has it so. `budget` is 0 until `for_rows`.
         warm_start: Names of earlier sweeps whose best settings are tried first.
         extends: The trial of another sweep to train on, as SWEEP:TRIAL; None for a search.
@@ -105,6 +106,7 @@ class Options:
     warm_start: tuple[str, ...] = ()
     extends: str | None = None
     dry_run: bool = False
+    hours: float | None = None
 
     def for_rows(self, rows: int) -> Options:
         """Return the options with the budget for so many training rows, if it was left to the data."""
@@ -270,6 +272,7 @@ CHOICES = (
         "sampler",
         "warm_start",
         "extends",
+        "hours",
     ),
 )
 
@@ -379,6 +382,12 @@ def _add_search(
         metavar="SWEEP:TRIAL",
         help="instead of a search, train this trial on from its last checkpoint, to a larger --budget; needs a --name "
         "of its own, which `sweeps extend` gives",
+    )
+    group.add_argument(
+        "--hours",
+        type=number,
+        help="begin no trial after so many hours of this command, such as 2 or .5; running trials stop at their next "
+        "report; --confirm gets a third of the time; the same command again continues",
     )
     group.add_argument("--seed", type=whole_number, default=0, help="seed of the search, from which trials get theirs")
     group.add_argument(
@@ -518,6 +527,10 @@ def _check(options: Options) -> None:
         raise UserError(
             f"--cpus-per-trial must be a finite number >= {LEAST_CPUS}; given {options.cpus_per_trial}: "
             "give --cpus-per-trial 1, for example"
+        )
+    if options.hours is not None and not 0 < options.hours < math.inf:
+        raise UserError(
+            f"--hours must be a finite number > 0; given {options.hours}: give --hours 2, for example, or leave it out"
         )
     gpus = options.gpus_per_trial
     if gpus is not None and gpus >= 2 and (options.lanes or 1) > 1:
