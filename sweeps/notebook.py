@@ -144,6 +144,7 @@ class Best:
 
     trial: str
     hyper: Hyper
+    structure: Structure
     objective: str
     score: float
     error: float
@@ -201,6 +202,7 @@ class Finished:
         return Best(
             trial=row.label,
             hyper=plan.space.hyper(row.params),
+            structure=self.found.structure_of(row),
             objective=plan.objective,
             score=row.value,
             error=row.error,

@@ -38,7 +38,8 @@ from sweeps.engine.plan.plan import (
     write_plan,
 )
 from sweeps.engine.plan.samplers import check_sampler, grid_notice
-from sweeps.engine.plan.space import Space, check_budget, check_space, penalty_notice
+from sweeps.engine.plan.space import Space, check_budget, check_space, losses_of, penalty_notice
+from sweeps.engine.plan.structures import check_structures, structures
 from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.results import Results, open_results, read_confirmation, study_url
@@ -72,7 +73,7 @@ def run(
     reporter = reporter_for(options.quiet, options.json)
     if options.changes:
         structure = options.changes.structure(structure, len(dataset.train))
-        space, moved = options.changes.space(space, structure.loss)
+        space, moved = options.changes.space(space, structure)
         for line in moved:
             reporter.say(line)
     if options.decay:
@@ -80,8 +81,10 @@ def run(
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
     _check_conditions(structure, dataset)
-    check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
-    check_space(space, structure.loss)
+    ranks = ranks_of(options.gpus_per_trial)
+    check_structures(space, structure, lambda each: check_fit(each, options.lanes or 1, ranks))
+    for loss in losses_of(space.ranges, structure.loss):
+        check_space(space, loss)
     check_sampler(options.sampler, space.ranges, options.trials)
     if notice := grid_notice(options.sampler, space.ranges, options.trials):
         reporter.say(notice)
@@ -121,8 +124,12 @@ def run(
                     "precision bfloat16 pays on GPUs: on CPUs, training took 1.75 times as long as in float32; "
                     "--precision float32 is faster here"
                 )
-            pair = own_pair(structure.networks)
-            job = Job(plan, folder, places, inventory(), options.execution, options.lanes or 1, pair)
+            pairs = {
+                name: pair
+                for name in {each.networks for each in structures(plan.space, structure)}
+                if (pair := own_pair(name)) is not None
+            }
+            job = Job(plan, folder, places, inventory(), options.execution, options.lanes or 1, pairs)
             if options.lanes is None:
                 kept = None if first else read_started(folder).lanes
                 lanes = settle_lanes(job, kept, dataset.train, evaluator.sample_size, nodes, reporter.say)
@@ -220,8 +227,9 @@ def _ask(
     reporter.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
     if dataset.notice:
         reporter.say(f"{dataset.name}: {dataset.notice}")
-    if notice := penalty_notice(structure.loss, structure.sample_shape):
-        reporter.say(notice)
+    for loss in losses_of(space.ranges, structure.loss):
+        if notice := penalty_notice(loss, structure.sample_shape):
+            reporter.say(notice)
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
         reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
@@ -243,12 +251,18 @@ def _ask(
         data_digest=dataset.digest,
         protocol={**evaluator.protocol, **({UNSCORED: left_out} if left_out else {})},
         floors=evaluator.floors,
-        networks_digest=own_digest(structure),
+        networks_digest=_digest(space, structure),
         pruning=options.pruning,
         allow_copies=options.allow_copies,
         sampler=options.sampler,
     )
     return plan, evaluator
+
+
+def _digest(space: Space, structure: Structure) -> str:
+    """Return the hash of the user's own networks, of each pair that the trials may have."""
+    by_name = {each.networks: each for each in structures(space, structure)}
+    return "".join(own_digest(each) for each in by_name.values())
 
 
 def _unscored(evaluator: Evaluator, objective: str, structure: Structure, dataset: Dataset) -> list[int]:

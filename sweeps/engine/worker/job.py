@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -25,7 +26,7 @@ class Job:
         inventory: Versions and code digests of the driver, which each worker must match.
         execution: Execution mode of updates on a GPU.
         lanes: Most trials of a cohort.
-        pair: The user's own networks, or None. Workers know only the built-in ones.
+        pairs: The user's own networks by name. Workers know only the built-in ones.
     """
 
     plan: Plan
@@ -34,13 +35,12 @@ class Job:
     inventory: dict[str, str]
     execution: str = CAPTURED
     lanes: int = 1
-    pair: Pair | None = None
+    pairs: Mapping[str, Pair] = field(default_factory=dict)
 
     def configure(self) -> torch.device:
         """Configure this process and return its device: its one GPU, or the CPU if it has none."""
-        structure, gpus = self.plan.structure, self.places.gpus_per_trial
-        process.configure(self.places.threads, gpus, structure.precision)
-        if self.pair is not None:
-            PAIRS[structure.networks] = self.pair
+        gpus = self.places.gpus_per_trial
+        process.configure(self.places.threads, gpus, self.plan.structure.precision)
+        PAIRS.update(self.pairs)
         # A process to which Ray gave no GPU may still see the GPUs.
         return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
