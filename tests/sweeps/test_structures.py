@@ -279,6 +279,18 @@ def test_the_file_of_a_sweep_keeps_what_is_searched(plan: Plan, tmp_path: Path) 
         settle(folder, Plan(**{**vars(plan), "space": fewer}))
 
 
+def test_networks_of_a_user_are_read_where_they_are_not_known(tmp_path: Path) -> None:
+    """As by `sweeps best`, which does not run the script that registers them."""
+    ranges = {**WGAN_GP.ranges, "networks": Range.of(["mine", "mlp"]), "critic.depth": Range.of([2, 3], whole=True)}
+    write_plan(Folder.at(tmp_path), plan_of(Space(ranges, WGAN_GP.fixed), 4))
+    found = read_plan(Folder.at(tmp_path))
+    assert found is not None
+    structure = found.structure_of({"networks": "mine", "critic.depth": 3})
+    assert (structure.networks, structure.network_options) == ("mine", {"critic": {"depth": 3}})
+    with pytest.raises(UserError, match=r"critic\.NAME must name an option of the critic of 'mlp'"):
+        found.structure_of({"networks": "mlp", "critic.depth": 3})
+
+
 def test_an_objective_must_not_depend_on_what_can_be_searched() -> None:
     specs = [
         MetricSpec(f"eval/{name}", "said", "minimize", frozenset({"held-out split", name}), "nobody")

@@ -17,6 +17,7 @@ from sweeps.engine.plan.settings import (
     PARTS,
     SHARED,
     Value,
+    check_networks,
     is_setting,
     is_whole,
     read_setting,
@@ -237,6 +238,8 @@ def _fixed(name: str, text: str) -> Value:
     _check_name(SET, name)
     if name in KNOWN:
         return _number(SET, name, text)
+    if name == NETWORKS:
+        check_networks(text)
     return read_setting(name, text)
 
 
@@ -261,9 +264,7 @@ def _searched(name: str, text: str) -> Range:
         raise UserError(f"the scale of {name} must be log or linear; given {quoted(scale)}: write {name}={body}:log")
     low, dots, high = body.partition("..")
     words = [low, high] if dots else body.split(",")
-    values: list[Any] = [
-        read_setting(name, each) if is_setting(name) else _number(SEARCH, name, each) for each in words
-    ]
+    values: list[Any] = [_fixed(name, each) if is_setting(name) else _number(SEARCH, name, each) for each in words]
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in values):
         return _texts(name, text, words)
     whole = all(isinstance(each, int) for each in values)

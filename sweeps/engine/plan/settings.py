@@ -42,15 +42,22 @@ def is_whole(name: str) -> bool:
 
 
 def read_setting(name: str, text: str) -> Value:
-    """Parse and check the value of a setting. Raise `UserError` for one that it cannot have."""
-    if name == NETWORKS and text not in PAIRS:
-        raise UserError(f"networks must be one of {', '.join(sorted(PAIRS))}; given {quoted(text)}: name one of these")
+    """Parse and check the value of a setting. Raise `UserError` for one that it cannot have.
+
+    `check_networks` checks the names of networks. A command that reads a sweep does not know a user's own ones.
+    """
     if name not in STRUCTURAL:
         return text if name == NETWORKS else _option(text)
     values = STRUCTURAL[name].values
     value = _typed(text, values)
     values.check(name, value)
     return value
+
+
+def check_networks(text: str) -> None:
+    """Raise `UserError` unless networks of this name are known to this process."""
+    if text not in PAIRS:
+        raise UserError(f"networks must be one of {', '.join(sorted(PAIRS))}; given {quoted(text)}: name one of these")
 
 
 def with_settings(structure: Structure, given: Mapping[str, Value]) -> Structure:
@@ -117,10 +124,10 @@ def _options_of(structure: Structure, part: str) -> dict[str, Any]:
 def _with_options(structure: Structure, given: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
     """Return the options of the networks with the given ones. Raises `UserError` for an option that they lack."""
     options = {part: dict(structure.network_options.get(part, {})) for part in PARTS}
-    is_known = structure.networks in PAIRS  # `build` refuses networks that are not known
-    for name, value in given.items() if is_known else ():
+    is_known = structure.networks in PAIRS  # others are not built here, and `build` refuses them
+    for name, value in given.items():
         part, _, option = name.partition(".")
-        known = _options_of(structure, part)
+        known = _options_of(structure, part) if is_known else {option: None}
         if option not in known:
             near = difflib.get_close_matches(option, known, n=3, cutoff=0)
             names = ", ".join(f"{part}.{each}" for each in near) or "none"
