@@ -166,6 +166,7 @@ class Best:
 
     trial: str
     hyper: Hyper
+    structure: Structure
     objective: str
     score: float
     error: float
@@ -223,6 +224,7 @@ class Finished:
         return Best(
             trial=row.label,
             hyper=plan.space.hyper(row.params),
+            structure=self.found.structure_of(row),
             objective=plan.objective,
             score=row.value,
             error=row.error,

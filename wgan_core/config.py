@@ -88,8 +88,8 @@ _YES_OR_NO = Values("true or false", lambda value: isinstance(value, bool), Fals
 class Parameter:
     """Description of one setting, which all parts of the package share.
 
-    Each field of `Hyper` has one: they have a value per lane. So have the fields of `Structure`, which all trials of a
-    sweep share. `PARAMETERS` and `STRUCTURAL` are the two tables.
+    Each field of `Hyper` has one: they have a value per lane. So have the fields of `Structure`, which all lanes of a
+    cohort share. `PARAMETERS` and `STRUCTURAL` are the two tables.
 
     Attributes:
         values: The values that it may take.
@@ -101,6 +101,7 @@ class Parameter:
         neutral: Value for spaces that do not name it; None if a space must name it.
         meaning: What it is, with its unit, in the help of a script.
         of_data: Whether the data gives the value, so that no user sets it.
+        of_sweep: Whether all trials of a sweep share the value, so that it cannot be searched.
     """
 
     values: Values
@@ -112,6 +113,7 @@ class Parameter:
     neutral: float | None = None
     meaning: str = ""
     of_data: bool = False
+    of_sweep: bool = False
 
 
 def _parameter(values: Values, label: str = "", symbol: str = "", default: Any = MISSING, **more: Any) -> Any:
@@ -145,7 +147,7 @@ def _checked_options(given: object) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Structure:
-    """Settings that all trials of a sweep share: networks, shapes, loss, optimiser and precision.
+    """Settings that all trials of a cohort share: networks, shapes, loss, optimiser and precision.
 
     Attributes:
         networks: Name of a pair in `wgan_core.networks.pairs.PAIRS`.
@@ -180,7 +182,7 @@ class Structure:
     ema_decay: float = _parameter(
         _share(0.999), default=0.999, meaning="limit of the decay of the averaged generator, per generator update"
     )
-    dtype: str = _parameter(_one_of(DTYPES, "float32"), default="float32", meaning="type of weights")
+    dtype: str = _parameter(_one_of(DTYPES, "float32"), default="float32", meaning="type of weights", of_sweep=True)
     loss: str = _parameter(_one_of(LOSSES, "wgan-gp"), default="wgan-gp", meaning="loss")
     optimiser: str = _parameter(_one_of(OPTIMISERS, "adam"), default="adam", meaning="optimiser of both networks")
     network_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
@@ -188,9 +190,13 @@ class Structure:
     label_embedding: int = _parameter(
         _whole(0, 0, _MOST_CLASSES), default=0, meaning="numbers of a label's learnt code; 0 for one-hot"
     )
-    full_batch: bool = _parameter(_YES_OR_NO, default=False, meaning="whether each update sees all samples")
+    full_batch: bool = _parameter(
+        _YES_OR_NO, default=False, meaning="whether each update sees all samples", of_sweep=True
+    )
     coding: Coding | None = None
-    precision: str = _parameter(_one_of(PRECISIONS, FLOAT32), default=FLOAT32, meaning="precision of products")
+    precision: str = _parameter(
+        _one_of(PRECISIONS, FLOAT32), default=FLOAT32, meaning="precision of products", of_sweep=True
+    )
     spectral_norm: bool = _parameter(_YES_OR_NO, default=False, meaning="whether the critic's weights are normalised")
     conditions: Coding | None = None
 
@@ -323,7 +329,7 @@ def _table(owner: type[Structure | Hyper]) -> Mapping[str, Parameter]:
 
 
 STRUCTURAL = _table(Structure)
-"""The settings that all trials of a sweep share, by name. Networks, shape, options and codings are checked apart."""
+"""The settings that all lanes of a cohort share, by name. Networks, shape, options and codings are checked apart."""
 PARAMETERS = _table(Hyper)
 """The hyper-parameters with one value per lane, by name, in the order of `Hyper`."""
 

@@ -15,12 +15,14 @@ from optuna.distributions import IntDistribution
 
 from sweeps.engine.charts.equal import Point, equal_study, importances
 from sweeps.engine.driver.lanes import hypers
-from sweeps.engine.plan.changes import SEARCH, SET, Changes, Value, text_of
+from sweeps.engine.plan.changes import SEARCH, SET, Changes
 from sweeps.engine.plan.options import chosen, parse
 from sweeps.engine.plan.plan import Plan, read_plan, settle, write_plan
 from sweeps.engine.plan.presets import MNIST, WGAN_GP
 from sweeps.engine.plan.presets_tabular import TABULAR
-from sweeps.engine.plan.space import KNOWN, Range, Space, check_space, parameters_of
+from sweeps.engine.plan.settings import Value
+from sweeps.engine.plan.space import KNOWN, Range, Space, check_space, parameters_of, text_of
+from sweeps.engine.plan.structures import check_structures
 from sweeps.engine.results.leaderboard import shared
 from sweeps.engine.study.sampling import as_distribution
 from sweeps.engine.tracking.texts import LOG10
@@ -38,7 +40,7 @@ def changed(*words: str, space: Space = WGAN_GP, structure: Structure = MLP) -> 
     """The space and the structure after the words of a command line, and the lines about presets that move."""
     changes = parse("mnist", "", 12, 900, words).changes
     made = changes.structure(structure, 1000)
-    found, said = changes.space(space, made.loss)
+    found, said = changes.space(space, made)
     return found, made, said
 
 
@@ -205,19 +207,25 @@ def test_the_default_scale_is_that_of_the_table() -> None:
         ((SEARCH, "lr=1e-5..inf"), "lr_critic must be a finite number > 0; given inf"),
         ((SEARCH, "n_critic=1,2.5"), "n_critic must be a whole number >= 1; given 2.5"),
         ((SEARCH, "beta1=0..1"), "beta1 must be a number in [0, 1); given 1.0"),
-        (
-            (SEARCH, "batch_size=32,64"),
-            "all trials of a sweep share batch_size: run a sweep for each value, with --set",
-        ),
-        ((SEARCH, "critic.widths=8,16"), "all trials of a sweep share critic.widths"),
+        ((SEARCH, "precision=float32,tf32"), "all trials of a sweep must share precision; given by --search"),
+        ((SEARCH, "critic.width=8,16"), "critic.NAME must name an option of the critic of 'mlp'; given 'critic.width'"),
+        ((SEARCH, "critic.widths=8-8..16-16"), "critic.widths takes a list of values, without a range or a scale"),
+        ((SEARCH, "critic.slope=.1...2"), "critic.slope must be searched over a list"),
+        ((SEARCH, "batch_size=0,64"), "batch_size must be a whole number >= 1; given 0"),
+        ((SEARCH, "loss=wgan-gp,wgan"), "loss must be one of wgan-gp, "),
+        ((SEARCH, "networks=mlp,conv", "critic.widths=8,16"), "networks=conv critic.widths=8 do not: critic.NAME must"),
+        ((SET, "critic.widths=8", SEARCH, "networks=mlp,conv"), "write --search critic.widths=8"),
+        ((SEARCH, "networks=mlp,conv", "batch_size=1,2"), "networks=conv batch_size=1 do not: batch_size must be at"),
+        ((SET, "full_batch=true", SEARCH, "batch_size=32,64"), "batch_size must be searched without full batches"),
+        ((SEARCH, "loss=hinge,gan", "lambda_gp=1..2"), "the loss 'gan' or 'hinge' must use what is set or searched"),
         ((SET, "networks=conv", "--networks", "mlp"), "networks must be given once; given by --networks and by --set"),
         ((SET, "decay_updates=9", "--decay"), "decay_updates must be given once"),
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], said: str) -> None:
     def act() -> None:
-        _, structure, _ = changed(*words)
-        check_fit(structure, 1)
+        space, structure, _ = changed(*words)
+        check_structures(space, structure, lambda each: check_fit(each, 1))
 
     with pytest.raises(UserError, match=re.escape(said)) as error:
         act()

@@ -380,7 +380,7 @@ train = Split(torch.randn(64, 2).numpy(), None)
 for how in ("crowded", "faulty"):
     register(how, pair(how))
     plan = Plan("1d", how, 100, 90, 0, "a", Structure(how, (2,), 3, 4), WGAN_GP, "", "", {}, {"a": 1.0})
-    job = Job(plan, Folder.at("/nowhere"), Placement(1.0, 1.0), {}, pair=pair(how))
+    job = Job(plan, Folder.at("/nowhere"), Placement(1.0, 1.0), {}, pairs={how: pair(how)})
     assert settle_lanes(job, None, train, 10, [{"CPU": 1.0, "GPU": 1.0}], print) == 1
 """
 

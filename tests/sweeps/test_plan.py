@@ -91,7 +91,7 @@ def test_a_plan_of_a_newer_version_is_refused(folder: Folder, make_plan: Callabl
     write_plan(folder, make_plan())
     described = json.loads(folder.read(FILE))
     folder.write(FILE, json.dumps({**described, "format": described["format"] + 1}).encode())
-    with pytest.raises(UserError, match="must have format 3 or less; given 4"):
+    with pytest.raises(UserError, match="must have format 4 or less; given 5"):
         read_plan(folder)
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import Tensor
 
-from wgan_core.config import PARAMETERS
+from wgan_core.config import PARAMETERS, STRUCTURAL
 from wgan_core.data.dataset import Dataset
 from wgan_core.metrics.distances import Estimate
 from wgan_core.metrics.features import Extractor
@@ -20,9 +20,11 @@ from wgan_core.metrics.names import error_name
 Direction = Literal["minimize", "maximize", "none"]
 Real = TypeVar("Real")
 
-# Dependencies that may differ between the trials of a sweep: their networks, and each hyper-parameter of the table. A
-# value that depends on one of them does not compare across trials, whatever the quality of the samples.
-TRIAL_OWN = frozenset({"critic", "generator", *PARAMETERS})
+# Dependencies that may differ between the trials of a sweep: their networks, each hyper-parameter, and each setting of
+# a structure that can be searched. A value that depends on one of them does not compare across trials, whatever the
+# quality of the samples.
+_SEARCHED = (name for name, about in STRUCTURAL.items() if not (about.of_data or about.of_sweep))
+TRIAL_OWN = frozenset({"critic", "generator", "networks", *PARAMETERS, *_SEARCHED})
 # Samples a side for W1 and the nearest-neighbour test. W1 takes half a second on one core, and the loss of one mode of
 # eight still scores well above the floor.
 EXACT_SAMPLES = 2_048

@@ -21,7 +21,7 @@ TREES = 24
 class Point:
     """A trial at the equal step: its hyper-parameters and its score. A trial whose score is None is left out."""
 
-    params: Mapping[str, float]
+    params: Mapping[str, float | str]
     score: float | None
 
 
@@ -35,13 +35,13 @@ def equal_study(ranges: Mapping[str, Range], points: Sequence[Point]) -> optuna.
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # Suppress Optuna's message that it created a study.
     study = optuna.create_study()
     optuna.logging.set_verbosity(verbosity)
-    # The charts show a list of numbers on the axis of a range.
+    # The charts show a list of numbers on the axis of a range, and of texts their places in the list.
     distributions = {name: as_distribution(replace(bounds, among=())) for name, bounds in ranges.items()}
     for point in points:
         if point.score is None:
             study.add_trial(create_trial(state=TrialState.FAIL))
         else:
-            params = {name: point.params[name] for name in ranges}
+            params = {name: bounds.number(point.params[name]) for name, bounds in ranges.items()}
             study.add_trial(create_trial(params=params, distributions=distributions, value=point.score))
     return study
 
@@ -77,6 +77,7 @@ def ends(bounds: Range) -> tuple[float, float]:
     return on_scale(bounds, bounds.low), on_scale(bounds, bounds.high)
 
 
-def on_scale(bounds: Range, value: float) -> float:
-    """Return a value on its range's search scale: log10 of the value for a log scale, else the value itself."""
-    return math.log10(value) if bounds.log else float(value)
+def on_scale(bounds: Range, value: float | str) -> float:
+    """Return a value on its range's search scale: log10 of the value for a log scale, else the value as a number."""
+    number = bounds.number(value)
+    return math.log10(number) if bounds.log else float(number)

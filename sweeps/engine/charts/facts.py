@@ -13,7 +13,7 @@ import optuna
 from sweeps.engine.charts.equal import Point, equal_study, importances
 from sweeps.engine.charts.forest import Forest, fitted
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.plan.space import Range, label_of
+from sweeps.engine.plan.space import Range, label_of, short_text
 from sweeps.engine.results.results import Results
 from sweeps.engine.storage.history import History, read_histories
 from sweeps.engine.study.rows import Row, scored_rows
@@ -161,4 +161,4 @@ def read_facts(results: Results) -> Facts:
 
 def settings(row: Row) -> str:
     """Format a trial's searched hyper-parameters as one line."""
-    return ", ".join(f"{label_of(name)} {value:.4g}" for name, value in row.params.items())
+    return ", ".join(f"{label_of(name)} {short_text(value)}" for name, value in row.params.items())

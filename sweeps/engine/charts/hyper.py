@@ -100,14 +100,16 @@ def _ring(figure: go.Figure, facts: Facts, names: list[str]) -> None:
         return
     for place, name in enumerate(names, start=1):
         where = {"row": 1, "col": place} if len(names) > 1 else {}
-        figure.add_trace(ring(best.params[name], facts.equal[best.number], 15), **where)
+        figure.add_trace(ring(facts.searched[name].number(best.params[name]), facts.equal[best.number], 15), **where)
 
 
 def _axis(title: str, values: list[float], is_log: bool, bounds: Range | None = None) -> dict[str, object]:
     low, high = ends(bounds) if bounds else (min(values), max(values))
     if math.isclose(low, high):  # An axis must have a length above zero.
         low, high = low - 0.5, high + 0.5
-    if is_log:
+    if bounds is not None and bounds.is_of_texts:
+        positions, texts = [float(place) for place in range(len(bounds.among))], list(bounds.among)
+    elif is_log:
         positions, texts = ticks(low, high)
     else:
         is_whole = bounds is not None and bounds.whole and high - low <= MOST_TICKS

@@ -51,7 +51,7 @@ def map_of_two(facts: Facts) -> go.Figure:
         figure.add_trace(_heat(facts, forest, pair))
     figure.add_trace(_dots(facts, pair, size=10))
     if facts.best is not None and facts.best.number in facts.equal:
-        x, y = (facts.best.params[name] for name in pair)
+        x, y = (facts.searched[name].number(facts.best.params[name]) for name in pair)
         figure.add_trace(ring(x, y, 20))
     for axis, name in ((figure.update_xaxes, pair[0]), (figure.update_yaxes, pair[1])):
         axis({**hyper_axis(facts, name), "range": _span(facts, name)})
@@ -80,8 +80,8 @@ def _heat(facts: Facts, forest: Forest, pair: tuple[str, str]) -> go.Heatmap:
 def _dots(facts: Facts, pair: tuple[str, str], size: int) -> go.Scatter:
     rows = facts.equal_rows
     return go.Scatter(
-        x=[row.params[pair[0]] for row in rows],
-        y=[row.params[pair[1]] for row in rows],
+        x=[facts.searched[pair[0]].number(row.params[pair[0]]) for row in rows],
+        y=[facts.searched[pair[1]].number(row.params[pair[1]]) for row in rows],
         mode="markers",
         marker={
             "color": [facts.scaled(facts.equal[row.number]) for row in rows],

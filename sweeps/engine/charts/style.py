@@ -63,6 +63,9 @@ def score_axis(facts: Facts) -> dict[str, Any]:
 def hyper_axis(facts: Facts, name: str) -> dict[str, Any]:
     """Return the settings of a hyper-parameter's axis, with a log scale if it is searched on one."""
     bounds = facts.searched[name]
+    if bounds.is_of_texts:
+        places = list(range(len(bounds.among)))
+        return {"title": {"text": label_of(name)}, "type": "linear", "tickvals": places, "ticktext": list(bounds.among)}
     axis: dict[str, Any] = {"title": {"text": label_of(name)}, "type": "log" if bounds.log else "linear"}
     if bounds.log:
         axis["tickformat"] = "~e" if bounds.low < 1e-3 else "~g"

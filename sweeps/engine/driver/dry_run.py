@@ -23,20 +23,20 @@ from sweeps.engine.driver.lanes import hypers
 from sweeps.engine.plan.options import Options
 from sweeps.engine.plan.plan import ETA, Plan
 from sweeps.engine.plan.space import Space
+from sweeps.engine.plan.structures import structures
 from sweeps.engine.storage.layout import CHECKPOINTS
 from sweeps.engine.storage.trial_store import TrialStore
-from sweeps.engine.worker.job import Job
+from sweeps.engine.worker.job import Job, own_pairs
 from sweeps.engine.worker.resident import resident
 from sweeps.engine.worker.scorer import Scorer
-from wgan_core.config import Hyper, Trial
+from wgan_core.config import Structure, Trial
 from wgan_core.data import Split
 from wgan_core.data.folder import Folder
 from wgan_core.data.limits import size_text
 from wgan_core.errors import UserError
 from wgan_core.metrics.evaluator import Evaluator
-from wgan_core.networks.pairs import own_pair
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.data import TrainingData
+from wgan_core.training.footprint import output_bytes, state_bytes
 from wgan_core.training.probe import measure
 
 # Seconds of timed training for each of two n_critic, 1 and FEW.
@@ -86,6 +86,8 @@ class Expected:
 def dry_run(options: Options, plan: Plan, train: Split, evaluator: Evaluator) -> Iterator[str]:
     """Measure, and yield lines that say what the sweep will take on this machine.
 
+    If the sweep searches settings of the structure, the cheapest and the dearest structure are measured.
+
     Args:
         options: The options of the sweep.
         plan: Its plan.
@@ -97,27 +99,40 @@ def dry_run(options: Options, plan: Plan, train: Split, evaluator: Evaluator) ->
     """
     node = {"CPU": float(usable_cpus()), "GPU": float(_gpus())}
     places = placement(options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent, [node])
-    lanes = options.lanes or 1
-    job = Job(plan, Folder.at("."), places, {}, options.execution, lanes, own_pair(plan.structure.networks))
-    most = max(plan.trials, _confirms(options))
-    processes = max(1, min(places.room([node]), -(-most // lanes)))
+    lanes, confirms = options.lanes or 1, _confirms(options)
+    job = Job(plan, Folder.at("."), places, {}, options.execution, lanes, own_pairs(plan))
+    processes = max(1, min(places.room([node]), -(-max(plan.trials, confirms) // lanes)))
     yield f"dry run: measuring {processes} processes at a time on this machine; nothing is started"
-    cost = _mean(_measured(job, train, evaluator, processes))
+    found = structures(plan.space, plan.structure)
+    ends = dict.fromkeys((min(found, key=_size), max(found, key=_size)))
+    costs = [_mean(_measured(job, each, (train, evaluator), processes)) for each in ends]
     yield (
-        f"a critic update takes {1000 * cost.critic_s:.3g} ms, a generator update {1000 * cost.generator_s:.3g} ms"
-        + (f" (all {lanes} lanes)" if lanes > 1 else "")
-        + f", and a report {cost.report_s:.3g} s"
+        f"a critic update takes {_ends([1000 * each.critic_s for each in costs])} ms, a generator update "
+        f"{_ends([1000 * each.generator_s for each in costs])} ms, and a report "
+        f"{_ends([each.report_s for each in costs])} s" + (f", with {lanes} lanes" if lanes > 1 else "")
     )
-    found = expected(plan, cost, _confirms(options), processes * lanes, (lanes, places.gpus_per_trial))
-    again = f", and {_confirms(options)} to confirm the best" if options.confirm else ""
+    takes = [expected(plan, cost, confirms, processes * lanes, (lanes, places.gpus_per_trial)) for cost in costs]
+    again = f", and {confirms} to confirm the best" if confirms else ""
     yield f"{plan.trials} trials of {plan.budget:,} critic updates and {len(plan.grid)} reports{again}"
-    if plan.pruning:
-        yield f"time: {span_text(found.least_s)} to {span_text(found.most_s)}; the less, the more trials stop early"
+    least, most = min(each.least_s for each in takes), max(each.most_s for each in takes)
+    if least < most:
+        yield f"time: {span_text(least)} to {span_text(most)}, from the most to the least that early stopping saves"
     else:
-        yield f"time: {span_text(found.most_s)}"
+        yield f"time: {span_text(most)}"
     if places.gpus_per_trial:
-        yield f"GPU hours: at most {found.gpu_s / 3600:.3g}"
-    yield f"storage: at most {size_text(round(found.size))}"
+        yield f"GPU hours: at most {max(each.gpu_s for each in takes) / 3600:.3g}"
+    yield f"storage: at most {size_text(round(max(each.size for each in takes)))}"
+
+
+def _ends(values: Sequence[float]) -> str:
+    """Format one value, or the least and the greatest of several."""
+    texts = dict.fromkeys(f"{each:.3g}" for each in (min(values), max(values)))
+    return " to ".join(texts)
+
+
+def _size(structure: Structure) -> int:
+    """Return a number that grows with the time of an update."""
+    return state_bytes(structure) + output_bytes(structure)
 
 
 def expected(plan: Plan, cost: Cost, confirms: int, at_once: int, process: tuple[int, float]) -> Expected:
@@ -190,42 +205,43 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _measured(job: Job, train: Split, evaluator: Evaluator, processes: int) -> list[Cost]:
+def _measured(job: Job, structure: Structure, data: tuple[Split, Evaluator], processes: int) -> list[Cost]:
     context = multiprocessing.get_context("spawn")
     began = time.time()
     with ProcessPoolExecutor(processes, context) as pool:
-        asked = [pool.submit(_measure, job, train, evaluator, began) for _ in range(processes)]
+        asked = [pool.submit(_measure, job, structure, data, began) for _ in range(processes)]
         return [each.result() for each in asked]
 
 
-def _measure(job: Job, train: Split, evaluator: Evaluator, began: float) -> Cost:
+def _measure(job: Job, structure: Structure, of: tuple[Split, Evaluator], began: float) -> Cost:
     """Measure one process, in a process of its own. `began` is the time at which it was asked for."""
+    train, evaluator = of
     data = resident(train, job.plan.data_digest, job.configure())
     start_s = time.time() - began
     (middle,) = hypers(job.plan.space, 1)
 
     def seconds(n_critic: int) -> float:
         points = [replace(middle, n_critic=n_critic)] * job.lanes
-        found = measure(job.plan.structure, data, points, evaluator.sample_size, SECONDS, job.execution)
+        found = measure(structure, data, points, evaluator.sample_size, SECONDS, job.execution)
         if found.updates_per_s is None:
             raise UserError("a trial must fit in the memory of its process; it does not: give smaller networks")
         return job.lanes / found.updates_per_s
 
     often, seldom = seconds(1), seconds(FEW)
     generator_s = max(0.0, (often - seldom) / (1 - 1 / FEW))
-    report_s, checkpoint, report = _report(job, Scorer(job, data, evaluator, None), middle, data)
+    cohort = Cohort(structure, data, (FEW, 2 * FEW), 1, job.execution)
+    cohort.add(Trial(0, 0, middle))
+    report_s, checkpoint, report = _report(cohort, Scorer(job, data, evaluator, None), job.plan.objective)
     return Cost(start_s, max(0.0, often - generator_s), generator_s, report_s, checkpoint, report)
 
 
-def _report(job: Job, scorer: Scorer, hyper: Hyper, data: TrainingData) -> tuple[float, float, float]:
+def _report(cohort: Cohort, scorer: Scorer, objective: str) -> tuple[float, float, float]:
     """Return the seconds of a report, and the bytes of its checkpoint and of its other files.
 
     The first report is not timed, because metrics load their networks at their first use.
     """
-    cohort, trial = Cohort(job.plan.structure, data, (FEW, 2 * FEW), 1, job.execution), Trial(0, 0, hyper)
-    cohort.add(trial)
     with tempfile.TemporaryDirectory(prefix="wgan-sweeps-") as scratch:
-        store, began = TrialStore(Folder.at(scratch), job.plan.objective), 0.0
+        store, began = TrialStore(Folder.at(scratch), objective), 0.0
         for _ in range(2):
             reports = cohort.advance()
             began = time.perf_counter()

@@ -9,7 +9,9 @@ import ray
 
 from sweeps.engine.cluster.placement import Resources
 from sweeps.engine.driver.lanes import LaneChoice, choose, climb, hypers, most_lanes, sizes, unmeasured
+from sweeps.engine.driver.memory import largest
 from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.structures import check_structures
 from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.resident import resident
 from wgan_core.data import Split
@@ -48,7 +50,7 @@ def settle_lanes(
 def _unfit(plan: Plan) -> LaneChoice | None:
     """Return one lane if the networks cannot train two trials side by side, and None if they can."""
     try:
-        check_fit(plan.structure, 2)
+        check_structures(plan.space, plan.structure, lambda each: check_fit(each, 2))
     except UserError as error:
         why = one_line(error.__cause__ or error)
         return LaneChoice(1, f"lanes: 1 a process, as an update of two trials side by side fails: {why}")
@@ -72,13 +74,16 @@ def _measured_choice(job: Job, most: int, train: Split, samples: int) -> LaneCho
 
 
 def _measure_lanes(job: Job, tried: Sequence[int], train: Split, samples: int) -> tuple[list[Measurement], int | None]:
-    """Return the measurements and the device memory in bytes that this process may use. Runs in a Ray worker."""
+    """Return the measurements and the device memory in bytes that this process may use. Runs in a Ray worker.
+
+    All structures of a plan get the lanes that suit the largest.
+    """
     plan, device = job.plan, job.configure()
     there = capacity(device, job.places.gpus_per_trial)
-    data = resident(train, plan.data_digest, device)
+    data, structure = resident(train, plan.data_digest, device), largest(plan)
 
     def of(lanes: int) -> Measurement:
         points = hypers(plan.space, lanes)
-        return measure(plan.structure, data, points, samples, execution=job.execution)
+        return measure(structure, data, points, samples, execution=job.execution)
 
     return climb(tried, of), there

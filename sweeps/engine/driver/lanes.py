@@ -145,10 +145,11 @@ def _has_room(peak: int | None, capacity: int | None) -> bool:
     return peak is None or capacity is None or peak <= FILLED * capacity
 
 
-def _at(bounds: Range, share: float) -> float:
+def _at(bounds: Range, share: float) -> float | str:
     """Return the value at a share (0 to 1) of a list or a range, on a log scale if the range has one."""
     if bounds.among:
-        return bounds.among[min(int(share * len(bounds.among)), len(bounds.among) - 1)]
+        listed: float | str = bounds.among[min(int(share * len(bounds.among)), len(bounds.among) - 1)]
+        return listed
     if bounds.log:
         value = bounds.low * (bounds.high / bounds.low) ** share
     else:

@@ -6,18 +6,27 @@ import math
 from collections.abc import Sequence
 
 from sweeps.engine.cluster.placement import Resources
+from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.structures import structures
 from sweeps.engine.worker.job import Job
+from wgan_core.config import Structure
 from wgan_core.data.limits import size_text
 from wgan_core.errors import UserError
 from wgan_core.training.footprint import output_bytes, state_bytes
+
+
+def largest(plan: Plan) -> Structure:
+    """Return the structure of the plan's trials that takes most memory."""
+    found = structures(plan.space, plan.structure)
+    return found[0] if len(found) == 1 else max(found, key=lambda each: state_bytes(each) + output_bytes(each))
 
 
 def check_memory(job: Job, most: int, nodes: Sequence[Resources]) -> None:
     """Check that all trials that train at once on a node fit into half of the memory that Ray counts for processes.
 
     Somebody else may have written the data and the sweep's file. They decide the sizes of networks and batches, and the
-    number of lanes of a continued sweep. If trials train on GPUs, each process needs its node's memory for one trial
-    alone, and finds itself how many lanes fit on its GPU.
+    number of lanes of a continued sweep. Of several structures, the largest must fit. If trials train on GPUs, each
+    process needs its node's memory for one trial alone, and finds itself how many lanes fit on its GPU.
 
     Args:
         job: The job, with its number of lanes.
@@ -27,7 +36,7 @@ def check_memory(job: Job, most: int, nodes: Sequence[Resources]) -> None:
     Raises:
         UserError: The trials do not fit on a node, now or when it joins.
     """
-    structure, places = job.plan.structure, job.places
+    structure, places = largest(job.plan), job.places
     lanes, size = (1 if places.gpus_per_trial else job.lanes), state_bytes(structure)
     if not places.gpus_per_trial:
         size += output_bytes(structure)

@@ -40,7 +40,8 @@ from sweeps.engine.plan.plan import (
     write_plan,
 )
 from sweeps.engine.plan.samplers import check_sampler, grid_notice
-from sweeps.engine.plan.space import Space, check_budget, check_space, penalty_notice
+from sweeps.engine.plan.space import Space, check_budget, check_space, losses_of, penalty_notice
+from sweeps.engine.plan.structures import check_structures, structures
 from sweeps.engine.plan.uri import NOT_RECORDED, make_room, own_tracking_uri
 from sweeps.engine.results.confirmation import Confirmation, plan_confirmation
 from sweeps.engine.results.extension import Extended
@@ -53,7 +54,7 @@ from sweeps.engine.terminal.choose import reporter_for
 from sweeps.engine.terminal.reporter import Ending, Reporter
 from sweeps.engine.terminal.text import put
 from sweeps.engine.tracking import MlflowRecorder, NoRecorder, Recorder
-from sweeps.engine.worker.job import Job
+from sweeps.engine.worker.job import Job, own_pairs
 from wgan_core.backend.choices import BFLOAT16, TF32
 from wgan_core.config import Structure
 from wgan_core.data import Dataset
@@ -63,7 +64,6 @@ from wgan_core.metrics.evaluator import Evaluator, SplitName
 from wgan_core.metrics.names import unscored_text
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.networks.network import own_digest
-from wgan_core.networks.pairs import own_pair
 from wgan_core.training.preflight import check_fit
 from wgan_core.training.samples import evaluation_labels
 
@@ -80,7 +80,7 @@ def run(
     )
     if options.changes:
         structure = options.changes.structure(structure, len(dataset.train))
-        space, moved = options.changes.space(space, structure.loss)
+        space, moved = options.changes.space(space, structure)
         for line in moved:
             reporter.say(line)
     extended = _extended(options)
@@ -89,8 +89,10 @@ def run(
     if options.precision is not None:
         structure = replace(structure, precision=options.precision)
     _check_conditions(structure, dataset)
-    check_fit(structure, options.lanes or 1, ranks_of(options.gpus_per_trial))
-    check_space(space, structure.loss)
+    ranks = ranks_of(options.gpus_per_trial)
+    check_structures(space, structure, lambda each: check_fit(each, options.lanes or 1, ranks))
+    for loss in losses_of(space.ranges, structure.loss):
+        check_space(space, loss)
     check_sampler(options.sampler, space.ranges, options.trials)
     if notice := grid_notice(options.sampler, space.ranges, options.trials):
         reporter.say(notice)
@@ -145,8 +147,7 @@ def run(
                     "precision bfloat16 pays on GPUs: on CPUs, training took 1.75 times as long as in float32; "
                     "--precision float32 is faster here"
                 )
-            pair = own_pair(structure.networks)
-            job = Job(plan, folder, places, inventory(), options.execution, options.lanes or 1, pair)
+            job = Job(plan, folder, places, inventory(), options.execution, options.lanes or 1, own_pairs(plan))
             if options.lanes is None:
                 kept = None if first else read_started(folder).lanes
                 lanes = settle_lanes(job, kept, dataset.train, evaluator.sample_size, nodes, reporter.say)
@@ -264,8 +265,9 @@ def _ask(
     reporter.say(f"{dataset.name}: {len(dataset.train)} to train, {len(dataset.validation)} to validate")
     if dataset.notice:
         reporter.say(f"{dataset.name}: {dataset.notice}")
-    if notice := penalty_notice(structure.loss, structure.sample_shape):
-        reporter.say(notice)
+    for loss in losses_of(space.ranges, structure.loss):
+        if notice := penalty_notice(loss, structure.sample_shape):
+            reporter.say(notice)
     if options.published:
         share = f"{100 * options.budget / options.published:.2g} %"
         reporter.say(f"budget: {options.budget} critic updates, {share} of the published {options.published}")
@@ -287,12 +289,18 @@ def _ask(
         data_digest=dataset.digest,
         protocol={**evaluator.protocol, **({UNSCORED: left_out} if left_out else {})},
         floors=evaluator.floors,
-        networks_digest=own_digest(structure),
+        networks_digest=_digest(space, structure),
         pruning=options.pruning,
         allow_copies=options.allow_copies,
         sampler=options.sampler,
     )
     return plan, evaluator
+
+
+def _digest(space: Space, structure: Structure) -> str:
+    """Return the hash of the user's own networks, of each pair that the trials may have."""
+    by_name = {each.networks: each for each in structures(space, structure)}
+    return "".join(own_digest(each) for each in by_name.values())
 
 
 def _unscored(evaluator: Evaluator, objective: str, structure: Structure, dataset: Dataset) -> list[int]:

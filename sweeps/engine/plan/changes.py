@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import inspect
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine.plan.space import ALIASES, KNOWN, Range, Space, check_range, is_log, parameters_of
-from wgan_core.config import PARAMETERS, STRUCTURAL, Structure, Values
+from sweeps.engine.plan.settings import (
+    NETWORKS,
+    OF_SWEEP,
+    PARTS,
+    SHARED,
+    Value,
+    check_networks,
+    is_setting,
+    is_whole,
+    read_setting,
+    setting_of,
+    with_settings,
+)
+from sweeps.engine.plan.space import (
+    ALIASES,
+    KNOWN,
+    Point,
+    Range,
+    Space,
+    check_range,
+    is_log,
+    is_searchable,
+    losses_of,
+    parameters_of,
+    short_text,
+    text_of,
+)
+from wgan_core.config import PARAMETERS, Structure
 from wgan_core.errors import UserError, one_line, quoted, shortened
-from wgan_core.networks.pairs import PAIRS
 from wgan_core.rules.losses import LOSSES
 
 SET, SEARCH = "--set", "--search"
 EXAMPLES = {SET: "--set lambda_gp=10", SEARCH: "--search lr=1e-5..1e-2:log n_critic=1,2,5"}
-PARTS = ("critic", "generator")
-NETWORKS = "networks"
-# The structural names that a user may set, besides the options of the networks, such as critic.widths.
-SHARED = (NETWORKS, *(name for name, about in STRUCTURAL.items() if not about.of_data))
 MOST_FILE = 1 << 20
-# Most digits of a whole number.
-DIGITS = 18
 SCALES = {"log": True, "linear": False}
 # The presets search this name on a log scale, though charts show beta2.
 _LOG = frozenset({"one_minus_beta2"})
-
-Value = bool | int | float | str | list[int]
 
 
 @dataclass(frozen=True)
@@ -39,8 +55,8 @@ class Changes:
     """Values that a user fixes, and ranges that a user searches, by name. Each is checked by itself.
 
     Attributes:
-        fixed: Values of hyper-parameters, of names of `SHARED`, and of options of the networks.
-        searched: Ranges and lists of hyper-parameters.
+        fixed: Values of hyper-parameters and of settings of the structure.
+        searched: Ranges and lists of hyper-parameters and of settings.
     """
 
     fixed: Mapping[str, Value] = field(default_factory=dict)
@@ -101,16 +117,17 @@ class Changes:
         Raises:
             UserError: The networks have no such option, or the values do not go together.
         """
-        values: dict[str, Any] = {name: value for name, value in self.fixed.items() if name in SHARED}
-        options = {name: value for name, value in self.fixed.items() if "." in name}
-        if values.get(NETWORKS, structure.networks) != structure.networks:
-            values["network_options"] = {}
+        values: dict[str, Any] = {name: value for name, value in self.fixed.items() if is_setting(name)}
+        options = [name for name in values if "." in name]
+        if NETWORKS in self.searched and options:
+            raise UserError(
+                f"the networks differ, so their options must be searched beside them; given {SET} {options[0]}: write "
+                f"{SEARCH} {options[0]}={text_of(values[options[0]])}"
+            )
         if "full_batch" in values and "batch_size" not in values:
             usual = min(Structure.batch_size, rows) if structure.full_batch else structure.batch_size
             values["batch_size"] = rows if values["full_batch"] else usual
-        found = replace(structure, **values)
-        if options:
-            found = replace(found, network_options=_with_options(found, options))
+        found = with_settings(structure, values)
         if self and found.full_batch and found.batch_size != rows:
             raise UserError(
                 f"batch_size must be the number of training samples where full_batch is true, {rows:,}; given "
@@ -118,20 +135,24 @@ class Changes:
             )
         return found
 
-    def space(self, space: Space, loss: str) -> tuple[Space, list[str]]:
+    def space(self, space: Space, structure: Structure) -> tuple[Space, list[str]]:
         """Return the space with the user's values and ranges, and a line about each starting point that moved.
 
         Args:
             space: The space of the script.
-            loss: The loss of all trials. A hyper-parameter that it does not use is no longer searched.
+            structure: The structure, with the values that the user set. A hyper-parameter that no loss of the trials
+                uses is no longer searched.
 
         Raises:
-            UserError: The names contradict each other, or the loss does not use one of them.
+            UserError: The names contradict each other, or no loss uses one of them.
         """
         fixed: dict[str, Any] = {name: value for name, value in self.fixed.items() if name in KNOWN}
-        given = {**fixed, **self.searched}
-        _check_together(given, loss)
-        unused = set(_unused(loss)) if "loss" in self.fixed else set()
+        given: dict[str, Any] = {**self.fixed, **self.searched}
+        searched = {name: bounds for name, bounds in space.ranges.items() if name not in self.fixed}
+        losses = losses_of({**searched, **self.searched}, structure.loss)
+        loss = " or ".join(losses)
+        _check_together(given, losses)
+        unused = set(_unused(losses)) if "loss" in given else set()
         said = [f"the loss {loss} does not use {name}: it is not searched" for name in sorted(unused & {*space.ranges})]
         kept = {
             name: bounds for name, bounds in space.ranges.items() if name not in unused and not _is_covered(name, given)
@@ -139,11 +160,11 @@ class Changes:
         values = {
             name: value for name, value in space.fixed.items() if name not in unused and not _is_covered(name, given)
         }
-        order = [*space.ranges, *(name for name in KNOWN if name not in space.ranges)]
+        order = [*space.ranges, *(name for name in (*KNOWN, *self.searched) if name not in space.ranges)]
         ranges = dict(sorted({**kept, **self.searched}.items(), key=lambda each: order.index(each[0])))
-        starts: dict[int, dict[str, float]] = {}
+        starts: dict[int, Point] = {}
         for number, point in enumerate(space.presets):
-            start = _moved(f"preset {number}", space, point, ranges, said)
+            start = _moved(f"preset {number}", (space, structure), point, ranges, said)
             equal = [other for other, each in starts.items() if each == start]
             if equal:
                 said.append(f"preset {number} is then preset {equal[0]}: it is left out")
@@ -152,58 +173,28 @@ class Changes:
         return Space(ranges, {**values, **fixed}, tuple(starts.values())), said
 
 
-def moved_start(
-    what: str, plan: tuple[Space, str], point: Mapping[str, float], space: Space, said: list[str]
-) -> dict[str, float]:
+def moved_start(what: str, of: tuple[Space, Structure], point: Point, space: Space, said: list[str]) -> Point:
     """Return a point of another sweep as a starting point of a space.
 
     Args:
         what: Name of the point in messages.
-        plan: Space and loss of the other sweep. A hyper-parameter that this loss does not use gets its value from the
-            first starting point of `space`.
+        of: Space of the other sweep, and structure of the trial. A hyper-parameter that its loss does not use gets its
+            value from the first starting point of `space`.
         point: Point of the other sweep's space.
         space: The space to start in.
         said: Gets a line for each value that lies outside the ranges and so moves to the nearest one inside.
     """
-    other, loss = plan
     start = space.presets[0] if space.presets else {}
-    kept = {name: start[name] for name in _unused(loss) if name in start}
+    kept = {name: start[name] for name in _unused([of[1].loss]) if name in start}
     ranges = {name: bounds for name, bounds in space.ranges.items() if name not in kept}
-    found = {**_moved(what, other, point, ranges, said), **kept}
+    found = {**_moved(what, of, point, ranges, said), **kept}
     return {name: found[name] for name in space.ranges}
-
-
-def settings_of(structure: Structure) -> dict[str, Value]:
-    """Return the settings of a structure that a user can set, by name, without those that are off."""
-    values = {name: getattr(structure, name) for name in SHARED}
-    off = {name: value for name, value in vars(Structure).items() if value in (0, False, "float32")}
-    found = {name: value for name, value in values.items() if name not in off or value != off[name]}
-    options = structure.network_options
-    return found | {f"{part}.{name}": value for part, each in options.items() for name, value in each.items()}
-
-
-def text_of(value: Any) -> str:
-    """Return a value, a range or the widths of layers as `Changes.read` takes them. Numbers of numpy are numbers."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, Range):
-        values = ",".join(map(_number_text, value.among)) or "..".join(map(_number_text, (value.low, value.high)))
-        return f"{values}:{'log' if value.log else 'linear'}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return "-".join(map(text_of, value))
-    return _number_text(value) if isinstance(value, int | float) else str(value)
 
 
 def _listed(value: Any) -> str:
     """Return a list of values, or anything else, as `--search` takes it."""
     value = value.tolist() if hasattr(value, "tolist") else value
     return ",".join(map(text_of, value)) if isinstance(value, list | tuple) else text_of(value)
-
-
-def _number_text(value: float) -> str:
-    value = value if isinstance(value, int) else float(value)
-    return str(int(value)) if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15) else repr(value)
 
 
 def _words(option: str, given: Iterable[str]) -> dict[str, str]:
@@ -248,14 +239,11 @@ def _flat(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def _check_name(option: str, name: str) -> None:
     """Raise `UserError` with the nearest known names unless the option takes the name."""
-    shared = (*SHARED, *(f"{part}.widths" for part in PARTS)) if option == SET else ()
-    if name in KNOWN or name in shared or (option == SET and name.partition(".")[0] in PARTS and "." in name):
+    if name in KNOWN or (is_setting(name) if option == SET else is_searchable(name)):
         return
-    if option == SEARCH and (name in SHARED or name.partition(".")[0] in PARTS):
-        raise UserError(
-            f"{SEARCH} takes the hyper-parameters of one trial; all trials of a sweep share {name}: run a sweep for "
-            f"each value, with {SET} {name}=..."
-        )
+    if name in OF_SWEEP:
+        raise UserError(f"all trials of a sweep must share {name}; given by {SEARCH}: write {SET} {name}=...")
+    shared = (*SHARED, *(f"{part}.widths" for part in PARTS))
     near = difflib.get_close_matches(name, (*KNOWN, *shared), n=3, cutoff=0)
     raise UserError(
         f"{option} must name what --help lists; given {quoted(name)}: the nearest names are {', '.join(near)}"
@@ -267,37 +255,9 @@ def _fixed(name: str, text: str) -> Value:
     _check_name(SET, name)
     if name in KNOWN:
         return _number(SET, name, text)
-    if name == NETWORKS and text not in PAIRS:
-        raise UserError(f"networks must be one of {', '.join(sorted(PAIRS))}; given {quoted(text)}: name one of these")
-    if name not in STRUCTURAL:
-        return text if name == NETWORKS else _option(text)
-    values = STRUCTURAL[name].values
-    value = _typed(text, values)
-    values.check(name, value)
-    return value
-
-
-def _typed(text: str, values: Values) -> Value:
-    """Convert a text to the type of a setting. A text that is no such value stays, so that its check refuses it."""
-    if isinstance(values.usual, bool):
-        return {"true": True, "false": False}.get(text, text)
-    try:
-        return type(values.usual)(text) if isinstance(values.usual, int | float) else text
-    except ValueError:
-        return text
-
-
-def _option(text: str) -> Value:
-    """Parse the value of an option of the networks: true, 256, 0.2, 256-256 or a word."""
-    if text in ("true", "false"):
-        return text == "true"
-    parts = text.split("-")
-    if all(part.isdecimal() and len(part) <= DIGITS for part in parts):
-        return int(text) if len(parts) == 1 else [int(part) for part in parts]
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    if name == NETWORKS:
+        check_networks(text)
+    return read_setting(name, text)
 
 
 def _number(option: str, name: str, text: str) -> float:
@@ -316,14 +276,19 @@ def _number(option: str, name: str, text: str) -> float:
 def _searched(name: str, text: str) -> Range:
     """Parse and check a range `LOW..HIGH` or a list `A,B,C`, each with `:log` or `:linear` if wanted."""
     _check_name(SEARCH, name)
-    is_whole = all(PARAMETERS[each].whole for each in parameters_of(name))
     body, colon, scale = text.partition(":")
     if colon and scale not in SCALES:
         raise UserError(f"the scale of {name} must be log or linear; given {quoted(scale)}: write {name}={body}:log")
     low, dots, high = body.partition("..")
-    values = [_number(SEARCH, name, part) for part in ((low, high) if dots else body.split(","))]
+    words = [low, high] if dots else body.split(",")
+    values: list[Any] = [_fixed(name, each) if is_setting(name) else _number(SEARCH, name, each) for each in words]
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in values):
+        return _texts(name, text, words)
+    whole = all(isinstance(each, int) for each in values)
+    if name in KNOWN or name in SHARED:
+        whole = is_whole(name) or (name in KNOWN and all(PARAMETERS[each].whole for each in parameters_of(name)))
     log = SCALES[scale] if colon else (is_log(name) or name in _LOG) and (bool(dots) or min(values) > 0)
-    found = Range(values[0], values[1], log, is_whole) if dots else Range.of(values, log, is_whole)
+    found = Range(values[0], values[1], log, whole) if dots else Range.of(values, log, whole)
     if dots and values[0] >= values[1]:
         raise UserError(
             f"the range of {name} must have low < high; given {quoted(text)}: to fix it, write {SET} {name}={low}"
@@ -337,63 +302,64 @@ def _searched(name: str, text: str) -> Range:
     return found
 
 
-def _with_options(structure: Structure, given: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
-    """Return the options of the networks with the given ones. Raises `UserError` for an option that they lack."""
-    options = {part: dict(structure.network_options.get(part, {})) for part in PARTS}
-    pair = PAIRS.get(structure.networks)
-    for name, value in given.items() if pair is not None else ():  # `build` refuses networks that are not known
-        part, _, option = name.partition(".")
-        known = {each.name: each.default for each in [*inspect.signature(getattr(pair, part)).parameters.values()][1:]}
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=3, cutoff=0)
-            names = ", ".join(f"{part}.{each}" for each in near) or "none"
-            raise UserError(
-                f"{SET} {part}.NAME must name an option of the {part} of {structure.networks!r}; given {quoted(name)}: "
-                f"the nearest names are {names}"
-            )
-        is_list = isinstance(known[option], list | tuple) and isinstance(value, int)
-        options[part][option] = [value] if is_list else value
-    return {part: values for part, values in options.items() if values}
+def _texts(name: str, text: str, words: Sequence[str]) -> Range:
+    """Return the list of some values of a setting that are no numbers, such as losses or widths."""
+    if text != ",".join(words):
+        raise UserError(
+            f"{name} takes a list of values, without a range or a scale; given {quoted(text)}: write "
+            f"{SEARCH} {name}=A,B"
+        )
+    found = Range.of(words)
+    check_range(name, found)
+    return found
 
 
-def _unused(loss: str) -> tuple[str, ...]:
-    """Return the hyper-parameters that a loss does not use."""
-    used = {"lambda_gp": LOSSES[loss].penalty is not None, "clip": LOSSES[loss].clips}
+def _unused(losses: Sequence[str]) -> tuple[str, ...]:
+    """Return the hyper-parameters that none of the losses uses."""
+    terms = [LOSSES[loss] for loss in losses]
+    used = {"lambda_gp": any(each.penalty is not None for each in terms), "clip": any(each.clips for each in terms)}
     return tuple(name for name, is_used in used.items() if not is_used)
 
 
-def _check_together(given: Mapping[str, Any], loss: str) -> None:
-    """Raise `UserError` if a name has no effect beside the others, or under this loss."""
+def _check_together(given: Mapping[str, Any], losses: Sequence[str]) -> None:
+    """Raise `UserError` if a name has no effect beside the others, or under these losses."""
     for name in given:
         others = {each for each in given if each != name and (each in PARAMETERS or name not in PARAMETERS)}
         hidden = name in ALIASES and {*parameters_of(name)} <= others
         if hidden:
             rest = " and ".join(parameters_of(name))
             raise UserError(f"{name} must have an effect; given beside {rest}, which replace it: leave one of them out")
-        if name in _unused(loss):
+        if name in _unused(losses):
             raise UserError(
-                f"the loss {loss!r} must use what is set or searched; it does not use {name}: leave {name} out, or set "
-                "another loss"
+                f"the loss {' or '.join(map(repr, losses))} must use what is set or searched; it does not use {name}: "
+                f"leave {name} out, or set another loss"
             )
 
 
 def _is_covered(name: str, given: Iterable[str]) -> bool:
     """Return whether given names replace all that this name of a space sets."""
+    if is_setting(name):
+        return name in given
     mine, own = {*parameters_of(name)}, {each for each in given if each in PARAMETERS}
     return mine <= own or any(mine <= {*parameters_of(each)} for each in given)
 
 
-def _at(space: Space, point: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
-    """Return the values that these names have at a point of a space."""
+def _at(space: Space, structure: Structure, point: Point, ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Return the values that the names of some ranges have at a point of a space; of settings, else the structure's."""
     hyper = space.hyper(point).as_json()
-    found = {}
-    for name in names:
-        value = hyper[parameters_of(name)[0]]
-        found[name] = point.get(name, ALIASES[name][2](value) if name in ALIASES else value)
+    found: dict[str, Any] = {}
+    for name, bounds in ranges.items():
+        if is_setting(name):
+            value = setting_of(structure, name)
+            is_plain = value is None or (isinstance(value, int | float) and not bounds.is_of_texts)
+            found[name] = point.get(name, value if is_plain else text_of(value))
+        else:
+            value = hyper[parameters_of(name)[0]]
+            found[name] = point.get(name, ALIASES[name][2](value) if name in ALIASES else value)
     return found
 
 
-def _merged(what: str, space: Space, point: Mapping[str, float], names: Iterable[str]) -> list[str]:
+def _merged(what: str, space: Space, point: Point, names: Iterable[str]) -> list[str]:
     """Return a line for each name that replaces different values of a starting point by one."""
     hyper = space.hyper(point).as_json()
     pairs = [(name, parameters_of(name)[0], other) for name in names for other in parameters_of(name)[1:]]
@@ -404,24 +370,22 @@ def _merged(what: str, space: Space, point: Mapping[str, float], names: Iterable
     ]
 
 
-def _moved(
-    what: str, space: Space, point: Mapping[str, float], ranges: Mapping[str, Range], said: list[str]
-) -> dict[str, float]:
+def _moved(what: str, of: tuple[Space, Structure], point: Point, ranges: Mapping[str, Range], said: list[str]) -> Point:
     """Return a point of a space, moved into other ranges.
 
     Args:
         what: Name of the point in messages.
-        space: The space that the point is of.
+        of: The space that the point is of, and the structure of its trials.
         point: The point.
         ranges: The ranges to move it into.
         said: Gets a line for each value that moves.
     """
-    said += _merged(what, space, point, ranges)
-    at, found = _at(space, point, ranges), {}
+    said += _merged(what, of[0], point, ranges)
+    at, found = _at(*of, point, ranges), dict[str, Any]()
     for name, bounds in ranges.items():
         value = at[name]
         found[name] = value if bounds.holds(value) else bounds.nearest(value)
-        if found[name] != value:
-            where = shortened(text_of(bounds), 80)
-            said.append(f"{what}: {name} {value:.4g} is not in {where}; {found[name]:.4g} is tried")
+        if found[name] != value and value is not None:
+            where, tried = shortened(text_of(bounds), 80), short_text(found[name])
+            said.append(f"{what}: {name} {short_text(value)} is not in {where}; {tried} is tried")
     return found

@@ -22,13 +22,14 @@ from sweeps.engine.plan.arguments import (
     whole_number,
     without_places,
 )
-from sweeps.engine.plan.changes import EXAMPLES, NETWORKS, SEARCH, SET, SHARED, Changes, text_of
+from sweeps.engine.plan.changes import EXAMPLES, SEARCH, SET, Changes
 from sweeps.engine.plan.confirmation_size import DIGITS, ConfirmationSize
 from sweeps.engine.plan.passes import Passes
 from sweeps.engine.plan.plan import MOST_CONFIRMS
 from sweeps.engine.plan.presets import Preset
 from sweeps.engine.plan.samplers import SAMPLERS, TPE
-from sweeps.engine.plan.space import KNOWN, meaning_of, parameters_of
+from sweeps.engine.plan.settings import NETWORKS, OF_SWEEP, SHARED
+from sweeps.engine.plan.space import KNOWN, meaning_of, parameters_of, text_of
 from wgan_core.backend.choices import CAPTURED, EAGER, EXECUTIONS, FLOAT32, PRECISIONS
 from wgan_core.config import PARAMETERS, STRUCTURAL, Structure
 from wgan_core.errors import UserError
@@ -181,10 +182,8 @@ class _Script:
                 "`sweeps extend`"
             )
         if given.smoke and given.extends is None:
-            given.trials, given.budget = (
-                min(given.trials, SMOKE_TRIALS),
-                min(given.budget or SMOKE_BUDGET, SMOKE_BUDGET),
-            )
+            given.trials = SMOKE_TRIALS if given.trials == self.trials else given.trials
+            given.budget = min(given.budget or SMOKE_BUDGET, SMOKE_BUDGET)
         given.budget, given.warm_start = given.budget or 0, tuple(dict.fromkeys(given.warm_start))
         if given.name is None:
             given.name = self._default_name(given)
@@ -423,7 +422,7 @@ def _add_space(parser: argparse.ArgumentParser) -> None:
 def _add_changes(group: argparse._ActionsContainer) -> None:
     for option, said in (
         (SET, f"values that all trials share: {EXAMPLES[SET]} batch_size=128"),
-        (SEARCH, f"ranges and lists of values: {EXAMPLES[SEARCH]}; :log or :linear is the scale"),
+        (SEARCH, f"ranges and lists of values: {EXAMPLES[SEARCH]} batch_size=32,64; :log or :linear is the scale"),
     ):
         group.add_argument(option, nargs="+", action="extend", metavar="NAME=VALUE", help=said)
     group.add_argument("--space", metavar="FILE", help="TOML file with the tables [set] and [search]")
@@ -448,9 +447,9 @@ def _table(presets: Mapping[str, Preset]) -> str:
         about = f"one of {', '.join(sorted(PAIRS))}" if name == NETWORKS else STRUCTURAL[name].meaning
         if name in STRUCTURAL and isinstance(usual, str):
             about += f", {STRUCTURAL[name].values.must}"
-        lines.append((f"{name} *", about, text_of(usual)))
-    lines.append(("critic.NAME *", "option of the critic, such as critic.widths=256-256", "-"))
-    lines.append(("generator.NAME *", "option of the generator, such as generator.widths=256-256", "-"))
+        lines.append((f"{name} *" if name in OF_SWEEP else name, about, text_of(usual)))
+    lines.append(("critic.NAME", "option of the critic, such as critic.widths=256-256", "-"))
+    lines.append(("generator.NAME", "option of the generator, such as generator.widths=256-256", "-"))
     wide = max(len(name) for name, *_ in lines)
     text = "\n".join(f"  {name:{wide}}  {about} (default: {usual})" for name, about, usual in lines)
     return f"names of {SET} and {SEARCH}; all trials share those with a star, which only {SET} takes:\n\n{text}"
@@ -458,10 +457,13 @@ def _table(presets: Mapping[str, Preset]) -> str:
 
 def _check_precedence(given: argparse.Namespace) -> None:
     """Raise `UserError` if an option and `--set` both give a value."""
+    changed = {**dict.fromkeys(given.changes.fixed, SET), **dict.fromkeys(given.changes.searched, SEARCH)}
     for option, name in (("--networks", NETWORKS), ("--precision", "precision")):
-        if getattr(given, name) is not None and name in given.changes.fixed:
-            raise UserError(f"{name} must be given once; given by {option} and by {SET}: leave one of them out")
-    if given.decay and "decay_updates" in {**given.changes.fixed, **given.changes.searched}:
+        if getattr(given, name) is not None and name in changed:
+            raise UserError(
+                f"{name} must be given once; given by {option} and by {changed[name]}: leave one of them out"
+            )
+    if given.decay and "decay_updates" in changed:
         raise UserError("decay_updates must be given once; given by --decay and by name: leave one of them out")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeps.engine.plan.metric_values import METRIC_NAME
 from sweeps.engine.plan.samplers import TPE, check_sampler
-from sweeps.engine.plan.space import Space
+from sweeps.engine.plan.space import Point, Space
 from sweeps.engine.plan.uri import MLFLOW_FILE
 from wgan_core.config import Structure, report_grid, trial_seed
 from wgan_core.data.folder import Folder
@@ -26,7 +26,7 @@ FILE, CONFIRM_FILE = "sweep.json", "confirm.json"
 RESERVED = (MLFLOW_FILE, "mlartifacts", "mlruns", "Default")
 UNSCORED = "classes_not_scored"
 """Entry of a plan's protocol: the classes that are too small for the objective. There is none if all are scored."""
-FORMAT = 3
+FORMAT = 4
 """Format of a sweep's file. This version reads all formats up to this one."""
 REPORTS = 9
 MOST_REPORTS = 81
@@ -93,6 +93,7 @@ class Plan:
         trials: Trials in all.
         budget: Critic updates of a trial that is not stopped early.
         objective: Name of the metric to minimise.
+        structure: The structure of the trials, but for the settings that the space searches; see `structure_of`.
         data, data_digest: Name and hash of the data.
         protocol: How the objective is measured.
         floors: Value of each metric for real samples against real samples.
@@ -185,6 +186,10 @@ class Plan:
     def floor_error(self) -> float:
         """The standard error of the floor; NaN if it is not known, as in sweeps of earlier versions."""
         return self.floors.get(error_name(self.objective), math.nan)
+
+    def structure_of(self, point: Point) -> Structure:
+        """Return the structure of a trial. Raises `UserError` if the settings of its point do not go together."""
+        return self.space.structure(self.structure, point)
 
     def measures(self, short: str) -> bool:
         """Return whether the sweep measures a metric of this short name, such as "precision"."""

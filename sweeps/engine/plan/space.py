@@ -1,4 +1,4 @@
-"""Search spaces: ranges by name, the points to try first, and the hyper-parameters of a point."""
+"""Search spaces: ranges by name, the points to try first, and the hyper-parameters and the structure of a point."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wgan_core.config import PARAMETERS, Hyper
+from sweeps.engine.plan.settings import (
+    OF_SWEEP,
+    is_number,
+    is_setting,
+    is_whole,
+    read_setting,
+    with_settings,
+)
+from wgan_core.config import PARAMETERS, Hyper, Structure
 from wgan_core.errors import UserError, listed, quoted, shortened
 from wgan_core.rules.losses import LOSSES, two_sided_penalty
 
-Point = dict[str, float | int]
+Point = Mapping[str, float | str]
+"""The values of a trial by name. Widths of layers, names of losses and the like are texts, as `--set` takes them."""
 MOST_VALUES = 1_000
 """Most values of a list. The study's storage repeats the list in each trial."""
 
@@ -30,12 +39,16 @@ KNOWN = tuple(
 
 
 def parameters_of(name: str) -> tuple[str, ...]:
-    """Return the hyper-parameters that a name of a space sets."""
+    """Return the hyper-parameters that a name of a space sets; none for a setting of the structure."""
+    if is_setting(name):
+        return ()
     return ALIASES[name][0] if name in ALIASES else (name,)
 
 
 def label_of(name: str) -> str:
     """Return the name of a space's hyper-parameter in charts."""
+    if is_setting(name):
+        return name
     return ALIASES[name][1] if name in ALIASES else PARAMETERS[name].label
 
 
@@ -47,7 +60,37 @@ def meaning_of(name: str) -> str:
 
 def is_log(name: str) -> bool:
     """Return whether charts show a space's hyper-parameter on a log scale."""
-    return all(PARAMETERS[each].log for each in parameters_of(name))
+    return not is_setting(name) and all(PARAMETERS[each].log for each in parameters_of(name))
+
+
+def is_searchable(name: str) -> bool:
+    """Return whether a space may search a name."""
+    return name in KNOWN or (is_setting(name) and name not in OF_SWEEP)
+
+
+def text_of(value: Any) -> str:
+    """Return a value, a range or the widths of layers as `Changes.read` takes them. Numbers of numpy are numbers."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, Range):
+        if value.is_of_texts:
+            return ",".join(map(str, value.among))
+        values = ",".join(map(text_of, value.among)) or "..".join(map(text_of, (value.low, value.high)))
+        return f"{values}:{'log' if value.log else 'linear'}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "-".join(map(text_of, value))
+    return _number_text(value) if isinstance(value, int | float) else str(value)
+
+
+def short_text(value: float | str) -> str:
+    """Format a value of a point; a number with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number_text(value: float) -> str:
+    value = value if isinstance(value, int) else float(value)
+    return str(int(value)) if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15) else repr(value)
 
 
 @dataclass(frozen=True)
@@ -55,7 +98,7 @@ class Range:
     """An inclusive range, or a list of values.
 
     Attributes:
-        low, high: The ends; of a list, its least and its greatest value.
+        low, high: The ends; of a list, its least and its greatest value; of a list of texts, its first and last place.
         log: Whether to search on a log scale. A list uses it only in charts.
         whole: Whether to take whole numbers only.
         among: The values of a list, in order; empty for a range.
@@ -65,23 +108,39 @@ class Range:
     high: float
     log: bool = False
     whole: bool = False
-    among: tuple[float, ...] = ()
+    among: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, values: Sequence[float], log: bool = False, whole: bool = False) -> Range:
-        """Return the list of these values."""
+    def of(cls, values: Sequence[Any], log: bool = False, whole: bool = False) -> Range:
+        """Return the list of these values: of numbers, or of texts, widths of layers, and true or false."""
+        if any(isinstance(each, str | bool | list | tuple) for each in values):
+            texts = tuple(sorted({text_of(each) for each in values}))
+            return cls(0, len(texts) - 1, among=texts)
         return cls(min(values), max(values), log, whole, tuple(sorted(set(values))))
 
     @property
-    def ends(self) -> tuple[float, ...]:
+    def is_of_texts(self) -> bool:
+        return any(isinstance(each, str) for each in self.among)
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
         """Return the values that decide whether all values are allowed: both ends, or the values of a list."""
         return self.among or (self.low, self.high)
 
-    def holds(self, value: float) -> bool:
-        return value in self.among if self.among else self.low <= value <= self.high
+    def holds(self, value: float | str) -> bool:
+        """Return whether a value is in the list, or within the ends."""
+        if self.among or isinstance(value, str):
+            return value in self.among
+        return self.low <= value <= self.high
 
-    def nearest(self, value: float) -> float:
-        """Return the nearest value that the range or the list holds, on its scale."""
+    def number(self, value: float | str) -> float:
+        """Return a value as a number: that of a text is its place in the list."""
+        return self.among.index(value) if isinstance(value, str) else value
+
+    def nearest(self, value: Any) -> Any:
+        """Return the nearest value that the range or the list holds, on its scale; the first one of texts."""
+        if self.is_of_texts or not isinstance(value, int | float):
+            return self.ends[0]
         value = round(value) if self.whole else value
         inside = min(max(value, self.low), self.high)
         if not self.among:
@@ -103,6 +162,7 @@ class Range:
 class Space:
     """A search space.
 
+    A space can also search settings of the structure, such as `batch_size`, `loss` or `critic.widths`.
     `lr` sets both learning rates, but not one that the space also names by itself.
     `one_minus_beta2` is 1 - beta2, which can be searched on a log scale.
 
@@ -119,15 +179,15 @@ class Space:
 
     ranges: Mapping[str, Range]
     fixed: Mapping[str, float]
-    presets: tuple[Mapping[str, float], ...] = ()
+    presets: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (*self.ranges, *self.fixed):
-            if name not in KNOWN:
-                raise UserError(
-                    f"a space names hyper-parameters out of {', '.join(KNOWN)}; given {quoted(name)}: rename it or "
-                    "drop it"
-                )
+        unknown = [name for name in self.ranges if not is_searchable(name)]
+        if unknown := [*unknown, *(name for name in self.fixed if name not in KNOWN)]:
+            raise UserError(
+                f"a space names hyper-parameters out of {', '.join(KNOWN)}, and in its ranges also settings such as "
+                f"batch_size; given {quoted(unknown[0])}: rename it or drop it"
+            )
         for name, bounds in self.ranges.items():
             check_range(name, bounds)
         ends = {name: bounds.ends for name, bounds in self.ranges.items()}
@@ -136,7 +196,7 @@ class Space:
         for number, point in enumerate(self.presets):
             self._check_start(number, point)
 
-    def _check_start(self, number: int, point: Mapping[str, float]) -> None:
+    def _check_start(self, number: int, point: Point) -> None:
         if set(point) != set(self.ranges):
             raise UserError(
                 f"preset {number} must give {', '.join(self.ranges)}; it gives {listed(point)}: "
@@ -150,19 +210,32 @@ class Space:
                 raise UserError(
                     f"preset {number} must lie in the ranges; its {name} is {value}, {where}: widen the range"
                 )
-            if bounds.whole and value != int(value):
+            if bounds.whole and not isinstance(value, str) and value != int(value):
                 raise UserError(
                     f"preset {number} must lie in the ranges; its {name} is {value}, and that range is of whole "
                     f"numbers: set it to {round(value)}"
                 )
 
-    def hyper(self, point: Mapping[str, float]) -> Hyper:
+    def settings(self, point: Point) -> dict[str, float | str]:
+        """Return the settings of the structure that a point has. Trials of equal settings may share a cohort."""
+        return {name: value for name, value in point.items() if is_setting(name)}
+
+    def structure(self, structure: Structure, point: Point) -> Structure:
+        """Return a structure with the settings that a point has.
+
+        Raises:
+            UserError: The settings do not go together.
+        """
+        given = self.settings(point).items()
+        return with_settings(structure, {name: read_setting(name, text_of(value)) for name, value in given})
+
+    def hyper(self, point: Point) -> Hyper:
         """Return the hyper-parameters of a point.
 
         Raises:
             UserError: A hyper-parameter has no value, or one that `Hyper` rejects.
         """
-        given = {**self.fixed, **point}
+        given: dict[str, Any] = {**self.fixed, **point}
         values = {name: about.neutral for name, about in PARAMETERS.items() if about.neutral is not None}
         for name, (names, _, convert) in ALIASES.items():
             if name in given:
@@ -196,6 +269,11 @@ class Space:
     def from_json(cls, values: Mapping[str, Any]) -> Space:
         ranges = {name: Range.from_json(bounds) for name, bounds in values["ranges"].items()}
         return cls(ranges, values["fixed"], tuple(values["presets"]))
+
+
+def losses_of(ranges: Mapping[str, Range], loss: str) -> tuple[str, ...]:
+    """Return the losses that are searched, else the loss of all trials."""
+    return ranges["loss"].among if "loss" in ranges else (loss,)
 
 
 def check_space(space: Space, loss: str) -> None:
@@ -235,18 +313,21 @@ def penalty_notice(loss: str, sample_shape: tuple[int, ...]) -> str:
 
 def check_range(name: str, bounds: Range) -> None:
     """Raise `UserError` if a range is empty, is not finite, or does not suit its scale or hyper-parameter."""
+    if is_setting(name):
+        _check_settings(name, bounds)
     if not (math.isfinite(bounds.low) and bounds.low <= bounds.high < math.inf) or (bounds.log and bounds.low <= 0):
         raise UserError(
             f"the range of {name} must have finite low <= high, and low > 0 on a log scale; given {bounds}: "
             "set them so, as in Range(0.001, 0.2, log=True)"
         )
-    rises = bounds.among == tuple(sorted(set(bounds.among))) and {bounds.low, bounds.high} <= {*bounds.ends}
+    ends = (0, len(bounds.among) - 1) if bounds.is_of_texts else (bounds.ends[0], bounds.ends[-1])
+    rises = bounds.among == tuple(sorted(set(bounds.among))) and (bounds.low, bounds.high) == ends
     if not rises or len(bounds.among) > MOST_VALUES:
         raise UserError(
             f"the list of {name} must rise from its low to its high, in at most {MOST_VALUES:,} values; given "
             f"{shortened(str(bounds))}: make it by Range.of"
         )
-    if any(PARAMETERS[each].whole for each in parameters_of(name)) and not bounds.whole:
+    if (is_whole(name) or any(PARAMETERS[each].whole for each in parameters_of(name))) and not bounds.whole:
         raise UserError(f"the range of {name} must be of whole numbers; given {bounds}: set whole=True")
     if bounds.whole and any(each != int(each) for each in bounds.ends):
         raise UserError(
@@ -258,3 +339,13 @@ def check_range(name: str, bounds: Range) -> None:
 def _whole(value: float) -> int:
     """Convert 5.0 to 5. Return other values unchanged, so that `Hyper` rejects them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value  # type: ignore[return-value]
+
+
+def _check_settings(name: str, bounds: Range) -> None:
+    """Raise `UserError` unless a setting can have all values of a range or a list."""
+    for value in bounds.ends:
+        read_setting(name, text_of(value))
+    if bounds.is_of_texts and is_number(name):
+        raise UserError(f"the list of {name} must be of numbers; given {shortened(str(bounds))}: make it by Range.of")
+    if not bounds.among and not is_number(name):
+        raise UserError(f"{name} must be searched over a list; given {bounds}: make it by Range.of")

@@ -27,7 +27,7 @@ def best_config(results: Results, row: Row, versions: dict[str, str]) -> dict[st
         "trial": row.label,
         "hyper": plan.space.hyper(row.params).as_json(),
         "params": dict(row.params),
-        "structure": plan.structure.as_json(),
+        "structure": results.structure_of(row).as_json(),
         "seed": plan.trial_seed(row.number),
         "sweep_seed": plan.seed,
         "budget": plan.budget,

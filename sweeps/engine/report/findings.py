@@ -10,7 +10,7 @@ from sweeps.engine.charts.equal import ends, on_scale
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.quality import class_coverage
 from sweeps.engine.plan.plan import UNSCORED
-from sweeps.engine.plan.space import label_of
+from sweeps.engine.plan.space import label_of, short_text
 from sweeps.engine.results.confirmation import Confirmation, ConfirmedSetting
 from sweeps.engine.results.leaderboard import Z_95, ties
 from sweeps.engine.study.rows import ENDED, Row
@@ -167,7 +167,7 @@ def _edges(facts: Facts, best: Row) -> Iterator[Finding]:
             continue
         if min(place, 1 - place) < EDGE:
             where = f"lies at the {'lower' if place < EDGE else 'upper'} end of the range: widen it there"
-            yield Finding(f"Trial {best.label}'s {label_of(name)}, {best.params[name]:.4g}, {where}.", True)
+            yield Finding(f"Trial {best.label}'s {label_of(name)}, {short_text(best.params[name])}, {where}.", True)
 
 
 def _course(facts: Facts, best: Row) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sweeps.engine.charts.facts import Facts
-from sweeps.engine.plan.space import Range
+from sweeps.engine.plan.space import Range, short_text
 from sweeps.engine.plan.uri import shown
 from sweeps.engine.results.finite import finite
 from sweeps.engine.results.results import Results
@@ -47,7 +47,7 @@ def plan_texts(results: Results) -> dict[str, str]:
 
 def _range_text(bounds: Range) -> str:
     if bounds.among:
-        return listed((f"{value:g}" for value in bounds.among), 20)
+        return listed(map(short_text, bounds.among), 20)
     return f"{bounds.low:g} to {bounds.high:g}{', log scale' if bounds.log else ''}"
 
 

@@ -59,7 +59,10 @@ def trials_table(results: Results, facts: Facts) -> pa.Table:
 
 def _hyper_fields(plan: Plan) -> list[tuple[str, pa.DataType]]:
     derived = {name: pa.int64() if about.whole else pa.float64() for name, about in PARAMETERS.items()}
-    searched = {name: pa.int64() if bounds.whole else pa.float64() for name, bounds in plan.space.ranges.items()}
+    searched = {
+        name: pa.string() if bounds.is_of_texts else pa.int64() if bounds.whole else pa.float64()
+        for name, bounds in plan.space.ranges.items()
+    }
     return list({**searched, **derived}.items())
 
 

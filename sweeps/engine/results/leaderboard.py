@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from sweeps.engine.plan.changes import settings_of, text_of
 from sweeps.engine.plan.plan import Plan, on_test_split
-from sweeps.engine.plan.space import parameters_of
+from sweeps.engine.plan.settings import is_setting, settings_of
+from sweeps.engine.plan.space import parameters_of, short_text, text_of
 from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.storage.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.study.attributes import COPIES
@@ -54,7 +54,8 @@ def shared(plan: Plan) -> str:
     """Return a line with the settings that all trials share and that have no column, as `--set` takes them."""
     columns = {name for names in COLUMNS.values() for name in names}
     rest = {name: value for name, value in plan.space.fixed.items() if not columns.intersection(parameters_of(name))}
-    texts = (f"{name}={text_of(value)}" for name, value in {**settings_of(plan.structure), **rest}.items())
+    settings = {name: value for name, value in settings_of(plan.structure).items() if name not in plan.space.ranges}
+    texts = (f"{name}={text_of(value)}" for name, value in {**settings, **rest}.items())
     return printable(f"all trials: {listed(texts, MOST_SHARED)}")
 
 
@@ -112,7 +113,12 @@ def header(plan: Plan) -> tuple[str, ...]:
 def hyper_titles(plan: Plan) -> list[str]:
     """Return the titles of the hyper-parameter columns."""
     named = {each for name in (*plan.space.ranges, *plan.space.fixed) for each in parameters_of(name)}
-    return [title for title, names in COLUMNS.items() if named.intersection(names)]
+    return [*(title for title, names in COLUMNS.items() if named.intersection(names)), *searched_settings(plan)]
+
+
+def searched_settings(plan: Plan) -> list[str]:
+    """Return the settings of the structure that the sweep searches."""
+    return [name for name in plan.space.ranges if is_setting(name)]
 
 
 def cells(plan: Plan, row: Row, is_tied: bool = False) -> tuple[str, ...]:
@@ -138,7 +144,10 @@ def hyper_cells(plan: Plan, row: Row) -> list[str]:
     if row.params.keys() != plan.space.ranges.keys():
         return [""] * len(hyper_titles(plan))
     hyper = plan.space.hyper(row.params)
-    return [_cell(hyper, COLUMNS[title]) for title in hyper_titles(plan)]
+    return [
+        short_text(row.params[title]) if is_setting(title) else _cell(hyper, COLUMNS[title])
+        for title in hyper_titles(plan)
+    ]
 
 
 def _cell(hyper: Hyper, names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from sweeps.engine.results.leaderboard import checkpoint_of
 from sweeps.engine.storage.layout import storage_of_sweep, sweep_folder, trial_folder
 from sweeps.engine.study.rows import Row, best_row, read_rows
 from sweeps.engine.tracking import read_cursor
+from wgan_core.config import Structure
 from wgan_core.data.folder import Folder
 from wgan_core.errors import HIDDEN, UserError, one_line, shortened
 
@@ -47,7 +48,7 @@ class Results:
     @property
     def program_use(self) -> tuple[str, str]:
         """Return Python code of inputs for 64 samples of the exported generator, and the shape of its output."""
-        structure = self.plan.structure
+        structure = self.structure_of(self.best)
         inputs = f"torch.randn(64, {structure.latent_dim})"
         if structure.classes:
             inputs += f", torch.randint({structure.classes}, (64,))"
@@ -83,7 +84,7 @@ class Results:
 
         Add the items of `Row.beside`. For a run of the confirmation's winner, add the items of `confirmed_as_json`.
         """
-        structure = self.plan.structure.as_json()
+        structure = self.structure_of(row).as_json()
         try:
             tracked = read_cursor(trial_folder(self.folder, row.label))
         except OSError as error:
@@ -106,6 +107,10 @@ class Results:
             "model_uri": tracked.model_uri,
             **self.confirmed_as_json(row),
         }
+
+    def structure_of(self, row: Row) -> Structure:
+        """Return the structure of a trial of the search or of the confirmation."""
+        return self.plan.structure_of(row.params)
 
     def plan_of(self, row: Row) -> Plan:
         """Return the plan of a trial: that of the search or that of the confirmation."""

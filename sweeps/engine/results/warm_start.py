@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sweeps.engine.plan.changes import moved_start
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.plan.space import Space
+from sweeps.engine.plan.space import Point, Space
 from sweeps.engine.results.results import Results
 from sweeps.engine.study.rows import Row, scored_rows
 from wgan_core.errors import UserError
@@ -35,7 +35,7 @@ def warm_started(
         UserError: An earlier sweep has no score.
     """
     taken: dict[str, tuple[str, ...]] = {}
-    starts: list[Mapping[str, float]] = []
+    starts: list[Point] = []
     said: list[str] = []
     if found is not None and list(found.warm_start) == [each.plan.name for each in earlier]:
         taken = dict(found.warm_start)
@@ -44,8 +44,8 @@ def warm_started(
         for results in earlier:
             labels = []
             for row in _best(results):
-                name, plan = f"trial {row.label} of {results.plan.name}", results.plan
-                point = moved_start(name, (plan.space, plan.structure.loss), row.params, space, said)
+                name, of = f"trial {row.label} of {results.plan.name}", (results.plan.space, results.structure_of(row))
+                point = moved_start(name, of, row.params, space, said)
                 if point not in starts:
                     starts.append(point)
                     labels.append(row.label)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.engine.plan.settings import is_setting
 from sweeps.engine.study.attributes import DEATH, HOLDER
 from sweeps.engine.study.deaths import death_of, is_suspected
 from sweeps.engine.study.narrowing import Narrowing
@@ -22,13 +23,13 @@ class Claim:
 
     Attributes:
         trial: Number, seed and hyper-parameters.
-        params: Point of the space.
+        params: Point of the space, with the settings of the trial's structure if they are searched.
         alone: The trial is suspected of ending its process, so it must train alone.
         step: Critic updates at its last report; 0 before the first.
     """
 
     trial: Trial
-    params: dict[str, float]
+    params: dict[str, float | str]
     alone: bool
     step: int = 0
 
@@ -46,13 +47,16 @@ class Claims:
     def more(self, holder: str, count: int, processes: int, before: Collection[int]) -> list[Claim]:
         """Return trials for a holder: those that it holds outside `before`, then waiting trials, then new ones.
 
+        All trials of a holder have the same structure, which the first one decides. A new trial of another structure
+        waits for another holder. New ones are drawn only while fewer wait than the holder has lanes.
+
         Args:
             holder: The holder.
             count: Most trials to return. A holder without trials may get fewer, see `Study.claim`.
             processes: Number of processes that share the remaining trials.
             before: Numbers of the trials that the holder already trains.
         """
-        count = count if before else min(self._narrowing.lanes(count), math.ceil(self._left(holder) / processes))
+        most = count if before else min(count, math.ceil(self._left(holder) / processes))
         running = self._trials.running()
         held = [trial for trial in running if self._trials.is_held(trial, holder)]
         claims = [self._hold(trial, holder) for trial in held if trial.number not in before]
@@ -63,10 +67,25 @@ class Claims:
         if suspects and not held:
             return [self._hold(suspects[0], holder)]
         sound = [trial for trial in waiting if not is_suspected(trial)]
-        claims += [self._hold(trial, holder) for trial in sound[: count - len(claims)]]
-        while len(claims) < count and (asked := self._ask()) is not None:
-            claims.append(self._hold(asked, holder))
+        cohort, apart = (self._settings(held[0]) if held else None), 0
+        rest, lanes = iter(sound), len(before) + count
+        while len(claims) < most:
+            trial = next(rest, None) or (self._ask() if apart < lanes else None)
+            if trial is None:
+                break
+            settings = self._settings(trial)
+            if cohort is None:
+                cohort, most = settings, min(most, self._narrowing.lanes(count, settings))
+            if settings == cohort:
+                claims.append(self._hold(trial, holder))
+            else:
+                apart += 1
         return claims
+
+    def _settings(self, frozen: FrozenTrial) -> dict[str, float | str]:
+        """Return the settings of a trial's structure; none if the sweep searches no settings."""
+        is_searched = any(map(is_setting, self._sampling.distributions))
+        return self._plan.space.settings(self._complete(frozen).params) if is_searched else {}
 
     def _left(self, holder: str) -> int:
         """Return the number of trials that have not ended and that no other holder holds."""

@@ -36,7 +36,7 @@ class Row:
     number: int
     label: str
     state: str
-    params: dict[str, float]
+    params: dict[str, float | str]
     value: float
     best_step: int
     step: int
@@ -82,9 +82,11 @@ def read_rows(plan: Plan, storage_url: str) -> list[Row]:
 
 def row(frozen: FrozenTrial, plan: Plan) -> Row:
     step, value = best(frozen)
-    for each in frozen.params.values():
-        _number(each)
-    searched = plan.space.ranges.keys()
+    ranges = plan.space.ranges
+    for name, each in frozen.params.items():
+        if not (isinstance(each, str) and name in ranges and ranges[name].holds(each)):
+            _number(each)
+    searched = ranges.keys()
     # A trial that has just been claimed may have some of its parameters only.
     if frozen.params.keys() - searched or (frozen.intermediate_values and frozen.params.keys() != searched):
         raise ValueError(f"trial {frozen.number} has other hyper-parameters than the sweep's space")

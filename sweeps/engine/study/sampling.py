@@ -36,7 +36,7 @@ class Sampling:
         ranges = plan.space.ranges
         self._plan = plan
         self.distributions = {name: as_distribution(bounds) for name, bounds in ranges.items()}
-        self._alone = {name: bounds.low for name, bounds in ranges.items() if self.distributions[name].single()}
+        self._alone = {name: bounds.ends[0] for name, bounds in ranges.items() if self.distributions[name].single()}
         # Optuna's own relative spaces are sorted by name.
         self._drawn = {name: each for name, each in sorted(self.distributions.items()) if name not in self._alone}
         self._grid: list[dict[str, Any]] = []

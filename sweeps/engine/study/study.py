@@ -60,8 +60,9 @@ class Study:
 
         Return an empty list if none waits, or if the time is up.
 
-        A suspected trial (`deaths`) goes alone to a holder without other trials, so that it cannot end the training of
-        neighbours. A holder without trials gets at most `lanes` trials, and at most its share of the remaining ones.
+        All trials of a holder have the same structure. A suspected trial (`deaths`) goes alone to a holder without
+        other trials, so that it cannot end the training of neighbours. A holder without trials gets at most `lanes`
+        trials, and at most its share of the remaining ones.
 
         Args:
             holder: The holder that asks.
@@ -152,13 +153,16 @@ class Study:
         self.hand_back(holder, [claim.trial.number for claim in held[lanes:]])
         return held[:lanes]
 
-    def lanes(self, most: int) -> int:
-        """Return the lanes of a new cohort: `most`, or the smallest lane count that a cohort of this session has."""
-        return self._retries.call(lambda: self._narrowing.lanes(most))
+    def lanes(self, most: int, settings: Mapping[str, float | str] | None = None) -> int:
+        """Return the lanes of a new cohort: `most`, or the smallest that a cohort of its settings in this session has.
+
+        `settings` are those of the structure that the sweep searches.
+        """
+        return self._retries.call(lambda: self._narrowing.lanes(most, settings or {}))
 
     def said(self) -> list[str]:
         """Return the messages about reduced cohorts of this session, oldest first."""
-        return self._retries.call(lambda: [said for _, _, said in self._narrowing.told()])
+        return self._retries.call(lambda: [said for _, _, said, _ in self._narrowing.told()])
 
     def release(self, holder: str, died: bool, lost: Collection[str] = ()) -> list[Released]:
         """Let the holder's unfinished trials wait again, or end them as FAIL if they died too often.

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sweeps.engine.plan.changes import settings_of, text_of
 from sweeps.engine.plan.plan import BOUNDS, Plan
+from sweeps.engine.plan.settings import settings_of
+from sweeps.engine.plan.space import text_of
 from sweeps.engine.plan.uri import MisplacedFiles, answers, in_short, is_http, own_tracking_uri, shown
 from sweeps.engine.storage.layout import parts, storage_of_sweep, trial_folder, trial_labels
 from sweeps.engine.tracking.files import shrunk
@@ -210,7 +211,8 @@ class MlflowRecorder:
         if self._stored is None or self._ended is not None:
             stored, plan = create_stored(self._uri, self._plan), self._plan.as_json()
             plain = {key: str(value) for key, value in plan.items() if isinstance(value, str | int | float)}
-            plain |= {name: text_of(value) for name, value in settings_of(self._plan.structure).items()}
+            settings, searched_names = settings_of(self._plan.structure), self._plan.space.ranges
+            plain |= {name: text_of(value) for name, value in settings.items() if name not in searched_names}
             own = {f"sweep.{key}": value for key, value in plain.items() if key not in ("name", "id")}
             stored.log(stored.run_id, tags=own)
             try:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from sweeps.engine.plan.plan import Plan
+from sweeps.engine.plan.settings import is_setting
 from sweeps.engine.plan.space import KNOWN, Space, is_log
 from sweeps.engine.tracking.texts import LOG10, best_key, log_key
 
@@ -33,7 +34,7 @@ def searched(space: Space) -> list[str]:
     """Return the hyper-parameters that a sweep searches, by their MLflow names."""
     # MLflow has beta2 itself, as it is what people know.
     names = {"beta2" if name == "one_minus_beta2" else name for name in space.ranges}
-    return [name for name in KNOWN if name in names]
+    return [*(name for name in KNOWN if name in names), *filter(is_setting, space.ranges)]
 
 
 def plain_link(base: str, experiment_id: str, sweep_id: str, objective: str) -> str:

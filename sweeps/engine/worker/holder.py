@@ -61,8 +61,8 @@ class Holder:
     def narrow(self, lanes: int, said: str) -> list[Claim]:
         return cast("list[Claim]", self._call("narrow", lanes, said))
 
-    def lanes(self, most: int) -> int:
-        return cast("int", ray.get(self._study.lanes.remote(most)))
+    def lanes(self, most: int, settings: Mapping[str, float | str]) -> int:
+        return cast("int", ray.get(self._study.lanes.remote(most, settings)))
 
     def note(self, reason: str, leaves: bool = False) -> None:
         self._call("note", reason, leaves)

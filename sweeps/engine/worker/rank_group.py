@@ -26,7 +26,7 @@ from sweeps.engine.worker.resident import resident
 from wgan_core.backend import process
 from wgan_core.backend.memory import give_back
 from wgan_core.backend.ranks import ALONE, TIMEOUT_S, LostRank, Ranks, joined
-from wgan_core.config import Trial
+from wgan_core.config import Structure, Trial
 from wgan_core.data import Split
 from wgan_core.errors import one_line
 from wgan_core.training.cohort import Cohort, Report
@@ -57,12 +57,11 @@ class Follower:
     def join(self, meeting: str, rank: int, size: int) -> None:
         self._ranks = self._stack.enter_context(joined(Path(meeting), rank, size, self._device))
 
-    def add(self, *trial: Any) -> None:
-        """Replace the trial on the lane. Take the arguments of `Cohort.add`."""
+    def add(self, structure: Structure, *trial: Any) -> None:
+        """Replace the trial on the lane. Take the trial's structure and the arguments of `Cohort.add`."""
         self._cohort = None
         give_back(self._device)
-        plan = self._job.plan
-        cohort = Cohort(plan.structure, self._data, plan.grid, ranks=self._ranks)
+        cohort = Cohort(structure, self._data, self._job.plan.grid, ranks=self._ranks)
         with self._leaving():
             cohort.add(*trial)
         self._cohort = cohort
@@ -142,8 +141,8 @@ class GroupCohort(Cohort):
     With followers it has one lane: each trial replaces the one before it.
     """
 
-    def __init__(self, group: RankGroup, job: Job, data: TrainingData) -> None:
-        super().__init__(job.plan.structure, data, job.plan.grid, execution=job.execution, ranks=group.ranks)
+    def __init__(self, group: RankGroup, job: Job, data: TrainingData, structure: Structure) -> None:
+        super().__init__(structure, data, job.plan.grid, execution=job.execution, ranks=group.ranks)
         self._group = group
 
     def add(
@@ -153,7 +152,7 @@ class GroupCohort(Cohort):
         critic_updates: int = 0,
         since_report: Sums | None = None,
     ) -> None:
-        with self._group.doing("add", trial, state, critic_updates, since_report):
+        with self._group.doing("add", self.structure, trial, state, critic_updates, since_report):
             super().add(trial, state, critic_updates, since_report)
 
     def advance(self, interrupted: Callable[[], bool] = lambda: False) -> list[Report]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ray import tune
 
@@ -15,15 +15,24 @@ from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.rank_group import GroupCohort, RankGroup
 from sweeps.engine.worker.scorer import Scorer
 from wgan_core.backend.memory import give_back, is_out_of_memory, what_ran_out
+from wgan_core.errors import UserError
 from wgan_core.training.data import TrainingData
+from wgan_core.training.preflight import check_fit
 
 
 class Leaving(Exception):
     """Signal that this node is about to leave the cluster, after the state of every trial was saved."""
 
 
+class UnfitStructure(Exception):
+    """Signal that the settings of the claimed trials do not go together."""
+
+
 class Runner:
-    """Training loop of one cohort: it fills the lanes, trains, and halves the lanes if memory runs out."""
+    """Training loop of one cohort: it fills the lanes, trains, and halves the lanes if memory runs out.
+
+    An empty cohort may be followed by one of another structure.
+    """
 
     def __init__(self, job: Job, holder: Holder, data: TrainingData, scorer: Scorer, group: RankGroup) -> None:
         self._job, self._holder, self._data, self._group = job, holder, data, group
@@ -31,19 +40,27 @@ class Runner:
         # `_lanes` is the most lanes that the cohort may have. `_width` is the number that it has, or tried to have when
         # memory ran out.
         self._lanes, self._width = job.lanes, 1
-        self._cohort = GroupCohort(group, job, data)
+        # The settings of the cohort's structure that the sweep searches.
+        self._settings: dict[str, float | str] | None = None
+        self._cohort: GroupCohort
         self._is_alone = False
 
     def run(self, claims: list[Claim], leaves: Callable[[], bool]) -> None:
         """Train until no trial is left to claim. If `leaves` returns True, save all trials and raise `Leaving`."""
         if not claims:  # another process holds them by now
             return
-        self._lanes = max(len(claims), self._holder.lanes(self._job.lanes))
         while True:
             try:
                 self._start(claims)
                 self._train(leaves)
                 return
+            except UnfitStructure as error:
+                for claim in self._holder.held():
+                    self._held.fail(claim, str(error))
+                claims = self._holder.claim(self._job.lanes) if self._job.lanes > 1 else []
+                if not claims:
+                    return
+                continue
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -53,6 +70,8 @@ class Runner:
 
     def _start(self, claims: list[Claim]) -> None:
         """Put trials on lanes; continue each from its last checkpoint if it has one."""
+        if claims:
+            self._take_structure(claims)
         self._is_alone = any(claim.alone for claim in claims)
         self._fit(len(self._cohort.trials) + len(claims))
         for claim in claims:
@@ -63,6 +82,26 @@ class Runner:
                 self._cohort.add(claim.trial)
             else:
                 self._cohort.add(claim.trial, found.state, found.critic_updates, found.since_report)
+
+    def _take_structure(self, claims: Sequence[Claim]) -> None:
+        """Replace the cohort, which is empty, if the trials have another structure.
+
+        Raises:
+            UnfitStructure: The structure cannot be built. Only some combinations are checked before a sweep starts.
+        """
+        plan = self._job.plan
+        settings = plan.space.settings(claims[0].params)
+        if settings == self._settings:
+            return
+        try:
+            structure = plan.structure_of(settings)
+            if settings:
+                check_fit(structure, 1, self._job.places.ranks)
+        except UserError as error:
+            raise UnfitStructure(str(error)) from error
+        self._settings, self._cohort = settings, GroupCohort(self._group, self._job, self._data, structure)
+        self._lanes = max(len(claims), self._holder.lanes(self._job.lanes, settings))
+        give_back(self._data.device)
 
     def _train(self, leaves: Callable[[], bool]) -> None:
         while self._refill():
@@ -85,7 +124,11 @@ class Runner:
 
         If a cohort has one lane, Tune starts a new Tune trial for each sweep trial, so nothing is filled.
         """
-        while self._job.lanes > 1 and (free := self._lanes - len(self._cohort.trials)) > 0:
+        while self._job.lanes > 1:
+            # An empty cohort may take trials of another structure, of which more fit.
+            free = (self._lanes if self._cohort.trials else self._job.lanes) - len(self._cohort.trials)
+            if free < 1:
+                break
             if self._is_alone and self._cohort.trials:
                 break
             claims = self._holder.claim(free)
@@ -119,7 +162,7 @@ class Runner:
         Returns:
             Trials to continue from their last checkpoints, at most one per lane. The others wait for a lane.
         """
-        self._cohort = GroupCohort(self._group, self._job, self._data)
+        self._cohort = GroupCohort(self._group, self._job, self._data, self._cohort.structure)
         self._held.forget()
         give_back(self._data.device)
         if self._width > 1:

@@ -14,7 +14,7 @@ from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.attributes import SHOWN
 from sweeps.engine.worker.job import Job
 from wgan_core.backend.process import spread
-from wgan_core.config import Trial
+from wgan_core.config import Structure, Trial
 from wgan_core.data.dataset import to_model
 from wgan_core.kinds import kind_of
 from wgan_core.metrics.evaluator import Evaluator
@@ -47,6 +47,7 @@ class _Drawn:
     """
 
     report: Report
+    structure: Structure
     seconds: float
     kept: TrialStore
     state: TrainingState
@@ -97,7 +98,7 @@ class Scorer:
         best = kept.best()
         if self._test is None or best is None:
             return {}
-        structure, count, device = self._structure, self._test.sample_size, self._data.device
+        structure, count, device = best.structure, self._test.sample_size, self._data.device
         told = self._told(self._test, TEST_SEED)
         z = evaluation_z(structure, count, TEST_SEED)
         samples = draw_samples(Step(structure), best.state.to(device), z, told, device)
@@ -110,11 +111,11 @@ class Scorer:
         return {name: score for name in SHOWN if (score := named.get(name)) is not None}
 
     def _draw(self, cohort: Cohort, report: Report, seconds: float, kept: TrialStore) -> _Drawn:
-        number, structure, count = report.trial.number, self._structure, self._evaluator.sample_size
+        number, structure, count = report.trial.number, cohort.structure, self._evaluator.sample_size
         told = self._told(self._evaluator)
         samples = cohort.samples(number, evaluation_z(structure, count), told)
         shown, critic = self._shown(cohort, report.trial), self._critic_metrics(cohort, number, samples, told)
-        return _Drawn(report, seconds, kept, cohort.state_of(number), samples, told, shown, critic)
+        return _Drawn(report, structure, seconds, kept, cohort.state_of(number), samples, told, shown, critic)
 
     def _critic_metrics(self, cohort: Cohort, number: int, fake: Tensor, told: Tensor | None) -> dict[str, float]:
         """Compare a trial's critic on training, held-out and generated samples (Gulrajani et al. 2017, section 5.4)."""
@@ -138,7 +139,7 @@ class Scorer:
         }
 
     def _score(self, drawn: _Drawn) -> Mapping[str, float]:
-        report, structure = drawn.report, self._structure
+        report, structure = drawn.report, drawn.structure
         scores = self._evaluator.scores(drawn.samples, drawn.labels)
         metrics = {f"train/{name}": mean for name, mean in report.means.items()} | {**drawn.critic, **scores}
         metrics[GENERATOR_UPDATES] = report.generator_updates
@@ -160,7 +161,7 @@ class Scorer:
 
         With conditions, the picture shows samples for those of training samples, in the order of the first condition.
         """
-        structure = self._structure
+        structure = cohort.structure
         told = grid_labels(structure, COLUMNS)
         told = None if told is None else told[: ROWS * COLUMNS]
         count = self._kind.in_picture if told is None else len(told)
