@@ -23,6 +23,7 @@ from sweeps.engine.driver.lane_probe import settle_lanes
 from sweeps.engine.driver.memory import check_memory
 from sweeps.engine.driver.outcome import LostRay, NoScore, leave
 from sweeps.engine.driver.refresh import Refresher
+from sweeps.engine.driver.time_limit import TimeLimit, limit_text, unfinished_text
 from sweeps.engine.driver.training import Stage, Training
 from sweeps.engine.plan.options import SMOKE_SAMPLES, Options
 from sweeps.engine.plan.plan import (
@@ -69,7 +70,8 @@ def run(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
 ) -> Results:
     """Run a sweep; see `driver.script.run_sweep` for the arguments, results and errors."""
-    reporter = reporter_for(options.quiet, options.json)
+    is_confirmed = options.confirm is not None
+    reporter, limit = reporter_for(options.quiet, options.json), TimeLimit.of(options.hours, is_confirmed)
     if options.changes:
         structure = options.changes.structure(structure, len(dataset.train))
         space, moved = options.changes.space(space, structure.loss)
@@ -87,6 +89,8 @@ def run(
         reporter.say(notice)
     if not options.smoke:  # a smoke run only tries the steps of a sweep, and its scores mean nothing
         check_budget(space, options.budget)
+    if options.hours is not None:
+        reporter.say(limit_text(options.hours, is_confirmed))
     check_name(options.name)
     check_reserved(options.name)
     folder = sweep_folder(options.storage, options.name)
@@ -129,7 +133,7 @@ def run(
                 job = replace(job, lanes=lanes)
             confirms = 0 if options.confirm is None else options.confirm.leaders * options.confirm.seeds
             check_memory(job, max(plan.trials, confirms), nodes)
-            search = Training(job, url, session, dataset.train, evaluator, reporter).begin(plan)
+            search = Training(job, url, session, dataset.train, evaluator, reporter).begin(plan, limit.search)
             opened.result()
             write_plan(folder, plan, _started(options, job, recorder))
         except (UserError, KeyboardInterrupt) as error:
@@ -137,10 +141,11 @@ def run(
                 recorder.stop("FAILED" if isinstance(error, UserError) else "KILLED")
             raise
         with _told_of_loss():
-            results, done = _run(options, search, recorder, test)
-    if not done:  # Tune does not raise at the first Ctrl-C: it stops and returns
+            ending = _run(options, search, recorder, test, limit)
+    results = ending.results
+    if not ending.done and not ending.unfinished:  # Tune does not raise at the first Ctrl-C: it stops and returns
         raise KeyboardInterrupt
-    if results.best_so_far is None:
+    if results.best_so_far is None and ending.done:
         raise NoScore(f"no trial of {plan.name!r} has a score: the reasons are above")
     return results
 
@@ -155,8 +160,8 @@ def _told_of_loss() -> Iterator[None]:
             raise LostRay(lost)
 
 
-def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | None) -> tuple[Results, bool]:
-    """Train until all trials end or the user stops the sweep. Return the results, and whether all trials have ended."""
+def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | None, limit: TimeLimit) -> Ending:
+    """Train until all trials end, the time is up or the user stops the sweep. Return how the sweep ended."""
     training, began = search.training, time.monotonic()
     confirming: Stage | None = None
     report = Refresher(lambda: open_results(options.storage, search.plan.name, training.study_url), recorder)
@@ -165,38 +170,45 @@ def _run(options: Options, search: Stage, recorder: Recorder, test: Evaluator | 
         with report:
             search.train()
             rows, done = search.standing()
-            if done and test is not None and best_row(rows) is not None:
-                confirming = _begin_confirmation(options, search, rows, test, recorder)
+            if (done or search.is_timed_out(rows)) and test is not None and best_row(rows) is not None:
+                confirming = _begin_confirmation(options, search, rows, test, recorder, limit.whole)
                 confirming.train(test)
     finally:
-        results, done = _standing(search, confirming)
+        results, done, timed_out = _standing(search, confirming)
         last = "" if recorder.shown_uri == NOT_RECORDED else "the last records to MLflow, at most a minute, and "
         training.reporter.say(f"writing {last}the report")
         if record_end(recorder, results, done, report.write) == "partial":
             why = f"MLflow has not everything yet: {recorder.last_error}"
             training.reporter.say(f"{why}; the same command again brings the rest")
     seconds = time.monotonic() - began
-    training.reporter.finished(Ending(results, seconds, done, recorder.ui_command(), recorder.link()))
-    return results, done
+    unfinished = unfinished_text(options.hours, results) if timed_out and options.hours is not None else ""
+    ending = Ending(results, seconds, done, recorder.ui_command(), recorder.link(), unfinished)
+    training.reporter.finished(ending)
+    return ending
 
 
-def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool]:
-    """Return the current results, and whether all trials of every started plan have ended."""
+def _standing(search: Stage, confirming: Stage | None) -> tuple[Results, bool, bool]:
+    """Return the results, whether all trials of every started plan have ended, and whether the time ended the sweep."""
     rows, done = search.standing()
+    timed_out = not done and search.is_timed_out(rows)
     if confirming is not None:
-        again, done = confirming.standing()
+        again, confirmed = confirming.standing()
+        timed_out = timed_out if confirmed else confirming.is_timed_out(again)
+        done = done and confirmed
         confirmation: Confirmation | None = Confirmation(confirming.plan, again, rows)
     else:
         confirmation = read_confirmation(search.job.folder, rows, search.training.study_url)
-    return Results(search.job.folder, search.plan, rows, confirmation), done
+    return Results(search.job.folder, search.plan, rows, confirmation), done, timed_out
 
 
-def _begin_confirmation(options: Options, search: Stage, rows: list[Row], test: Evaluator, recorder: Recorder) -> Stage:
+def _begin_confirmation(
+    options: Options, search: Stage, rows: list[Row], test: Evaluator, recorder: Recorder, until: float
+) -> Stage:
     assert options.confirm is not None
     folder = search.job.folder
     found = read_plan(folder, CONFIRM_FILE)
     plan = plan_confirmation(search.plan, rows, options.confirm, found, test.protocol, test.floors)
-    stage = search.training.begin(plan)  # create the study first: the plan file promises that it exists
+    stage = search.training.begin(plan, until)  # create the study first: the plan file promises that it exists
     write_plan(folder, plan, _started(options, search.job, recorder))
     leaders = ", ".join(map(str, dict.fromkeys(plan.confirms)))
     search.training.reporter.say(

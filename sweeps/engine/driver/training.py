@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -46,17 +47,20 @@ class Training:
     evaluator: Evaluator
     reporter: Reporter
 
-    def begin(self, plan: Plan) -> Stage:
-        """Start the study actor of a plan, new or continued. Raises `UserError` if its storage cannot be opened."""
+    def begin(self, plan: Plan, until: float = math.inf) -> Stage:
+        """Start the study actor of a plan, new or continued. Raises `UserError` if its storage cannot be opened.
+
+        From `until` on, a time of `time.monotonic` on this machine, no trial begins.
+        """
         make_study(plan.study_name, self.study_url, plan.trials)
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Study)
-        study = actor.options(scheduling_strategy=on_this_node()).remote(plan, self.study_url, self.session)
+        study = actor.options(scheduling_strategy=on_this_node()).remote(plan, self.study_url, self.session, until)
         try:
             ray.get(study.is_done.remote())
         except ray.exceptions.RayError as error:
             # If an actor cannot start, Ray's message is the traceback. Its last line holds the cause.
             raise UserError(one_line(error).rpartition("wgan_core.errors.UserError: ")[2]) from error
-        stage = Stage(self, replace(self.job, plan=plan), study)
+        stage = Stage(self, replace(self.job, plan=plan), study, until)
         stage.record_ends()
         return stage
 
@@ -68,6 +72,7 @@ class Stage:
     training: Training
     job: Job
     study: Any
+    until: float = math.inf
 
     @property
     def plan(self) -> Plan:
@@ -93,6 +98,14 @@ class Stage:
                 rows, done = ray.get(asked, timeout=LOOK_S)
                 return rows, done
         return read_rows(self.plan, self.training.study_url), False
+
+    def is_timed_out(self, rows: Sequence[Row]) -> bool:
+        """Return whether the time is up and all processes have handed their trials back.
+
+        After Ctrl-C, processes still hold trials.
+        """
+        held = [row for row in rows if row.state == "RUNNING" and row.session == self.training.session]
+        return time.monotonic() >= self.until and not held
 
     def record_ends(self) -> None:
         """Write the missing end records of trials that an earlier driver ended in the study before it died."""

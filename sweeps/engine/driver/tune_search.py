@@ -53,9 +53,9 @@ class CohortSearch(Searcher):
         if claims:
             self._live[trial_id] = _alive()
             return config_of(claims, self._job.plan)
-        # A running trial may have to be retried, so the search is over only when all trials have ended.
-        done = ray.get(self._study.is_done.remote())
-        return cast("dict[str, Any]", Searcher.FINISHED) if done else None
+        # A running trial may have to be retried, so the search goes on until all trials have ended, or the time is up.
+        over = ray.get(self._study.is_over.remote())
+        return cast("dict[str, Any]", Searcher.FINISHED) if over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         before = self._live.pop(trial_id, set())

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from wgan_core.errors import UserError, printable, shortened, without_secrets
 
-_AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent")
+_AMOUNTS = ("--trials", "--lanes", "--cpus-per-trial", "--gpus-per-trial", "--max-concurrent", "--hours")
 _MOST_DIGITS = 30
 REFUSED = 2
 """Exit status for bad arguments, and for other errors that the user can correct."""
@@ -148,7 +148,8 @@ def without_places(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def without_amounts(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the arguments without the number of trials, and without those that say how much of the nodes to use.
+    """Return the arguments without the number of trials, and without those that say how much of the nodes to use,
+    and for how long.
 
     In a sweep's file that somebody else wrote, they would choose the load of the user's machine.
 

@@ -63,6 +63,7 @@ class Options:
         own: Options that only this script has, by name.
         changes: What `--set`, `--search` and `--space` change.
         sampler: Name of the sampler, one of `sweeps.engine.plan.samplers.SAMPLERS`.
+        hours: Hours after which this command begins no trial; None for no limit.
         passes: The default budget as passes over the data, if the script has it so. `budget` is 0 until `for_rows`.
     """
 
@@ -99,6 +100,7 @@ class Options:
     changes: Changes = field(default_factory=Changes)
     sampler: str = TPE
     passes: Passes | None = None
+    hours: float | None = None
 
     def for_rows(self, rows: int) -> Options:
         """Return the options with the budget for so many training rows, if it was left to the data."""
@@ -250,6 +252,7 @@ CHOICES = (
         "precision",
         "execution",
         "sampler",
+        "hours",
     ),
 )
 
@@ -344,6 +347,12 @@ def _add_search(
         "--confirm",
         metavar="LEADERSxSEEDS",
         help="then train the best trials again with fresh seeds, such as 3x3, and score them on the test split",
+    )
+    group.add_argument(
+        "--hours",
+        type=number,
+        help="begin no trial after so many hours of this command, such as 2 or .5; running trials stop at their next "
+        "report; --confirm gets a third of the time; the same command again continues",
     )
     group.add_argument("--seed", type=whole_number, default=0, help="seed of the search, from which trials get theirs")
     group.add_argument(
@@ -478,6 +487,10 @@ def _check(options: Options) -> None:
         raise UserError(
             f"--cpus-per-trial must be a finite number >= {LEAST_CPUS}; given {options.cpus_per_trial}: "
             "give --cpus-per-trial 1, for example"
+        )
+    if options.hours is not None and not 0 < options.hours < math.inf:
+        raise UserError(
+            f"--hours must be a finite number > 0; given {options.hours}: give --hours 2, for example, or leave it out"
         )
     gpus = options.gpus_per_trial
     if gpus is not None and gpus >= 2 and (options.lanes or 1) > 1:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from enum import IntEnum
 
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.study.attributes import BESIDE, REASON, SECONDS, TEST, VERDICTS
 from sweeps.engine.study.trials import Trials
+
+
+class Verdict(IntEnum):
+    """Verdict on a trial after a report. All but `GO_ON` take the trial off its lane."""
+
+    GO_ON = 0
+    STOP = 1
+    PAUSE = 2
 
 
 class Reports:
@@ -33,8 +42,8 @@ class Reports:
         values: Mapping[int, tuple[int, float]],
         totals: Mapping[int, float],
         beside: Mapping[int, Mapping[str, float]],
-    ) -> dict[int, bool]:
-        """Store all reports, then judge each trial. Return by number whether the pruner stops it."""
+    ) -> dict[int, Verdict]:
+        """Store all reports, then judge each trial. Return the verdicts by number."""
         for number, total in totals.items():
             step, value = values[number]
             frozen = self._trials.frozen(number)
@@ -45,14 +54,14 @@ class Reports:
             self._trials.study._storage.set_trial_intermediate_value(frozen._trial_id, step, float(value))
         return {number: self._verdict(self._trials.frozen(number), step) for number, (step, _) in values.items()}
 
-    def _verdict(self, frozen: FrozenTrial, step: int) -> bool:
+    def _verdict(self, frozen: FrozenTrial, step: int) -> Verdict:
         judged: dict[str, bool] = frozen.user_attrs.get(VERDICTS, {})
         if str(step) not in judged:
             study = self._trials.study
             stop = step < self._trials.plan.budget and study.pruner.prune(study, frozen)
             judged = {**judged, str(step): stop}
             self._trials.set(frozen, VERDICTS, judged)
-        return judged[str(step)]
+        return Verdict(judged[str(step)])
 
     def finish(self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None) -> None:
         """End a trial, unless an earlier identical call has ended it."""

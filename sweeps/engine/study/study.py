@@ -10,6 +10,8 @@ that already arrived. So each method first reads all that it needs, and repeatin
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 import optuna
@@ -20,7 +22,7 @@ from sweeps.engine.study.claims import Claim, Claims
 from sweeps.engine.study.narrowing import Narrowing
 from sweeps.engine.study.pruner import HalvingPruner
 from sweeps.engine.study.releases import Released, Releases
-from sweeps.engine.study.reports import Reports
+from sweeps.engine.study.reports import Reports, Verdict
 from sweeps.engine.study.retries import Retries
 from sweeps.engine.study.rows import Row, row
 from sweeps.engine.study.storage import open_study, place
@@ -30,13 +32,14 @@ from sweeps.engine.study.trials import Trials
 class Study:
     """Study of a plan: hands out its trials, stores and judges their reports, and ends them."""
 
-    def __init__(self, plan: Plan, storage_url: str, session: str) -> None:
+    def __init__(self, plan: Plan, storage_url: str, session: str, until: float = math.inf) -> None:
         """Open the study of a plan. Trials that holders of an earlier session held wait for a new holder.
 
         Args:
             plan: The plan.
             storage_url: URL of the Optuna storage.
             session: Name of the driver's session.
+            until: Time of `time.monotonic` from which no trial is handed out, and reports pause their trials.
 
         Raises:
             UserError: The storage cannot be opened. Later, every method raises `ConnectionError` if it stays away.
@@ -44,6 +47,7 @@ class Study:
         self._retries = Retries(place(storage_url))
         self._notes: dict[str, tuple[str, bool]] = {}
         self._nodes: dict[str, str] = {}
+        self._until = until
         pruner = HalvingPruner(plan.grid, ETA) if plan.pruning else optuna.pruners.NopPruner()
         self._trials = Trials(plan, session, open_study(plan.study_name, storage_url, pruner, plan.trials))
         self._retries.call(self._trials.check)
@@ -54,6 +58,8 @@ class Study:
     def claim(self, holder: str, count: int, processes: int = 1) -> list[Claim]:
         """Hand out up to `count` trials: interrupted ones first, then new ones. Return an empty list if none waits.
 
+        Once the time is up, none is handed out.
+
         A suspected trial (`deaths`) goes alone to a holder without other trials, so that it cannot end the training of
         neighbours. A holder without trials gets at most `lanes` trials, and at most its share of the remaining ones.
 
@@ -62,13 +68,19 @@ class Study:
             count: Most trials to hand out.
             processes: Number of processes that share the remaining trials.
         """
+        if self._is_time_up():
+            return []
         before = {claim.trial.number for claim in self.held(holder)}
         return self._retries.call(lambda: self._claims.more(holder, count, processes, before))
 
     def began(self, holder: str, node: str) -> list[Claim]:
-        """Note on which node the holder runs, and return its trials."""
+        """Note on which node the holder runs, and return its trials; none if the time is up before it begins."""
         self._nodes[holder] = node
-        return self.held(holder)
+        held = self.held(holder)
+        if self._is_time_up():
+            self.hand_back(holder, [claim.trial.number for claim in held])
+            return []
+        return held
 
     def held(self, holder: str) -> list[Claim]:
         """Return the unfinished trials of this holder."""
@@ -84,11 +96,11 @@ class Study:
         values: Mapping[int, tuple[int, float]],
         seconds: Mapping[int, float],
         beside: Mapping[int, Mapping[str, float]] | None = None,
-    ) -> dict[int, bool]:
+    ) -> dict[int, Verdict]:
         """Store the reports of several trials, then judge each trial.
 
         A stored value and its verdict stay as they are. So a resumed trial is not judged against trials that
-        reported later.
+        reported later. Once the time is up, each trial that would go on is paused: its holder hands it back.
 
         Args:
             holder: The holder that reports.
@@ -97,13 +109,16 @@ class Study:
             beside: Scores that are shown beside the value, by trial number and short name.
 
         Returns:
-            True for each trial that must stop, by trial number.
+            The verdict on each trial, by trial number.
 
         Raises:
             PermissionError: The holder no longer holds one of the trials.
         """
         totals = self._retries.call(lambda: self._reports.totals(holder, values, seconds))
-        return self._retries.call(lambda: self._reports.store(values, totals, beside or {}))
+        verdicts = self._retries.call(lambda: self._reports.store(values, totals, beside or {}))
+        if not self._is_time_up():
+            return verdicts
+        return {number: verdict or Verdict.PAUSE for number, verdict in verdicts.items()}
 
     def finish(
         self, holder: str, number: int, state: str, reason: str, test: Mapping[str, float] | None = None
@@ -176,6 +191,13 @@ class Study:
         """Return whether all trials of the plan exist and have ended."""
         trials = self._retries.call(self._trials.all)
         return len(trials) >= self._trials.plan.trials and all(trial.state.is_finished() for trial in trials)
+
+    def is_over(self) -> bool:
+        """Return whether no trial will be handed out any more: all have ended, or the time is up."""
+        return self._is_time_up() or self.is_done()
+
+    def _is_time_up(self) -> bool:
+        return time.monotonic() >= self._until
 
     def rows(self) -> list[Row]:
         """Return the row of each trial, in order of number."""

@@ -18,10 +18,11 @@ class Ending:
     Attributes:
         results: The sweep's results.
         seconds: Duration in seconds.
-        done: Whether all trials have ended; otherwise the sweep was interrupted.
+        done: Whether all trials have ended; otherwise the sweep was interrupted, or `--hours` are over.
         ui_command: The command that shows the sweep's runs, or the URL of the MLflow server; empty if the sweep is not
             recorded.
         link: URL of the trials on that server; empty if `ui_command` is no URL.
+        unfinished: What is left undone because `--hours` are over; empty otherwise.
     """
 
     results: Results
@@ -29,6 +30,7 @@ class Ending:
     done: bool
     ui_command: str
     link: str
+    unfinished: str = ""
 
     def text(self) -> str:
         """Format the leaderboard, the best checkpoint, and where to see the runs."""
@@ -43,6 +45,8 @@ class Ending:
             lines.append(f"look at the runs  {self.ui_command}")
         if self.link:
             lines.append(f"then open         {self.link}")
+        if self.unfinished:
+            lines.append(self.unfinished)
         return "\n".join(lines)
 
 

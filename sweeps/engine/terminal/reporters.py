@@ -64,7 +64,7 @@ class Quiet(Reporter):
 
     def finished(self, ending: Ending) -> None:
         best = ending.results.best_so_far
-        if ending.done and best is not None:
+        if (ending.done or ending.unfinished) and best is not None:
             put(str(checkpoint_of(ending.results.folder, best)))
 
 
@@ -99,6 +99,7 @@ class JsonLines(Plain):
         _put(
             "finished",
             done=ending.done,
+            unfinished=ending.unfinished,
             best=None if results.best_so_far is None else results.best_as_json(),
             leaderboard=[{**_ended(row), "params": row.params} for row in sort_rows(results.all_rows)],
             seconds=ending.seconds,

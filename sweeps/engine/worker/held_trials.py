@@ -10,6 +10,7 @@ from sweeps.engine.storage.spool import TrialState
 from sweeps.engine.storage.trial_store import TrialStore
 from sweeps.engine.study.attributes import COPIES
 from sweeps.engine.study.claims import Claim
+from sweeps.engine.study.reports import Verdict
 from sweeps.engine.worker.holder import Holder
 from sweeps.engine.worker.job import Job
 from sweeps.engine.worker.scorer import Scorer
@@ -25,7 +26,7 @@ SAVES_S = 5.0
 
 
 class HeldTrials:
-    """The trials that this process holds. A trial that has ended is no longer among them."""
+    """The trials that this process holds. A trial that has ended or is paused is no longer among them."""
 
     def __init__(self, job: Job, holder: Holder, scorer: Scorer, machine: str) -> None:
         """Take `machine`, a description of the hardware that trains the trials."""
@@ -44,7 +45,7 @@ class HeldTrials:
         """Write the start record of a trial. Return its last checkpoint, if it has one.
 
         The process may have died after the checkpoint and before the report to the study. So the report is made again,
-        which may end the trial. A second report of the same step changes nothing.
+        which may end or pause the trial. A second report of the same step changes nothing.
         """
         number, objective, found = claim.trial.number, self._job.plan.objective, self._open(claim)
         if found is not None and objective in found.scores:
@@ -64,6 +65,8 @@ class HeldTrials:
 
     def report(self, cohort: Cohort, reports: Sequence[Report]) -> dict[int, tuple[int, float]]:
         """Score and save the trials that reached a report step. End the trials that are stopped, done or failed.
+
+        Trials that are paused are handed back.
 
         Returns:
             Step in critic updates and value of the objective of each trial with a finite score, by number.
@@ -105,7 +108,7 @@ class HeldTrials:
     def _judge(
         self, steps: Mapping[int, int], scored: Mapping[int, Mapping[str, float]], seconds: Mapping[int, float]
     ) -> dict[int, tuple[int, float]]:
-        """Report the scores of these trials to the study, then end the trials that are stopped, done or failed.
+        """Report the scores of these trials to the study, then end or pause those that do not go on.
 
         Args:
             steps: Step in critic updates, by the trial's number.
@@ -127,10 +130,12 @@ class HeldTrials:
             collapsed = self._collapsed(number, step, beside[number])
             if step >= plan.budget:
                 self._end(number, step, "COMPLETE", "trained for the whole budget")
-            elif verdicts[number]:
+            elif verdicts[number] is Verdict.STOP:
                 self._end(number, step, "PRUNED", f"stopped early: not in the best third at critic update {step}")
             elif plan.pruning and collapsed:
                 self._end(number, step, "PRUNED", f"collapsed: at critic update {step} and before, {collapsed}")
+            elif verdicts[number] is Verdict.PAUSE:
+                self._pause(number)
         return values
 
     def _collapsed(self, number: int, step: int, beside: Mapping[str, float]) -> str:
@@ -161,6 +166,11 @@ class HeldTrials:
             f"{COPIES}: {100 * copied:.3g} % of its samples copy training samples, where {100 * MOST_COPIED:g} % are "
             "allowed; --allow-copies keeps such trials"
         )
+
+    def _pause(self, number: int) -> None:
+        """Hand a trial back to the study. It stands at a report, so its last checkpoint is all that it needs."""
+        self._stores.pop(number).tidy()
+        self._holder.hand_back([number])
 
     def _end(self, number: int, step: int, state: TrialState, reason: str) -> None:
         store = self._stores.pop(number)

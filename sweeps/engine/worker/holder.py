@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError
 
 from sweeps.engine.study.claims import Claim
+from sweeps.engine.study.reports import Verdict
 
 
 class Holder:
@@ -48,8 +49,8 @@ class Holder:
         values: Mapping[int, tuple[int, float]],
         seconds: Mapping[int, float],
         beside: Mapping[int, Mapping[str, float]],
-    ) -> dict[int, bool]:
-        return cast("dict[int, bool]", self._call("report", values, seconds, beside))
+    ) -> dict[int, Verdict]:
+        return cast("dict[int, Verdict]", self._call("report", values, seconds, beside))
 
     def finish(self, number: int, state: str, reason: str, test: Mapping[str, float]) -> None:
         self._call("finish", number, state, reason, test)
