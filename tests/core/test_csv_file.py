@@ -7,6 +7,7 @@ import gzip
 import io
 import time
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,13 @@ def test_any_bytes_are_read_or_refused_in_a_line(content: bytes, tmp_path: Path)
 # Refusals
 
 
+@pytest.mark.parametrize("content", ["% " * 40 + "\na,b\n1,2\n", "%" * 250_000, "% " * 125_000, "%\n" * 125_000 + "\r"])
+def test_comments_of_a_table_take_no_time(content: str, tmp_path: Path) -> None:
+    """A search for `@relation` after comments once took 2^n steps for n of them."""
+    with suppress(UserError):
+        read_csv(path := written(tmp_path, content), Memory([path], path))
+
+
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
@@ -194,7 +202,7 @@ def test_any_bytes_are_read_or_refused_in_a_line(content: bytes, tmp_path: Path)
         ('<?xml version="1.0"?>\n<a/>', ["looks like XML"]),
         ('{"a": 1}\n{"a": 2}\n', ["looks like JSON"]),
         ('[\n {"a": 1},\n {"a": 2}]', ["looks like JSON"]),
-        ("% notes\n@RELATION iris\n", ["looks like an ARFF file"]),
+        ("% notes\n%\n\n@RELATION iris\n", ["looks like an ARFF file"]),
         ("version https://git-lfs.github.com/spec/v1\n", ["Git LFS"]),
         (b"%PDF-1.4\n\x00", ["looks like a PDF document"]),
         (b"PK\x03\x04\x14\x00", ["an Excel workbook"]),

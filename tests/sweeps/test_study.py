@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.deaths import MAX_FAULTS, MAX_LOSSES
 from sweeps.engine.study.pruner import HalvingPruner
 from sweeps.engine.study.releases import Released
+from sweeps.engine.study.reports import Verdict
 from sweeps.engine.study.rows import Row, read_rows
 from sweeps.engine.study.storage import make_study, open_study
 from sweeps.engine.study.study import Study
@@ -232,6 +234,28 @@ def test_a_trial_that_died_alone_waits_again_and_comes_alone(opened: Callable[..
     study.release("b", died=False)
     assert [(claim.trial.number, claim.alone) for claim in study.claim("d", 2)] == [(0, False), (1, False)]
     assert second.trial.number == 1
+
+
+def test_a_session_whose_time_is_up_pauses_trials_at_their_reports(url: str, make_plan: Callable[..., Plan]) -> None:
+    """It hands out none, not even one that waits for its process; ends stay ends; the next session goes on."""
+    plan, until = make_plan(), time.monotonic() + 3600
+    with pytest.MonkeyPatch.context() as patch:
+        study = Study(plan, url, "one", until)
+        ends, goes_on, begins = (claim.trial.number for claim in study.claim("a", 2) + study.claim("b", 1))
+        assert study.report("a", {goes_on: (10, 1.0)}, {}) == {goes_on: Verdict.GO_ON}
+        patch.setattr("sweeps.engine.study.study.time.monotonic", lambda: until)
+        assert study.is_over()
+        assert not study.is_done()
+        assert study.claim("c", 1) == []
+        assert study.began("b", "node") == []
+        verdicts = study.report("a", {ends: (10, 2.0), goes_on: (20, 0.5)}, {})
+        assert verdicts == {ends: Verdict.STOP, goes_on: Verdict.PAUSE}
+        study.finish("a", ends, "PRUNED", "said")
+        study.hand_back("a", [goes_on])
+        assert [(row.state, row.session) for row in study.rows()] == [("PRUNED", "one"), *[("RUNNING", "")] * 2]
+    again = Study(plan, url, "two")
+    assert [(claim.trial.number, claim.step) for claim in again.claim("a", 2)] == [(goes_on, 20), (begins, 0)]
+    assert again.report("a", {goes_on: (20, 0.5)}, {}) == {goes_on: Verdict.GO_ON}
 
 
 def test_a_holder_that_ends_in_order_is_no_fault(opened: Callable[..., Study]) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,6 +25,7 @@ from sweeps.cli import main
 from sweeps.commands import best
 from sweeps.engine.cluster.use import Gpu, Use, measured
 from sweeps.engine.driver.outcome import NoScore
+from sweeps.engine.driver.time_limit import unfinished_text
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import Plan
 from sweeps.engine.plan.presets import WGAN_GP
@@ -176,8 +178,9 @@ def test_the_picture_of_it_needs_nothing_from_elsewhere(busy: View) -> None:
 def ending(make_plan: Callable[..., Plan], tmp_path: Path) -> Callable[..., Ending]:
     """A sweep that has ended so."""
 
-    def made(*rows: Row, done: bool = True) -> Ending:
-        return Ending(Results(Folder.at(tmp_path), make_plan(trials=len(rows)), list(rows)), 12.5, done, "ui", "link")
+    def made(*rows: Row, done: bool = True, unfinished: str = "") -> Ending:
+        results = Results(Folder.at(tmp_path), make_plan(trials=len(rows)), list(rows))
+        return Ending(results, 12.5, done, "ui", "link", unfinished)
 
     return made
 
@@ -250,6 +253,26 @@ def test_quiet_tells_the_checkpoint_alone(
     assert capsys.readouterr() == ("", "")
     reporter.finished(ending(*ROWS))
     assert capsys.readouterr() == (f"{tmp_path}/trials/0/checkpoints/000000090\n", "")
+
+
+def test_a_sweep_that_its_hours_ended_has_a_best_checkpoint(
+    ending: Callable[..., Ending], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is left undone is the last line for a person, and a field for a program."""
+    rows = (ROWS[0], row(1, "RUNNING", 10, 3.0))
+    said = unfinished_text(0.5, replace(ending(*rows).results, plan=replace(ending(*rows).results.plan, trials=4)))
+    assert said == (
+        "ended after --hours 0.5: 1 trials have begun and not ended, 2 trials have not begun; the same command again "
+        "continues"
+    )
+    ended = ending(*rows, done=False, unfinished=said)
+    Quiet().finished(ended)
+    assert capsys.readouterr().out.endswith("/trials/0/checkpoints/000000090\n")
+    Plain().finished(ended)
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    JsonLines().finished(ended)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["done"], told["unfinished"]) == (False, said)
 
 
 def test_the_end_is_the_leaderboard(ending: Callable[..., Ending], capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ _MARKUP = {
     "an HTML page": re.compile(r"<(!doctype\s+html|html|head|body|table)\b", re.IGNORECASE),
     "XML": re.compile(r"<(\?xml|!doctype|!--|[a-z][\w:.-]*(\s[^<>]*)?>)", re.IGNORECASE),
     "JSON": re.compile(r'\{\s*("[^"]*"\s*:|\}\s*$)|\[\s*([\[{"]|\]\s*$)'),
-    "an ARFF file": re.compile(r"(%[^\n]*\s+)*@relation\b", re.IGNORECASE),
+    "an ARFF file": re.compile(r"(?:%[^\n]*+\n\s*+)*+@relation\b", re.IGNORECASE),
 }
 _SIGN, _UNIT = r"[€$£¥]?\s?[+-]?\s?[€$£¥]?\s?", r"(e[+-]?\d+)?\s?[€$£¥%]?"
 _WITH_COMMA = re.compile(rf"{_SIGN}(\d{{1,3}}([.\s'’]\d{{3}})+|\d*),\d+{_UNIT}", re.IGNORECASE)
