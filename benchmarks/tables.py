@@ -58,7 +58,7 @@ from wgan_core.training.cohort import Cohort
 from wgan_core.training.data import TrainingData
 from wgan_core.training.samples import evaluation_z
 
-PRESET = TABULAR["wgan-gp"]
+PRESET = TABULAR["wgan-lp"]
 ARMS = Path(__file__).parent / "arms"
 OTHERS = ("ctgan", "tvae")
 TARGETS = {

@@ -73,4 +73,4 @@ def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:
 
 def _z(structure: Structure, seed: int, stream: Stream, count: int) -> Tensor:
     updates = torch.arange(count)[None]
-    return draws.normal(torch.tensor([seed]), stream, updates, structure.latent_dim, structure.torch_dtype)[0]
+    return draws.normal(torch.tensor([seed]), stream, updates, structure.z_length, structure.torch_dtype)[0]
