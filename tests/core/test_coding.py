@@ -205,10 +205,14 @@ def test_gumbel_noise_makes_a_category_as_frequent_as_the_softmax_without_noise_
         assert samples[:, columns].max(1).values.median() > 0.99
 
 
-def test_gumbel_noise_is_finite_for_every_draw() -> None:
-    extreme = torch.tensor([[-9.0, 9.0, -6.7, 6.7, 0.0]])
-    assert gumbel(extreme).isfinite().all()
-    assert gumbel(extreme)[0, 0] < gumbel(extreme)[0, 4] < gumbel(extreme)[0, 1]
+@pytest.mark.filterwarnings("error")
+def test_gumbel_noise_has_its_quantiles_also_under_vmap_and_is_finite_for_every_number() -> None:
+    normal = torch.tensor([-30.0, -6.7, -1.0, 0.0, 0.5, 3.0, 6.7, 30.0])
+    noise = torch.func.vmap(gumbel)(normal[None])[0]
+    assert torch.equal(noise, gumbel(normal))
+    assert noise.isfinite().all()
+    assert torch.allclose(noise[1:-1], (-(-torch.special.log_ndtr(normal[1:-1].double())).log()).float(), rtol=1e-5)
+    assert (noise.diff() > 0).all()
 
 
 def test_a_trial_with_gumbel_noise_equals_an_interrupted_one_and_its_export() -> None:
