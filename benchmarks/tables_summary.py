@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-COLOURS = {"ranks": "#d62728", "standard": "#ff9896", "ctgan": "#1f77b4", "tvae": "#2ca02c"}
+# By arm: its label and colour.
+LOOKS = {
+    "ranks": ("ours", "#d62728"),
+    "standard": ("ours, standard", "#ff9896"),
+    "ctgan": ("CTGAN", "#1f77b4"),
+    "tvae": ("TVAE", "#2ca02c"),
+}
 # By score: its title, and whether a higher value is better.
 SCORES = {
     "auc": ("C2ST AUC (.5 is perfect)", False),
@@ -21,7 +27,7 @@ SCORES = {
     "tstr": ("TSTR: R² or macro F1", True),
     "cpu_s": ("seconds of one core", False),
 }
-MEANS = (*SCORES, "trtr", "nearer", "zeros")
+MEANS = ("auc", "quality", "tstr", "trtr", "nearer", "zeros", "cpu_s")
 FLAGS = ("integers", "places", "range")
 # Lowest TSTR in the picture. An R² has no bound below.
 LEAST = -0.5
@@ -60,11 +66,12 @@ def draw(found: pd.DataFrame, out: Path) -> None:
         for arm in dict.fromkeys(found.index.get_level_values("arm")):
             values = found.xs(arm, level="arm")[score].reindex(tables)
             shown = values.clip(lower=LEAST) if score == "tstr" else values
-            axes.scatter(shown, range(len(tables)), label="ours" if arm == "ranks" else arm, color=COLOURS[arm], s=38)
+            axes.scatter(shown, range(len(tables)), label=LOOKS[arm][0], color=LOOKS[arm][1], s=38)
         if score == "tstr":
             real = found["trtr"].groupby(level="table").first().reindex(tables)
             axes.scatter(real, range(len(tables)), marker="|", color="black", s=90, label="trained on real rows")
             axes.set_xlabel(f"left edge: {LEAST} or less")
+            axes.set_xticks([LEAST, 0, 0.5, 1])
             legend = axes.get_legend_handles_labels()
         axes.set_yticks(range(len(tables)), tables)
         axes.set_title(title, fontsize=10)
@@ -86,10 +93,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for arm, row in found.xs(table, level="table").iterrows():
             lost = [name for name in FLAGS if not row[name]]
             means = [f"{row[name]:.0f}" if name == "cpu_s" else f"{row[name]:.3f}" for name in MEANS]
-            cells = (table, row["rows"], arm, row["seeds"], *means, "all" if not lost else "not " + ", ".join(lost))
+            cells = (
+                table,
+                row["rows"],
+                LOOKS[arm][0],
+                row["seeds"],
+                *means,
+                "all" if not lost else "not " + ", ".join(lost),
+            )
             print("| " + " | ".join(map(str, cells)) + " |")
     for arm, scores in better(found).items():
-        print(f"\nbetter than {arm}: " + ", ".join(f"{score} on {count}" for score, count in scores.items()))
+        print(f"\nbetter than {LOOKS[arm][0]}: " + ", ".join(f"{score} on {count}" for score, count in scores.items()))
     if given.picture:
         draw(found, given.picture)
 

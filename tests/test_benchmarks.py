@@ -73,6 +73,11 @@ def test_tables_adds_what_is_missing_and_trains_nothing_twice(tmp_path: Path) ->
     assert 0 <= one["nearer"] <= 1
     assert [one[name] for name in ("integers", "places", "range")] == [True] * 3
     assert one["rows"] == len((tmp_path / "rows" / "t-ranks-0.csv").read_text().splitlines()) - 1
+    command = [sys.executable, ROOT / "benchmarks" / "tables_summary.py", "found.jsonl", "--picture", "t.png"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert "| t | 200 | ours | 1 |" in told
+    assert "better than ours, standard: auc on" in told
+    assert Image.open(tmp_path / "t.png").width > 500
 
 
 def test_step(tmp_path: Path) -> None:
