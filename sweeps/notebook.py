@@ -91,7 +91,7 @@ class Sweep:
         table: pd.DataFrame | str,
         *,
         name: str,
-        preset: Preset = TABULAR["wgan-gp"],
+        preset: Preset = TABULAR["wgan-lp"],
         columns: Mapping[str, Any] | None = None,
         trials: int = 12,
         budget: int | None = None,

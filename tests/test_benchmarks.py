@@ -54,13 +54,30 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
 
 
-def test_tables(tmp_path: Path) -> None:
-    lines = [f"{row % 37},{row * row % 101 / 10},{['a', 'b', ''][row % 3]}" for row in range(200)]
+def test_tables_adds_what_is_missing_and_trains_nothing_twice(tmp_path: Path) -> None:
+    lines = [f"{row % 37},{row * row % 101 / 10},{['a', 'b', 'c'][row % 3]}" for row in range(200)]
     (tmp_path / "t.csv").write_text("\n".join(["n,x,kind", *lines]))
-    options = ("--updates", "3", "--threads", "1")
-    found = figures_of("tables.py", tmp_path / "t.csv", *options, out=tmp_path / "tables.json")
-    assert [each["arm"] for each in found["figures"]] == ["ranks", "standard"]
-    assert all(0.5 < each["auc"] <= 1 for each in found["figures"])
+    command = [sys.executable, ROOT / "benchmarks" / "tables.py", tmp_path / "t.csv", "--updates", "3"]
+    command += ["--threads", "1", "--out", "found.jsonl", "--rows", "rows"]
+
+    def found(*arms: str) -> list[dict[str, Any]]:
+        done = subprocess.run([*command, "--arms", *arms], capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+
+    first = found("ranks")
+    (one, other) = found("ranks", "standard")
+    assert [one] == first
+    assert (one["arm"], other["arm"]) == ("ranks", "standard")
+    assert 0.5 < one["auc"] <= 1
+    assert 0 <= one["nearer"] <= 1
+    assert [one[name] for name in ("integers", "places", "range")] == [True] * 3
+    assert one["rows"] == len((tmp_path / "rows" / "t-ranks-0.csv").read_text().splitlines()) - 1
+    command = [sys.executable, ROOT / "benchmarks" / "tables_summary.py", "found.jsonl", "--picture", "t.png"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert "| t | 200 | ours | 1 |" in told
+    assert "better than ours, standard: auc on" in told
+    assert Image.open(tmp_path / "t.png").width > 500
 
 
 def test_step(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ class Structure:
     Attributes:
         networks: Name of a pair in `wgan_core.networks.pairs.PAIRS`.
         sample_shape: Shape of one sample, e.g. (1, 28, 28).
-        latent_dim: Length of the generator's input z ~ N(0, 1).
+        latent_dim: Length of the noise that the generator's first layer gets; `z_length` counts all of z ~ N(0, 1).
         batch_size: Samples per update.
         ema_decay: Upper limit of the decay of the averaged generator, which is evaluated and exported. At generator
             update n the decay is n / (n + 9), if that is smaller.
@@ -168,6 +168,8 @@ class Structure:
         precision: How training computes products, a name in `wgan_core.backend.choices.PRECISIONS`. float64 allows
             "float32" only.
         spectral_norm: Whether the critic's weights are divided by their largest singular values (Miyato et al. 2018).
+        gumbel: Temperature of the softmax over a category's values, whose inputs then get Gumbel noise (Jang et al.
+            2017); 0 for a softmax without noise.
         conditions: The numeric columns on which both networks are conditioned, with their standardisation; None without
             them. Both networks then get their standardised values in place of labels.
 
@@ -198,6 +200,9 @@ class Structure:
         _one_of(PRECISIONS, FLOAT32), default=FLOAT32, meaning="precision of products", of_sweep=True
     )
     spectral_norm: bool = _parameter(_YES_OR_NO, default=False, meaning="whether the critic's weights are normalised")
+    gumbel: float = _parameter(
+        _not_negative(0.2), default=0.0, meaning="temperature of the Gumbel noise at categories; 0: no noise"
+    )
     conditions: Coding | None = None
 
     def __post_init__(self) -> None:
@@ -236,6 +241,12 @@ class Structure:
     def is_conditional(self) -> bool:
         """Return whether both networks get labels, or conditions in place of labels, as a second input."""
         return self.classes > 0 or self.conditions is not None
+
+    @property
+    def z_length(self) -> int:
+        """Return the length of z: `latent_dim`, and one more number for each Gumbel noise."""
+        runs = self.coding.runs if self.coding is not None and self.gumbel else ()
+        return self.latent_dim + sum(run.stop - run.start for run, _ in runs)
 
     @property
     def code_length(self) -> int:

@@ -13,14 +13,17 @@ import torch
 from pyarrow import csv
 from torch import nn
 
-from wgan_core.config import Structure
+from wgan_core.config import Hyper, Structure, Trial
 from wgan_core.data.coding import Coding, Column
 from wgan_core.data.rows import rows_of, write_rows
 from wgan_core.data.splits import read_table
 from wgan_core.errors import UserError
 from wgan_core.kinds import kind_of
-from wgan_core.networks.layers import Categorical
-from wgan_core.networks.network import build, initialise
+from wgan_core.networks.layers import Categorical, gumbel
+from wgan_core.networks.network import build, initialise, loaded_generator
+from wgan_core.training.cohort import Cohort
+from wgan_core.training.data import TrainingData
+from wgan_core.training.samples import evaluation_z
 
 TABLE = Coding(
     (
@@ -182,3 +185,52 @@ def test_structures_with_categorical_columns_build_such_generators() -> None:
     samples = generator(torch.zeros(3, 4))
     assert samples.shape == (3, 7)
     assert torch.allclose(samples[:, 5:].sum(1), torch.ones(3))
+
+
+def test_gumbel_noise_makes_a_category_as_frequent_as_the_softmax_without_noise_says() -> None:
+    """At a low temperature the entries are nearly one-hot. Other entries get no noise."""
+    bias = torch.tensor([5.0, 0, 1, 2, -3, 0.5, 0])
+    inner = nn.Linear(2, 7)
+    with torch.no_grad():
+        inner.weight.zero_()
+        inner.bias.copy_(bias)
+    structure = Structure("mlp", (7,), latent_dim=2, coding=PEOPLE, gumbel=0.1)
+    assert structure.z_length == 2 + 5
+    z = torch.randn(20_000, structure.z_length, generator=torch.Generator().manual_seed(0))
+    samples = Categorical(inner, PEOPLE, 2, 0.1)(z)
+    assert torch.equal(samples[:, [0, 4]], bias[[0, 4]].expand(20_000, 2))
+    for columns in (slice(1, 4), slice(5, 7)):
+        found = torch.nn.functional.one_hot(samples[:, columns].argmax(1)).double().mean(0)
+        assert torch.allclose(found, bias[columns].double().softmax(0), atol=0.02)
+        assert samples[:, columns].max(1).values.median() > 0.99
+
+
+@pytest.mark.filterwarnings("error")
+def test_gumbel_noise_has_its_quantiles_also_under_vmap_and_is_finite_for_every_number() -> None:
+    normal = torch.tensor([-30.0, -6.7, -1.0, 0.0, 0.5, 3.0, 6.7, 30.0])
+    noise = torch.func.vmap(gumbel)(normal[None])[0]
+    assert torch.equal(noise, gumbel(normal))
+    assert noise.isfinite().all()
+    assert torch.allclose(noise[1:-1], (-(-torch.special.log_ndtr(normal[1:-1].double())).log()).float(), rtol=1e-5)
+    assert (noise.diff() > 0).all()
+
+
+def test_a_trial_with_gumbel_noise_equals_an_interrupted_one_and_its_export() -> None:
+    structure = Structure("mlp", (7,), latent_dim=2, batch_size=8, coding=PEOPLE, gumbel=0.2)
+    data = TrainingData(torch.from_numpy(np.eye(7, dtype=np.float32)[np.arange(20) % 7]))
+    trial = Trial(0, 1, Hyper(10.0, 1e-3, 1e-3, 2, 0.0, 0.9))
+    whole, parts = Cohort(structure, data, (6,)), Cohort(structure, data, (3, 6))
+    for cohort in (whole, parts):
+        cohort.add(trial)
+    whole.advance()
+    parts.advance()
+    rest = Cohort(structure, data, (3, 6))
+    rest.add(trial, parts.state_of(0), 3)
+    rest.advance()
+    z = evaluation_z(structure, 9)
+    assert torch.equal(whole.samples(0, z), rest.samples(0, z))
+    state = whole.state_of(0)
+    module = loaded_generator(structure, {name: tensor[0] for name, tensor in state.average.items()}).eval()
+    batch = torch.export.Dim("batch", min=1)
+    exported = torch.export.export(module, (z[:2],), dynamic_shapes=({0: batch},)).module()
+    assert torch.allclose(exported(z), whole.samples(0, z), atol=1e-5)

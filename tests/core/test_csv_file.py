@@ -185,6 +185,13 @@ def test_comments_of_a_table_take_no_time(content: str, tmp_path: Path) -> None:
         read_csv(path := written(tmp_path, content), Memory([path], path))
 
 
+def test_spaces_in_a_name_take_no_time(tmp_path: Path) -> None:
+    """They once took the square of their number."""
+    path = written(tmp_path, '"a' + " " * 1_000_000 + 'b",c\n' + "1,2\n" * 50)
+    with suppress(UserError):
+        read_csv(path, Memory([path], path))
+
+
 @pytest.mark.parametrize(
     ("content", "parts"),
     [

@@ -123,9 +123,9 @@ def test_small_tables_have_small_batches(asked: Asked, monkeypatch: pytest.Monke
 
 
 def test_the_budget_follows_the_rows(asked: Asked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"a": np.arange(1_000.0)}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"a": np.arange(3_000.0)}), tmp_path / "t.parquet")
     data = ("--data", str(tmp_path / "t.parquet"))
-    wanted = {(): 12_500, ("--smoke",): SMOKE_BUDGET, ("--budget", "77"): 77}
+    wanted = {(): 3_750, ("--smoke",): SMOKE_BUDGET, ("--budget", "77"): 77}
     for options in wanted:
         assert run(monkeypatch, *data, *options) == 0
     assert [options.budget for options, _, _ in asked] == list(wanted.values())

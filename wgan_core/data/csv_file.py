@@ -410,7 +410,8 @@ def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
 
 def _all_names(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the names of all columns, of which the header may lack the first or the last, or have one more."""
-    names = [re.sub(r"\s*[\r\n]\s*", " ", name).strip() for name in header]
+    # A regular expression for the spaces around a line end would take time in the square of their number.
+    names = [" ".join(filter(None, map(str.strip, re.split(r"[\r\n]", name)))) for name in header]
     if len(rows) < 2:
         return names
     usual = _usual_length(rows)

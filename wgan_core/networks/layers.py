@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -100,23 +101,45 @@ def he_weights(module: nn.Module) -> nn.Module:
 INITIAL: Mapping[str, Callable[[nn.Module], nn.Module]] = {"torch": lambda module: module, "he": he_weights}
 
 
+def gumbel(normal: Tensor) -> Tensor:
+    """Convert draws of the standard normal distribution to draws of the standard Gumbel distribution."""
+    # `torch.special.log_ndtr` is the same, and slow under vmap. The bound keeps numbers beyond 13 finite in float32.
+    tail = (torch.erfc(normal.abs() * math.sqrt(0.5)) / 2).clamp(min=torch.finfo(normal.dtype).tiny)
+    return -(-torch.where(normal < 0, tail.log(), (-tail).log1p())).log()
+
+
 class Categorical(nn.Module):
     """A generator with a softmax over the entries of each categorical column.
 
     The entries of a column are above 0 and sum to 1; in the limit they are one-hot. The outputs of a linear layer have
     no such bound. A critic could tell them from one-hot codes by that alone (Gulrajani et al. 2017, section 5.2, on
     discrete samples).
+
+    With Gumbel noise at the softmax, an entry is the largest with the probability that the softmax without noise gives
+    it (Jang et al. 2017). At a low temperature, the entries are then nearly one-hot.
+
+    Args:
+        inner: The generator of the softmax's inputs.
+        coding: The columns of a sample.
+        latent_dim: Length of the noise that `inner` gets, at the beginning of z. The Gumbel noise is computed from the
+            rest.
+        temperature: Temperature of the softmax; 0 for a softmax without noise.
     """
 
-    def __init__(self, inner: nn.Module, coding: Coding) -> None:
+    def __init__(self, inner: nn.Module, coding: Coding, latent_dim: int = 0, temperature: float = 0.0) -> None:
         super().__init__()
-        self.inner, self.runs = inner, coding.runs
+        self.inner, self.runs, self.latent_dim, self.temperature = inner, coding.runs, latent_dim, temperature
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        z, noise = (z[:, : self.latent_dim], gumbel(z[:, self.latent_dim :])) if self.temperature else (z, z)
         samples: Tensor = self.inner(z) if labels is None else self.inner(z, labels)
-        parts, end = [], 0
+        parts, end, used = [], 0, 0
         for run, width in self.runs:
-            columns = samples[:, run].unflatten(1, (-1, width))
+            columns = samples[:, run]
+            if self.temperature:
+                columns = (columns + noise[:, used : used + run.stop - run.start]) / self.temperature
+                used += run.stop - run.start
+            columns = columns.unflatten(1, (-1, width))
             parts += [samples[:, end : run.start], columns.softmax(dim=2).flatten(1)]
             end = run.stop
         return torch.cat([*parts, samples[:, end:]], dim=1)

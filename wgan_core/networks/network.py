@@ -181,7 +181,7 @@ def build(structure: Structure) -> tuple[nn.Module, nn.Module]:
         critic = Conditional(critic, structure.classes, structure.label_embedding, pair.flat)
         generator = Conditional(generator, structure.classes, structure.label_embedding, flat=True)
     if structure.coding is not None and structure.coding.blocks:
-        generator = Categorical(generator, structure.coding)
+        generator = Categorical(generator, structure.coding, structure.latent_dim, structure.gumbel)
     _check(critic, generator)
     return spectral_norm(critic) if structure.spectral_norm else critic, generator
 

@@ -50,7 +50,7 @@ def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
     def draw(count: int, seed: int, labels: Tensor | None = None) -> Tensor:
         at_once = _fitting(structure, count)
         noise = torch.Generator().manual_seed(seed)
-        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+        z = torch.randn(count, structure.z_length, generator=noise, dtype=structure.torch_dtype)
         inputs = (z,) if labels is None else (z, labels)
         parts = zip(*(each.split(at_once) for each in inputs), strict=True)
         return torch.cat([generator(*part) for part in parts])
@@ -79,14 +79,14 @@ def _fitting(structure: Structure, count: int) -> int:
             module.register_forward_hook(note)
         labels = blank_labels(structure, 1)
         with suppress(Exception):  # A generator of a user's may read values, which the meta device lacks.
-            z = torch.zeros(1, structure.latent_dim, dtype=structure.torch_dtype)
+            z = torch.zeros(1, structure.z_length, dtype=structure.torch_dtype)
             shapes(*([z] if labels is None else [z, labels]))
     half, size = psutil.virtual_memory().available // 2, structure.torch_dtype.itemsize
     # Beside a layer's output, its input and as much again while it is computed: the noise with the code of a label.
-    each = size * (4 * max(1, largest) + 2 * structure.latent_dim + 3 * structure.code_length)
+    each = size * (4 * max(1, largest) + 2 * structure.z_length + 3 * structure.code_length)
     at_once = min(AT_ONCE, count, half // each)
     # All of the noise, all samples, and what is made of them.
-    together = count * (size * structure.latent_dim + kind_of(structure.sample_shape, structure.coding).row_bytes(size))
+    together = count * (size * structure.z_length + kind_of(structure.sample_shape, structure.coding).row_bytes(size))
     if at_once < 1 or together > half:
         raise UserError(
             f"samples must fit in half of the available memory, {half:,} bytes, with their noise; {count} samples of "
@@ -146,7 +146,7 @@ def write_generator(folder: Folder, checkpoint: Checkpoint) -> None:
         "trial": checkpoint.trial.as_json(),
         "critic_updates": checkpoint.critic_updates,
         "scores": checkpoint.scores,
-        "input": f"z: {structure.dtype} (N, {structure.latent_dim}), drawn from N(0, 1){told}",
+        "input": f"z: {structure.dtype} (N, {structure.z_length}), drawn from N(0, 1){told}",
         "output": f"samples: (N, {', '.join(map(str, structure.sample_shape))}), scaled as the data was",
     }
     folder.write(WEIGHTS, save(tensors))
@@ -171,7 +171,7 @@ def program(checkpoint: Checkpoint) -> bytes:
     """
     keep_compiled_code_private()
     generator, structure = averaged_generator(checkpoint), checkpoint.structure
-    example = [torch.zeros(2, structure.latent_dim, dtype=structure.torch_dtype)]
+    example = [torch.zeros(2, structure.z_length, dtype=structure.torch_dtype)]
     if (labels := blank_labels(structure, 2)) is not None:
         # Float32 would lose the digits of conditions beside a large mean.
         example.append(labels if structure.conditions is None else labels.double())

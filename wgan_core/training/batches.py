@@ -125,6 +125,6 @@ class Batches:
         return z, draws.indices(self._seeds, Stream.GENERATOR_LABEL, updates, size, len(self._labels))
 
     def _draw_z(self, stream: Stream, updates: Tensor) -> Tensor:
-        size, latent = self._structure.batch_size, self._structure.latent_dim
+        size, latent = self._structure.batch_size, self._structure.z_length
         drawn = draws.normal(self._seeds, stream, updates, size * latent, self._structure.torch_dtype)
         return drawn.unflatten(2, (size, latent))

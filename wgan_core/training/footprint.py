@@ -29,7 +29,7 @@ def output_bytes(structure: Structure) -> int:
     """
     counts: list[int] = []
     with torch.device("meta"), torch.no_grad():
-        for network, shape in zip(build(structure), (structure.sample_shape, (structure.latent_dim,)), strict=True):
+        for network, shape in zip(build(structure), (structure.sample_shape, (structure.z_length,)), strict=True):
             for module in network.modules():
                 if not any(module.children()):
                     module.register_forward_hook(lambda _, __, output: counts.append(output.numel()))

@@ -64,13 +64,13 @@ def check_fit(structure: Structure, lanes: int, ranks: int = 1) -> None:
     _check_batch(structure, generator)
     if ranks > 1:
         check_over_ranks(generator)
-    _check_network("generator", generator, structure, (structure.latent_dim,), structure.sample_shape)
+    _check_network("generator", generator, structure, (structure.z_length,), structure.sample_shape)
     _check_network("critic", critic, structure, structure.sample_shape, ())
     _check_independence(critic, structure)
     _check_round_trip(generator, structure)
     beside = f", {lanes} trials side by side" if lanes > 1 else ""
     what = f"networks must be trainable with the loss {structure.loss!r}{beside}; of {structure.networks!r}"
-    what += " an update fails" + _unused("generator", generator, structure, (structure.latent_dim,))
+    what += " an update fails" + _unused("generator", generator, structure, (structure.z_length,))
     with _told(
         what + _unused("critic", critic, structure, structure.sample_shape),
         "mend them" + (", or give --lanes 1" if lanes > 1 else ""),
@@ -214,7 +214,7 @@ def _unused(name: str, network: nn.Module, structure: Structure, given: tuple[in
 def _check_round_trip(generator: nn.Module, structure: Structure) -> None:
     """Raise unless the generator gives the same samples once its weights were stored and loaded, as for an export."""
     average = TrainingState.initial(structure, 0, torch.device("cpu")).average
-    z = torch.randn(SAMPLES, structure.latent_dim, generator=torch.Generator().manual_seed(0)).to(structure.torch_dtype)
+    z = torch.randn(SAMPLES, structure.z_length, generator=torch.Generator().manual_seed(0)).to(structure.torch_dtype)
     plain = sorted(
         f"{name}.{key}".lstrip(".")
         for name, module in generator.named_modules()
@@ -238,7 +238,7 @@ def _update(structure: Structure, lanes: int) -> None:
     told = Lanes.of([Trial(0, 0, HYPER)] * lanes, [0] * lanes, device)
     step, state = Step(structure), TrainingState.initial(structure, 0, device).lanes([0] * lanes)
     real = torch.zeros(lanes, SAMPLES, *structure.sample_shape, dtype=structure.torch_dtype)
-    z = torch.zeros(lanes, SAMPLES, structure.latent_dim, dtype=structure.torch_dtype)
+    z = torch.zeros(lanes, SAMPLES, structure.z_length, dtype=structure.torch_dtype)
     weight = torch.full((lanes, SAMPLES), 0.5, dtype=structure.torch_dtype)
     labels = blank_labels(structure, lanes, SAMPLES)
     step.update_critic(state, told, CriticBatch(real, z, weight, labels))

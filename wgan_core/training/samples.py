@@ -15,6 +15,8 @@ EVALUATION_SEED = 20170331
 # Seed of the final score on the test split: its noise must differ from the noise that chose the checkpoint.
 TEST_SEED = 20170901
 SAMPLE_BATCH = 500
+# Draws of z that are made at a time.
+MOST_DRAWS = 1 << 22
 
 
 def draw_samples(
@@ -72,5 +74,7 @@ def grid_z(structure: Structure, trial: Trial, count: int) -> Tensor:
 
 
 def _z(structure: Structure, seed: int, stream: Stream, count: int) -> Tensor:
-    updates = torch.arange(count)[None]
-    return draws.normal(torch.tensor([seed]), stream, updates, structure.latent_dim, structure.torch_dtype)[0]
+    size, seeds = structure.z_length, torch.tensor([seed])
+    # Philox takes several 8-byte numbers for each draw, and z of a table with Gumbel noise is long.
+    parts = torch.arange(count)[None].split(max(1, MOST_DRAWS // size), dim=1)
+    return torch.cat([draws.normal(seeds, stream, part, size, structure.torch_dtype)[0] for part in parts])

@@ -49,7 +49,7 @@ class Results:
     def program_use(self) -> tuple[str, str]:
         """Return Python code of inputs for 64 samples of the exported generator, and the shape of its output."""
         structure = self.structure_of(self.best)
-        inputs = f"torch.randn(64, {structure.latent_dim})"
+        inputs = f"torch.randn(64, {structure.z_length})"
         if structure.classes:
             inputs += f", torch.randint({structure.classes}, (64,))"
         if structure.conditions is not None:

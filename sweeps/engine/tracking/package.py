@@ -77,7 +77,7 @@ def _signature(structure: Structure) -> ModelSignature:
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     floats = np.dtype(structure.dtype)
-    noise, samples = (-1, structure.latent_dim), (-1, *structure.sample_shape)
+    noise, samples = (-1, structure.z_length), (-1, *structure.sample_shape)
     # Callers pass a single unnamed input as an array, and several named inputs as a dict.
     inputs: list[ColSpec | TensorSpec] = [TensorSpec(floats, noise, "z" if structure.is_conditional else None)]
     if structure.classes:
@@ -89,7 +89,7 @@ def _signature(structure: Structure) -> ModelSignature:
 
 def _example(structure: Structure) -> np.ndarray | dict[str, np.ndarray]:
     """Return inputs for two samples."""
-    z = np.random.default_rng(0).standard_normal((2, structure.latent_dim)).astype(structure.dtype)
+    z = np.random.default_rng(0).standard_normal((2, structure.z_length)).astype(structure.dtype)
     if structure.conditions is not None:
         means = [column.mean for column in structure.conditions.columns]
         return {"z": z, "conditions": np.array([means] * 2, dtype="float64")}

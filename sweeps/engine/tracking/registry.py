@@ -119,7 +119,7 @@ def promote(stored: StoredSweep, candidate: Candidate, name: str, alias: str) ->
 def usage(checkpoint: Checkpoint, uri: str) -> str:
     """Return Python code that loads the model at the URI `models:/...` and draws 64 samples."""
     structure = checkpoint.structure
-    z = f'rng.standard_normal((64, {structure.latent_dim}), dtype="{structure.dtype}")'
+    z = f'rng.standard_normal((64, {structure.z_length}), dtype="{structure.dtype}")'
     inputs = z
     if structure.classes:
         inputs = f'{{"z": {z}, "labels": rng.integers({structure.classes}, size=64)}}'

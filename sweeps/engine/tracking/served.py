@@ -23,7 +23,7 @@ class Generator:
         """Return samples.
 
         Args:
-            data: Noise z from N(0, 1), shape (N, latent_dim). If the generator has classes, a mapping of `z` to the
+            data: Noise z from N(0, 1), shape (N, z_length). If the generator has classes, a mapping of `z` to the
                 noise and of `labels` to int64 classes, shape (N,). If it has conditions, `conditions` hold their values
                 in the data's own units, shape (N, C).
             params: Unused; MLflow passes it.
