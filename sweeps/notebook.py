@@ -37,9 +37,11 @@ from wgan_core.data import Dataset
 from wgan_core.data.folder import Folder
 from wgan_core.data.rows import rows_of
 from wgan_core.data.tables import load_table
+from wgan_core.errors import UserError
 from wgan_core.kinds import Table, kind_of
 from wgan_core.metrics.own import OwnMetric
 from wgan_core.sampling.generator import averaged_generator, sampler
+from wgan_core.sampling.matching import RowFilter, matching_samples
 from wgan_core.training import checkpoint as checkpoints
 
 if TYPE_CHECKING:
@@ -181,7 +183,9 @@ class Best:
         """
         return averaged_generator(checkpoints.read(self.checkpoint))
 
-    def sample(self, count: int, seed: int = 0, labels: Tensor | None = None) -> Tensor | pd.DataFrame:
+    def sample(
+        self, count: int, seed: int = 0, labels: Tensor | None = None, where: Mapping[str, Any] | None = None
+    ) -> Tensor | pd.DataFrame:
         """Draw samples. The same seed gives the same samples.
 
         Args:
@@ -189,14 +193,28 @@ class Best:
             seed: Seed of the generator's noise.
             labels: Classes (count,), or conditions (count, C) in the data's units, for a conditional generator; else
                 None.
+            where: Values that rows of a table shall have, such as {"cut": "Ideal", "age": (30, 40)}; see
+                `wgan_core.sampling.matching.RowFilter.of`. Rows are drawn, and those that match are kept.
 
         Returns:
             Rows of a table as a frame with the columns of the data, without conditions. Other samples as a tensor
             (count, ...) in the scale of the training data.
+
+        Raises:
+            UserError: `where` is for another generator, or names unknown values, or rows that match are too rare.
         """
         checkpoint = checkpoints.read(self.checkpoint)
-        samples, coding = sampler(checkpoint)(count, seed, labels), checkpoint.structure.coding
-        is_table = isinstance(kind_of(checkpoint.structure.sample_shape, coding), Table)
+        structure, coding = checkpoint.structure, checkpoint.structure.coding
+        is_table = isinstance(kind_of(structure.sample_shape, coding), Table)
+        if where:
+            if coding is None or not is_table or structure.is_conditional:
+                raise UserError(
+                    "where needs a generator of a table without conditions and classes; this one is another: leave it "
+                    "out, or give labels"
+                )
+            samples = matching_samples(checkpoint, RowFilter.of(coding, where), count, seed)
+        else:
+            samples = sampler(checkpoint)(count, seed, labels)
         return samples if coding is None or not is_table else rows_of(samples, coding).to_pandas()
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeps.commands.trained import check_count, check_seed, named_checkpoint
 from sweeps.engine.plan.arguments import number, whole_number
 from wgan_core.config import Structure
 from wgan_core.data.coding import Coding
-from wgan_core.errors import UserError, listed, printable, quoted
+from wgan_core.errors import UserError, listed, printable, quoted, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 COUNT = 64
+# Seconds between two lines of progress.
+PROGRESS_S = 5.0
 # Most classes that a picture shows if neither `--label` nor `--n` is given.
 MOST = 1_000
 # A condition is far if it is more standard deviations than this from the mean of the training data. Few values of a
@@ -44,8 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=assignments,
         action="append",
         metavar="A=1.5,B=2",
-        help="values of the conditions that the sweep was given by --condition, in the data's units; label=3 for a "
-        "class; may be given several times",
+        help="values that rows of a table shall have: cut=Ideal,age=30..40, and cut= for a missing one; or values of "
+        "the conditions that the sweep was given by --condition, in the data's units; label=3 for a class; may be "
+        "given several times",
     )
     parser.add_argument(
         "--out",
@@ -55,52 +60,101 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    from wgan_core.kinds import kind_of
+    from wgan_core.kinds import Table, kind_of
     from wgan_core.sampling.generator import sampler
+    from wgan_core.sampling.matching import RowFilter, matching_samples
 
     if given.n is not None:
         check_count(given.n)
     check_seed(given.seed)
-    where = _named(given.where)
+    asked = [each for several in given.where or () for each in several]
     found = named_checkpoint(given)
     structure = found.structure
     if given.label is not None and not structure.classes:
         raise UserError(
             f"--label needs a generator that is told classes; this one is not; given {given.label}: leave it out"
         )
-    if where and not structure.is_conditional:
-        raise UserError(
-            f"--where needs a generator that is told conditions or classes; this one is not; given {listed(where)}: "
-            "leave it out"
-        )
+    kind = kind_of(structure.sample_shape, structure.coding)
+    out = kind.export_path(given.out)
+    if asked and not structure.is_conditional:
+        if structure.coding is None or not isinstance(kind, Table):
+            raise UserError(
+                f"--where needs a generator of a table, or one that is told conditions or classes; this one is not; "
+                f"given {listed(asked)}: leave it out"
+            )
+        rows = RowFilter.of(structure.coding, _assigned(asked, structure.coding))
+        count = given.n or COUNT
+        kind.export(matching_samples(found, rows, count, given.seed, _progress(count)), out)
+        print(f"{count} {kind.exported} in {out}")
+        return
+    where = _numbers(asked)
     values = {} if structure.conditions is None else _conditions(structure.conditions, where)
     label = _label(given.label, where) if structure.classes else None
     told = _repeated(values, given.n or COUNT) if values else _told(structure, label, given.n)
     count = len(told) if told is not None else given.n or COUNT
-    kind = kind_of(structure.sample_shape, structure.coding)
-    out = kind.export_path(given.out)
     # Each row of a picture shows one class.
     columns = count // structure.classes if structure.classes and label is None else None
-    rows = {name: [value] * count for name, value in values.items()}
-    kind.export(sampler(found)(count, given.seed, told), out, columns, rows)
+    beside = {name: [value] * count for name, value in values.items()}
+    kind.export(sampler(found)(count, given.seed, told), out, columns, beside)
     print(f"{count} {kind.exported} in {out}")
 
 
-def assignments(text: str) -> list[tuple[str, float]]:
-    """Parse an argument that gives names their numbers, such as a=1.5,b=2."""
-    found = []
-    for part in text.split(","):
-        name, equals, value = part.rpartition("=")
-        if not (name.strip() and equals):
-            raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, several with commas between; given {text!r}")
-        found.append((name.strip(), number(value)))
+def assignments(text: str) -> list[str]:
+    """Parse an argument that gives names their values, such as a=1.5,b=2. Quote a part with a comma as CSV does."""
+    try:
+        found = [part.strip() for row in csv.reader([text], skipinitialspace=True) for part in row]
+    except csv.Error:
+        found = []
+    if not found or not all(part.partition("=")[0].strip() and "=" in part for part in found):
+        raise argparse.ArgumentTypeError(
+            f"must be NAME=VALUE, several with commas between; given {shortened(text, 80)!r}"
+        )
     return found
 
 
-def _named(given: Sequence[list[tuple[str, float]]] | None) -> dict[str, float]:
+def _assigned(asked: Sequence[str], coding: Coding) -> dict[str, str]:
+    """Return the values of all `--where` by column. A name, and a value, may contain the sign `=`.
+
+    Raises:
+        UserError: A name is given twice.
+    """
+    known = {*(column.name for column in coding.columns), coding.label}
+    found: dict[str, str] = {}
+    for part in asked:
+        splits = [(part[:at].strip(), part[at + 1 :].strip()) for at, sign in enumerate(part) if sign == "="]
+        # The longest name that is known, else the shortest.
+        name, value = next((each for each in reversed(splits) if each[0] in known), splits[0])
+        if name in found:
+            raise UserError(
+                f"--where must give each column one value; given {quoted(found[name])} and {quoted(value)} for "
+                f"{quoted(name)}: give one of them, or a range such as 30..40"
+            )
+        found[name] = value
+    return found
+
+
+def _progress(count: int) -> Callable[[int, int], None]:
+    """Return a function that tells how many rows were drawn and found, every few seconds, on stderr."""
+    last = time.monotonic()
+
+    def told(drawn: int, found: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_S:
+            last = time.monotonic()
+            print(f"{drawn:,} rows drawn, {found:,} of {count:,} found", file=sys.stderr, flush=True)
+
+    return told
+
+
+def _numbers(asked: Sequence[str]) -> dict[str, float]:
     """Return the numbers of all `--where` by name. Raise `UserError` for a name given twice, or no finite number."""
     found: dict[str, float] = {}
-    for name, value in (each for several in given or () for each in several):
+    for part in asked:
+        name, _, text = (each.strip() for each in part.rpartition("="))
+        try:
+            value = number(text)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"argument --where: {error}: give --where {shortened(name, 80)}=0, for example") from error
         if name in found or not math.isfinite(value):
             raise UserError(
                 f"--where must give each name one finite number; given {name}={value:g}"

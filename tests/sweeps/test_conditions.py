@@ -153,8 +153,8 @@ def test_rows_have_the_conditions_that_they_were_drawn_for(
         (("--where", "a=1,a=2"), "--where must give each name one finite number; given a=2 beside a=1: give"),
         (("--where", "a=nan"), "--where must give each name one finite number; given a=nan: give --where a=0"),
         (("--where", "a=x"), "argument --where: must be a number such as 0.5; given 'x'"),
-        (("--where", "a"), "argument --where: must be NAME=NUMBER, several with commas between; given 'a'"),
-        (("--where", "a=1,"), "argument --where: must be NAME=NUMBER, several with commas between; given 'a=1,'"),
+        (("--where", "a"), "argument --where: must be NAME=VALUE, several with commas between; given 'a'"),
+        (("--where", "a=1,"), "argument --where: must be NAME=VALUE, several with commas between; given 'a=1,'"),
         (("--where", "a=1,b=2", "--label", "3"), "--label needs a generator that is told classes; this one is not"),
     ],
 )
@@ -192,9 +192,9 @@ def test_a_class_may_be_named_by_where(
     ):
         assert main(["sample", str(folder), *given, "--out", str(out)]) == 2
         assert said in capsys.readouterr().err
-    plain = checkpoint("plain", conditions=None)
+    plain = checkpoint("plain", conditions=None, coding=Coding(CODING.columns), sample_shape=(2, 4))
     assert main(["sample", str(plain), "--where", "a=1", "--out", str(out)]) == 2
-    assert "--where needs a generator that is told conditions or classes" in capsys.readouterr().err
+    assert "--where needs a generator of a table, or one that is told conditions or" in capsys.readouterr().err
 
 
 # A sweep

@@ -93,6 +93,33 @@ class Form:
             return list(numbers)
         return [self._written(number, places) for number in numbers]
 
+    def read(self, text: str) -> float:
+        """Return the number that a text in this form stands for. A date or time may also be written as ISO 8601 has it.
+
+        Raises:
+            ValueError: The text has another form.
+        """
+        text = text.strip()
+        if self.kind in ("", "duration"):
+            return float(text)
+        if self.kind == "text":
+            sign = -1 if text.startswith("-") else 1
+            bare = text.lstrip("+-").removeprefix(self.prefix).removesuffix(self.suffix).strip()
+            if self.decimal == ",":
+                bare = bare.translate({ord(","): ".", ord("."): ","})
+            return sign * float(bare.replace(",", ""))
+        if self.kind in ("time", *TIMES):
+            time = datetime.time.fromisoformat(text)
+            return (time.hour * 60 + time.minute) * 60 + time.second
+        try:
+            stamp = datetime.datetime.strptime(text, self.kind)
+        except ValueError:
+            stamp = datetime.datetime.fromisoformat(text)
+        if stamp.tzinfo is not None:
+            stamp = stamp.astimezone(datetime.UTC).replace(tzinfo=None)
+        seconds = (stamp - datetime.datetime(1970, 1, 1)).total_seconds()
+        return seconds // DAY_S if self.kind in ("date", *DATES) else seconds
+
     def rounded(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return numbers (N,) as they are after they are written and read: to the minute, or the first of the month."""
         if "%H:%M" in self.kind and "%S" not in self.kind:

@@ -58,6 +58,24 @@ def sampler(checkpoint: Checkpoint) -> Callable[..., Tensor]:
     return draw
 
 
+def drawer(checkpoint: Checkpoint, kept: int, seed: int) -> Callable[[int], Tensor]:
+    """Return a function (count) that draws the next samples (count, ...) of the averaged generator.
+
+    The generator takes neither classes nor conditions. Equal calls in a row draw the same samples for the same seed.
+
+    Raises:
+        UserError: `kept` samples, which a caller keeps at most, do not fit in memory.
+    """
+    generator, structure = averaged_generator(checkpoint), checkpoint.structure
+    at_once, noise = _fitting(structure, kept), torch.Generator().manual_seed(seed)
+
+    def draw(count: int) -> Tensor:
+        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+        return torch.cat([generator(part) for part in z.split(at_once)])
+
+    return draw
+
+
 def _fitting(structure: Structure, count: int) -> int:
     """Return how many of `count` samples to draw at a time, at most `AT_ONCE`.
 
