@@ -116,9 +116,9 @@ def test_ended_by_hours_and_continued_equals_uninterrupted(
 ) -> None:
     """However often the time is up, the command succeeds, and the same command again goes on."""
     stored, hours, said = Stored(tmp_path, NAME), 0.001, list[str]()
-    while not said or "ended after --hours" in said[-1]:
+    while not said or "ended by --hours" in said[-1]:
         said.append(sweep(joined, stored, options, TRIALS, "--hours", hours).succeeded().out)
-        hours *= 2
+        hours *= 4
     assert len(said) > 1
     assert "the same command again continues" in said[0].splitlines()[-1]
     assert_as_undisturbed(stored, undisturbed)

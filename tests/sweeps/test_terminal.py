@@ -262,8 +262,7 @@ def test_a_sweep_that_its_hours_ended_has_a_best_checkpoint(
     rows = (ROWS[0], row(1, "RUNNING", 10, 3.0))
     said = unfinished_text(0.5, replace(ending(*rows).results, plan=replace(ending(*rows).results.plan, trials=4)))
     assert said == (
-        "ended after --hours 0.5: 1 trials have begun and not ended, 2 trials have not begun; the same command again "
-        "continues"
+        "ended by --hours 0.5; trials begun and not ended: 1; trials not begun: 2; the same command again continues"
     )
     ended = ending(*rows, done=False, unfinished=said)
     Quiet().finished(ended)

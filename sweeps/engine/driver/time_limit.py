@@ -43,10 +43,10 @@ def unfinished_text(hours: float, results: Results) -> str:
     left = _left(results.plan.trials, results.rows, "trials")
     if results.confirmation is not None:
         left += _left(results.confirmation.plan.trials, results.confirmation.rows, "confirming trials")
-    return f"ended after --hours {hours:g}: {', '.join(left)}; the same command again continues"
+    return f"ended by --hours {hours:g}; {'; '.join(left)}; the same command again continues"
 
 
 def _left(asked: int, rows: list[Row], what: str) -> list[str]:
     begun = sum(row.state not in ENDED for row in rows)
-    counts = ((begun, f"{what} have begun and not ended"), (asked - len(rows), f"{what} have not begun"))
-    return [f"{count} {said}" for count, said in counts if count]
+    counts = ((begun, "begun and not ended"), (asked - len(rows), "not begun"))
+    return [f"{what} {said}: {count}" for count, said in counts if count]
