@@ -14,6 +14,7 @@ from sweeps.engine.charts.style import (
     MOST_TICKS,
     blank,
     finish,
+    hover,
     hyper_axis,
     ring,
     round_ticks,
@@ -86,7 +87,8 @@ def slices(facts: Facts) -> go.Figure:
                 "colorscale": [(0, "#6fa8b5"), (1, "#1c5d99")],
                 "colorbar": {"thickness": 12, "xpad": 8, "outlinewidth": 0},
             },
-            hovertemplate=f"{label_of(name)} %{{x:.4g}}<br>score %{{y:.4g}}<br>trial %{{marker.color}}<extra></extra>",
+            hovertemplate=f"{label_of(name)} {hover(facts, name, 'x')}<br>score %{{y:.4g}}"
+            "<br>trial %{marker.color}<extra></extra>",
         )
         figure.update_xaxes(hyper_axis(facts, name), selector=lambda axis, text=name: axis.title.text == text)
     figure.update_yaxes({key: value for key, value in score_axis(facts).items() if key != "title"})

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from sweeps.engine.charts.equal import LEAST_TRIALS, ends
 from sweeps.engine.charts.facts import Facts
 from sweeps.engine.charts.forest import Forest
-from sweeps.engine.charts.style import blank, finish, hyper_axis, ring, scale, score_bar
+from sweeps.engine.charts.style import blank, finish, hover, hyper_axis, ring, scale, score_bar
 
 MOST_IMPORTANT = 4
 CELLS = 24
@@ -90,7 +90,8 @@ def _dots(facts: Facts, pair: tuple[str, str], size: int) -> go.Scatter:
             "line": {"width": 1, "color": "#495057"},
         },
         customdata=np.array([(row.number, facts.equal[row.number]) for row in rows]),
-        hovertemplate="trial %{customdata[0]}: %{customdata[1]:.4g}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+        hovertemplate="trial %{customdata[0]}: %{customdata[1]:.4g}<br>"
+        f"{hover(facts, pair[0], 'x')}, {hover(facts, pair[1], 'y')}<extra></extra>",
         showlegend=False,
     )
 

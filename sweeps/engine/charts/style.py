@@ -76,6 +76,11 @@ def hyper_axis(facts: Facts, name: str) -> dict[str, Any]:
     return axis
 
 
+def hover(facts: Facts, name: str, axis: str) -> str:
+    """Return the place of a hyper-parameter's value in a template of hover texts. `axis` is "x" or "y"."""
+    return f"%{{{axis}}}" if facts.searched[name].is_of_texts else f"%{{{axis}:.4g}}"
+
+
 def ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """Choose ticks at round numbers for an axis that shows log10 of a value.
 

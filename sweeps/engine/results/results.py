@@ -48,7 +48,8 @@ class Results:
     @property
     def program_use(self) -> tuple[str, str]:
         """Return Python code of inputs for 64 samples of the exported generator, and the shape of its output."""
-        structure = self.structure_of(self.best)
+        best = self.best_so_far
+        structure = self.plan.structure if best is None else self.structure_of(best)
         inputs = f"torch.randn(64, {structure.z_length})"
         if structure.classes:
             inputs += f", torch.randint({structure.classes}, (64,))"

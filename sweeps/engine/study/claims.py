@@ -68,6 +68,8 @@ class Claims:
             return [self._hold(suspects[0], holder)]
         sound = [trial for trial in waiting if not is_suspected(trial)]
         cohort, apart = (self._settings(held[0]) if held else None), 0
+        if cohort is not None and not before:  # a call whose answer was lost
+            most = min(most, self._narrowing.lanes(count, cohort))
         rest, lanes = iter(sound), len(before) + count
         while len(claims) < most:
             trial = next(rest, None) or (self._ask() if apart < lanes else None)

@@ -144,7 +144,7 @@ class Study:
                 self._trials.set(frozen, HOLDER, "")
 
     def narrow(self, holder: str, lanes: int, said: str) -> list[Claim]:
-        """Reduce a cohort that ran out of memory to `lanes` lanes, and all later cohorts of this session as well.
+        """Reduce a cohort that ran out of memory to `lanes` lanes, and later cohorts of its structure in this session.
 
         `said` is a message for the user. Return the trials that the holder keeps; its other trials wait again.
         """
