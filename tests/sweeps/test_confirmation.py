@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from mlflow import MlflowClient
 from scipy import stats
 
 from sweeps.cli import main
+from sweeps.engine.driver.time_limit import TimeLimit
+from sweeps.engine.driver.training import Stage
 from sweeps.engine.plan.confirmation_size import ConfirmationSize
 from sweeps.engine.plan.options import parse
 from sweeps.engine.plan.plan import CONFIRM_FILE, Plan, read_plan, read_started, write_plan
@@ -347,3 +351,23 @@ def check_runs(results: Results, storage: Path) -> None:
         assert run.data.metrics["test/w1"] == each.test["test/w1"]
         assert len(client.get_metric_history(run.info.run_id, "test/w1")) == 1
         assert run.info.run_name.startswith(f"t000{each.label[-1]} ")
+
+
+@pytest.mark.parametrize(("confirms", "share"), [(False, 1.0), (True, 2 / 3)])
+def test_hours_reserve_a_third_for_the_confirmation(confirms: bool, share: float) -> None:
+    began = time.monotonic()
+    limit = TimeLimit.of(2.0, confirms)
+    assert limit.search - began == pytest.approx(7200 * share, abs=60)
+    assert limit.whole - began == pytest.approx(7200, abs=60)
+    assert TimeLimit.of(None, confirms) == TimeLimit(math.inf, math.inf)
+
+
+def test_a_search_has_timed_out_once_no_process_holds_a_trial(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """A confirmation begins then. After Ctrl-C, processes still hold trials."""
+    study = Study(make_plan(), f"sqlite:///{tmp_path}/study.db", "s")
+    study.claim("a", 1)
+    held, training = study.rows(), SimpleNamespace(session="s")
+    study.hand_back("a", [0])
+    for until, rows, expected in ((0.0, held, False), (0.0, study.rows(), True), (math.inf, study.rows(), False)):
+        stage = Stage(training, None, None, until)  # type: ignore[arg-type]
+        assert stage.is_timed_out(rows) == expected
