@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeps.engine.plan.table_options import add_table_options, table_options
-from sweeps.engine.results.leaderboard import table
+from sweeps.engine.results.aligned import table
 from wgan_core.data.coding import Column
 from wgan_core.data.columns import ColumnReading
 from wgan_core.data.splits import sound

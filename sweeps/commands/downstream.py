@@ -12,7 +12,7 @@ import pyarrow as pa
 from sweeps.commands.trained import best_checkpoint, check_count, check_seed
 from sweeps.engine.plan.arguments import whole_number
 from sweeps.engine.plan.plan import Plan
-from sweeps.engine.results.leaderboard import table
+from sweeps.engine.results.aligned import table
 from sweeps.engine.results.results import open_results
 from wgan_core.data.coding import Coding
 from wgan_core.data.splits import sound

@@ -8,8 +8,8 @@ import time
 from dataclasses import asdict, dataclass
 
 from sweeps.engine.plan.arguments import storage_of
+from sweeps.engine.results.aligned import table
 from sweeps.engine.results.finite import finite
-from sweeps.engine.results.leaderboard import table
 from sweeps.engine.results.results import Results, known_sweeps, open_results
 from sweeps.engine.results.status import ago, read_status
 from sweeps.engine.study.rows import score_text

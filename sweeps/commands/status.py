@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 
-from sweeps.engine.results.leaderboard import table
+from sweeps.engine.results.aligned import table
 from sweeps.engine.results.results import open_results
 from sweeps.engine.results.status import Status, TrialStatus, ago, read_status
 from sweeps.engine.study.rows import score_text

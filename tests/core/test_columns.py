@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,21 @@ def test_every_form_of_dates_is_written_as_it_is_read(pattern: str) -> None:
     assert found.form.kind
     written = found.form.write(found.values.to_pylist(), 0)
     assert [each if isinstance(each, str) else each.strftime(pattern) for each in written] == cells
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{m}/{d}/{y}", "{d}.{m}.{y}", "{y}-{m}-{d}", "{m}/{d}/{y} {h}:{s:02}", "{y}-{m}-{d} {h}:{s:02}:00", "{h}:{s:02}"],
+)
+def test_dates_without_leading_zeros_are_written_without_them(form: str) -> None:
+    """Also after the coding's way through JSON."""
+    cells = [
+        form.format(y=2021 - row % 3, m=1 + row % 12, d=1 + row % 25, h=row % 24, s=row % 60) for row in range(ROWS)
+    ]
+    found = read_text([*cells], kind="numbers")
+    assert found.form.write(found.values.to_pylist(), 0) == cells
+    column = Column("x", places=0, form=found.form)
+    assert Column.from_json(json.loads(json.dumps(asdict(column)))) == column
 
 
 def test_a_column_s_text_repeated_in_every_row_takes_no_memory() -> None:

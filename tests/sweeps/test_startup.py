@@ -37,9 +37,9 @@ with open(out, "w") as file:
 """
 
 
-def imported(tmp_path: Path, scripts: list[str], commands: list[list[str]]) -> list[str]:
+def imported(tmp_path: Path, scripts: list[str], commands: list[list[str]], slow: tuple[str, ...] = SLOW) -> list[str]:
     out = tmp_path / "imported.json"
-    given = json.dumps([str(out), SLOW, scripts, commands])
+    given = json.dumps([str(out), slow, scripts, commands])
     ran = subprocess.run(
         [sys.executable, "-c", RUN, given], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
@@ -57,3 +57,11 @@ def test_a_look_at_a_sweep_imports_no_slow_library(tmp_path: Path) -> None:
     made_sweep(tmp_path / "storage", "made", trials=4)
     looks = [["ls"], ["ls", "--json"], ["status", "made"], ["status", "made", "--json"], ["best", "made"]]
     assert imported(tmp_path, [], [[*look, "--storage", str(tmp_path / "storage")] for look in looks]) == []
+
+
+def test_a_look_at_a_table_imports_no_study_either(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["a,b", *(f"{row},{row % 7 / 7:.3f}" for row in range(90))]))
+    # pyarrow imports pandas, where it is installed, to make an array.
+    slow = (*(name for name in SLOW if name != "pandas"), "optuna", "sqlalchemy")
+    assert imported(tmp_path, [], [["data", str(table)]], slow) == []

@@ -190,6 +190,7 @@ class Column:
                 str(form.get("suffix", "")),
                 bool(form.get("grouped", False)),
                 str(form.get("decimal", ".")),
+                bool(form.get("padded", True)),
             ),
         )
 

@@ -66,6 +66,9 @@ TRIED = 64
 # Most decimal places that are looked for, and the rows in which they are looked for first.
 PLACES, LOOKED_AT = 8, 1_000
 
+# Patterns whose texts are written as dates and time stamps of a typed file.
+TYPED_PATTERNS = {"%Y-%m-%d": "date", "%Y-%m-%d %H:%M:%S": "stamp"}
+
 _DIGITS = r"(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?"
 _PLAIN = rf"^[+-]?{_DIGITS}$"
 _WHOLE = r"^[+-]?\d{1,18}$"
@@ -442,13 +445,15 @@ def _dates(entries: pa.Array, there: pa.Array) -> Found | None:
         stamps = pc.strptime(entries, pattern, "s", error_is_null=True)
         if stamps.null_count == entries.null_count and _all_match(there, expression(pattern)):
             seconds = stamps.cast(pa.int64())
+            padded = _all_match(there, expression(pattern, padded=True))
+            form = Form(TYPED_PATTERNS.get(pattern, pattern) if padded else pattern, padded=padded)
             if pattern in DATES:
-                return pc.divide(seconds, DAY_S), "dates", 0, Form("date" if pattern == "%Y-%m-%d" else pattern)
+                return pc.divide(seconds, DAY_S), "dates", 0, form
             if pattern in TIMES:
                 day = pc.subtract(seconds, pc.multiply(pc.divide(seconds, DAY_S), DAY_S))
                 day = pc.if_else(pc.less(day, 0), pc.add(day, DAY_S), day)
-                return day, "times of day", 0, Form(pattern)
-            return seconds, "time stamps", 0, Form("stamp" if pattern == "%Y-%m-%d %H:%M:%S" else pattern)
+                return day, "times of day", 0, form
+            return seconds, "time stamps", 0, form
     return _iso(entries, there)
 
 

@@ -55,6 +55,7 @@ class Form:
         prefix, suffix: Text before and after an amount, such as `$` or ` %`.
         grouped: Whether an amount separates its thousands.
         decimal: The decimal sign of an amount. The other one of `.` and `,` separates thousands.
+        padded: Whether months, days and hours below 10 begin with 0 where a pattern has digits for them.
     """
 
     kind: str = ""
@@ -62,6 +63,7 @@ class Form:
     suffix: str = ""
     grouped: bool = False
     decimal: str = "."
+    padded: bool = True
 
     @property
     def said(self) -> str:
@@ -142,7 +144,7 @@ class Form:
             return datetime.timedelta(seconds=number)
         if self.kind in ("time", *TIMES):
             time = _midnight(number % DAY_S).time()
-            return time if self.kind == "time" else time.strftime(self.kind)
+            return time if self.kind == "time" else self._text(_midnight(number % DAY_S))
         days = self.kind in ("date", *DATES)
         seconds = (round(number) * DAY_S) if days else number
         stamp = _midnight(min(max(seconds, LEAST_DAY * DAY_S), (MOST_DAY + 1) * DAY_S - 1))
@@ -150,17 +152,26 @@ class Form:
             return stamp.date()
         if self.kind == "instant":
             return stamp.replace(tzinfo=datetime.UTC)
-        return stamp if self.kind == "stamp" else stamp.strftime(self.kind)
+        return stamp if self.kind == "stamp" else self._text(stamp)
+
+    def _text(self, stamp: datetime.datetime) -> str:
+        """Return a date or time as text by the pattern."""
+        pattern = self.kind
+        if not self.padded:
+            for part, number in (("%m", stamp.month), ("%d", stamp.day), ("%H", stamp.hour)):
+                pattern = pattern.replace(part, str(number))
+        return stamp.strftime(pattern)
 
 
 PLAIN = Form()
 """A number as it is."""
 
 
-def expression(pattern: str) -> str:
-    """Return the regular expression of the texts that a pattern of dates or times writes."""
+def expression(pattern: str, padded: bool = False) -> str:
+    """Return the regular expression of the texts of a pattern of dates or times, or of those with padded numbers."""
+    of_part = {name: r"\d{2}" if padded and digits == r"\d{1,2}" else digits for name, digits in _PARTS.items()}
     parts = (
-        _PARTS[part[0]] + re.escape(part[1:]) if index else re.escape(part)
+        of_part[part[0]] + re.escape(part[1:]) if index else re.escape(part)
         for index, part in enumerate(pattern.split("%"))
     )
     return f"^{''.join(parts)}$"

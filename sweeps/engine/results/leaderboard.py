@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sweeps.engine.plan.plan import Plan, on_test_split
 from sweeps.engine.plan.settings import is_setting, settings_of
 from sweeps.engine.plan.space import parameters_of, short_text, text_of
+from sweeps.engine.results.aligned import table
 from sweeps.engine.results.confirmation import Confirmation
 from sweeps.engine.storage.layout import CHECKPOINTS, trial_folder
 from sweeps.engine.study.attributes import COPIES
@@ -153,11 +154,3 @@ def hyper_cells(plan: Plan, row: Row) -> list[str]:
 def _cell(hyper: Hyper, names: Sequence[str]) -> str:
     """Format the values of some hyper-parameters. Equal ones are shown once."""
     return "/".join(dict.fromkeys(format(getattr(hyper, name), PARAMETERS[name].form) for name in names))
-
-
-def table(lines: Sequence[Sequence[str]], align: Callable[[str, int], str] = str.rjust) -> list[str]:
-    """Align cells in columns and return the lines of text, with a rule below the header line."""
-    lines = [[printable(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(align(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return [text[0], "-" * max(map(len, text)), *text[1:]]
