@@ -75,7 +75,8 @@ def draw(found: pd.DataFrame, out: Path) -> None:
             legend = axes.get_legend_handles_labels()
         axes.set_yticks(range(len(tables)), tables)
         axes.set_title(title, fontsize=10)
-        axes.set_xscale("log" if score == "cpu_s" else "linear")
+        if score == "cpu_s":
+            axes.set_xscale("log")
         axes.grid(alpha=0.3)
     figure.legend(*legend, loc="outside lower center", ncols=len(legend[0]), fontsize=9)
     figure.savefig(out, dpi=110)
