@@ -25,7 +25,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks pictures lint types format test-deps wheel cluster.yaml bench-metrics bench-fooled bench-step bench-fused bench-sweep bench-stacked clean
+.PHONY: test-fast help .venv mnist mnist-long data test test-cluster test-nodes test-many test-benchmarks fuzz pictures lint types format test-deps wheel cluster.yaml bench-metrics bench-fooled bench-step bench-fused bench-sweep bench-stacked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,9 @@ test-many: $(STAMP) ## the first screen of 500 trials in MLflow, timed; minutes
 
 test-benchmarks: $(STAMP) ## that the benchmarks run and are whole; minutes
 	REQUIRE_ALL=1 $(BIN)/python -m pytest $(OF_BENCHMARKS) $(ARGS)
+
+fuzz: $(STAMP) ## thousands of bad inputs, each in a process under limits; half an hour
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 pictures: $(STAMP) ## docs/ pictures of a sweep in the storage: its live view if it runs, else MLflow and its report
 	$(BIN)/python docs/pictures.py $(ARGS)
