@@ -205,14 +205,31 @@ def test_a_table_is_drawn_column_by_column() -> None:
     assert (panel_heights(moved, 1, GREY) > 0).sum() > 150  # the axes are still those of the real rows
 
 
-@pytest.mark.parametrize("count", [1, 4, 5, 40])
+@pytest.mark.parametrize("count", [1, 4, 5, 60])
 def test_a_table_of_any_width_has_a_picture(count: int) -> None:
-    """Columns after the 16th are left out; a column may be constant, and no generated row finite."""
+    """Columns after the 48th are left out; a column may be constant, and no generated row finite."""
     coding = Coding(tuple(Column(f"a column with a long name, {n}") for n in range(count)))
     real = torch.randn(30, count)
     real[:, 0] = 3.0
     picture = pixels(picture_of(torch.full((20, count), torch.nan), real, coding=coding))
-    assert picture.shape == (29 + 124 * -(-min(count, 16) // 4), 870, 3)
+    correlations = 299 if count > 1 else 0
+    assert picture.shape == (29 + 124 * -(-min(count, 48) // 4) + correlations, 870, 3)
+
+
+def test_correlations_of_pairs_are_side_by_side() -> None:
+    """Blue for 1, red for -1, and the difference: real ones rise together, generated ones do not; gaps count little."""
+    rising = torch.arange(40.0)
+    real = torch.stack([rising, rising.exp().clamp(max=1e30), 0 * rising, 0 * rising + 1], dim=1)
+    made = torch.stack([rising, -rising, 0 * rising, 0 * rising + 1], dim=1)
+    coding = Coding((Column("a"), Column("b"), Column("town", values=("Ulm", "Aachen"))))
+    picture = pixels(picture_of(made, real, coding=coding))
+    matrices = picture[29 + 124 + 15 :]
+    middle = [45, 135, 225]  # of three columns in 270 pixels
+    real_pairs, made_pairs, apart = (matrices[middle][:, [left + at for at in middle]] for left in (14, 298, 582))
+    blue, red, white = BLUE, (200, 40, 30), (255, 255, 255)
+    assert [tuple(each) for each in real_pairs[0]] == [blue, blue, white]
+    assert [tuple(each) for each in made_pairs[0]] == [blue, red, white]
+    assert [tuple(each) for each in apart[0]] == [white, red, white]
 
 
 @pytest.mark.parametrize("count", [200, 201, 1000])
@@ -227,7 +244,7 @@ def test_names_of_any_length_and_with_line_breaks_are_drawn_in_one_line() -> Non
     coding = Coding((Column(long), Column("a\r\n(mm)", values=(long, "b\n")), *(Column(str(n)) for n in range(50))))
     real = torch.cat([torch.randn(30, 1), torch.eye(2)[torch.arange(30) % 2], torch.randn(30, 50)], dim=1)
     picture = pixels(picture_of(real, real, coding=coding))
-    assert picture.shape == (29 + 124 * 4, 870, 3)
+    assert picture.shape == (29 + 124 * 12 + 299, 870, 3)
 
 
 def test_a_grid_is_of_images() -> None:

@@ -290,7 +290,7 @@ def test_files_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     file.write_text(text)
     assert said in refused("--space", str(file))
     for path in (tmp_path / "none.toml", tmp_path, Path("/dev/zero"), Path("~no-such-user/x")):
-        assert "--space must name a TOML file of at most 1 MiB with the tables" in refused("--space", str(path))
+        assert "--space must name a TOML file of at most 16 KiB with the tables" in refused("--space", str(path))
 
 
 def test_the_sweep_keeps_the_values_and_not_the_file(tmp_path: Path) -> None:
