@@ -206,6 +206,14 @@ def test_lists_are_drawn_by_all_but_cmaes(sampler: str) -> None:
     assert {point["n_critic"] for point in points} == {1, 2, 5}
 
 
+def test_a_draw_of_qmc_that_is_repeated_after_a_crash_is_the_same() -> None:
+    study, plan = optuna.create_study(), plan_of("qmc")
+    points = search(plan, bowl, 12, study)
+    *_, last = study.get_trials()
+    assert Sampling(plan).point(study, last) == points[-1]
+    assert len({tuple(point.values()) for point in points[len(plan.space.presets) :]}) == 12 - len(plan.space.presets)
+
+
 def test_a_grid_visits_every_point_once_across_a_restart(tmp_path: Path) -> None:
     """On a real study, with a new session for each trial, after the presets, which are points of the grid."""
     plan, url, found = plan_of("grid", LISTS, trials=6), f"sqlite:///{tmp_path}/study.db", []

@@ -197,10 +197,11 @@ class Column:
     def check(self) -> None:
         """Raise `UserError` unless the column is as one that `fitting` makes."""
         spread = math.isfinite(self.mean) and LEAST_SD <= self.sd < math.inf
-        if not (spread and _alike(self.values) and len(set(self.values)) == len(self.values)):
+        finite = all(math.isfinite(value) for value in self.values if isinstance(value, float))
+        if not (spread and finite and _alike(self.values) and len(set(self.values)) == len(self.values)):
             raise UserError(
-                "a column must have a finite mean and spread, or categories of one kind that differ: text, numbers, or "
-                f"true and false; {quoted(self.name)} has others: take the coding of a data set"
+                "a column must have a finite mean and spread, or categories of one kind that differ: text, finite "
+                f"numbers, or true and false; {quoted(self.name)} has others: take the coding of a data set"
             )
         if not self._has_ranks():
             raise UserError(

@@ -274,7 +274,7 @@ def _seconds(name: str, microseconds: pa.ChunkedArray, form: str) -> ColumnReadi
     if pc.all(exact).as_py():
         return ColumnReading(name, "number", said, pc.divide(microseconds, 1_000_000), places=0, form=Form(form))
     return ColumnReading(
-        name, "number", said, pc.divide(microseconds.cast(pa.float64()), 1e6), places=6, form=Form(form)
+        name, "number", said, pc.divide(microseconds.cast(pa.float64(), safe=False), 1e6), places=6, form=Form(form)
     )
 
 

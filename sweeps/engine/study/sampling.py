@@ -63,18 +63,11 @@ class Sampling:
         return point
 
     def _sampler(self, number: int) -> BaseSampler:
-        """Return a sampler seeded by the sweep's seed and the trial's number; that of QMC has the sweep's seed alone.
-
-        QMC keeps its place in the sequence in the study.
-        """
+        """Return a sampler seeded by the sweep's seed and the trial's number. QMC has the sweep's seed alone."""
         name, seed = self._plan.sampler, trial_seed(self._plan.seed, number) % 2**32
         at_random = RandomSampler(seed=seed)
         if name == QMC:
-            own = self._plan.seed % 2**32
-            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-                return QMCSampler(
-                    scramble=True, seed=own, independent_sampler=at_random, warn_independent_sampling=False
-                )
+            return _PlacedQmc(self._plan.seed % 2**32, number - len(self._plan.space.presets), at_random)
         if name == CMAES:
             return _ReplayedCmaEs(seed, self._drawn)
         if name == RANDOM or number < len(self._plan.space.presets) + RANDOM_TRIALS:
@@ -102,6 +95,21 @@ class _Seen:
         return [trial for trial in self._trials if states is None or trial.state in states]
 
     _get_trials = get_trials
+
+
+class _PlacedQmc(QMCSampler):
+    """A scrambled Sobol sequence, of which each trial takes the point at its own place.
+
+    Optuna counts places in the study's storage. A draw that is repeated after a crash would take another place there.
+    """
+
+    def __init__(self, seed: int, place: int, at_random: BaseSampler) -> None:
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            super().__init__(scramble=True, seed=seed, independent_sampler=at_random, warn_independent_sampling=False)
+        self._place = place
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._place
 
 
 class _ReplayedCmaEs(CmaEsSampler):
