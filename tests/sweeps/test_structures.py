@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from sweeps.engine.driver.memory import largest
 from sweeps.engine.plan.changes import SEARCH, Changes
 from sweeps.engine.plan.plan import Plan, read_plan, settle, write_plan
 from sweeps.engine.plan.presets import WGAN_GP
-from sweeps.engine.plan.space import Range, Space
+from sweeps.engine.plan.space import Range, Space, check_range
 from sweeps.engine.plan.structures import MOST_STRUCTURES, structures
 from sweeps.engine.results.leaderboard import cells, header, shared
 from sweeps.engine.results.results import Results
@@ -208,8 +209,9 @@ def test_each_trial_of_mixed_structures_trains_as_alone(results: Results) -> Non
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
-def test_a_structure_that_cannot_be_built_fails_its_own_trials(tmp_path: Path) -> None:
+def test_a_structure_that_cannot_be_built_fails_its_own_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more structures than are checked before a sweep."""
+    monkeypatch.setattr("sweeps.engine.plan.structures.MOST_STRUCTURES", 1)
     settings = {"generator.batch_norm": Range.of([True]), "batch_size": Range.of([1, 8], whole=True)}
     rows = train(plan_of(Space({**WGAN_GP.ranges, **settings}, WGAN_GP.fixed), 4), tmp_path).rows
     unfit = {row.number for row in rows if row.params["batch_size"] == 1}
@@ -222,9 +224,32 @@ def test_all_combinations_are_checked_up_to_a_bound() -> None:
     assert len(structures(space_of(*WORDS), BASE)) == 8
     assert structures(WGAN_GP, BASE) == [BASE]
     sizes = ",".join(map(str, range(1, MOST_STRUCTURES)))
-    assert len(structures(space_of(f"batch_size={sizes}", "loss=wgan-gp,hinge"), BASE)) == MOST_STRUCTURES - 1 + 2
+    many = structures(space_of(f"batch_size={sizes}", "loss=wgan-gp,hinge", "critic.widths=8,512-512"), BASE)
+    assert len(many) == MOST_STRUCTURES - 1 + 2 + 2 + 1
+    largest_of_each = many[-1]  # by this one, the memory of all is checked
+    assert largest_of_each.batch_size == MOST_STRUCTURES - 1
+    assert largest_of_each.network_options == {"critic": {"widths": [512, 512]}}
     ends = structures(space_of("batch_size=4..512:log", "ema_decay=.9..0.999"), BASE)
     assert [(each.batch_size, each.ema_decay) for each in ends] == [(4, 0.9), (4, 0.999), (512, 0.9), (512, 0.999)]
+
+
+@pytest.mark.parametrize("name", ["critic.<b>x</b>", "critic.a b", "critic.", "critic.x\x1b"])
+def test_names_that_no_option_can_have(name: str) -> None:
+    """Somebody else may have written the space, and charts show its names."""
+    with pytest.raises(UserError, match="a space names hyper-parameters"):
+        Space.from_json({"ranges": {name: {"low": 0, "high": 1, "among": ["a", "b"]}}, "fixed": {}, "presets": []})
+
+
+@pytest.mark.parametrize("value", ["<b>x</b>", "a\x1b", "x" * 201])
+def test_values_that_charts_cannot_show(value: str) -> None:
+    with pytest.raises(UserError, match="printable characters"):
+        check_range("critic.activation", Range(0, 1, among=tuple(sorted(("relu", value)))))
+
+
+def test_one_layer_is_as_wide_as_a_number() -> None:
+    one = replace(BASE, network_options={"critic": {"widths": [128]}})
+    starts = space_of("critic.widths=64,128", structure=one).presets
+    assert {point["critic.widths"] for point in starts} == {128}
 
 
 def test_the_largest_structure_is_measured(plan: Plan) -> None:

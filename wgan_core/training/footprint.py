@@ -39,5 +39,10 @@ def output_bytes(structure: Structure) -> int:
     return sum(counts) * structure.torch_dtype.itemsize
 
 
+def footprint(structure: Structure) -> int:
+    """Return the sum of `state_bytes` and `output_bytes`, by which structures are compared."""
+    return state_bytes(structure) + output_bytes(structure)
+
+
 def _entries(tensors: Iterable[Tensor | nn.Parameter]) -> int:
     return sum(tensor.numel() for tensor in tensors)

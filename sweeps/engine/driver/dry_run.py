@@ -14,8 +14,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from pickle import PicklingError
 
 from sweeps.engine.cluster.cpus import usable_cpus
 from sweeps.engine.cluster.placement import placement
@@ -33,10 +35,10 @@ from wgan_core.config import Structure, Trial
 from wgan_core.data import Split
 from wgan_core.data.folder import Folder
 from wgan_core.data.limits import size_text
-from wgan_core.errors import UserError
+from wgan_core.errors import UserError, one_line
 from wgan_core.metrics.evaluator import Evaluator
 from wgan_core.training.cohort import Cohort
-from wgan_core.training.footprint import output_bytes, state_bytes
+from wgan_core.training.footprint import footprint
 from wgan_core.training.probe import measure
 
 # Seconds of timed training for each of two n_critic, 1 and FEW.
@@ -104,7 +106,7 @@ def dry_run(options: Options, plan: Plan, train: Split, evaluator: Evaluator) ->
     processes = max(1, min(places.room([node]), -(-max(plan.trials, confirms) // lanes)))
     yield f"dry run: measuring {processes} processes at a time on this machine; nothing is started"
     found = structures(plan.space, plan.structure)
-    ends = dict.fromkeys((min(found, key=_size), max(found, key=_size)))
+    ends = dict.fromkeys((min(found, key=footprint), max(found, key=footprint)))
     costs = [_mean(_measured(job, each, (train, evaluator), processes)) for each in ends]
     yield (
         f"a critic update takes {_ends([1000 * each.critic_s for each in costs])} ms, a generator update "
@@ -130,11 +132,6 @@ def _ends(values: Sequence[float]) -> str:
     return " to ".join(texts)
 
 
-def _size(structure: Structure) -> int:
-    """Return a number that grows with the time of an update."""
-    return state_bytes(structure) + output_bytes(structure)
-
-
 def expected(plan: Plan, cost: Cost, confirms: int, at_once: int, process: tuple[int, float]) -> Expected:
     """Return what a sweep takes, given what a process takes.
 
@@ -151,8 +148,10 @@ def expected(plan: Plan, cost: Cost, confirms: int, at_once: int, process: tuple
     lanes, gpus = process
     counts = _n_critics(plan.space, plan.trials)
 
+    begun = 0 if plan.extends is None else plan.extends.updates
+
     def seconds(n_critic: float, share: float) -> float:
-        updates, reports = plan.budget * share, len(plan.grid) * share
+        updates, reports = (plan.budget - begun) * share, len(plan.grid) * share
         return cost.trial_s(round(updates), math.ceil(reports), n_critic, lanes) + BETWEEN_S
 
     # Share of the budget of each trial if as many stop at each rung as can: two thirds of those that reach it.
@@ -208,9 +207,16 @@ def _gpus() -> int:
 def _measured(job: Job, structure: Structure, data: tuple[Split, Evaluator], processes: int) -> list[Cost]:
     context = multiprocessing.get_context("spawn")
     began = time.time()
-    with ProcessPoolExecutor(processes, context) as pool:
-        asked = [pool.submit(_measure, job, structure, data, began) for _ in range(processes)]
-        return [each.result() for each in asked]
+    try:
+        with ProcessPoolExecutor(processes, context) as pool:
+            asked = [pool.submit(_measure, job, structure, data, began) for _ in range(processes)]
+            return [each.result() for each in asked]
+    except (BrokenProcessPool, PicklingError, AttributeError) as error:
+        raise UserError(
+            f"a dry run must start processes with the data, metrics and networks of the script; {one_line(error)}: "
+            'guard the script by `if __name__ == "__main__"`, name functions in place of lambdas, or give a smaller '
+            "--max-concurrent"
+        ) from error
 
 
 def _measure(job: Job, structure: Structure, of: tuple[Split, Evaluator], began: float) -> Cost:

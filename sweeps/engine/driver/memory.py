@@ -12,13 +12,13 @@ from sweeps.engine.worker.job import Job
 from wgan_core.config import Structure
 from wgan_core.data.limits import size_text
 from wgan_core.errors import UserError
-from wgan_core.training.footprint import output_bytes, state_bytes
+from wgan_core.training.footprint import footprint, output_bytes, state_bytes
 
 
 def largest(plan: Plan) -> Structure:
     """Return the structure of the plan's trials that takes most memory."""
     found = structures(plan.space, plan.structure)
-    return found[0] if len(found) == 1 else max(found, key=lambda each: state_bytes(each) + output_bytes(each))
+    return found[0] if len(found) == 1 else max(found, key=footprint)
 
 
 def check_memory(job: Job, most: int, nodes: Sequence[Resources]) -> None:

@@ -105,8 +105,11 @@ def run(
     folder = sweep_folder(options.storage, options.name)
     warm: dict[str, tuple[str, ...]] = {}
     if options.warm_start:
-        earlier = [open_results(options.storage, name, options.study_storage) for name in options.warm_start]
-        space, warm, lines = warm_started(space, earlier, read_plan(folder))
+
+        def earlier(name: str) -> Results:
+            return open_results(options.storage, name, options.study_storage)
+
+        space, warm, lines = warm_started(space, options.warm_start, earlier, read_plan(folder))
         for line in lines:
             reporter.say(line)
     asked, evaluator = _ask(options, dataset, structure, space, metrics, reporter)

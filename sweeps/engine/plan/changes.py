@@ -351,6 +351,8 @@ def _at(space: Space, structure: Structure, point: Point, ranges: Mapping[str, R
     for name, bounds in ranges.items():
         if is_setting(name):
             value = setting_of(structure, name)
+            if isinstance(value, list | tuple) and len(value) == 1 and not bounds.is_of_texts:
+                value = value[0]
             is_plain = value is None or (isinstance(value, int | float) and not bounds.is_of_texts)
             found[name] = point.get(name, value if is_plain else text_of(value))
         else:

@@ -182,7 +182,8 @@ class _Script:
                 "`sweeps extend`"
             )
         if given.smoke and given.extends is None:
-            given.trials = SMOKE_TRIALS if given.trials == self.trials else given.trials
+            is_usual = not any(word.partition("=")[0] == "--trials" for word in arguments)
+            given.trials = min(given.trials, SMOKE_TRIALS) if is_usual else given.trials
             given.budget = min(given.budget or SMOKE_BUDGET, SMOKE_BUDGET)
         given.budget, given.warm_start = given.budget or 0, tuple(dict.fromkeys(given.warm_start))
         if given.name is None:
@@ -223,7 +224,7 @@ class _Script:
         preset = self.presets[given.preset]
         given.published = preset.published_updates
         given.objective = given.objective or preset.objective
-        if not given.full:
+        if not given.full or given.extends is not None:
             return
         if preset.published_updates is None:
             raise UserError(
@@ -270,7 +271,6 @@ CHOICES = (
         "execution",
         "sampler",
         "warm_start",
-        "extends",
         "hours",
     ),
 )
@@ -294,6 +294,7 @@ def chosen(name: str, trials: int, budget: int, given: Mapping[str, Any]) -> Opt
     found = dict(given)
     if isinstance(found.get("warm_start"), str):
         found["warm_start"] = (found["warm_start"],)
+    found["warm_start"] = tuple(dict.fromkeys(found.get("warm_start", ())))
     if isinstance(found.get("confirm"), str):
         found["confirm"] = ConfirmationSize.read(found["confirm"])
     if "lanes" in found:
@@ -344,7 +345,7 @@ def _add_search(
         f"default (default: {name})",
     )
     group.add_argument(
-        "--trials", type=whole_number, default=trials, help="number of all trials; a larger number extends a sweep"
+        "--trials", type=whole_number, default=trials, help="number of all trials; a larger number adds trials"
     )
     group.add_argument(
         "--budget",
@@ -374,13 +375,12 @@ def _add_search(
         metavar="NAME",
         action="append",
         default=[],
-        help="try the best settings of this earlier sweep first, with values outside the ranges moved in; repeatable",
+        help="try the three best settings of this earlier sweep first, moved into the ranges; once for each sweep",
     )
     group.add_argument(
         "--extends",
         metavar="SWEEP:TRIAL",
-        help="instead of a search, train this trial on from its last checkpoint, to a larger --budget; needs a --name "
-        "of its own, which `sweeps extend` gives",
+        help="instead of a search, train this trial on to a larger --budget; `sweeps extend` sets this and a name",
     )
     group.add_argument(
         "--hours",
@@ -530,7 +530,7 @@ def _check(options: Options) -> None:
             f"--cpus-per-trial must be a finite number >= {LEAST_CPUS}; given {options.cpus_per_trial}: "
             "give --cpus-per-trial 1, for example"
         )
-    if options.hours is not None and not 0 < options.hours < math.inf:
+    if options.hours is not None and not (isinstance(options.hours, int | float) and 0 < options.hours < math.inf):
         raise UserError(
             f"--hours must be a finite number > 0; given {options.hours}: give --hours 2, for example, or leave it out"
         )

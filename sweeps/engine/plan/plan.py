@@ -147,6 +147,8 @@ class Plan:
             check_sampler(self.sampler, self.space.ranges, self.trials)
         if self.confirms and len(self.confirms) != self.trials:
             raise ValueError(f"{self.trials} trials confirm {len(self.confirms)} leaders")
+        if self.extends is not None and self.trials != 1:
+            raise ValueError(f"an extension has {self.trials} trials")
         if self.extends is not None and self.budget <= self.extends.updates:
             raise UserError(
                 f"--budget must be more than the {self.extends.updates:,} critic updates that trial "
@@ -310,8 +312,7 @@ def settle(folder: Folder, asked: Plan) -> Plan:
     if found is not None:
         # Data and protocol determine the floors, except that the last digit depends on the number of threads.
         asked = replace(asked, id=found.id, trials=max(asked.trials, found.trials), floors=found.floors)
-        if UNSCORED not in found.protocol:  # an earlier version left out the same classes, and did not note them
-            asked = replace(asked, protocol={key: each for key, each in asked.protocol.items() if key != UNSCORED})
+        asked = noted_as(asked, found)
         differing = differences(replace(found, trials=asked.trials), asked)
         if differing:
             raise UserError(
@@ -319,6 +320,13 @@ def settle(folder: Folder, asked: Plan) -> Plan:
                 f"different now: {'; '.join(differing[:5])}: give another --name"
             )
     return asked
+
+
+def noted_as(asked: Plan, found: Plan) -> Plan:
+    """Return a plan without the classes that are not scored if an earlier version did not note them in `found`."""
+    if UNSCORED in found.protocol:
+        return asked
+    return replace(asked, protocol={key: each for key, each in asked.protocol.items() if key != UNSCORED})
 
 
 def write_plan(folder: Folder, plan: Plan, started: SweepStart = SweepStart()) -> None:

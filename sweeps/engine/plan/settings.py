@@ -27,7 +27,7 @@ Value = bool | int | float | str | list[int]
 def is_setting(name: str) -> bool:
     """Return whether a name is that of a setting, or of an option of the critic or the generator."""
     part, dot, option = name.partition(".")
-    return name in SHARED or (part in PARTS and bool(dot and option))
+    return name in SHARED or (part in PARTS and bool(dot) and option.isidentifier())
 
 
 def is_number(name: str) -> bool:

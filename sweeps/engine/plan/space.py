@@ -24,6 +24,9 @@ Point = Mapping[str, float | str]
 MOST_VALUES = 1_000
 """Most values of a list. The study's storage repeats the list in each trial."""
 
+MOST_TEXT = 200
+"""Most characters of a value that is a text. Charts and MLflow show it."""
+
 # Names that a space may use for one or more hyper-parameters, their labels in charts, and how the value is converted.
 # Each conversion is its own inverse.
 ALIASES: Mapping[str, tuple[tuple[str, ...], str, Callable[[float], float]]] = {
@@ -344,7 +347,13 @@ def _whole(value: float) -> int:
 def _check_settings(name: str, bounds: Range) -> None:
     """Raise `UserError` unless a setting can have all values of a range or a list."""
     for value in bounds.ends:
-        read_setting(name, text_of(value))
+        text = text_of(value)
+        if len(text) > MOST_TEXT or not text.isprintable() or any(letter in text for letter in "<>&"):
+            raise UserError(
+                f"a value of {name} must have at most {MOST_TEXT} printable characters, and none of < > &; given "
+                f"{quoted(text)}: leave it out"
+            )
+        read_setting(name, text)
     if bounds.is_of_texts and is_number(name):
         raise UserError(f"the list of {name} must be of numbers; given {shortened(str(bounds))}: make it by Range.of")
     if not bounds.among and not is_number(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from sweeps.engine.plan.settings import is_setting
 from sweeps.engine.plan.space import Space, text_of
@@ -16,8 +17,9 @@ MOST_STRUCTURES = 64
 
 
 def structures(space: Space, structure: Structure) -> list[Structure]:
-    """Return the structures of a space: all combinations of settings, or each value by itself if they are too many.
+    """Return the structures of a space: all combinations of settings.
 
+    If these are more than `MOST_STRUCTURES`, return one for each value, and one with the largest values together.
     Ranges count with both ends.
 
     Args:
@@ -27,7 +29,26 @@ def structures(space: Space, structure: Structure) -> list[Structure]:
     Raises:
         UserError: A combination cannot be built.
     """
-    return [space.structure(structure, point) for point in _points(space)]
+    found = [space.structure(structure, point) for point in _points(space)]
+    if is_checked_whole(space):
+        return found
+    from wgan_core.training.footprint import footprint
+
+    # Add the largest value of each name, together. If these do not go together, a smaller combination does.
+    greatest: dict[str, tuple[int, float | str]] = {}
+    for point, each in zip(_points(space), found, strict=True):
+        ((name, value),) = point.items()
+        greatest[name] = max(greatest.get(name, (-1, value)), (footprint(each), value), key=lambda size: size[0])
+    with suppress(UserError):
+        together = space.structure(structure, {name: value for name, (_, value) in greatest.items()})
+        footprint(together)
+        found.append(together)
+    return found
+
+
+def is_checked_whole(space: Space) -> bool:
+    """Return whether a space has so few combinations of settings that all are checked."""
+    return math.prod(map(len, _settings(space).values())) <= MOST_STRUCTURES
 
 
 def check_structures(space: Space, structure: Structure, check: Callable[[Structure], None]) -> None:
@@ -46,8 +67,13 @@ def check_structures(space: Space, structure: Structure, check: Callable[[Struct
 
 
 def _points(space: Space) -> Iterator[Mapping[str, float | str]]:
-    ends = {name: bounds.ends for name, bounds in space.ranges.items() if is_setting(name)}
-    if math.prod(map(len, ends.values())) <= MOST_STRUCTURES:
+    ends = _settings(space)
+    if is_checked_whole(space):
         yield from (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
     else:
         yield from ({name: value} for name, values in ends.items() for value in values)
+
+
+def _settings(space: Space) -> dict[str, tuple[float | str, ...]]:
+    """Return the values of each setting that a space searches; of a range, both ends."""
+    return {name: bounds.ends for name, bounds in space.ranges.items() if is_setting(name)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from sweeps.engine.plan.plan import Extension, Plan, differences
+from sweeps.engine.plan.plan import Extension, Plan, differences, noted_as
 from sweeps.engine.results.results import Results, open_results
 from sweeps.engine.storage.layout import CHECKPOINTS, LABEL, MOST_PICTURE, SAMPLES, trial_folder
 from sweeps.engine.storage.spool import Spool, step_name
@@ -71,12 +71,6 @@ class Extended:
                 f"a trial must have a checkpoint of its last report to be extended; {folder} has none: extend another "
                 "trial"
             )
-        decayed = found.trial.hyper.decay_updates
-        if decayed and decayed <= found.critic_updates:
-            raise UserError(
-                f"a trial must have learning rates above 0 to be extended; those of trial {label} fell to 0 at critic "
-                f"update {decayed:,}: run a sweep with a larger --budget"
-            )
         return cls(results, row, found)
 
     def plan(self, asked: Plan) -> Plan:
@@ -86,10 +80,17 @@ class Extended:
             UserError: The options, the script or the data differ from those of the extended sweep.
         """
         source, step = self.results.plan_of(self.row), self.checkpoint.critic_updates
+        decayed = self.checkpoint.trial.hyper.decay_updates
+        if decayed and decayed < asked.budget:
+            raise UserError(
+                f"learning rates must be above 0 for the whole --budget; those of trial {self.row.label} fall to 0 at "
+                f"critic update {decayed:,}: run a sweep with a larger budget, or extend a trial without --decay"
+            )
         since = Extension(source.name, self.row.label, source.trial_seed(self.row.number), step)
         plan = replace(
             asked, space=replace(asked.space, presets=(dict(self.row.params),)), warm_start={}, extends=since
         )
+        plan = noted_as(plan, source)
         # All that may differ. The test split has an entry of its own in the protocol of a confirmation.
         same = {name: getattr(plan, name) for name in ("id", "name", "trials", "budget", "seed", "pruning", "sampler")}
         before = replace(self.results.plan, **same, floors=plan.floors, extends=since, warm_start={})
@@ -116,6 +117,8 @@ class Extended:
             checkpoints.write(target / CHECKPOINTS, replace(found, trial=trial))
         store = TrialStore(source, self.results.plan.objective)
         for record in islice(store.recorded_before(step + 1), _MOST_RECORDS):
+            if self.results.plan.objective not in record.metrics:
+                continue
             if record.image is not None:
                 picture = (source / SAMPLES).read(record.image, MOST_PICTURE)
                 (target / SAMPLES).write(record.image, picture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sweeps.engine.plan.changes import moved_start
@@ -17,7 +17,7 @@ BEST = 3
 
 
 def warm_started(
-    space: Space, earlier: Sequence[Results], found: Plan | None
+    space: Space, names: Sequence[str], open_sweep: Callable[[str], Results], found: Plan | None
 ) -> tuple[Space, dict[str, tuple[str, ...]], list[str]]:
     """Put the best settings of earlier sweeps before the starting points of a space.
 
@@ -25,7 +25,8 @@ def warm_started(
 
     Args:
         space: The space to search.
-        earlier: The earlier sweeps.
+        names: Names of the earlier sweeps.
+        open_sweep: Function that opens an earlier sweep. A sweep that continues needs none of them.
         found: The plan of the sweep if it continues, else None.
 
     Returns:
@@ -37,11 +38,11 @@ def warm_started(
     taken: dict[str, tuple[str, ...]] = {}
     starts: list[Point] = []
     said: list[str] = []
-    if found is not None and list(found.warm_start) == [each.plan.name for each in earlier]:
+    if found is not None and list(found.warm_start) == list(names):
         taken = dict(found.warm_start)
         starts = list(found.space.presets[: sum(map(len, taken.values()))])
     else:
-        for results in earlier:
+        for results in map(open_sweep, names):
             labels = []
             for row in _best(results):
                 name, of = f"trial {row.label} of {results.plan.name}", (results.plan.space, results.structure_of(row))

@@ -48,12 +48,15 @@ class HeldTrials:
         which may end or pause the trial. A second report of the same step changes nothing.
         """
         number, objective, found = claim.trial.number, self._job.plan.objective, self._open(claim)
-        if found is not None and not claim.step:  # an extension begins with reports that its study does not have
+        # An extension begins with reports that its study does not have.
+        begins = self._job.plan.extends is not None and found is not None and claim.step < found.critic_updates
+        if found is not None and begins:
             for record in self._stores[number].recorded_before(found.critic_updates):
-                value, shown = record.metrics[objective], self._scorer.beside(record.metrics)
-                self._holder.report({number: (record.critic_updates, value)}, {}, {number: shown})
+                if record.critic_updates > claim.step:
+                    value, shown = record.metrics[objective], self._scorer.beside(record.metrics)
+                    self._holder.report({number: (record.critic_updates, value)}, {}, {number: shown})
         if found is not None and objective in found.scores:
-            seconds = {} if claim.step else {number: found.seconds}
+            seconds = {number: found.seconds} if begins else {}
             self._judge({number: found.critic_updates}, {number: found.scores}, seconds)
         return found
 

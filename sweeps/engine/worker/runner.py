@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ray import tune
 
+from sweeps.engine.plan.structures import is_checked_whole
 from sweeps.engine.study.attributes import NO_MEMORY
 from sweeps.engine.study.claims import Claim
 from sweeps.engine.study.narrowing import width_for
@@ -87,7 +88,7 @@ class Runner:
         """Replace the cohort, which is empty, if the trials have another structure.
 
         Raises:
-            UnfitStructure: The structure cannot be built. Only some combinations are checked before a sweep starts.
+            UnfitStructure: The structure cannot be built. If there are many, not all are checked before a sweep starts.
         """
         plan = self._job.plan
         settings = plan.space.settings(claims[0].params)
@@ -95,7 +96,7 @@ class Runner:
             return
         try:
             structure = plan.structure_of(settings)
-            if settings:
+            if not is_checked_whole(plan.space):
                 check_fit(structure, 1, self._job.places.ranks)
         except UserError as error:
             raise UnfitStructure(str(error)) from error
