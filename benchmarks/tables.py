@@ -134,8 +134,8 @@ def cut(file: Path, folder: Path) -> Path:
 
 
 def real_rows(file: Path) -> Rows:
-    """Return the rows of a table, as its coding reads them back."""
-    dataset = load_table(file)
+    """Return the rows of a table, as a coding reads them back that changes no value. Ranks would move held-out rows."""
+    dataset = load_table(file, coding="standard")
     assert dataset.coding is not None
     parts = (dataset.train, dataset.validation, dataset.test)
     train, *others = (frame(torch.from_numpy(each.values), dataset.coding) for each in parts)

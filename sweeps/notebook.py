@@ -207,6 +207,8 @@ class Best:
         structure, coding = checkpoint.structure, checkpoint.structure.coding
         is_table = isinstance(kind_of(structure.sample_shape, coding), Table)
         if where:
+            if labels is not None:
+                raise UserError("a sample must have labels or where; given both: leave one out")
             if coding is None or not is_table or structure.is_conditional:
                 raise UserError(
                     "where needs a generator of a table without conditions and classes; this one is another: leave it "

@@ -179,7 +179,9 @@ class Structure:
 
     networks: str
     sample_shape: tuple[int, ...]
-    latent_dim: int = _parameter(_whole(1, 100, _MOST_LATENT), default=100, meaning="length of z")
+    latent_dim: int = _parameter(
+        _whole(1, 100, _MOST_LATENT), default=100, meaning="length of the noise of the first layer"
+    )
     batch_size: int = _parameter(_whole(1, 64), default=64, meaning="samples per update")
     ema_decay: float = _parameter(
         _share(0.999), default=0.999, meaning="limit of the decay of the averaged generator, per generator update"

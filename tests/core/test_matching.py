@@ -43,7 +43,7 @@ CODING = Coding(
 
 @pytest.fixture(scope="module")
 def made() -> Checkpoint:
-    structure = Structure("mlp", (CODING.width,), latent_dim=3, coding=CODING)
+    structure = Structure("mlp", (CODING.width,), latent_dim=3, coding=CODING, gumbel=0.2)
     state = TrainingState.initial(structure, 0, torch.device("cpu"))
     # A generator that is not trained gives almost equal rows.
     for tensor in state.average.values():

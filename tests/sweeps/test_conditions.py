@@ -224,12 +224,14 @@ def test_a_sweep_of_a_table_with_conditions_its_samples_and_its_export(joined: S
     rows = read_table(out)
     assert rows.column_names[-2:] == ["bmi", "bp"]
     assert rows["bmi"].to_pylist() == [30] * 9
-    model = tmp_path / "model"
+    model, length = tmp_path / "model", results.plan.structure.z_length
+    assert length > 100  # the noise of categories is part of z
     said = joined.command("export", "told", "--storage", tmp_path, "--out", model).succeeded().out
     assert (
-        "generator(torch.randn(64, 100), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 16)" in said
+        f"generator(torch.randn(64, {length}), torch.tensor([[26.34, 94.4]] * 64, dtype=torch.float64))  # (64, 16)"
+        in said
     )
-    inputs = torch.zeros(2, 100), torch.tensor([[30.0, 100]] * 2, dtype=torch.float64)
+    inputs = torch.zeros(2, length), torch.tensor([[30.0, 100]] * 2, dtype=torch.float64)
     samples = torch.export.load(model / "generator.pt2").module()(*inputs)
     expected = read_generator(Folder.at(model))(*inputs)
     torch.testing.assert_close(samples, expected)

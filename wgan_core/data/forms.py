@@ -111,7 +111,10 @@ class Form:
                 bare = bare.translate({ord(","): ".", ord("."): ","})
             return sign * float(bare.replace(",", ""))
         if self.kind in ("time", *TIMES):
-            time = datetime.time.fromisoformat(text)
+            try:
+                time = datetime.datetime.strptime(text, self.kind).time()
+            except ValueError:
+                time = datetime.time.fromisoformat(text)
             return (time.hour * 60 + time.minute) * 60 + time.second
         try:
             stamp = datetime.datetime.strptime(text, self.kind)

@@ -70,7 +70,7 @@ def drawer(checkpoint: Checkpoint, kept: int, seed: int) -> Callable[[int], Tens
     at_once, noise = _fitting(structure, kept), torch.Generator().manual_seed(seed)
 
     def draw(count: int) -> Tensor:
-        z = torch.randn(count, structure.latent_dim, generator=noise, dtype=structure.torch_dtype)
+        z = torch.randn(count, structure.z_length, generator=noise, dtype=structure.torch_dtype)
         return torch.cat([generator(part) for part in z.split(at_once)])
 
     return draw

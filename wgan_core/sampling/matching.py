@@ -201,7 +201,8 @@ def _ends(column: Column, value: Any) -> tuple[float, float]:
         )
     if not low <= high:
         form = column.form.said or "number"
-        example = column.form.write([column.mean], column.places or 0)[0] if column.form.kind else column.typical
+        middle = column.knots[len(column.knots) // 2] if column.knots else column.mean
+        example = column.form.write([middle], column.places or 0)[0] if column.form.kind else f"{middle:.4g}"
         raise UserError(
             f"--where must give {quoted(column.name)} a {form}, or a range with the lower end first; given "
             f"{_shown(value)!r}: write {shortened(str(example), 80)}, or {shortened(str(example), 80)}{BETWEEN}"

@@ -46,7 +46,7 @@ def check_cluster_file(path: Path) -> None:
             "leave it out, and give it as docs/cluster.md says"
         )
     for field in fields:
-        if field.path.startswith("file_mounts.") and not Path(field.text).expanduser().exists():
+        if field.path.startswith("file_mounts.") and not _is_there(field.text):
             raise UserError(
                 f"{path} must name files that are there; {field.path} (line {field.line}) names {field.text}, which is "
                 f"not: {_maker(field.text)}"
@@ -71,6 +71,13 @@ def _is_open_token(field: Field) -> bool:
     """Return whether a field names a token file that others may read. Its copy on a node would be readable too."""
     is_token = field.path.startswith("file_mounts.") and field.text.endswith("auth_token")
     return is_token and mode_lets_others_read(Path(field.text).expanduser().stat())
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (RuntimeError, ValueError):  # a home folder of nobody, or a path with NUL
+        return False
 
 
 def _maker(mounted: str) -> str:

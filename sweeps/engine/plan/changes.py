@@ -218,6 +218,7 @@ def _file(path: str) -> dict[str, dict[str, str]]:
         if not file.is_file() or file.stat().st_size > MOST_FILE:  # others may have written the options of a sweep
             raise FileNotFoundError("no file of this size")
         read = tomllib.loads(file.read_text(encoding="utf-8"))
+        str(read)  # a number of too many digits, or tables too deep, cannot be written
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{must}; {quoted(path)} is none, {one_line(error)}: mend it") from error
     if unknown := [name for name in read if name not in ("set", "search") or not isinstance(read[name], dict)]:
