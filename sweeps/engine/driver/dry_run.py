@@ -17,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from pickle import PicklingError
 
 from sweeps.engine.cluster.cpus import usable_cpus
 from sweeps.engine.cluster.placement import placement
@@ -211,7 +210,10 @@ def _measured(job: Job, structure: Structure, data: tuple[Split, Evaluator], pro
         with ProcessPoolExecutor(processes, context) as pool:
             asked = [pool.submit(_measure, job, structure, data, began) for _ in range(processes)]
             return [each.result() for each in asked]
-    except (BrokenProcessPool, PicklingError, AttributeError) as error:
+    except Exception as error:
+        # A function without a name of its own cannot be sent: an error of a class that is not imported here.
+        if not isinstance(error, BrokenProcessPool | AttributeError) and type(error).__name__ != "PicklingError":
+            raise
         raise UserError(
             f"a dry run must start processes with the data, metrics and networks of the script; {one_line(error)}: "
             'guard the script by `if __name__ == "__main__"`, name functions in place of lambdas, or give a smaller '
