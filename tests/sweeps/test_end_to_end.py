@@ -335,8 +335,8 @@ def test_leaderboard(sweep: Finished, report: dict[str, Any]) -> None:
 def test_best_as_json(sweep: Finished, report: dict[str, Any]) -> None:
     """What Optuna and MLflow have of the trial with the lowest value, and the scores beside it."""
     number, value = best(sweep)
-    keys = {"trial", "params", "structure", "sampler", "objective", "value", "floor", "floor_error", "checkpoint"}
-    assert set(report) == {*keys, "run_id", "model_uri", *SHOWN}
+    keys = {"trial", "params", "structure", "sampler", "extends", "objective", "value", "floor", "floor_error"}
+    assert set(report) == {*keys, "checkpoint", "run_id", "model_uri", *SHOWN}
     assert (report["structure"]["networks"], report["sampler"]) == ("mlp", "tpe")
     assert 0 < report["error"] < report["value"]
     assert (report["trial"], report["value"], report["objective"]) == (str(number), value, OBJECTIVE)
