@@ -41,4 +41,4 @@ def test_what_is_left_undone(make_plan: Callable[..., Plan], tmp_path: Path) -> 
     study.claim("a", 2)
     study.finish("a", 0, "FAIL", "not finite")
     said = unfinished_text(0.5, Results(Folder.at(tmp_path), plan, read_rows(plan, url)))
-    assert "1 trials have begun and not ended, 2 trials have not begun" in said
+    assert "trials begun and not ended: 1; trials not begun: 2" in said
