@@ -247,8 +247,7 @@ def test_without_the_script_nothing_is_run(
     Study(plan, f"sqlite:///{folder.path}/study.db", "s")
     assert main(["confirm", "sweep", "--storage", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "none did: give one with --script, or run it" in line
-    assert "--confirm 3x3" in line
+    assert "none did: give one with --script, or run it yourself with --trials 12 --name sweep --confirm 3x3" in line
     assert main(["confirm", "sweep", "3", "--storage", str(tmp_path)]) == 2
     assert "--confirm must be two whole numbers, leaders x seeds; given '3'" in capsys.readouterr().err
 
