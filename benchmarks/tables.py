@@ -7,19 +7,22 @@ Ours is one training of the first preset of `sweeps/tabular.py` at its default b
 need tables without missing values. The columns that we read as categories are their discrete columns. No arm sees the
 held-out rows. Files of more than 10,000 rows are cut to so many, by a constant seed.
 
-| score | meaning |
-|---|---|
-| AUC | how well gradient-boosted trees tell generated rows from all real rows: area under the ROC curve, five-fold cross-validation; .5 is perfect |
-| quality | overall score of the quality report of `sdmetrics`, against all real rows, by the other environment; 1 is perfect |
-| TSTR | the trees are trained on generated rows and tested on held-out real rows: R² of a number, macro-averaged F1 of a category |
-| TRTR | the same for trees trained on the real training rows |
-| nearer | share of generated rows that are nearer to training rows than to held-out rows, of as many of each; above .5, training rows are copied |
-| missing, zeros | largest difference between the shares of missing values, or of zeros, in any column of numbers |
-| kept | whether whole numbers, the number of decimal places, and the range of the real rows are kept in all columns |
+- AUC: area under the ROC curve of gradient-boosted trees that tell generated rows from all real rows, by five-fold
+  cross-validation; .5 is perfect.
+- quality: overall score of the quality report of `sdmetrics`, against all real rows; 1 is perfect. The other
+  environment computes it.
+- TSTR: the trees are trained on generated rows and tested on held-out real rows: R² of a number, macro-averaged F1 of a
+  category. TRTR: the same for trees trained on the real training rows.
+- nearer: share of generated rows that are nearer to training rows than to held-out rows, of as many of each; clearly
+  above .5, training rows may be copied.
+- missing, zeros: largest difference between the shares of missing values, or of zeros, in any column of numbers.
+- integers, places, range: whether whole numbers, the number of decimal places, and the range of the real rows are kept
+  in all columns.
 
 Seconds are from the first look at the rows to the end of training. With --out, each result is a line of JSON, and a
-later run adds the missing ones. With --rows, generated rows are kept in a folder, and are not generated again.
-"""  # noqa: E501
+later run with the same options adds the missing ones. With --rows, generated rows are kept in a folder, and are not
+generated again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -309,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about |= {"python": platform.python_version(), "torch": torch.__version__}
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     done = {} if not (given.out and given.out.exists()) else told_before(given.out)
+    check_updates(done.values(), given.updates)
     titles: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         files = {file.stem: cut(file, Path(folder)) for file in given.files}
@@ -337,6 +341,13 @@ def told_before(out: Path) -> dict[tuple[str, str, int], Mapping[str, Any]]:
     """Return the results of earlier runs."""
     found = [json.loads(line) for line in out.read_text().splitlines()]
     return {(each["table"], each["arm"], each["seed"]): each for each in found}
+
+
+def check_updates(done: Iterable[Mapping[str, Any]], updates: int | None) -> None:
+    """Raise `SystemExit` if earlier results are of other numbers of critic updates than the given one."""
+    others = {each["updates"] for each in done if "updates" in each} - {updates}
+    if updates is not None and others:
+        raise SystemExit(f"--out must hold results of --updates {updates}; it has {min(others)}: name another file")
 
 
 if __name__ == "__main__":
