@@ -43,9 +43,9 @@ from wgan_core.training.probe import measure
 # Seconds of timed training for each of two n_critic, 1 and FEW.
 SECONDS, FEW = 3.0, 5
 # Seconds from the command to the first trial, and from the last trial to the end: Ray starts, MLflow gets the last
-# records, and the report is written. Measured on two cores (docs/log.md).
+# records, and the report is written. Estimated; no command measures them.
 START_S = 25.0
-# Seconds between two trials of a process (docs/log.md).
+# Seconds between two trials of a process. Estimated too.
 BETWEEN_S = 1.0
 # Checkpoints that a trial keeps: the last two, and the best.
 KEPT = 3
@@ -53,7 +53,7 @@ KEPT = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process takes.
+    """Time and storage that one process takes.
 
     Attributes:
         start_s: Seconds from its start to its first update.
@@ -76,7 +76,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a sweep takes: hours with and without early stopping, hours of GPUs, and bytes of storage."""
+    """Time and storage that a sweep takes.
+
+    Attributes:
+        least_s, most_s: Seconds if early stopping saves as much as it can, and if it saves nothing.
+        gpu_s: Seconds of all GPUs together.
+        size: Bytes of storage.
+    """
 
     least_s: float
     most_s: float

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -74,41 +75,19 @@ def run(
     options: Options, dataset: Dataset, structure: Structure, space: Space, metrics: Sequence[OwnMetric] = ()
 ) -> Results:
     """Run a sweep; see `driver.script.run_sweep` for the arguments, results and errors."""
-    reporter, limit = (
-        reporter_for(options.quiet, options.json),
-        TimeLimit.of(options.hours, options.confirm is not None),
-    )
-    if options.changes:
-        structure = options.changes.structure(structure, len(dataset.train))
-        space, moved = options.changes.space(space, structure)
-        for line in moved:
-            reporter.say(line)
+    is_confirmed = options.confirm is not None
+    reporter, limit = reporter_for(options.quiet, options.json), TimeLimit.of(options.hours, is_confirmed)
     extended = _extended(options)
-    if options.decay:
-        space = space.decaying(options.budget if extended is None else extended.results.plan.budget)
-    if options.precision is not None:
-        structure = replace(structure, precision=options.precision)
-    _check_conditions(structure, dataset)
-    ranks = ranks_of(options.gpus_per_trial)
-    check_structures(space, structure, lambda each: check_fit(each, options.lanes or 1, ranks))
-    for loss in losses_of(space.ranges, structure.loss):
-        check_space(space, loss)
-    check_sampler(options.sampler, space.ranges, options.trials)
-    if notice := grid_notice(options.sampler, space.ranges, options.trials):
-        reporter.say(notice)
-    if not options.smoke:  # a smoke run only tries the steps of a sweep, and its scores mean nothing
-        check_budget(space, options.budget)
+    decay = options.budget if extended is None else extended.results.plan.budget
+    structure, space = _settled(options, dataset, structure, space, decay, reporter)
     if options.hours is not None:
-        reporter.say(limit_text(options.hours, options.confirm is not None))
+        reporter.say(limit_text(options.hours, is_confirmed))
     check_name(options.name)
     check_reserved(options.name)
     folder = sweep_folder(options.storage, options.name)
     warm: dict[str, tuple[str, ...]] = {}
     if options.warm_start:
-
-        def earlier(name: str) -> Results:
-            return open_results(options.storage, name, options.study_storage)
-
+        earlier = partial(open_results, options.storage, study_storage=options.study_storage)
         space, warm, lines = warm_started(space, options.warm_start, earlier, read_plan(folder))
         for line in lines:
             reporter.say(line)
@@ -116,7 +95,7 @@ def run(
     asked = replace(asked, warm_start=warm) if extended is None else extended.plan(asked)
     if options.dry_run:
         for line in dry_run(options, asked, dataset.train, evaluator):
-            put(line)
+            (reporter.say if options.json else put)(line)
         raise SystemExit(0)
     test = None if options.confirm is None else _evaluator(options, dataset, structure, metrics, "test")
     with (
@@ -172,6 +151,36 @@ def run(
     if results.best_so_far is None and ending.done:
         raise NoScore(f"no trial of {plan.name!r} has a score: the reasons are above")
     return results
+
+
+def _settled(
+    options: Options, dataset: Dataset, structure: Structure, space: Space, decay: int, reporter: Reporter
+) -> tuple[Structure, Space]:
+    """Return the structure and the space with what the options change. `decay` is the budget that `--decay` takes.
+
+    Raises:
+        UserError: They do not suit the data or each other.
+    """
+    if options.changes:
+        structure = options.changes.structure(structure, len(dataset.train))
+        space, moved = options.changes.space(space, structure)
+        for line in moved:
+            reporter.say(line)
+    if options.decay:
+        space = space.decaying(decay)
+    if options.precision is not None:
+        structure = replace(structure, precision=options.precision)
+    _check_conditions(structure, dataset)
+    ranks = ranks_of(options.gpus_per_trial)
+    check_structures(space, structure, lambda each: check_fit(each, options.lanes or 1, ranks))
+    for loss in losses_of(space.ranges, structure.loss):
+        check_space(space, loss)
+    check_sampler(options.sampler, space.ranges, options.trials)
+    if notice := grid_notice(options.sampler, space.ranges, options.trials):
+        reporter.say(notice)
+    if not options.smoke:  # a smoke run only tries the steps of a sweep, and its scores mean nothing
+        check_budget(space, options.budget)
+    return structure, space
 
 
 @contextmanager
