@@ -64,9 +64,8 @@ def run_script(given: argparse.Namespace, results: Results, options: Sequence[st
         UserError: There is no script that may be run unasked.
     """
     started = read_started(results.folder)
-    noted = without(
-        without_places(started.arguments), (*AMOUNTS, "--space", *drop)
-    )  # it is noted as --set and --search
+    # The changes of a `--space` file are noted as `--set` and `--search`.
+    noted = without(without_places(started.arguments), (*AMOUNTS, "--space", *drop))
     command = [sys.executable, *_script(given, started, shlex.join(options)), *noted, *options]
     print(printable(shlex.join(command)), flush=True)
     with subprocess.Popen(command, env={**os.environ, **_places(given, results)}) as process, sigterm_for(process):

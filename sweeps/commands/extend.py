@@ -13,7 +13,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="name of the sweep")
     parser.add_argument("--trial", help="label of the trial (default: the best)")
     parser.add_argument("--budget", type=whole_number, required=True, help="critic updates to reach in all")
-    parser.add_argument("--as", dest="new", metavar="NAME", help="name of the extension (default: from the options)")
+    parser.add_argument(
+        "--as", dest="new", metavar="NAME", help="name of the extension (default: SWEEP-trialLABEL-BUDGET)"
+    )
     add_tracking_uri(parser)
 
 
